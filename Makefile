@@ -1,0 +1,54 @@
+# Everything a person does with the portal starts here. `make demo` and `make test` need only git, make and python3.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PORT ?= 8000
+export GATEWAY_PORT ?= 2525
+export DEMO_SMTP_PORT ?= 2526
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format lock clean
+
+help:
+	@echo "make demo     install, migrate, seed and start everything on http://127.0.0.1:$(PORT)/"
+	@echo "make test     the whole test suite: SQLite, PostgreSQL, real SMTP, a real browser"
+	@echo "make check    ruff, mypy, import-linter, djlint, check --deploy, missing migrations"
+	@echo "make install  only the virtual environment"
+	@echo "make format   let ruff and djlint rewrite the sources"
+	@echo "make lock     pin the requirement files anew, with hashes"
+
+install: $(VENV)/base.stamp
+
+$(VENV)/bin/python:
+	@./.ci/venv "$(PYTHON)" "$(VENV)"
+
+$(VENV)/base.stamp: requirements/base.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/base.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: install
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ./.ci/demo
+
+test: $(VENV)/dev.stamp
+	@./.ci/test
+
+check: $(VENV)/dev.stamp
+	@./.ci/check
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	-$(BIN)/djlint --reformat --quiet templates
+
+lock: install
+	$(BIN)/pip install --quiet uv
+	for name in base dev; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header requirements/$$name.in -o requirements/$$name.txt || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) var

@@ -1,0 +1,85 @@
+"""Checks on the single values of SMTP settings; each raises ValidationError with a reason and what to do."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+
+import idna
+from django.core.exceptions import ValidationError
+
+from organization.addresses import printable
+
+PORT_25_REFUSED = (
+    "SMTP port 25 isn't supported: it is often targeted for spam and restricted by providers. Use 587."
+)
+_LABEL = re.compile(r"\A[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
+
+
+def validate_port(port: int) -> None:
+    """A TCP port for mail: 1 to 65535, and never 25."""
+    if port == 25:
+        raise ValidationError(PORT_25_REFUSED, code="port_25")
+    if not 1 <= port <= 65535:
+        raise ValidationError("A port is a number from 1 to 65535. The usual one for sending mail is 587.", code="port_range")
+
+
+def normalize_server(text: str) -> str:
+    """The server as it is stored: an IP address, or a host name in A-label form and lower case (RFC 5890).
+
+    Raises ValidationError for a URL, a port, user information, white space, or what can't be a host name.
+    """
+    text = text.strip()
+    _refuse_what_is_not_a_host(text)
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        pass
+    try:
+        name = text.encode("ascii").decode() if text.isascii() else idna.encode(text, uts46=True).decode()
+    except idna.IDNAError as error:
+        raise ValidationError(f"“{printable(text)}” isn't a host name: {error}.") from error
+    name = name.rstrip(".").lower()
+    labels = name.split(".")
+    if len(name) > 253 or not all(_LABEL.match(label) for label in labels) or labels[-1].isdigit():
+        raise ValidationError(f"“{printable(text)}” is neither a host name, such as smtp.example.com, nor an IP address.")
+    return name
+
+
+def _refuse_what_is_not_a_host(text: str) -> None:
+    shown = printable(text)
+    if re.search(r"[\s\x00-\x1f\x7f]", text):
+        raise ValidationError(f"“{shown}” contains a space or a line break. Enter one host name or IP address.")
+    if "://" in text or "/" in text:
+        raise ValidationError(f"“{shown}” looks like a URL. Enter the host name alone, such as smtp.example.com.")
+    if "@" in text:
+        raise ValidationError(f"“{shown}” contains a user name. Enter the host name alone; user name and password go below.")
+    if text.startswith("[") or re.search(r":\d*\Z", text) and text.count(":") == 1:
+        raise ValidationError(f"“{shown}” contains a port or brackets. Enter the host alone; the port has its own field.")
+
+
+def is_loopback(server: str) -> bool:
+    """Whether `server` names this machine, so that nothing crosses a network."""
+    try:
+        return ipaddress.ip_address(server).is_loopback
+    except ValueError:
+        return server == "localhost"
+
+
+def validate_ca_certificate(pem: str) -> None:
+    """PEM text with at least one certificate that OpenSSL can read."""
+    if not pem:
+        return
+    try:
+        ssl.create_default_context(cadata=pem)
+    except ssl.SSLError as error:
+        raise ValidationError(
+            "This isn't a certificate in PEM form. It starts with -----BEGIN CERTIFICATE-----."
+        ) from error
+
+
+def normalize_domains(text: str) -> str:
+    """Domains separated by commas, spaces or lines, each in A-label form, one per line; `*` stands for any domain."""
+    names = [name for name in re.split(r"[\s,;]+", text) if name]
+    return "\n".join(dict.fromkeys(name if name == "*" else normalize_server(name.removeprefix("@")) for name in names))

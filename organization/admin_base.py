@@ -1,0 +1,74 @@
+"""Django admin as one more door: the portal's permissions decide, the services save, mail and audit trail are read-only."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.shortcuts import redirect
+
+from organization import audit
+from organization.models import Member
+from organization.permissions import Permission, allowed
+
+
+class PortalAdmin(admin.ModelAdmin[Any]):
+    """Who holds one of `permissions` for an object's app and stage may change it; everybody let in here may read.
+
+    Subclasses implement `save_model` with the service that every other door uses too.
+    """
+
+    permissions: ClassVar[tuple[Permission, ...]] = (Permission.MANAGE_ORGANIZATION,)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return isinstance(request.user, Member) and request.user.is_active and request.user.is_staff
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_module_permission(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.has_change_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if not isinstance(request.user, Member):
+            return False
+        if obj is None:
+            return any(request.user.has_perm_anywhere(permission.path) for permission in self.permissions)
+        return allowed(request.user, audit.scope_of(obj), *self.permissions)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """What a service refuses after the form was valid (somebody else saved meanwhile) is said on the same page."""
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except ValidationError as error:
+            messages.error(request, " ".join(error.messages))
+            return redirect(request.get_full_path())
+
+
+class ReadOnlyAdmin(PortalAdmin):
+    """For what only the portal itself writes."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class LogAdmin(ReadOnlyAdmin):
+    """For mail: shown to those who may read the logs of everything; never with a count over millions of rows."""
+
+    show_full_result_count = False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_module_permission(request) and request.user.has_perm(Permission.ACCESS_ASSET_LOGS.path)
+
+    def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
+        return {**super().get_model_perms(request), "view": self.has_view_permission(request)}
+
+

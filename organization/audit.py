@@ -1,0 +1,82 @@
+"""The audit trail's one door: `record()` writes what was done, by whom, with secrets masked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+
+from organization.encryption import EncryptedTextField
+from organization.models import App, AuditEvent, Member, Stage
+from organization.permissions import Actor, Scope
+
+MASK = "••••••••"
+_SECRET_FIELDS = frozenset({"password", "secret_hash"})
+_encoder = DjangoJSONEncoder()
+
+Values = dict[str, Any]
+
+
+def snapshot(instance: models.Model) -> Values:
+    """The stored values of `instance` as they may be shown: a secret is a mask when set and empty when not."""
+    values: Values = {}
+    for field in instance._meta.concrete_fields:
+        value = getattr(instance, field.attname)
+        if isinstance(field, EncryptedTextField) or field.name in _SECRET_FIELDS:
+            values[field.name] = MASK if value else ""
+        elif value is None or isinstance(value, str | int | float | bool | list | dict):
+            values[field.name] = value
+        else:
+            values[field.name] = _encoder.default(value)
+    return values
+
+
+def stored_snapshot(instance: models.Model) -> Values:
+    """The snapshot of what the database holds for `instance` now; empty for a new one."""
+    stored = type(instance)._default_manager.filter(pk=instance.pk).first() if instance.pk else None
+    return snapshot(stored) if stored else {}
+
+
+def record(
+    actor: Actor,
+    operation: str,
+    subject: models.Model,
+    *,
+    scope: Scope | None = None,
+    before: Values | None = None,
+    after: Values | None = None,
+    status: AuditEvent.Status = AuditEvent.Status.SUCCEEDED,
+) -> AuditEvent:
+    """Append one event. Call it in the transaction that makes the change: both are stored, or neither.
+
+    `before` and `after` are snapshots; only the values that differ are kept.
+    """
+    before, after = before or {}, after or {}
+    if before and after:
+        changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+        before = {name: value for name, value in before.items() if name in changed}
+        after = {name: value for name, value in after.items() if name in changed}
+    scope = scope or scope_of(subject)
+    return AuditEvent.objects.create(
+        actor=actor if isinstance(actor, Member) else None,
+        actor_name=str(actor)[:360],
+        operation=operation,
+        entity=str(subject._meta.verbose_name),
+        entity_id=str(subject.pk or ""),
+        entity_name=str(subject)[:400],
+        app=scope.app,
+        stage=scope.stage,
+        status=status,
+        before=before,
+        after=after,
+        request_id=str(structlog.contextvars.get_contextvars().get("request_id", "")),
+    )
+
+
+def scope_of(subject: models.Model) -> Scope:
+    """The app and stage that `subject` is, or belongs to."""
+    app = subject if isinstance(subject, App) else getattr(subject, "app", None)
+    stage = subject if isinstance(subject, Stage) else getattr(subject, "stage", None)
+    return Scope(app=app, stage=stage)

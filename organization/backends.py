@@ -1,0 +1,41 @@
+"""Answers `member.has_perm(permission, scope)` from role grants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.backends import ModelBackend
+
+from organization.models import Member, RoleGrant
+from organization.permissions import EVERYWHERE, Scope
+
+
+class RoleGrantBackend(ModelBackend):
+    """Sign-in by e-mail and password, and permissions from grants.
+
+    A permission without a scope asks for it over the whole organization. Superusers are answered before any backend.
+    """
+
+    def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
+        if not isinstance(user_obj, Member) or not user_obj.is_active:
+            return False
+        scope = obj if isinstance(obj, Scope) else EVERYWHERE
+        return any(_covers(grant, perm, scope) for grant in user_obj.grants)
+
+    def has_module_perms(self, user_obj: Any, app_label: str) -> bool:
+        return isinstance(user_obj, Member) and user_obj.is_active and user_obj.is_staff
+
+    def get_user_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
+        return set()
+
+    def get_group_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
+        return set()
+
+
+def _covers(grant: RoleGrant, perm: str, scope: Scope) -> bool:
+    stages = {stage.pk for stage in grant.role.stages.all()}
+    return (
+        grant.role.includes(perm)
+        and (grant.app_id is None or (scope.app is not None and grant.app_id == scope.app.pk))
+        and (not stages or (scope.stage is not None and scope.stage.pk in stages))
+    )

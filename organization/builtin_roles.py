@@ -1,0 +1,24 @@
+"""The two roles every organization has. They can't be edited, only duplicated."""
+
+from organization.models import Role
+from organization.permissions import Permission
+
+ADMINISTRATOR = "Administrator"
+DEVELOPER = "Developer"
+
+_PERMISSIONS = {
+    ADMINISTRATOR: list(Permission),
+    DEVELOPER: [
+        Permission.EDIT_ASSET_CONFIGURATIONS,
+        Permission.MANAGE_APPS,
+        Permission.ACCESS_ASSET_LOGS,
+        Permission.ACCESS_USER_INFORMATION,
+    ],
+}
+
+
+def ensure_built_in_roles() -> None:
+    """Create them, and bring their permissions up to this release. Runs after every `migrate`."""
+    for name, permissions in _PERMISSIONS.items():
+        codes = [permission.value for permission in permissions]
+        Role.objects.update_or_create(name=name, defaults={"permissions": codes, "built_in": True})

@@ -1,0 +1,61 @@
+"""What the management commands share: finding apps and stages by key, and one clear line when something is wrong."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.management.base import CommandError
+
+from organization.models import App, Stage
+from organization.permissions import Operator
+
+
+def app_by_key(key: str) -> App:
+    found = App.objects.filter(key=key).first()
+    if found is None:
+        raise CommandError(f"There is no app “{key}”. Known: {_known(App.objects.values_list('key', flat=True))}.")
+    return found
+
+
+def stage_by_key(key: str) -> Stage:
+    found = Stage.objects.filter(key=key).first()
+    if found is None:
+        raise CommandError(f"There is no stage “{key}”. Known: {_known(Stage.objects.values_list('key', flat=True))}.")
+    return found
+
+
+def operator(command: str) -> Operator:
+    """Who acts when a command runs, as the audit trail names them."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "unknown user"
+    return Operator(f"{user} (manage.py {command})")
+
+
+@contextmanager
+def one_clear_line() -> Iterator[None]:
+    """What the services refuse ends the command with exit code 1 and one line on stderr."""
+    try:
+        yield
+    except ValidationError as error:
+        raise CommandError(" ".join(_lines(error))) from error
+    except PermissionDenied as error:
+        raise CommandError(str(error)) from error
+
+
+def _lines(error: ValidationError) -> list[str]:
+    if not hasattr(error, "error_dict"):
+        return error.messages
+    return [
+        text if field == "__all__" else f"{field}: {text}"
+        for field, messages in error.message_dict.items()
+        for text in messages
+    ]
+
+
+def _known(keys: object) -> str:
+    return ", ".join(sorted(keys)) or "none yet"  # type: ignore[call-overload]

@@ -1,0 +1,84 @@
+"""Credentials of apps: made, revoked and checked here.
+
+A plain SHA-256 is right for a random 256-bit secret: it can't be guessed, and a slow hash would only slow the gateway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from organization import audit
+from organization.models import App, Credential, Stage
+from organization.permissions import Actor, Permission, Scope, require
+
+MAY_MANAGE = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
+# "Last used" is written at most this often: a gateway under load must not write it with each sign-in.
+LAST_USED_RESOLUTION = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class NewCredential:
+    """A credential and its secret, which exists nowhere else and is shown once."""
+
+    credential: Credential
+    password: str
+
+
+def create_credential(app: App, stage: Stage, actor: Actor, name: str = "Default") -> NewCredential:
+    """Make a credential that lets `app` send in `stage`. Raises PermissionDenied, ValidationError."""
+    require(actor, Scope(app, stage), *MAY_MANAGE)
+    if app.archived or stage.archived:
+        raise ValidationError("An archived app or stage can't get a credential.")
+    password = secrets.token_urlsafe(32)
+    credential = Credential(
+        app=app,
+        stage=stage,
+        name=name,
+        username=f"{app.key}-{stage.key}-{secrets.token_hex(4)}",
+        secret_hash=_hash(password),
+        created_by=str(actor),
+    )
+    with transaction.atomic():
+        credential.full_clean()
+        credential.save()
+        audit.record(actor, "Create", credential, after=audit.snapshot(credential))
+    return NewCredential(credential, password)
+
+
+def revoke_credential(credential: Credential, actor: Actor) -> None:
+    """From now on nobody signs in with `credential`. Revoking twice is no error."""
+    require(actor, Scope(credential.app, credential.stage), *MAY_MANAGE)
+    with transaction.atomic():
+        before = audit.stored_snapshot(credential)
+        if Credential.objects.filter(pk=credential.pk, revoked_at=None).update(revoked_at=timezone.now()):
+            credential.refresh_from_db()
+            audit.record(actor, "Revoke", credential, before=before, after=audit.snapshot(credential))
+
+
+def authenticate(username: str, password: str) -> Credential | None:
+    """The credential with its app and stage, or None: unknown, wrong, revoked, or of an archived app or stage."""
+    credential = Credential.objects.select_related("app", "stage").filter(username=username).first()
+    matches = hmac.compare_digest(credential.secret_hash if credential else _hash(""), _hash(password))
+    if credential is None or not matches or not usable(credential):
+        return None
+    now = timezone.now()
+    if credential.last_used is None or now - credential.last_used > LAST_USED_RESOLUTION:
+        Credential.objects.filter(pk=credential.pk).update(last_used=now)
+    return credential
+
+
+def usable(credential: Credential) -> bool:
+    """Not revoked, and neither its app nor its stage archived."""
+    return not (credential.revoked or credential.app.archived or credential.stage.archived)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

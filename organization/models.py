@@ -1,0 +1,291 @@
+"""Who and where: members and their roles, stages, apps, the apps' credentials, and the audit trail."""
+
+from __future__ import annotations
+
+import zoneinfo
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.functional import cached_property
+
+from organization.addresses import ADDRESS_MAX_LENGTH, validate_address
+from organization.permissions import Permission
+
+validate_key = RegexValidator(
+    r"\A[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\Z",
+    "A key has lower-case letters, digits and hyphens, and starts and ends with a letter or digit.",
+)
+validate_one_line = RegexValidator(r"\A[^\x00-\x1f\x7f\u2028\u2029]*\Z", "Line breaks and control characters can't be used here.")
+
+
+class ImmutableKeyModel(models.Model):
+    """What is named by a key in addresses, commands and credentials: the key never changes once it is stored."""
+
+    class Meta:
+        abstract = True
+
+    key: models.SlugField[str, str]
+
+    def clean(self) -> None:
+        super().clean()
+        stored = type(self)._default_manager.filter(pk=self.pk).values_list("key", flat=True).first()
+        if stored is not None and stored != self.key:
+            raise ValidationError({"key": f"The key can't be changed: apps and links rely on “{stored}”."})
+
+
+class MemberManager(BaseUserManager["Member"]):
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> Member:
+        member = self.model(email=email, **fields)
+        member.set_password(password)
+        member.full_clean()
+        member.save(using=self._db)
+        return member
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> Member:
+        return self.create_user(email, password, **{**fields, "is_staff": True, "is_superuser": True})
+
+    def get_by_natural_key(self, username: str | None) -> Member:
+        return self.get(email__iexact=username)
+
+
+class Member(AbstractBaseUser, PermissionsMixin):
+    """A person of the organization, who signs in by e-mail. What they may do stands in their RoleGrants."""
+
+    class Theme(models.TextChoices):
+        SYSTEM = "system", "Follow the system"
+        DARK = "dark", "Dark"
+        LIGHT = "light", "Light"
+
+    groups = None  # type: ignore[assignment]  # RoleGrant takes the place of Django's groups and permissions
+    user_permissions = None  # type: ignore[assignment]
+
+    email = models.CharField("e-mail address", max_length=ADDRESS_MAX_LENGTH, unique=True)
+    name = models.CharField(max_length=100, validators=[validate_one_line])
+    is_active = models.BooleanField(default=True, help_text="Clear this to remove the member: they leave every test list.")
+    is_staff = models.BooleanField("may open Django admin", default=False)
+    theme = models.CharField(max_length=10, choices=Theme, default=Theme.SYSTEM)
+    time_zone = models.CharField(max_length=64, default="UTC")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[MemberManager] = MemberManager()
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = ["name"]
+
+    class Meta:
+        ordering = ["name", "email"]
+        constraints = [
+            models.UniqueConstraint(
+                Lower("email"), name="member_email_once", violation_error_message="There is a member with this e-mail address."
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} <{self.email}>"
+
+    def clean(self) -> None:
+        try:
+            self.email = validate_address(self.email)
+        except ValidationError as error:
+            raise ValidationError({"email": error}) from error
+        if self.time_zone not in zoneinfo.available_timezones():
+            raise ValidationError({"time_zone": f"“{self.time_zone}” isn't a time zone of the IANA list, such as Europe/Lisbon."})
+
+    @property
+    def initials(self) -> str:
+        words = self.name.split() or [self.email]
+        return "".join(word[0] for word in (words[:1] + words[1:][-1:])).upper()
+
+    @cached_property
+    def grants(self) -> list[RoleGrant]:
+        """The member's role grants, read once per instance, which is once per request."""
+        return list(self.role_grants.select_related("role").prefetch_related("role__stages"))
+
+    def has_perm_anywhere(self, perm: str) -> bool:
+        """Whether the member holds `perm` in any app and stage at all: what the navigation draws."""
+        if self.is_active and self.is_superuser:
+            return True
+        return self.is_active and any(grant.role.includes(perm) for grant in self.grants)
+
+
+class Role(models.Model):
+    """A named set of permissions, over all stages or some."""
+
+    name = models.CharField(max_length=60, unique=True, validators=[validate_one_line])
+    permissions = models.JSONField(default=list, help_text="Codes of organization.permissions.Permission.")
+    stages = models.ManyToManyField("Stage", blank=True, help_text="Leave empty for all stages.")
+    built_in = models.BooleanField(default=False, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "organization role"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        unknown = sorted(set(self.permissions) - set(Permission.values))
+        if unknown:
+            raise ValidationError({"permissions": f"Unknown permission: {', '.join(unknown)}."})
+        if Role.objects.filter(pk=self.pk, built_in=True).exists():
+            raise ValidationError(f"The built-in role {self.name} can't be edited. Duplicate it under another name.")
+
+    def includes(self, perm: str) -> bool:
+        return perm.removeprefix("organization.") in self.permissions
+
+
+class RoleGrant(models.Model):
+    """A role given to a member, over the whole organization or one app. Grants add up; none takes away."""
+
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="role_grants")
+    role = models.ForeignKey(Role, on_delete=models.PROTECT, related_name="grants")
+    app = models.ForeignKey("App", on_delete=models.CASCADE, null=True, blank=True, help_text="Leave empty for all apps.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["member", "role", "app"], name="role_granted_once_per_app"),
+            models.UniqueConstraint(fields=["member", "role"], condition=models.Q(app=None), name="role_granted_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} for {self.member.name} over {self.app or 'all apps'}"
+
+
+class Stage(ImmutableKeyModel):
+    """Where apps run: Development, QA, Production. Archived, never deleted, once it has mail."""
+
+    class Kind(models.TextChoices):
+        DEVELOPMENT = "development", "Development"
+        NON_PRODUCTION = "non_production", "Non-production"
+        PRODUCTION = "production", "Production"
+
+    key = models.SlugField(max_length=40, unique=True, validators=[validate_key])
+    name = models.CharField(max_length=60, validators=[validate_one_line])
+    order = models.PositiveSmallIntegerField(default=0)
+    kind = models.CharField(max_length=20, choices=Kind, default=Kind.NON_PRODUCTION)
+    archived = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["order", "name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_production(self) -> bool:
+        return self.kind == self.Kind.PRODUCTION
+
+
+class App(ImmutableKeyModel):
+    """An application of the organization that sends mail through the portal."""
+
+    class Colour(models.TextChoices):
+        VIOLET = "violet", "Violet"
+        BLUE = "blue", "Blue"
+        TEAL = "teal", "Teal"
+        GREEN = "green", "Green"
+        AMBER = "amber", "Amber"
+        RED = "red", "Red"
+        PINK = "pink", "Pink"
+        SLATE = "slate", "Slate"
+
+    key = models.SlugField(
+        max_length=40,
+        unique=True,
+        validators=[validate_key],
+        help_text="Lower-case letters, digits and hyphens, such as “crm”. It can't be changed later.",
+    )
+    name = models.CharField(max_length=60, validators=[validate_one_line])
+    description = models.CharField(max_length=200, blank=True, validators=[validate_one_line])
+    colour = models.CharField("icon colour", max_length=10, choices=Colour, default=Colour.VIOLET)
+    archived = models.BooleanField(default=False)
+    version = models.PositiveIntegerField(default=0, editable=False)
+
+    RESERVED_KEYS = frozenset({"new"})  # /apps/new/ is a page
+
+    class Meta:
+        ordering = [Lower("name"), "key"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        super().clean()
+        if self.key in self.RESERVED_KEYS:
+            raise ValidationError({"key": f"“{self.key}” is a word of the portal's own addresses. Choose another key."})
+
+    @property
+    def initials(self) -> str:
+        words = self.name.split()
+        return (words[0][0] + words[1][0] if len(words) > 1 else self.name[:2]).upper()
+
+
+class Credential(models.Model):
+    """What an app signs in with, for one stage: SMTP login at the gateway (and API bearer).
+
+    The secret has 256 random bits and is shown once; stored is its SHA-256 (see credentials.py).
+    """
+
+    app = models.ForeignKey(App, on_delete=models.PROTECT, related_name="credentials")
+    stage = models.ForeignKey(Stage, on_delete=models.PROTECT, related_name="credentials")
+    name = models.CharField(
+        max_length=60, default="Default", validators=[validate_one_line], help_text="Where it is used, such as “web server”."
+    )
+    username = models.CharField(max_length=100, unique=True, editable=False)
+    secret_hash = models.CharField(max_length=64, editable=False)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = models.CharField(max_length=200, blank=True, editable=False)
+    last_used = models.DateTimeField(null=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["-created", "-pk"]
+
+    def __str__(self) -> str:
+        return self.username
+
+    @property
+    def revoked(self) -> bool:
+        return self.revoked_at is not None
+
+
+class AuditEvent(models.Model):
+    """One act that changed configuration, or is worth remembering. Written by audit.record() alone; never changed."""
+
+    class Status(models.TextChoices):
+        SUCCEEDED = "succeeded", "Succeeded"
+        REFUSED = "refused", "Refused"
+
+    at = models.DateTimeField(default=timezone.now)
+    actor = models.ForeignKey(Member, on_delete=models.SET_NULL, null=True, related_name="audit_events")
+    actor_name = models.CharField(max_length=360)
+    operation = models.CharField(max_length=60)
+    entity = models.CharField(max_length=60)
+    entity_id = models.CharField(max_length=60, blank=True)
+    entity_name = models.CharField(max_length=400, blank=True)
+    app = models.ForeignKey(App, on_delete=models.PROTECT, null=True, related_name="+")
+    stage = models.ForeignKey(Stage, on_delete=models.PROTECT, null=True, related_name="+")
+    status = models.CharField(max_length=10, choices=Status, default=Status.SUCCEEDED)
+    before = models.JSONField(default=dict)
+    after = models.JSONField(default=dict)
+    request_id = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        ordering = ["-at", "-pk"]
+        indexes = [models.Index(fields=["at", "id"], name="audit_newest_first")]
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.entity} {self.entity_name} by {self.actor_name}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.pk:
+            raise TypeError("The audit trail is append-only.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        raise TypeError("The audit trail is append-only.")

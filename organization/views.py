@@ -1,0 +1,116 @@
+"""Apps (grid, create, edit), an app's credentials, and the member's own profile."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.db.models import Q
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_variables
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from organization.credentials import MAY_MANAGE, create_credential, revoke_credential
+from organization.forms import AppForm, ProfileForm
+from organization.http import MemberRequest
+from organization.models import App, Credential, Stage
+from organization.permissions import EVERYWHERE, Permission, Scope, allowed, require
+from organization.services import save_app, save_profile
+
+
+@require_GET
+def apps(request: MemberRequest) -> HttpResponse:
+    query = request.GET.get("q", "").strip()
+    found = App.objects.filter(archived=False)
+    if query:
+        found = found.filter(Q(name__icontains=query) | Q(key__icontains=query))
+    can_create = allowed(request.user, EVERYWHERE, Permission.MANAGE_APPS)
+    return render(request, "organization/apps.html", {"apps": found, "query": query, "can_create": can_create})
+
+
+@require_http_methods(["GET", "POST"])
+def create_app(request: MemberRequest) -> HttpResponse:
+    require(request.user, EVERYWHERE, Permission.MANAGE_APPS)
+    return _edit(request, App())
+
+
+@require_http_methods(["GET", "POST"])
+def edit_app(request: MemberRequest, app: str) -> HttpResponse:
+    found = get_object_or_404(App, key=app)
+    require(request.user, Scope(app=found), Permission.MANAGE_APPS)
+    return _edit(request, found)
+
+
+def _edit(request: MemberRequest, app: App) -> HttpResponse:
+    form = AppForm(request.POST or None, instance=app)
+    shown = App.objects.filter(pk=app.pk).first()  # the stored values: the form changes its own instance
+    if request.method == "POST" and form.is_valid():
+        try:
+            save_app(form.instance, request.user)
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            messages.success(request, f"The app {form.instance.name} was saved.")
+            return redirect("app", form.instance.key)
+    return render(request, "organization/app_form.html", {"form": form, "app": shown}, status=422 if form.errors else 200)
+
+
+@require_GET
+def app(request: MemberRequest, app: str) -> HttpResponse:
+    """An app opens at its Configuration tab, section Emails, in the first stage."""
+    found = get_object_or_404(App, key=app)
+    stage = Stage.objects.filter(archived=False).first()
+    if stage is None:
+        messages.warning(request, "There is no stage yet. An administrator creates the first one in Django admin.")
+        return redirect("apps")
+    return redirect("app-emails", found.key, stage.key)
+
+
+@require_POST
+@never_cache
+@sensitive_variables("new")
+def credential_create(request: MemberRequest, app: str, stage: str) -> HttpResponse:
+    """Make a credential and show its secret, this once: the answer is the page itself, stored nowhere."""
+    found_app, found_stage = get_object_or_404(App, key=app), get_object_or_404(Stage, key=stage)
+    require(request.user, Scope(found_app, found_stage), *MAY_MANAGE)
+    try:
+        new = create_credential(found_app, found_stage, request.user, request.POST.get("name", "").strip() or "Default")
+    except ValidationError as error:
+        messages.error(request, " ".join(error.messages))
+        return redirect("app-emails", found_app.key, found_stage.key)
+    context = {
+        "app": found_app,
+        "stage": found_stage,
+        "credential": new.credential,
+        "password": new.password,
+        "gateway_host": settings.GATEWAY_HOST,
+        "gateway_port": settings.GATEWAY_PORT,
+    }
+    return render(request, "organization/credential_created.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+def credential_revoke(request: MemberRequest, app: str, stage: str, credential: int) -> HttpResponse:
+    """Ask, then revoke."""
+    found = get_object_or_404(
+        Credential.objects.select_related("app", "stage"), pk=credential, app__key=app, stage__key=stage
+    )
+    require(request.user, Scope(found.app, found.stage), *MAY_MANAGE)
+    if request.method == "POST":
+        revoke_credential(found, request.user)
+        messages.success(request, f"The credential {found.username} was revoked: nobody can sign in with it any more.")
+        return redirect("app-emails", found.app.key, found.stage.key)
+    context = {"app": found.app, "stage": found.stage, "credential": found}
+    return render(request, "organization/credential_revoke.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+def profile(request: MemberRequest) -> HttpResponse:
+    form = ProfileForm(request.POST or None, instance=request.user)
+    if request.method == "POST" and form.is_valid():
+        save_profile(form.instance)
+        messages.success(request, "Your profile was saved.")
+        return redirect("profile")
+    return render(request, "organization/profile.html", {"form": form}, status=422 if form.errors else 200)

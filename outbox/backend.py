@@ -1,0 +1,68 @@
+"""Django's mail API: `EMAIL_BACKEND = "outbox.backend.EmailBackend"` hands each mail to the outbox.
+
+For the portal's own process and tests; the app and stage come from OUTBOX_APP and OUTBOX_STAGE. Inside a caller's
+transaction the mail is part of it: it is accepted when that commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from email.utils import parseaddr
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
+from django.db import transaction
+
+from organization.models import App, Stage
+from outbox.models import Door
+from outbox.submission import Envelope, submit
+
+
+class EmailBackend(BaseEmailBackend):
+    """Options `app` and `stage` (keys) take the place of the settings. Raises SubmissionRefused unless `fail_silently`."""
+
+    def __init__(
+        self, fail_silently: bool = False, alias: str | None = None, app: str = "", stage: str = "", **options: Any
+    ) -> None:
+        super().__init__(fail_silently=fail_silently)
+        self.app_key = app or settings.OUTBOX_APP
+        self.stage_key = stage or settings.OUTBOX_STAGE
+
+    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+        """Submit each mail. Returns how many were accepted; mails without recipients are passed over, as Django does."""
+        accepted = 0
+        for message in email_messages or []:
+            if not message.recipients():
+                continue
+            try:
+                self._submit(message)
+            except Exception:
+                if not self.fail_silently:
+                    raise
+            else:
+                accepted += 1
+        return accepted
+
+    def _submit(self, message: EmailMessage) -> None:
+        app, stage = self._place()
+        sender = message.from_email or settings.DEFAULT_FROM_EMAIL
+        envelope = Envelope(_bare(sender), [_bare(recipient) for recipient in message.recipients()])
+        content = message.message().as_bytes(linesep="\r\n")
+        with transaction.atomic():  # a database error must not poison the caller's own transaction
+            submit(app, stage, envelope, content, via=Door.BACKEND)
+
+    def _place(self) -> tuple[App, Stage]:
+        try:
+            return App.objects.get(key=self.app_key), Stage.objects.get(key=self.stage_key)
+        except (App.DoesNotExist, Stage.DoesNotExist) as error:
+            raise ImproperlyConfigured(
+                f"OUTBOX_APP and OUTBOX_STAGE must name an app and a stage; they are “{self.app_key}” and “{self.stage_key}”."
+            ) from error
+
+
+def _bare(address: str) -> str:
+    """`ana@example.com` out of `Ana <ana@example.com>`; what can't be read stays as it is, and is refused with a reason."""
+    return parseaddr(address)[1] or address

@@ -1,0 +1,158 @@
+"""The SMTP gateway: takes mail from any library, signed in with an app's credential, and ends in `submit()`.
+
+`250` means committed. RFC 6409 (submission), 4954 (AUTH), 3207 (STARTTLS), 1870 (SIZE), 6152 (8BITMIME),
+6531 (SMTPUTF8), 2920 (PIPELINING).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import structlog
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from django.conf import settings
+from django.core.mail.utils import DNS_NAME
+from django.db import DatabaseError, InterfaceError, close_old_connections
+
+from organization.credentials import authenticate, usable
+from organization.models import Credential
+from outbox import submission
+from outbox.models import Door
+from outbox.submission import SubmissionRefused, check_recipient, check_sender, submit
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+COMMAND_TIMEOUT_SECONDS = 120
+_TRY_AGAIN = "451 4.3.0 The mail could not be stored. Nothing was accepted; try again later."
+# Database work runs here, off the event loop: each thread has its own connection.
+_database = ThreadPoolExecutor(max_workers=8, thread_name_prefix="gateway-database")
+
+
+class GatewayServer(SMTP):
+    """One client's connection."""
+
+    def __init__(self, tls_context: ssl.SSLContext | None) -> None:
+        super().__init__(
+            GatewayHandler(),
+            hostname=str(DNS_NAME),
+            ident="ODC Email Portal",
+            data_size_limit=settings.MESSAGE_MAX_BYTES,
+            enable_SMTPUTF8=True,
+            timeout=COMMAND_TIMEOUT_SECONDS,
+            tls_context=tls_context,
+            auth_required=True,
+            auth_require_tls=tls_context is not None,
+            authenticator=_keep_for_checking,
+            loop=asyncio.get_running_loop(),
+        )
+
+    async def auth_PLAIN(self, _: Any, args: list[str]) -> AuthResult:
+        return await _checked(await super().auth_PLAIN(_, args))
+
+    async def auth_LOGIN(self, _: Any, args: list[str]) -> AuthResult:
+        return await _checked(await super().auth_LOGIN(_, args))
+
+
+def _keep_for_checking(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: LoginPassword) -> AuthResult:
+    """aiosmtpd asks on the event loop, where the database can't be: `_checked` decides a moment later."""
+    return AuthResult(success=True, auth_data=data)
+
+
+async def _checked(parsed: AuthResult) -> AuthResult:
+    """The credential in place of user name and password, or a refusal that doesn't say which of them was wrong."""
+    if not parsed.success:
+        return parsed
+    username, password = (part.decode("utf-8", "replace") for part in parsed.auth_data)
+    try:
+        credential = await _in_database(lambda: authenticate(username, password))
+    except (DatabaseError, InterfaceError):
+        return AuthResult(success=False, handled=False, message="454 4.7.0 Sign-in is not possible right now; try again later.")
+    if credential is None:
+        log.info("gateway_sign_in_refused", username=username[:100])
+        return AuthResult(success=False, handled=False)
+    return AuthResult(success=True, auth_data=credential)
+
+
+class GatewayHandler:
+    """What aiosmtpd asks at each command. Envelope addresses are refused where they stand, not after the content."""
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [*responses[:-1], "250-PIPELINING", "250-ENHANCEDSTATUSCODES", *responses[-1:]]
+
+    async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
+        try:
+            envelope.mail_from = check_sender(address or "")
+        except SubmissionRefused as refused:
+            return refused.reply
+        envelope.mail_options.extend(options)
+        return "250 2.1.0 Ok"
+
+    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
+        if len(envelope.rcpt_tos) >= submission.MAX_RECIPIENTS:
+            return f"452 4.5.3 Too many recipients: at most {submission.MAX_RECIPIENTS} in one mail."
+        try:
+            envelope.rcpt_tos.append(check_recipient(address))
+        except SubmissionRefused as refused:
+            return refused.reply
+        return "250 2.1.5 Ok"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        credential: Credential = session.auth_data
+        try:
+            message_id = await _in_database(lambda: _accept(credential.pk, envelope))
+        except SubmissionRefused as refused:
+            return refused.reply
+        except (DatabaseError, InterfaceError) as error:
+            log.error("gateway_could_not_store", error=str(error))
+            return _TRY_AGAIN
+        return f"250 2.0.0 Ok: queued as {message_id}"
+
+    async def handle_exception(self, error: Exception) -> str:
+        log.exception("gateway_error", exc_info=error)
+        return _TRY_AGAIN
+
+
+def _accept(credential_id: int, envelope: Envelope) -> int:
+    """Store one mail; the credential is read again, so that a revoked one is refused in an open session too."""
+    credential = Credential.objects.select_related("app", "stage").get(pk=credential_id)
+    if not usable(credential):
+        raise SubmissionRefused(535, "5.7.8", "The credential was revoked.")
+    wanted = submission.Envelope(envelope.mail_from or "", envelope.rcpt_tos)
+    content = bytes(envelope.original_content or b"")
+    return submit(credential.app, credential.stage, wanted, content, via=Door.GATEWAY, credential=credential).pk
+
+
+async def _in_database(work: Callable[[], T]) -> T:
+    def run() -> T:
+        close_old_connections()
+        return work()
+
+    return await asyncio.get_running_loop().run_in_executor(_database, run)
+
+
+def tls_context() -> ssl.SSLContext | None:
+    """The gateway's own certificate, when it has one. With it, nobody signs in before STARTTLS."""
+    if not settings.GATEWAY_TLS_CERT:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.GATEWAY_TLS_CERT, settings.GATEWAY_TLS_KEY or None)
+    return context
+
+
+async def serve(host: str, port: int, stop: asyncio.Event) -> None:
+    """Accept connections until `stop` is set. Raises OSError when the port can't be had."""
+    context = tls_context()
+    server = await asyncio.get_running_loop().create_server(lambda: GatewayServer(context), host, port)
+    log.info("gateway_listening", host=host, port=port, starttls=context is not None)
+    async with server:
+        await stop.wait()

@@ -1,0 +1,41 @@
+"""manage.py explain_route: where would this mail go?"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from organization.cli import app_by_key, stage_by_key
+from outbox.routing import route
+from outbox.submission import Envelope, SubmissionRefused, check_envelope, state_of
+from testlists.services import test_list_of
+
+
+class Command(BaseCommand):
+    help = "Say who would get a mail of an app in a stage, and why. Nothing is sent or stored."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("app", help="the app's key, such as crm")
+        parser.add_argument("stage", help="the stage's key, such as qa")
+        for name in ("to", "cc", "bcc"):
+            parser.add_argument(f"--{name}", nargs="+", action="extend", default=[], required=name == "to", metavar="ADDRESS")
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
+        try:
+            envelope = check_envelope(Envelope("", [*options["to"], *options["cc"], *options["bcc"]]))
+        except SubmissionRefused as error:
+            raise CommandError(str(error)) from error
+        found = route(envelope.recipients, state_of(test_list_of(app, stage)))
+        if options["json"]:
+            decisions = [
+                {"requested": one.requested, "delivered_to": one.delivered_to, "rule": one.rule} for one in found.decisions
+            ]
+            self.stdout.write(json.dumps({"route": found.kind, "decisions": decisions}, ensure_ascii=False))
+            return
+        for one in found.decisions:
+            self.stdout.write(f"{one.requested} -> {', '.join(one.delivered_to) or 'held'}")
+            self.stdout.write(f"  {one.rule}")

@@ -1,0 +1,71 @@
+"""manage.py send_email: submit one mail as an app."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+from pathlib import Path
+from typing import Any
+
+from django.core.mail import EmailMultiAlternatives
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from emailconfig.services import settings_of
+from organization.cli import app_by_key, stage_by_key
+from organization.models import Stage
+from outbox.models import Door, Status
+from outbox.submission import Envelope, SubmissionRefused, submit
+
+
+class Command(BaseCommand):
+    help = "Submit one mail as an app in a stage. It is routed and delivered like any other."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("app", help="the app's key, such as crm")
+        parser.add_argument("stage", help="the stage's key, such as qa")
+        for name in ("to", "cc", "bcc"):
+            parser.add_argument(f"--{name}", nargs="+", action="extend", default=[], required=name == "to", metavar="ADDRESS")
+        parser.add_argument("--from", dest="sender", default="", help="default: the stage's sender")
+        parser.add_argument("--subject", required=True)
+        parser.add_argument("--body", default="")
+        parser.add_argument("--html", default="")
+        parser.add_argument("--attach", nargs="+", action="extend", type=Path, default=[], metavar="FILE")
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
+        sender = options["sender"] or _stage_sender(stage)
+        mail = EmailMultiAlternatives(
+            options["subject"], options["body"], sender, options["to"], cc=options["cc"], bcc=options["bcc"]
+        )
+        if options["html"]:
+            mail.attach_alternative(options["html"], "text/html")
+        for file in options["attach"]:
+            mail.attach(file.name, _read(file), mimetypes.guess_type(file.name)[0])
+        try:
+            content = mail.message().as_bytes(linesep="\r\n")
+            message = submit(app, stage, Envelope(sender, mail.recipients()), content, via=Door.COMMAND)
+        except (SubmissionRefused, ValueError) as error:
+            raise CommandError(str(error)) from error
+        routed = list(message.recipients.values_list("address", flat=True))
+        if options["json"]:
+            facts = {"id": message.pk, "status": message.status, "route": message.route}
+            self.stdout.write(json.dumps({**facts, "requested": message.requested, "recipients": routed}))
+            return
+        reason = f": {message.get_hold_reason_display()}" if message.status == Status.HELD else ""
+        self.stdout.write(f"Mail {message.pk} is {message.get_status_display().lower()}{reason}")
+        self.stdout.write(f"Route: {message.get_route_display()}, to {', '.join(routed) or 'nobody yet'}")
+
+
+def _stage_sender(stage: Stage) -> str:
+    settings = settings_of(stage)
+    if settings is None:
+        raise CommandError(f"{stage.name} has no SMTP settings and so no sender yet. Name one with --from.")
+    return settings.sender_address
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise CommandError(f"The file {file} can't be read: {error}") from error

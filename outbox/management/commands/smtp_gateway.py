@@ -1,0 +1,36 @@
+"""manage.py smtp_gateway: takes mail from apps over SMTP."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import ssl
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from outbox.gateway import serve
+
+
+class Command(BaseCommand):
+    help = "Run the SMTP gateway until stopped. Apps sign in with a credential and send as they always did."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default=settings.GATEWAY_HOST)
+        parser.add_argument("--port", type=int, default=settings.GATEWAY_PORT)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            asyncio.run(_until_signalled(options["host"], options["port"]))
+        except ssl.SSLError as error:
+            raise CommandError(f"GATEWAY_TLS_CERT or GATEWAY_TLS_KEY can't be used: {error}") from error
+        except OSError as error:
+            raise CommandError(f"The gateway can't listen on {options['host']}:{options['port']}: {error}") from error
+
+
+async def _until_signalled(host: str, port: int) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(host, port, stop)

@@ -1,0 +1,183 @@
+"""Mail that was accepted, where it was routed, and what became of it.
+
+`Message` is the narrow row that workers claim, `Content` the app's bytes beside it, never changed. `Recipient` is one
+address that is delivered to; its states are summed up on the message.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from organization.addresses import ADDRESS_MAX_LENGTH
+from organization.models import App, Credential, Stage
+
+
+class Status(models.TextChoices):
+    """Where a mail, or one of its recipients, stands."""
+
+    QUEUED = "queued", "Queued"
+    SENDING = "sending", "Sending"  # taken for hand-over: may be on the wire
+    DEFERRED = "deferred", "Deferred"  # tried, will be tried again
+    SENT = "sent", "Sent"
+    FAILED = "failed", "Failed"
+    HELD = "held", "Held"  # waits for a person or for its cause to go away
+
+
+WAITING = (Status.QUEUED, Status.DEFERRED)
+FINAL = (Status.SENT, Status.FAILED)
+
+
+class RouteKind(models.TextChoices):
+    TEST_LIST = "test_list", "Test list"
+    RECIPIENTS = "recipients", "Recipients"
+
+
+class HoldReason(models.TextChoices):
+    STAGE_NOT_CONFIGURED = (
+        "stage_not_configured",
+        "The stage has no SMTP settings. Saving them under Management → Emails releases this mail.",
+    )
+    TEST_LIST_EMPTY = (
+        "test_list_empty",
+        "The test list is Active but nobody is on it. Adding a person releases this mail to the list.",
+    )
+
+
+class Door(models.TextChoices):
+    """How a mail came in."""
+
+    GATEWAY = "gateway", "SMTP gateway"
+    BACKEND = "backend", "Django"
+    COMMAND = "command", "Command line"
+
+
+class Message(models.Model):
+    app = models.ForeignKey(App, on_delete=models.PROTECT, related_name="+")
+    stage = models.ForeignKey(Stage, on_delete=models.PROTECT, related_name="+")
+    credential = models.ForeignKey(Credential, on_delete=models.SET_NULL, null=True, related_name="+")
+    via = models.CharField(max_length=10, choices=Door)
+    created = models.DateTimeField(db_default=Now())
+
+    # What the app asked for.
+    envelope_sender = models.CharField(max_length=ADDRESS_MAX_LENGTH, blank=True)
+    requested = models.JSONField(default=list)
+    from_address = models.CharField(max_length=ADDRESS_MAX_LENGTH, blank=True)
+    subject = models.CharField(max_length=500, blank=True)
+    message_id = models.CharField(max_length=998)
+    size = models.PositiveIntegerField()
+    search_text = models.TextField(blank=True)
+
+    # Where it was routed, and why: decided at acceptance, looked at again at hand-over, only toward safer.
+    route = models.CharField(max_length=10, choices=RouteKind)
+    notes = models.JSONField(default=list)
+
+    # Where it stands.
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    hold_reason = models.CharField(max_length=30, choices=HoldReason, blank=True)
+    due = models.DateTimeField(db_default=Now())
+    owner = models.CharField(max_length=40, blank=True)
+    lease_until = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-created", "-pk"]
+        indexes = [
+            models.Index(fields=["stage", "status", "due", "id"], name="message_queue"),
+            models.Index(fields=["stage", "id"], name="message_log"),
+            models.Index(fields=["app", "stage", "status"], name="message_of_app"),
+            models.Index(fields=["owner"], name="message_owner"),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.subject or '(no subject)'}"
+
+    @property
+    def summary_recipients(self) -> str:
+        """Whom the app asked for, short enough for a table."""
+        others = len(self.requested) - 1
+        return f"{self.requested[0]} and {others:,} more" if others > 0 else "".join(self.requested)
+
+
+class Content(models.Model):
+    """The mail as the app gave it, with CRLF line ends (RFC 5321 section 2.3.8). Never changed."""
+
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, primary_key=True, related_name="content")
+    data = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"Content of #{self.message_id}"
+
+
+class Recipient(models.Model):
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="recipients")
+    address = models.CharField(max_length=ADDRESS_MAX_LENGTH)
+    name = models.CharField(max_length=100, blank=True)
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    due = models.DateTimeField(db_default=Now())
+    tries = models.PositiveSmallIntegerField(default=0)
+    last_reply = models.TextField(blank=True)
+    finished = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [models.UniqueConstraint(fields=["message", "address"], name="recipient_once_per_message")]
+
+    def __str__(self) -> str:
+        return self.address
+
+
+class Attempt(models.Model):
+    """One try to hand a mail to the stage's server for one address, with the server's own words."""
+
+    class Outcome(models.TextChoices):
+        SENT = "sent", "Accepted by the server"
+        DEFERRED = "deferred", "Deferred, will be tried again"
+        FAILED = "failed", "Refused for good"
+        UNKNOWN = "unknown", "Outcome unknown, will be tried again"
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="attempts")
+    address = models.CharField(max_length=ADDRESS_MAX_LENGTH)
+    created = models.DateTimeField(db_default=Now())
+    outcome = models.CharField(max_length=10, choices=Outcome)
+    step = models.CharField(max_length=20, blank=True)
+    code = models.PositiveSmallIntegerField(null=True)
+    reply = models.TextField(blank=True)
+    server = models.CharField(max_length=262, blank=True)
+    settings_version = models.PositiveIntegerField(null=True)
+    seconds = models.FloatField(default=0)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.get_outcome_display()}: {self.address}"
+
+
+class StageQueue(models.Model):
+    """A stage's trouble with its server: while it lasts, the stage's mail waits and one connection probes."""
+
+    stage = models.OneToOneField(Stage, on_delete=models.CASCADE, primary_key=True, related_name="queue")
+    failures = models.PositiveIntegerField(default=0)
+    paused = models.BooleanField(default=False, help_text="The server refused our sign-in or certificate: a person must act.")
+    retry_at = models.DateTimeField(null=True)
+    since = models.DateTimeField(null=True)
+    headline = models.CharField(max_length=200, blank=True)
+    detail = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"Queue of {self.stage}"
+
+
+class Worker(models.Model):
+    """A worker process that reports it lives."""
+
+    STALE_AFTER = timedelta(seconds=60)
+
+    name = models.CharField(max_length=100, primary_key=True)
+    seen = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,77 @@
+"""Who gets a mail. Pure: no database, no network, no clock; tests/outbox/test_routing.py is its table.
+
+The rules stand in DESIGN (Test lists and routing). An Active list takes every recipient's place; an Active list with
+nobody on it holds the mail; otherwise the mail goes to the recipients the app gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from organization.addresses import NamedAddress, same_address_key
+from outbox.models import HoldReason, RouteKind
+
+
+@dataclass(frozen=True)
+class ListState:
+    """A test list as routing sees it."""
+
+    active: bool
+    people: tuple[NamedAddress, ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens to one requested address, and the rule that made it so."""
+
+    requested: str
+    delivered_to: tuple[str, ...]
+    rule: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """The outcome: whom the mail is delivered to, or why it is held."""
+
+    kind: RouteKind
+    people: tuple[NamedAddress, ...]
+    decisions: tuple[Decision, ...]
+    hold_reason: HoldReason | None = None
+
+
+def route(requested: Sequence[str], test_list: ListState) -> Route:
+    """Decide for the addresses of an envelope. Each person gets one copy, however often they were named."""
+    if not test_list.active:
+        people = _once([NamedAddress(address) for address in requested])
+        rule = "The test list is Inactive, so the mail goes to the recipient the app gave."
+        return Route(RouteKind.RECIPIENTS, people, tuple(Decision(one, (one,), rule) for one in requested))
+    people = _once(test_list.people)
+    listed = tuple(person.email for person in people)
+    if not people:
+        rule = "The test list is Active and nobody is on it, so the mail is held."
+        decisions = tuple(Decision(one, (), rule) for one in requested)
+        return Route(RouteKind.TEST_LIST, (), decisions, HoldReason.TEST_LIST_EMPTY)
+    rule = "The test list is Active, so the people on it get the mail in place of this recipient."
+    return Route(RouteKind.TEST_LIST, people, tuple(Decision(one, listed, rule) for one in requested))
+
+
+def route_again(decided: RouteKind, requested: Sequence[str], test_list: ListState, *, has_recipients: bool) -> Route | None:
+    """The route looked at once more at hand-over, only toward safer. None: what was decided before still holds.
+
+    A list that is Active now catches what is still queued, and queued test mail follows the list as it is now. A list
+    that was switched off never frees mail routed to it: test mail that was held with nobody to get it goes to the list
+    whatever its toggle says.
+    """
+    if test_list.active:
+        return route(requested, test_list)
+    if has_recipients:
+        return None
+    return route(requested, ListState(decided == RouteKind.TEST_LIST, test_list.people))
+
+
+def _once(people: Sequence[NamedAddress]) -> tuple[NamedAddress, ...]:
+    first: dict[str, NamedAddress] = {}
+    for person in people:
+        first.setdefault(same_address_key(person.email), person)
+    return tuple(first.values())

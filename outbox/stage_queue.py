@@ -1,0 +1,72 @@
+"""A stage's back-off: trouble before MAIL FROM belongs to the server, not to a mail, and counts on none.
+
+While it lasts the stage's mail waits, and one connection at a time probes. Saving the settings starts at once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import structlog
+from django.db import transaction
+
+from emailconfig.connection import ConnectionTrouble
+from organization.models import Stage
+from outbox.clock import database_now
+from outbox.models import StageQueue
+
+log = structlog.get_logger(__name__)
+
+# A server that can't be reached: 5 s, doubling to 60 s. One that refuses us waits for a person: 1 min, doubling to 30 min.
+_UNREACHABLE = (timedelta(seconds=5), timedelta(seconds=60))
+_REFUSED = (timedelta(minutes=1), timedelta(minutes=30))
+
+
+def pause_after(failures: int, *, needs_a_person: bool) -> timedelta:
+    """How long the stage waits after so many failures in a row (1 is the first)."""
+    first, longest = _REFUSED if needs_a_person else _UNREACHABLE
+    return min(first * 2 ** min(failures - 1, 20), longest)
+
+
+def note_trouble(stage_id: int, trouble: ConnectionTrouble) -> None:
+    """Back off. Several connections that fail in the same moment count once."""
+    now = database_now()
+    with transaction.atomic():
+        StageQueue.objects.get_or_create(stage_id=stage_id)
+        queue = StageQueue.objects.select_for_update().get(stage_id=stage_id)
+        if queue.retry_at is not None and queue.retry_at > now:
+            return
+        if queue.failures == 0:
+            queue.since = now
+            log.warning("stage_in_trouble", stage=stage_id, step=trouble.step, headline=trouble.headline, detail=trouble.detail)
+        queue.failures += 1
+        queue.paused = trouble.needs_a_person
+        queue.retry_at = now + pause_after(queue.failures, needs_a_person=trouble.needs_a_person)
+        queue.headline, queue.detail = trouble.headline[:200], trouble.detail[:1000]
+        queue.save()
+
+
+def note_success(stage_id: int) -> None:
+    """The server takes mail again."""
+    clear(stage_id)
+
+
+def clear(stage_id: int) -> None:
+    """Forget the trouble: the stage's mail goes at once. Writes only where there was some."""
+    StageQueue.objects.filter(stage_id=stage_id, failures__gt=0).update(
+        failures=0, paused=False, retry_at=None, since=None, headline="", detail=""
+    )
+
+
+def waits(stage_id: int, now: datetime) -> bool:
+    """Whether the stage backs off at `now`."""
+    return StageQueue.objects.filter(stage_id=stage_id, retry_at__gt=now).exists()
+
+
+def in_trouble(stage_id: int) -> bool:
+    return StageQueue.objects.filter(stage_id=stage_id, failures__gt=0).exists()
+
+
+def trouble_of(stage: Stage) -> StageQueue | None:
+    """What a person should see about the stage's server; None when all is well."""
+    return StageQueue.objects.filter(stage=stage, failures__gt=0).first()

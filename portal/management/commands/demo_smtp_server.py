@@ -1,0 +1,46 @@
+"""manage.py demo_smtp_server: a catch-all SMTP server that keeps every mail and sends none on. For the demo only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import mailbox
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+INBOX = Path(settings.DATA_DIR) / "demo-inbox"
+
+
+class Command(BaseCommand):
+    help = "Accept mail for anybody on 127.0.0.1, print who got it, and keep it in var/demo-inbox (a Maildir)."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--port", type=int, default=2526)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(self._serve(options["port"]))
+
+    async def _serve(self, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        inbox = mailbox.Maildir(INBOX)
+        server = await loop.create_server(lambda: SMTP(_CatchAll(self, inbox), loop=loop), "127.0.0.1", port)
+        self.stdout.write(f"catch-all SMTP server on 127.0.0.1:{port}; mail is kept in {INBOX.relative_to(settings.BASE_DIR)}")
+        async with server:
+            await server.serve_forever()
+
+
+class _CatchAll:
+    def __init__(self, command: Command, inbox: mailbox.Maildir) -> None:
+        self.command, self.inbox = command, inbox
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        mail = mailbox.MaildirMessage(bytes(envelope.content or b""))
+        self.inbox.add(mail)
+        to = ", ".join(envelope.rcpt_tos)
+        self.command.stdout.write(f"mail arrived for {to}: {mail['Subject']} (X-Original-To: {mail['X-Original-To']})")
+        return "250 2.0.0 Ok: kept"

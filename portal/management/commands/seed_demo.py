@@ -1,0 +1,42 @@
+"""manage.py seed_demo: the demo organization; with --minimal what measurements start from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from organization.cli import one_clear_line, operator
+from portal import demo
+
+
+class Command(BaseCommand):
+    help = "Create the demo organization (only with DEBUG), or with --minimal the stages and the app crm."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--minimal", action="store_true", help="stages development, qa, production and the app crm, nothing else")
+        parser.add_argument("--smtp-port", type=int, default=2526, help="where the demo's catch-all SMTP server listens")
+        parser.add_argument("--url", default="http://127.0.0.1:8000/", help="where the portal answers; printed")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with one_clear_line():
+            if options["minimal"]:
+                demo.seed_minimal(operator("seed_demo"))
+                return
+            if not settings.DEBUG:
+                raise CommandError("The demo has published passwords, so it is made only with DEBUG=true.")
+            new = demo.seed_demo(operator("seed_demo"), options["smtp_port"])
+        user, gateway = f"{new.credential.username}:{new.password}", f"127.0.0.1:{settings.GATEWAY_PORT}"
+        self.stdout.write(f"\n  Portal   {options['url']}\n")
+        for sign_in in demo.SIGN_INS:
+            self.stdout.write(f"           {sign_in.email:26} {demo.PASSWORD}   {sign_in.role}")
+        self.stdout.write(f"""
+  Send a mail as the app crm in QA (to a "real" customer), with curl or swaks:
+
+    printf 'From: crm@acme.example\\nTo: customer@example.com\\nSubject: Hello\\n\\nHi!\\n' | curl --url smtp://{gateway} --user {user} --mail-from crm@acme.example --mail-rcpt customer@example.com --upload-file -
+
+    swaks --server {gateway} --auth-user {new.credential.username} --auth-password {new.password} --from crm@acme.example --to customer@example.com --header 'Subject: Hello'
+
+  Then open {options['url']}monitor/email-log/qa/   (Ctrl-C stops everything)
+""")

@@ -1,0 +1,101 @@
+"""What the frame around every page shows: the organization, the member, and the two levels of the sidebar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
+
+from django.conf import settings
+from django.contrib.messages import get_messages
+from django.urls import reverse
+
+from organization.permissions import Permission
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from django.contrib.messages.storage.base import Message
+    from django.http import HttpRequest
+
+    from organization.models import Member
+
+MANAGEMENT = "/management/"
+THEME_OF_THE_SYSTEM = "system"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One entry of the sidebar. `icon` is a lucide name, or empty."""
+
+    label: str
+    url: str
+    icon: str
+    active: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """Entries that stand together, under a label or (if it is empty) without one."""
+
+    label: str
+    items: list[Item]
+
+
+@dataclass(frozen=True)
+class Navigation:
+    """One level of the sidebar: where its top entry leads, whether that is back up, and the groups below."""
+
+    switch: Item
+    back: bool
+    groups: list[Group]
+
+
+class Shell(TypedDict):
+    """What the context processor gives to every template."""
+
+    organization_name: str
+    navigation: Navigation | None
+    theme: str
+    toasts: Iterable[Message]
+
+
+def shell(request: HttpRequest) -> Shell:
+    """The context processor of the frame. Pages for nobody signed in have no navigation.
+
+    Django's messages are called toasts here: the email log's page has messages of its own.
+    """
+    member = getattr(request, "user", None)  # absent when an error came before the authentication middleware
+    signed_in = member is not None and member.is_authenticated
+    return Shell(
+        organization_name=settings.ORGANIZATION_NAME,
+        navigation=navigation(request.path, member) if signed_in else None,
+        theme=member.theme if signed_in else THEME_OF_THE_SYSTEM,
+        toasts=get_messages(request),
+    )
+
+
+def navigation(path: str, member: Member) -> Navigation:
+    """The level of the sidebar that `path` belongs to, without what `member` may not see."""
+    return _management(path, member) if path.startswith(MANAGEMENT) else _main(path, member)
+
+
+def _main(path: str, member: Member) -> Navigation:
+    groups = [Group("", [_item(path, "Apps", "apps", "layout-grid")])]
+    if member.has_perm_anywhere(Permission.ACCESS_ASSET_LOGS.path):
+        groups.append(Group("Monitor", [_item(path, "Email log", "email-log", "scroll-text")]))
+    return Navigation(
+        switch=Item("Management", reverse("email-configurations"), "settings", active=False), back=False, groups=groups
+    )
+
+
+def _management(path: str, member: Member) -> Navigation:
+    groups = [Group("Configure", [_item(path, "Emails", "email-configurations", "mail")])]
+    if member.is_staff:
+        groups.append(Group("", [Item("Django admin", reverse("admin:index"), "database", active=False)]))
+    return Navigation(switch=Item("Management", reverse("apps"), "", active=False), back=True, groups=groups)
+
+
+def _item(path: str, label: str, url_name: str, icon: str) -> Item:
+    """An entry that is marked as active on its own page and on every page below it."""
+    url = reverse(url_name)
+    return Item(label, url, icon, active=path.startswith(url))

@@ -1,0 +1,23 @@
+"""Every address of the portal. Each app's own urls.py says which of its views answers."""
+
+from django.contrib import admin
+from django.contrib.auth import views as auth
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from portal import health
+from portal.accounts import ChangePassword
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="apps"), name="home"),
+    path("accounts/login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
+    path("accounts/password/", ChangePassword.as_view(), name="password_change"),
+    path("", include("organization.urls")),
+    path("", include("testlists.urls")),
+    path("", include("emailconfig.urls")),
+    path("", include("outbox.urls")),
+    path("admin/", admin.site.urls),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+]

@@ -1,0 +1,64 @@
+"""Test lists in Django admin: people as lines of text, checked and saved by the service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+
+from organization.addresses import parse_named_address
+from organization.admin_base import PortalAdmin
+from testlists.models import TestList
+from testlists.services import MAY_EDIT, Wanted, check, save_test_list, wait_until_nothing_leaves
+
+
+class TestListAdminForm(forms.ModelForm[TestList]):
+    people = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 10}),
+        help_text="One per line: ana@example.com, or Ana Silva <ana@example.com>. A member's address stands for the member.",
+    )
+    version = forms.IntegerField(widget=forms.HiddenInput, localize=False)
+
+    class Meta:
+        model = TestList
+        fields = ("active", "tag_subject")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["version"].initial = self.instance.version
+        if self.instance.pk:
+            self.fields["people"].initial = "\n".join(str(person) for person in self.instance.people())
+
+    def clean(self) -> None:
+        lines = [line for line in self.cleaned_data.get("people", "").splitlines() if line.strip()]
+        try:
+            self.wanted = Wanted(
+                active=self.cleaned_data["active"],
+                tag_subject=self.cleaned_data["tag_subject"],
+                members=[],
+                people=[parse_named_address(line) for line in lines],
+            )
+        except ValidationError as error:
+            raise ValidationError({"people": error}) from error
+        check(self.wanted)
+
+
+@admin.register(TestList)
+class TestListAdmin(PortalAdmin):
+    permissions = MAY_EDIT
+    form = TestListAdminForm
+    fields = ("app", "stage", "active", "tag_subject", "people", "version")
+    readonly_fields = ("app", "stage")
+    list_display = ("app", "stage", "active")
+    list_select_related = ("app", "stage")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False  # every app has its list in every stage already
+
+    def save_model(self, request: HttpRequest, obj: TestList, form: Any, change: bool) -> None:
+        saved = save_test_list(obj.app, obj.stage, form.wanted, request.user, read_at=form.cleaned_data["version"])
+        wait_until_nothing_leaves(saved)

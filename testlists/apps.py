@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class TestListsConfig(AppConfig):
+    name = "testlists"
+    verbose_name = "Test lists"

@@ -1,0 +1,66 @@
+"""manage.py test_list: show or change an app's test list in a stage."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from organization.addresses import NamedAddress, parse_named_address, same_address_key
+from organization.cli import app_by_key, one_clear_line, operator, stage_by_key
+from testlists.models import TestList
+from testlists.services import Wanted, save_test_list, test_list_of, wait_until_nothing_leaves
+
+
+class Command(BaseCommand):
+    help = "Show an app's test list in a stage, or change it: add and remove people, switch it on and off."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("app", help="the app's key, such as crm")
+        parser.add_argument("stage", help="the stage's key, such as qa")
+        parser.add_argument("--add", action="append", default=[], metavar="ADDRESS", help="also “Name <address>”; repeatable")
+        parser.add_argument("--remove", action="append", default=[], metavar="ADDRESS", help="repeatable")
+        toggle = parser.add_mutually_exclusive_group()
+        toggle.add_argument("--activate", dest="active", action="store_true", default=None)
+        toggle.add_argument("--deactivate", dest="active", action="store_false")
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
+        test_list = test_list_of(app, stage)
+        if options["add"] or options["remove"] or options["active"] is not None:
+            with one_clear_line():
+                wanted = _changed(test_list, options["add"], options["remove"], options["active"])
+                test_list = save_test_list(app, stage, wanted, operator("test_list"), read_at=test_list.version)
+            if leaving := wait_until_nothing_leaves(test_list):
+                raise CommandError(f"Saved, and it catches every new mail; {leaving} mail(s) handed over before are not finished yet.")
+        self._show(test_list, as_json=options["json"])
+
+    def _show(self, test_list: TestList, *, as_json: bool) -> None:
+        people = test_list.people()
+        if as_json:
+            addresses = [{"name": person.name, "email": person.email} for person in people]
+            self.stdout.write(json.dumps({"active": test_list.active, "addresses": addresses}, ensure_ascii=False))
+            return
+        self.stdout.write(f"{test_list}: {'Active' if test_list.active else 'Inactive'}, {len(people)} address(es)")
+        for person in people:
+            self.stdout.write(f"  {person}")
+
+
+def _changed(test_list: TestList, add: list[str], remove: list[str], active: bool | None) -> Wanted:
+    """The list as it is, with the changes. Raises ValidationError for an address that can't be read or isn't there."""
+    leaving = {same_address_key(parse_named_address(text).email): text for text in remove}
+    entries = test_list.present_entries()
+    present = {same_address_key(entry.person.email) for entry in entries}
+    if missing := [text for key, text in leaving.items() if key not in present]:
+        raise ValidationError(f"{', '.join(missing)} isn't on the list.")
+    staying = [entry for entry in entries if same_address_key(entry.person.email) not in leaving]
+    others: list[NamedAddress] = [entry.person for entry in staying if not entry.is_member]
+    return Wanted(
+        active=test_list.active if active is None else active,
+        tag_subject=test_list.tag_subject,
+        members=[entry.member for entry in staying if entry.member is not None],
+        people=[*others, *(parse_named_address(text) for text in add)],
+    )

@@ -1,0 +1,87 @@
+"""One app's test list in one stage: who receives all of the app's mail while the list is Active."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from organization.addresses import ADDRESS_MAX_LENGTH, NamedAddress, same_address_key, validate_address
+from organization.models import App, Member, Stage, validate_one_line
+
+MAX_ADDRESSES = 100
+
+
+class TestList(models.Model):
+    """While `active`, nobody but the people on the list gets the app's mail of this stage.
+
+    The row is also what activation and hand-over lock, so that neither can overlook the other (DESIGN, routing).
+    """
+
+    __test__ = False  # not a test class, whatever pytest thinks of the name
+
+    app = models.ForeignKey(App, on_delete=models.PROTECT, related_name="test_lists")
+    stage = models.ForeignKey(Stage, on_delete=models.PROTECT, related_name="test_lists")
+    active = models.BooleanField(default=False)
+    tag_subject = models.BooleanField(
+        "tag the subject with the stage", default=False, help_text="“Welcome” becomes “[QA] Welcome” in test mail."
+    )
+    version = models.PositiveIntegerField(default=0, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["app", "stage"], name="one_test_list_per_app_and_stage")]
+
+    def __str__(self) -> str:
+        return f"Test list of {self.app} in {self.stage}"
+
+    def people(self) -> list[NamedAddress]:
+        """Who is on the list now: members by their current address, without those who were removed."""
+        return [entry.person for entry in self.present_entries()]
+
+    def present_entries(self) -> list[TestListAddress]:
+        entries = self.addresses.select_related("member")
+        return [entry for entry in entries if entry.member is None or entry.member.is_active]
+
+
+class TestListAddress(models.Model):
+    """One person on a test list: a member, or any other address with a name."""
+
+    __test__ = False
+
+    test_list = models.ForeignKey(TestList, on_delete=models.CASCADE, related_name="addresses")
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    email = models.CharField(max_length=ADDRESS_MAX_LENGTH, blank=True)
+    name = models.CharField(max_length=100, blank=True, validators=[validate_one_line])
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["test_list", "member"], name="member_on_test_list_once"),
+            models.CheckConstraint(
+                condition=models.Q(member__isnull=True) ^ models.Q(email=""), name="test_list_address_is_member_or_address"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.person)
+
+    def clean(self) -> None:
+        if self.member is None:
+            try:
+                self.email = validate_address(self.email)
+            except ValidationError as error:
+                raise ValidationError({"email": error}) from error
+
+    @property
+    def person(self) -> NamedAddress:
+        if self.member is not None:
+            return NamedAddress(self.member.email, self.member.name)
+        return NamedAddress(self.email, self.name)
+
+    @property
+    def is_member(self) -> bool:
+        return self.member_id is not None
+
+    @property
+    def key(self) -> str:
+        """Names this entry in forms, independent of its row: `m12` for a member, `a…` for an address."""
+        return f"m{self.member_id}" if self.is_member else f"a{same_address_key(self.email)}"

@@ -1,0 +1,158 @@
+"""Saving a test list. Every door ends here: permission, validation, change and audit in one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.core.exceptions import ValidationError
+from django.db import connection, transaction
+from django.db.models.functions import Lower
+
+from organization import audit
+from organization.addresses import NamedAddress, same_address_key
+from organization.models import App, Member, Stage
+from organization.permissions import Actor, Permission, Scope, allowed, require
+from organization.services import StaleVersion
+from testlists.models import MAX_ADDRESSES, TestList, TestListAddress
+from testlists.signals import count_leaving, test_list_saved
+
+MAY_EDIT = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
+ACTIVATION_WAIT_SECONDS = 10.0
+TOO_MANY = f"A test list has at most {MAX_ADDRESSES} addresses."
+EMPTY_CANT_BE_ACTIVE = (
+    "An empty test list can't be Active: nobody would receive the app's mail. Add a person, or switch it to Inactive."
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a test list shall be. `people` may name members and other addresses; a member's address becomes the member."""
+
+    active: bool
+    tag_subject: bool
+    members: Sequence[Member]
+    people: Sequence[NamedAddress]
+
+
+def test_list_of(app: App, stage: Stage) -> TestList:
+    """The app's list in the stage, with its app and stage loaded; an empty, inactive one is made the first time it is asked for."""
+    test_list, _ = TestList.objects.select_related("app", "stage").get_or_create(app=app, stage=stage)
+    return test_list
+
+
+test_list_of.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of the name
+
+
+def may_edit(actor: Actor, app: App, stage: Stage) -> bool:
+    return allowed(actor, Scope(app, stage), *MAY_EDIT)
+
+
+def save_test_list(app: App, stage: Stage, wanted: Wanted, actor: Actor, *, read_at: int | None = None) -> TestList:
+    """Make the list what is `wanted`. Then, if it is Active, no new mail leaves for anybody who isn't on it.
+
+    `read_at` is the version the change was made from; None where nothing was read before.
+    Raises PermissionDenied, ValidationError (with the fields `active` and `people`), StaleVersion; then nothing is stored.
+    """
+    require(actor, Scope(app, stage), *MAY_EDIT)
+    entries = _validated_entries(wanted)
+    test_list_of(app, stage)
+    with transaction.atomic():
+        # The same row that hand-over locks: what is handed over before this is counted by mails_leaving().
+        test_list = TestList.objects.select_for_update(of=("self",)).select_related("app", "stage").get(app=app, stage=stage)
+        if read_at is not None and read_at != test_list.version:
+            raise StaleVersion()
+        before = _snapshot(test_list)
+        test_list.active, test_list.tag_subject = wanted.active, wanted.tag_subject
+        test_list.version += 1
+        test_list.full_clean()
+        test_list.save()
+        _replace_entries(test_list, entries)
+        audit.record(actor, "Update", test_list, before=before, after=_snapshot(test_list))
+        test_list_saved.send(TestList, test_list=test_list)
+    return test_list
+
+
+def mails_leaving(test_list: TestList) -> int:
+    """How many mails of the app and stage are on the wire to somebody outside the list; 0 unless the list is Active."""
+    if not test_list.active:
+        return 0
+    return sum(int(answer) for _, answer in count_leaving.send(TestList, test_list=test_list))
+
+
+def wait_until_nothing_leaves(test_list: TestList, seconds: float = ACTIVATION_WAIT_SECONDS) -> int:
+    """Wait for mail that was handed over before the activation. Returns what is still on the wire: 0 means it holds."""
+    deadline = time.monotonic() + seconds
+    while (leaving := mails_leaving(test_list)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return leaving
+
+
+def lock_for_hand_over(app_id: int, stage_id: int) -> TestList:
+    """The list, locked against activation until the caller's transaction ends; other hand-overs may hold it too."""
+    test_list = TestList.objects.select_related("app", "stage").get(app_id=app_id, stage_id=stage_id)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM testlists_testlist WHERE id = %s FOR SHARE", [test_list.pk])
+        test_list.refresh_from_db(fields=["active", "tag_subject", "version"])
+    # On SQLite the transaction is IMMEDIATE: whoever is inside one is alone.
+    return test_list
+
+
+def check(wanted: Wanted) -> None:
+    """Raise the ValidationError that saving `wanted` would raise. For forms that must know before they save."""
+    _validated_entries(wanted)
+
+
+def _validated_entries(wanted: Wanted) -> list[TestListAddress]:
+    if len(wanted.members) + len(wanted.people) > MAX_ADDRESSES:
+        raise ValidationError({"people": f"{TOO_MANY} These are {len(wanted.members) + len(wanted.people):,}."})
+    entries = _entries(wanted)
+    problems = [*_invalid(entries), *_duplicates(entries)]
+    if problems:
+        raise ValidationError({"people": problems})
+    if wanted.active and not entries:
+        raise ValidationError({"active": EMPTY_CANT_BE_ACTIVE})
+    return entries
+
+
+def _entries(wanted: Wanted) -> list[TestListAddress]:
+    members = Member.objects.filter(is_active=True).annotate(address=Lower("email"))
+    by_address = {
+        member.email.lower(): member
+        for member in members.filter(address__in=[person.email.lower() for person in wanted.people])
+    }
+    entries = [TestListAddress(member=member) for member in wanted.members if member.is_active]
+    for person in wanted.people:
+        member = by_address.get(person.email.lower())
+        entries.append(TestListAddress(member=member) if member else TestListAddress(email=person.email, name=person.name))
+    return entries
+
+
+def _invalid(entries: list[TestListAddress]) -> list[str]:
+    problems: list[str] = []
+    for entry in entries:
+        try:
+            entry.clean_fields(exclude=["test_list"])
+            entry.clean()
+        except ValidationError as error:
+            problems += error.messages
+    return problems
+
+
+def _duplicates(entries: list[TestListAddress]) -> list[str]:
+    counted = Counter(same_address_key(entry.person.email) for entry in entries)
+    return [f"{address} would stand on the list more than once." for address, times in counted.items() if times > 1]
+
+
+def _replace_entries(test_list: TestList, entries: list[TestListAddress]) -> None:
+    test_list.addresses.all().delete()
+    for entry in entries:
+        entry.test_list = test_list
+    TestListAddress.objects.bulk_create(entries)
+
+
+def _snapshot(test_list: TestList) -> audit.Values:
+    return {**audit.snapshot(test_list), "addresses": [str(person) for person in test_list.people()]}

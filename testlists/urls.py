@@ -1,0 +1,11 @@
+from django.urls import path
+
+from testlists import views
+
+_SECTION = "apps/<slug:app>/configuration/emails/<slug:stage>/"
+
+urlpatterns = [
+    path(_SECTION, views.emails, name="app-emails"),
+    path(f"{_SECTION}edit/", views.edit, name="app-emails-edit"),
+    path(f"{_SECTION}edit/members/", views.members, name="app-emails-members"),
+]

@@ -1,0 +1,118 @@
+"""An app's emails section in a stage: the test list (view, edit) beside what the app signs in with."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.db.models import Q, QuerySet
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods
+
+from organization.forms import CredentialForm
+from organization.http import MemberRequest, StageLink, stage_links
+from organization.models import App, Credential, Member, Stage
+from organization.permissions import Permission, Scope, allowed, require
+from testlists.forms import TestListForm
+from testlists.models import TestList
+from testlists.services import MAY_EDIT, mails_leaving, may_edit, save_test_list, test_list_of, wait_until_nothing_leaves
+
+_FOUND_AT_MOST = 20
+
+
+@require_GET
+def emails(request: MemberRequest, app: str, stage: str) -> HttpResponse:
+    """View mode: every member may read."""
+    test_list = _find(app, stage)
+    context = {
+        **_frame(request, test_list, "app-emails"),
+        "test_list": test_list,
+        "people": test_list.present_entries(),
+        "leaving": mails_leaving(test_list),
+        "can_edit": may_edit(request.user, test_list.app, test_list.stage),
+        "credentials": Credential.objects.filter(app=test_list.app, stage=test_list.stage),
+        "credential_form": CredentialForm(),
+        "gateway_host": settings.GATEWAY_HOST,
+        "gateway_port": settings.GATEWAY_PORT,
+    }
+    return render(request, "testlists/emails.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
+    """Edit mode: the form, its member search for browsers without JavaScript, and its Save."""
+    test_list = _find(app, stage)
+    require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
+    form = TestListForm(request.POST or None, test_list=test_list)
+    searching = "find_members" in request.POST
+    if request.method == "POST" and form.is_valid() and not searching:
+        try:
+            saved = save_test_list(
+                test_list.app, test_list.stage, form.wanted(), request.user, read_at=form.cleaned_data["version"]
+            )
+        except ValidationError as error:
+            form.add_service_error(error)
+        else:
+            _say_what_holds_now(request, saved)
+            return redirect("app-emails", test_list.app.key, test_list.stage.key)
+    context = {
+        **_frame(request, test_list, "app-emails-edit"),
+        "form": form,
+        "people": form.rows(),
+        "found_members": _chosen_and_found(request) if request.method == "POST" else None,
+        "member_query": request.POST.get("find", ""),
+        "searching": searching,
+    }
+    return render(request, "testlists/emails_edit.html", context, status=422 if form.errors and not searching else 200)
+
+
+@require_GET
+def members(request: MemberRequest, app: str, stage: str) -> HttpResponse:
+    """The member search's answer while somebody types: check boxes to choose from."""
+    test_list = _find(app, stage)
+    require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
+    found = _search(request.GET.get("find", ""), chosen=request.GET.getlist("members"))
+    return render(request, "testlists/found_members.html", {"found_members": found})
+
+
+def _find(app: str, stage: str) -> TestList:
+    return test_list_of(get_object_or_404(App, key=app), get_object_or_404(Stage, key=stage))
+
+
+def _frame(request: MemberRequest, test_list: TestList, url_name: str) -> dict[str, object]:
+    app, stage = test_list.app, test_list.stage
+    links: list[StageLink] = stage_links(stage, lambda other: reverse(url_name, args=[app.key, other.key]))
+    can_edit_app = allowed(request.user, Scope(app=app), Permission.MANAGE_APPS)
+    return {"app": app, "stage": stage, "stage_links": links, "can_edit_app": can_edit_app}
+
+
+def _say_what_holds_now(request: MemberRequest, saved: TestList) -> None:
+    leaving = wait_until_nothing_leaves(saved)
+    if leaving:
+        messages.warning(
+            request,
+            f"The test list was saved and catches every new mail. It is still activating: {leaving} "
+            "mail(s) handed to the server before are not finished yet.",
+        )
+    elif saved.active:
+        messages.success(request, "The test list was saved. It is Active: nobody else gets this app's mail in this stage.")
+    else:
+        messages.success(request, "The test list was saved. It is Inactive: mail goes to the recipients the app gives.")
+
+
+def _chosen_and_found(request: MemberRequest) -> list[Member]:
+    return _search(request.POST.get("find", ""), chosen=request.POST.getlist("members"))
+
+
+def _search(query: str, *, chosen: list[str]) -> list[Member]:
+    """Members whose name or address contains `query`, those already chosen first."""
+    active: QuerySet[Member] = Member.objects.filter(is_active=True)
+    picked = list(active.filter(pk__in=[pk for pk in chosen if pk.isdecimal() and pk.isascii()]))
+    query = query.strip()
+    found = active.filter(Q(name__icontains=query) | Q(email__icontains=query)) if query else active.none()
+    rows = [*picked, *found.exclude(pk__in=[member.pk for member in picked])[:_FOUND_AT_MOST]]
+    for row in rows:
+        row.checked = row in picked  # type: ignore[attr-defined]
+    return rows

@@ -1,0 +1,6 @@
+"""Loaded before Django's settings: the tests run as the demo does, over plain HTTP."""
+
+import os
+
+os.environ.setdefault("DEBUG", "true")
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright runs an event loop in the test's own thread
