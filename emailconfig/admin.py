@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from emailconfig.forms import SmtpSettingsForm
 from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings
-from organization.admin_base import PortalAdmin
+from organization.admin_base import PortalAdmin, member_of
 from organization.permissions import Permission
 
 
@@ -29,6 +29,7 @@ class SmtpSettingsAdmin(PortalAdmin):
         *("authentication", "username", "password"),
         *("sender_address", "sender_name", "from_domains", "connections", "version"),
     )
+    exclude = ("password", "version")  # the model's own, which can't be edited: the form has fields of these names
     list_display = ("stage", "server", "port", "security", "authentication", "sender_address", "updated")
     list_select_related = ("stage",)
 
@@ -36,4 +37,4 @@ class SmtpSettingsAdmin(PortalAdmin):
         return ("stage",) if obj else ()
 
     def save_model(self, request: HttpRequest, obj: SmtpSettings, form: Any, change: bool) -> None:
-        save_smtp_settings(obj, request.user)
+        save_smtp_settings(obj, member_of(request))

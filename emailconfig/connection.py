@@ -135,9 +135,7 @@ def _explained(step: str, settings: SmtpSettings) -> Iterator[None]:
             needs_a_person=error.smtp_code >= 500,
         ) from error
     except smtplib.SMTPResponseException as error:
-        raise ConnectionTrouble(
-            step, f"{settings} refused the connection.", words(error.smtp_code, error.smtp_error)
-        ) from error
+        raise ConnectionTrouble(step, f"{settings} refused the connection.", words(error.smtp_code, error.smtp_error)) from error
     except ssl.SSLCertVerificationError as error:
         raise ConnectionTrouble(
             step, f"The certificate of {settings} can't be verified.", error.verify_message, needs_a_person=True

@@ -58,4 +58,4 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
         # Before the model's own validation, which decides whether a password is missing or must be typed again.
         self.instance.new_password = self.cleaned_data.get("password", "")
         self.instance.version = self.cleaned_data.get("version", self.instance.version)
-        super()._post_clean()
+        super()._post_clean()  # type: ignore[misc]  # Django's, unknown to its stubs

@@ -20,9 +20,7 @@ from organization.addresses import ADDRESS_MAX_LENGTH, domain_of, validate_addre
 from organization.encryption import EncryptedTextField, EncryptedValue
 from organization.models import Stage, validate_one_line
 
-PASSWORD_AGAIN = (
-    "Enter the password again: the stored one belongs to the server, port, security and user it was entered for."
-)
+PASSWORD_AGAIN = "Enter the password again: the stored one belongs to the server, port, security and user it was entered for."
 
 
 class SmtpSettings(models.Model):
@@ -76,7 +74,6 @@ class SmtpSettings(models.Model):
     DESTINATION = ("server", "port", "security", "authentication", "username")
 
     new_password: str = ""
-    _stored_destination: tuple[Any, ...] | None = None
 
     class Meta:
         verbose_name = verbose_name_plural = "SMTP settings"
@@ -90,15 +87,6 @@ class SmtpSettings(models.Model):
 
     def __str__(self) -> str:
         return f"{self.server}:{self.port}"
-
-    @classmethod
-    def from_db(cls, db: str | None, field_names: Any, values: Any) -> SmtpSettings:
-        settings = super().from_db(db, field_names, values)
-        settings._stored_destination = settings._destination()
-        return settings
-
-    def _destination(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in self.DESTINATION)
 
     def clean(self) -> None:
         errors: dict[str, Any] = {}
@@ -121,7 +109,7 @@ class SmtpSettings(models.Model):
             self.username, self.new_password, self.password = "", "", EncryptedValue()
             return
         if not self.username:
-            errors["username"] = ValidationError("Enter the user name for Basic authentication.", code="required")
+            errors["username"] = ValidationError("Enter the user name for Basic authentication.")
         if self.security == self.Security.NONE and not is_loopback(self.server):
             errors["security"] = ValidationError(
                 "A password is never sent unencrypted. Choose STARTTLS or TLS, or no authentication."
@@ -130,9 +118,14 @@ class SmtpSettings(models.Model):
             if not self.new_password.isprintable():
                 errors["password"] = ValidationError("The password contains a line break or a control character.")
         elif not self.password:
-            errors["password"] = ValidationError("Enter the password for Basic authentication.", code="required")
-        elif self._stored_destination is not None and self._destination() != self._stored_destination:
+            errors["password"] = ValidationError("Enter the password for Basic authentication.")
+        elif not self._is_destination_unchanged():
             errors["password"] = ValidationError(PASSWORD_AGAIN, code="password_again")
+
+    def _is_destination_unchanged(self) -> bool:
+        """Whether the stored password goes where it was entered for: asked of the database, not of what was once read."""
+        destination = {name: getattr(self, name) for name in self.DESTINATION}
+        return SmtpSettings.objects.filter(pk=self.pk, **destination).exists()
 
     def allows_sender(self, address: str) -> bool:
         """Whether an app may send as `address`: the sender's own domain, or one the stage allows."""

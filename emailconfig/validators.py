@@ -11,9 +11,7 @@ from django.core.exceptions import ValidationError
 
 from organization.addresses import printable
 
-PORT_25_REFUSED = (
-    "SMTP port 25 isn't supported: it is often targeted for spam and restricted by providers. Use 587."
-)
+PORT_25_REFUSED = "SMTP port 25 isn't supported: it is often targeted for spam and restricted by providers. Use 587."
 _LABEL = re.compile(r"\A[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 
 
@@ -55,7 +53,7 @@ def _refuse_what_is_not_a_host(text: str) -> None:
         raise ValidationError(f"“{shown}” looks like a URL. Enter the host name alone, such as smtp.example.com.")
     if "@" in text:
         raise ValidationError(f"“{shown}” contains a user name. Enter the host name alone; user name and password go below.")
-    if text.startswith("[") or re.search(r":\d*\Z", text) and text.count(":") == 1:
+    if text.startswith("[") or (re.search(r":\d*\Z", text) and text.count(":") == 1):
         raise ValidationError(f"“{shown}” contains a port or brackets. Enter the host alone; the port has its own field.")
 
 
@@ -74,9 +72,7 @@ def validate_ca_certificate(pem: str) -> None:
     try:
         ssl.create_default_context(cadata=pem)
     except ssl.SSLError as error:
-        raise ValidationError(
-            "This isn't a certificate in PEM form. It starts with -----BEGIN CERTIFICATE-----."
-        ) from error
+        raise ValidationError("This isn't a certificate in PEM form. It starts with -----BEGIN CERTIFICATE-----.") from error
 
 
 def normalize_domains(text: str) -> str:

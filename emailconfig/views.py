@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods
 
 from emailconfig.forms import SmtpSettingsForm
@@ -39,6 +40,7 @@ def view(request: MemberRequest, stage: str) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
+@sensitive_post_parameters("password")
 def edit(request: MemberRequest, stage: str) -> HttpResponse:
     """Edit mode: the form, and its Save."""
     found = get_object_or_404(Stage, key=stage)

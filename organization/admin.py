@@ -8,15 +8,16 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.contrib.auth.password_validation import validate_password
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from organization.admin_base import PortalAdmin, ReadOnlyAdmin
+from organization.admin_base import PortalAdmin, ReadOnlyAdmin, member_of
 from organization.credentials import MAY_MANAGE, revoke_credential
 from organization.forms import AppForm
 from organization.models import App, AuditEvent, Credential, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
-from organization.services import delete_from_organization, save_app, save_in_organization
+from organization.services import delete_from_organization, save_app, save_in_organization, save_role
 
 admin.site.site_header = admin.site.site_title = "ODC Email Portal"
 admin.site.unregister(Group)
@@ -24,7 +25,7 @@ admin.site.unregister(Group)
 
 class OrganizationAdmin(PortalAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        save_in_organization(obj, request.user)
+        save_in_organization(obj, member_of(request))
 
 
 class MemberForm(forms.ModelForm[Member]):
@@ -54,7 +55,7 @@ class MemberAdmin(OrganizationAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """A superuser's account, password included, is for superusers only."""
-        above = obj is not None and obj.is_superuser and not request.user.is_superuser  # type: ignore[union-attr]
+        above = obj is not None and obj.is_superuser and not member_of(request).is_superuser
         return not above and super().has_change_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: Member, form: Any, change: bool) -> None:
@@ -78,11 +79,11 @@ class DeletableAdmin(OrganizationAdmin):
         return self.has_change_permission(request, obj)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        delete_from_organization(obj, request.user)
+        delete_from_organization(obj, member_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for found in queryset:
-            delete_from_organization(found, request.user)
+            delete_from_organization(found, member_of(request))
 
 
 @admin.register(Role)
@@ -93,6 +94,9 @@ class RoleAdmin(DeletableAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return not (obj is not None and obj.built_in) and super().has_change_permission(request, obj)
+
+    def save_model(self, request: HttpRequest, obj: Role, form: Any, change: bool) -> None:
+        save_role(obj, form.cleaned_data["stages"], member_of(request))
 
 
 @admin.register(RoleGrant)
@@ -115,6 +119,7 @@ class AppAdmin(PortalAdmin):
     permissions = (Permission.MANAGE_APPS,)
     form = AppForm
     fields = ("name", "key", "description", "colour", "version")
+    exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
     list_display = ("name", "key", "archived")
     search_fields = ("name", "key")
 
@@ -122,7 +127,7 @@ class AppAdmin(PortalAdmin):
         return ("key",) if obj else ()
 
     def save_model(self, request: HttpRequest, obj: App, form: Any, change: bool) -> None:
-        save_app(obj, request.user)
+        save_app(obj, member_of(request))
 
 
 @admin.register(Credential)
@@ -138,7 +143,7 @@ class CredentialAdmin(ReadOnlyAdmin):
     @admin.action(description="Revoke the selected credentials")
     def revoke(self, request: HttpRequest, queryset: QuerySet[Credential]) -> None:
         for credential in queryset.select_related("app", "stage"):
-            revoke_credential(credential, request.user)  # raises PermissionDenied: a 403, and nothing was revoked before
+            revoke_credential(credential, member_of(request))  # raises PermissionDenied: a 403, and nothing was revoked before
         messages.success(request, "The credentials were revoked: nobody can sign in with them any more.")
 
 

@@ -8,10 +8,18 @@ from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.shortcuts import redirect
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters
 
 from organization import audit
 from organization.models import Member
 from organization.permissions import Permission, allowed
+
+
+def member_of(request: HttpRequest) -> Member:
+    """Who is signed in. Django admin lets nobody else in."""
+    assert isinstance(request.user, Member)
+    return request.user
 
 
 class PortalAdmin(admin.ModelAdmin[Any]):
@@ -41,6 +49,7 @@ class PortalAdmin(admin.ModelAdmin[Any]):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    @method_decorator(sensitive_post_parameters())
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """What a service refuses after the form was valid (somebody else saved meanwhile) is said on the same page."""
         try:
@@ -70,5 +79,3 @@ class LogAdmin(ReadOnlyAdmin):
 
     def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
         return {**super().get_model_perms(request), "view": self.has_view_permission(request)}
-
-

@@ -13,6 +13,28 @@ from organization.models import App, AuditEvent, Member, Stage
 from organization.permissions import Actor, Scope
 
 MASK = "••••••••"
+
+
+class _Masked(str):
+    """Shows dots in place of a secret; equal to another only when both stand for the same, so that a change is seen."""
+
+    _hidden: object
+
+    def __new__(cls, hidden: object) -> _Masked:
+        masked = super().__new__(cls, MASK if hidden else "")
+        masked._hidden = hidden
+        return masked
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Masked) and other._hidden == self._hidden
+
+    def __ne__(self, other: object) -> bool:  # str has one of its own
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self._hidden)
+
+
 _SECRET_FIELDS = frozenset({"password", "secret_hash"})
 _encoder = DjangoJSONEncoder()
 
@@ -25,11 +47,14 @@ def snapshot(instance: models.Model) -> Values:
     for field in instance._meta.concrete_fields:
         value = getattr(instance, field.attname)
         if isinstance(field, EncryptedTextField) or field.name in _SECRET_FIELDS:
-            values[field.name] = MASK if value else ""
+            values[field.name] = _Masked(value)
         elif value is None or isinstance(value, str | int | float | bool | list | dict):
             values[field.name] = value
         else:
             values[field.name] = _encoder.default(value)
+    if instance.pk:
+        for related in instance._meta.many_to_many:
+            values[related.name] = sorted(str(one) for one in getattr(instance, related.name).all())
     return values
 
 

@@ -51,9 +51,7 @@ def _lines(error: ValidationError) -> list[str]:
     if not hasattr(error, "error_dict"):
         return error.messages
     return [
-        text if field == "__all__" else f"{field}: {text}"
-        for field, messages in error.message_dict.items()
-        for text in messages
+        text if field == "__all__" else f"{field}: {text}" for field, messages in error.message_dict.items() for text in messages
     ]
 
 

@@ -44,7 +44,7 @@ def create_credential(app: App, stage: Stage, actor: Actor, name: str = "Default
         name=name,
         username=f"{app.key}-{stage.key}-{secrets.token_hex(4)}",
         secret_hash=_hash(password),
-        created_by=str(actor),
+        created_by=str(actor)[:200],
     )
     with transaction.atomic():
         credential.full_clean()

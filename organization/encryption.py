@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.db import models
+from django.views.decorators.debug import sensitive_variables
 
 if TYPE_CHECKING:
-    _TextField = models.TextField[str, str]
+    _TextField = models.TextField["EncryptedValue", "EncryptedValue"]
 else:
     _TextField = models.TextField
 
@@ -29,10 +30,12 @@ def _cipher(keys: tuple[str, ...]) -> MultiFernet:
     return MultiFernet([Fernet(key) for key in keys])
 
 
+@sensitive_variables()
 def encrypt(plain: str) -> str:
     return _cipher(tuple(settings.ENCRYPTION_KEYS)).encrypt(plain.encode()).decode()
 
 
+@sensitive_variables()
 def decrypt(stored: str) -> str:
     """The plain text of what `encrypt` returned. Raises UndecryptableSecret."""
     try:
@@ -58,6 +61,7 @@ class EncryptedValue:
         self.stored = stored
 
     @classmethod
+    @sensitive_variables()
     def of(cls, plain: str) -> EncryptedValue:
         return cls(encrypt(plain)) if plain else cls()
 

@@ -22,11 +22,11 @@ class AppForm(forms.ModelForm[App]):
         super().__init__(*args, **kwargs)
         self.fields["version"].initial = self.instance.version
         if self.instance.pk:
-            del self.fields["key"]
+            self.fields.pop("key", None)  # Django admin, which shows it read-only, has left it out already
 
     def _post_clean(self) -> None:
         self.instance.version = self.cleaned_data.get("version", self.instance.version)
-        super()._post_clean()
+        super()._post_clean()  # type: ignore[misc]  # Django's, unknown to its stubs
 
 
 class CredentialForm(forms.ModelForm[Credential]):

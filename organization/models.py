@@ -33,9 +33,9 @@ class ImmutableKeyModel(models.Model):
 
     def clean(self) -> None:
         super().clean()
-        stored = type(self)._default_manager.filter(pk=self.pk).values_list("key", flat=True).first()
-        if stored is not None and stored != self.key:
-            raise ValidationError({"key": f"The key can't be changed: apps and links rely on “{stored}”."})
+        stored = type(self)._default_manager.filter(pk=self.pk).first()
+        if stored is not None and stored.key != self.key:
+            raise ValidationError({"key": f"The key can't be changed: apps and links rely on “{stored.key}”."})
 
 
 class MemberManager(BaseUserManager["Member"]):
@@ -106,6 +106,10 @@ class Member(AbstractBaseUser, PermissionsMixin):
         """The member's role grants, read once per instance, which is once per request."""
         return list(self.role_grants.select_related("role").prefetch_related("role__stages"))
 
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        """Whether the member holds `perm`, in the Scope `obj` or (without one) over the whole organization."""
+        return super().has_perm(perm, obj)
+
     def has_perm_anywhere(self, perm: str) -> bool:
         """Whether the member holds `perm` in any app and stage at all: what the navigation draws."""
         if self.is_active and self.is_superuser:
@@ -118,7 +122,9 @@ class Role(models.Model):
 
     name = models.CharField(max_length=60, unique=True, validators=[validate_one_line])
     permissions = models.JSONField(default=list, help_text="Codes of organization.permissions.Permission.")
-    stages = models.ManyToManyField("Stage", blank=True, help_text="Leave empty for all stages.")
+    stages: models.ManyToManyField[Stage, models.Model] = models.ManyToManyField(
+        "Stage", blank=True, help_text="Leave empty for all stages."
+    )
     built_in = models.BooleanField(default=False, editable=False)
 
     class Meta:

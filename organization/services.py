@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TypeVar
 
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 
 from organization import audit
-from organization.models import App, Member
+from organization.models import App, Member, Role, Stage
 from organization.permissions import EVERYWHERE, Actor, Permission, Scope, require
 
 M = TypeVar("M", bound=models.Model)
@@ -42,10 +43,17 @@ def save_profile(member: Member) -> Member:
 
 
 def save_in_organization(instance: M, actor: Actor) -> M:
-    """Store a stage, member, role or grant. Raises PermissionDenied, ValidationError."""
+    """Store a stage, member or grant. Raises PermissionDenied, ValidationError."""
     require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
     with transaction.atomic():
         return _validate_save_record(instance, actor)
+
+
+def save_role(role: Role, stages: Collection[Stage], actor: Actor) -> Role:
+    """Store a role that holds in `stages`; in all of them when there are none. Raises PermissionDenied, ValidationError."""
+    require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+    with transaction.atomic():
+        return _validate_save_record(role, actor, stages=stages)
 
 
 def delete_from_organization(instance: models.Model, actor: Actor) -> None:
@@ -65,9 +73,11 @@ def check_version(instance: models.Model, read_at: int) -> None:
         raise StaleVersion()
 
 
-def _validate_save_record(instance: M, actor: Actor) -> M:
+def _validate_save_record(instance: M, actor: Actor, **related: Collection[models.Model]) -> M:
     before = audit.stored_snapshot(instance)
     instance.full_clean()
     instance.save()
+    for name, values in related.items():
+        getattr(instance, name).set(values)
     audit.record(actor, "Update" if before else "Create", instance, before=before, after=audit.snapshot(instance))
     return instance

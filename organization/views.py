@@ -70,7 +70,7 @@ def app(request: MemberRequest, app: str) -> HttpResponse:
 
 @require_POST
 @never_cache
-@sensitive_variables("new")
+@sensitive_variables("new", "context")
 def credential_create(request: MemberRequest, app: str, stage: str) -> HttpResponse:
     """Make a credential and show its secret, this once: the answer is the page itself, stored nowhere."""
     found_app, found_stage = get_object_or_404(App, key=app), get_object_or_404(Stage, key=stage)
@@ -94,9 +94,7 @@ def credential_create(request: MemberRequest, app: str, stage: str) -> HttpRespo
 @require_http_methods(["GET", "POST"])
 def credential_revoke(request: MemberRequest, app: str, stage: str, credential: int) -> HttpResponse:
     """Ask, then revoke."""
-    found = get_object_or_404(
-        Credential.objects.select_related("app", "stage"), pk=credential, app__key=app, stage__key=stage
-    )
+    found = get_object_or_404(Credential.objects.select_related("app", "stage"), pk=credential, app__key=app, stage__key=stage)
     require(request.user, Scope(found.app, found.stage), *MAY_MANAGE)
     if request.method == "POST":
         revoke_credential(found, request.user)

@@ -50,7 +50,7 @@ class EmailBackend(BaseEmailBackend):
         app, stage = self._place()
         sender = message.from_email or settings.DEFAULT_FROM_EMAIL
         envelope = Envelope(_bare(sender), [_bare(recipient) for recipient in message.recipients()])
-        content = message.message().as_bytes(linesep="\r\n")
+        content = message.message().as_bytes()
         with transaction.atomic():  # a database error must not poison the caller's own transaction
             submit(app, stage, envelope, content, via=Door.BACKEND)
 

@@ -5,6 +5,7 @@ Only the header block is ever looked at; the body is carried along untouched and
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ def split_header(content: bytes) -> tuple[list[HeaderField], bytes]:
     """The header fields in their order and the body, which starts after the first empty line."""
     if content.startswith(b"\r\n"):
         return [], content[2:]
-    block, end, body = content.partition(b"\r\n\r\n")
+    block, _, body = content.partition(b"\r\n\r\n")
     return _fields(block + b"\r\n"), body
 
 
@@ -73,10 +74,8 @@ def header_values(fields: Iterable[HeaderField], name: bytes) -> list[bytes]:
 def readable(value: bytes) -> str:
     """A header value as a person reads it: encoded words decoded, nothing that breaks a line or a database."""
     text = value.decode("utf-8", "replace")
-    try:
+    with contextlib.suppress(HeaderParseError, LookupError, ValueError):  # what can't be decoded is shown as it stands
         text = str(make_header(decode_header(text)))
-    except (HeaderParseError, LookupError, ValueError):
-        pass  # shown as it stands
     text = text.encode("utf-8", "replace").decode().replace("\x00", "")
     return " ".join(text.split())
 
@@ -176,7 +175,8 @@ def _keep_replies_on_the_list(header: _Header, people: Sequence[NamedAddress]) -
 def _tag_subject(header: _Header, tag: str) -> None:
     values = header_values(header.fields, b"subject")
     header.drop(re.compile(rb"subject"))
-    header.add("Subject", b" ".join([encoded_words(f"[{tag}]"), *values[:1]]))
+    # The space stands inside the encoded word: between two of them it would vanish (RFC 2047 section 6.2).
+    header.add("Subject", b" ".join([encoded_words(f"[{tag}] "), *values[:1]]))
 
 
 def encoded_words(text: str) -> bytes:

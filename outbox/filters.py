@@ -13,7 +13,13 @@ from django.utils import timezone
 from organization.models import App
 from outbox.models import Message, RouteKind, Status
 
-PERIODS = {"1h": timedelta(hours=1), "12h": timedelta(hours=12), "24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
+PERIODS = {
+    "1h": timedelta(hours=1),
+    "12h": timedelta(hours=12),
+    "24h": timedelta(days=1),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+}
 _PERIOD_LABELS = {
     "1h": "Last hour",
     "12h": "Last 12 hours",

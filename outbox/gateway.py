@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 COMMAND_TIMEOUT_SECONDS = 120
+_NULL_SENDER = "<>"
 _TRY_AGAIN = "451 4.3.0 The mail could not be stored. Nothing was accepted; try again later."
 # Database work runs here, off the event loop: each thread has its own connection.
 _database = ThreadPoolExecutor(max_workers=8, thread_name_prefix="gateway-database")
@@ -68,7 +69,8 @@ async def _checked(parsed: AuthResult) -> AuthResult:
     """The credential in place of user name and password, or a refusal that doesn't say which of them was wrong."""
     if not parsed.success:
         return parsed
-    username, password = (part.decode("utf-8", "replace") for part in parsed.auth_data)
+    signed: LoginPassword = parsed.auth_data  # type: ignore[assignment]  # what _keep_for_checking put there
+    username, password = (part.decode("utf-8", "replace") for part in signed)
     try:
         credential = await _in_database(lambda: authenticate(username, password))
     except (DatabaseError, InterfaceError):
@@ -90,7 +92,8 @@ class GatewayHandler:
 
     async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
         try:
-            envelope.mail_from = check_sender(address or "")
+            # An empty string would read as "no MAIL yet" to aiosmtpd, so the null sender stays as it is written.
+            envelope.mail_from = check_sender(address) if address != _NULL_SENDER else _NULL_SENDER
         except SubmissionRefused as refused:
             return refused.reply
         envelope.mail_options.extend(options)
@@ -106,7 +109,7 @@ class GatewayHandler:
         return "250 2.1.5 Ok"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        credential: Credential = session.auth_data
+        credential: Credential = session.auth_data  # type: ignore[assignment]  # what _checked put there
         try:
             message_id = await _in_database(lambda: _accept(credential.pk, envelope))
         except SubmissionRefused as refused:
@@ -126,7 +129,8 @@ def _accept(credential_id: int, envelope: Envelope) -> int:
     credential = Credential.objects.select_related("app", "stage").get(pk=credential_id)
     if not usable(credential):
         raise SubmissionRefused(535, "5.7.8", "The credential was revoked.")
-    wanted = submission.Envelope(envelope.mail_from or "", envelope.rcpt_tos)
+    sender = "" if envelope.mail_from == _NULL_SENDER else envelope.mail_from or ""
+    wanted = submission.Envelope(sender, envelope.rcpt_tos)
     content = bytes(envelope.original_content or b"")
     return submit(credential.app, credential.stage, wanted, content, via=Door.GATEWAY, credential=credential).pk
 

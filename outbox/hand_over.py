@@ -21,7 +21,6 @@ from outbox.submission import search_text
 from testlists.models import TestList
 from testlists.services import lock_for_hand_over
 
-
 CAUGHT = "The test list became Active after the mail was accepted, so it goes to the people on the list instead."
 
 
@@ -92,9 +91,7 @@ def _follow(message: Message, unfinished: list[Recipient], again: Route) -> list
     Recipient.objects.filter(pk__in=leaving).delete()
     known = {same_address_key(address) for address in message.recipients.values_list("address", flat=True)}
     Recipient.objects.bulk_create(
-        Recipient(message=message, address=person.email, name=person.name)
-        for key, person in wanted.items()
-        if key not in known
+        Recipient(message=message, address=person.email, name=person.name) for key, person in wanted.items() if key not in known
     )
     if message.route != again.kind:
         message.route = again.kind

@@ -25,7 +25,8 @@ _REFUSED = (timedelta(minutes=1), timedelta(minutes=30))
 def pause_after(failures: int, *, needs_a_person: bool) -> timedelta:
     """How long the stage waits after so many failures in a row (1 is the first)."""
     first, longest = _REFUSED if needs_a_person else _UNREACHABLE
-    return min(first * 2 ** min(failures - 1, 20), longest)
+    doublings: int = 2 ** min(failures - 1, 20)
+    return min(first * doublings, longest)
 
 
 def note_trouble(stage_id: int, trouble: ConnectionTrouble) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.mail.utils import DNS_NAME
 from django.core.mail import make_msgid
+from django.core.mail.utils import DNS_NAME
 from django.db import transaction
 
 from emailconfig.models import SmtpSettings

@@ -62,24 +62,30 @@ def transmit(smtp: smtplib.SMTP, mail: Transmission) -> Transmitted:
     if code != 250:
         return _after_refusal(smtp, _same_for_all(mail.recipients, "MAIL FROM", code, words(code, reply)), code)
     outcomes: list[Outcome] = []
-    accepted: list[Recipient] = []
     try:
-        for recipient in mail.recipients:
-            code, reply = smtp.docmd("RCPT", f"TO:<{wire_address(recipient.address)}>")
-            if code in (250, 251, 252):
-                accepted.append(recipient)
-            else:
-                outcomes.append(_outcome(recipient, "RCPT TO", code, words(code, reply)))
-                if code == 421:
-                    return Transmitted(outcomes + _broken(_rest(mail, outcomes), "RCPT TO"), connection_usable=False)
+        accepted = _rcpt_to(smtp, mail.recipients, outcomes)
         if not accepted:
-            return _after_refusal(smtp, outcomes, code)
+            return _after_refusal(smtp, outcomes, outcomes[-1].code)
         code, reply = smtp.docmd("DATA")
-        if code != 354:
-            return _after_refusal(smtp, outcomes + _same_for_all(accepted, "DATA", code, words(code, reply)), code)
     except (smtplib.SMTPException, OSError):
-        return Transmitted(outcomes + _broken(_rest(mail, outcomes), "RCPT TO"), connection_usable=False)
+        return Transmitted(outcomes + _broken(mail.recipients, outcomes), connection_usable=False)
+    if code != 354:
+        return _after_refusal(smtp, outcomes + _same_for_all(accepted, "DATA", code, words(code, reply)), code)
     return _content(smtp, mail, accepted, outcomes)
+
+
+def _rcpt_to(smtp: smtplib.SMTP, recipients: Sequence[Recipient], outcomes: list[Outcome]) -> list[Recipient]:
+    """The recipients the server takes; those it refuses get their outcome at once."""
+    accepted = []
+    for recipient in recipients:
+        code, reply = smtp.docmd("RCPT", f"TO:<{wire_address(recipient.address)}>")
+        if code in (250, 251, 252):
+            accepted.append(recipient)
+        else:
+            outcomes.append(_outcome(recipient, "RCPT TO", code, words(code, reply)))
+        if code == 421:
+            raise smtplib.SMTPServerDisconnected(words(code, reply))
+    return accepted
 
 
 def _mail_from(smtp: smtplib.SMTP, mail: Transmission) -> tuple[int, bytes]:
@@ -101,9 +107,7 @@ def _mail_from(smtp: smtplib.SMTP, mail: Transmission) -> tuple[int, bytes]:
     return code, reply
 
 
-def _content(
-    smtp: smtplib.SMTP, mail: Transmission, accepted: Sequence[Recipient], outcomes: list[Outcome]
-) -> Transmitted:
+def _content(smtp: smtplib.SMTP, mail: Transmission, accepted: Sequence[Recipient], outcomes: list[Outcome]) -> Transmitted:
     """From here on a missing answer means: nobody knows whether it arrived."""
     try:
         for part in (mail.header, mail.body):
@@ -113,9 +117,7 @@ def _content(
     except (smtplib.SMTPException, OSError):
         unknown = [Outcome(recipient, Attempt.Outcome.UNKNOWN, "content", None, _BROKE_LATE) for recipient in accepted]
         return Transmitted(outcomes + unknown, connection_usable=False)
-    return Transmitted(
-        outcomes + _same_for_all(accepted, "content", code, words(code, reply)), connection_usable=code != 421
-    )
+    return Transmitted(outcomes + _same_for_all(accepted, "content", code, words(code, reply)), connection_usable=code != 421)
 
 
 def _dot_stuffed(part: bytes) -> bytes:
@@ -124,7 +126,7 @@ def _dot_stuffed(part: bytes) -> bytes:
     return b"." + stuffed if part.startswith(b".") else stuffed
 
 
-def _after_refusal(smtp: smtplib.SMTP, outcomes: list[Outcome], code: int) -> Transmitted:
+def _after_refusal(smtp: smtplib.SMTP, outcomes: list[Outcome], code: int | None) -> Transmitted:
     """Clear the server's mind for the next mail."""
     if code == 421:
         return Transmitted(outcomes, connection_usable=False)
@@ -150,10 +152,8 @@ def _outcome(recipient: Recipient, step: str, code: int, reply: str) -> Outcome:
     return Outcome(recipient, result, step, code if 200 <= code < 600 else None, reply)
 
 
-def _broken(recipients: Sequence[Recipient], step: str) -> list[Outcome]:
-    return [Outcome(recipient, Attempt.Outcome.DEFERRED, step, None, _BROKE_EARLY) for recipient in recipients]
-
-
-def _rest(mail: Transmission, outcomes: Sequence[Outcome]) -> list[Recipient]:
+def _broken(recipients: Sequence[Recipient], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """For everybody who has no outcome yet when the connection breaks before any content was sent."""
     done = {outcome.recipient.pk for outcome in outcomes}
-    return [recipient for recipient in mail.recipients if recipient.pk not in done]
+    rest = [recipient for recipient in recipients if recipient.pk not in done]
+    return [Outcome(recipient, Attempt.Outcome.DEFERRED, "RCPT TO", None, _BROKE_EARLY) for recipient in rest]

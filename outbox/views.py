@@ -15,7 +15,8 @@ from organization.http import MemberRequest, stage_links
 from organization.models import Stage
 from outbox.filters import MessageFilter
 from outbox.models import Message, RouteKind
-from outbox.preview import header_names, preview, source as source_of
+from outbox.preview import header_names, preview
+from outbox.preview import source as source_of
 from outbox.stage_queue import trouble_of
 from outbox.visibility import may_see_content, require_content, visible_apps, visible_messages
 
@@ -140,5 +141,7 @@ def _requested(message: Message) -> list[dict[str, str]]:
 
 def _route_sentence(message: Message) -> str:
     if message.route == RouteKind.TEST_LIST:
-        return f"The test list of {message.app} in {message.stage} was Active, so the mail goes to the people on it and to nobody else."
-    return f"The test list of {message.app} in {message.stage} was Inactive, so the mail goes to the recipients the app gave."
+        because = "was Active, so the mail goes to the people on it and to nobody else."
+    else:
+        because = "was Inactive, so the mail goes to the recipients the app gave."
+    return f"The test list of {message.app} in {message.stage} {because}"

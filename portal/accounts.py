@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import messages
 from django.contrib.auth.views import PasswordChangeView
 from django.forms import BaseForm
@@ -21,7 +19,7 @@ class ChangePassword(PasswordChangeView):
 
     def form_valid(self, form: BaseForm) -> HttpResponse:
         response = super().form_valid(form)  # type: ignore[arg-type]
-        member: Any = self.request.user
+        member = self.request.user
         assert isinstance(member, Member)
         audit.record(member, "Change password", member)
         messages.success(self.request, "Your password was changed.")

@@ -43,7 +43,9 @@ def check_gateway(**_: Any) -> list[checks.CheckMessage]:
     if bool(settings.GATEWAY_TLS_CERT) != bool(settings.GATEWAY_TLS_KEY):
         return [
             checks.Error(
-                "GATEWAY_TLS_CERT and GATEWAY_TLS_KEY belong together.", hint="Set both to PEM files, or neither.", id="portal.E004"
+                "GATEWAY_TLS_CERT and GATEWAY_TLS_KEY belong together.",
+                hint="Set both to PEM files, or neither.",
+                id="portal.E004",
             )
         ]
     if not settings.GATEWAY_TLS_CERT and settings.GATEWAY_HOST not in ("127.0.0.1", "::1", "localhost"):

@@ -16,7 +16,7 @@ from organization.permissions import Actor, Operator, Permission
 from organization.services import save_app, save_in_organization
 from testlists.services import Wanted, save_test_list, test_list_of
 
-PASSWORD = "demo-portal-2026"  # noqa: S105  # printed by `make demo`; the seed refuses to run outside DEBUG
+PASSWORD = "demo-portal-2026"  # printed by `make demo`; the seed refuses to run outside DEBUG
 CREDENTIAL_NAME = "make demo"
 
 _STAGES = [

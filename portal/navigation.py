@@ -14,6 +14,7 @@ from organization.permissions import Permission
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from django.contrib.auth.models import AnonymousUser
     from django.contrib.messages.storage.base import Message
     from django.http import HttpRequest
 
@@ -64,12 +65,11 @@ def shell(request: HttpRequest) -> Shell:
 
     Django's messages are called toasts here: the email log's page has messages of its own.
     """
-    member = getattr(request, "user", None)  # absent when an error came before the authentication middleware
-    signed_in = member is not None and member.is_authenticated
+    member = _member(request)
     return Shell(
         organization_name=settings.ORGANIZATION_NAME,
-        navigation=navigation(request.path, member) if signed_in else None,
-        theme=member.theme if signed_in else THEME_OF_THE_SYSTEM,
+        navigation=navigation(request.path, member) if member else None,
+        theme=member.theme if member else THEME_OF_THE_SYSTEM,
         toasts=get_messages(request),
     )
 
@@ -77,6 +77,12 @@ def shell(request: HttpRequest) -> Shell:
 def navigation(path: str, member: Member) -> Navigation:
     """The level of the sidebar that `path` belongs to, without what `member` may not see."""
     return _management(path, member) if path.startswith(MANAGEMENT) else _main(path, member)
+
+
+def _member(request: HttpRequest) -> Member | None:
+    """Who is signed in. There is no `user` at all when an error came before the authentication middleware."""
+    user: Member | AnonymousUser | None = getattr(request, "user", None)
+    return user if user is not None and user.is_authenticated else None
 
 
 def _main(path: str, member: Member) -> Navigation:

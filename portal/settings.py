@@ -112,7 +112,7 @@ def database() -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
         }
         # Tests use a file too: worker processes and threads must see the same data.
-        config["TEST"] = {"NAME": DATA_DIR / "test.sqlite3"}
+        config["TEST"] = {"NAME": env.str("TEST_DATABASE", default=str(DATA_DIR / "test.sqlite3"))}
     else:
         config["CONN_HEALTH_CHECKS"] = True
         config["CONN_MAX_AGE"] = 60
@@ -204,9 +204,7 @@ LOGGING = {
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer()
-                if LOG_FORMAT == "json"
-                else structlog.dev.ConsoleRenderer(colors=False),
+                structlog.processors.JSONRenderer() if LOG_FORMAT == "json" else structlog.dev.ConsoleRenderer(colors=False),
             ],
             "foreign_pre_chain": _BEFORE_RENDERING,
         }
@@ -215,6 +213,6 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django.server": {"handlers": [], "propagate": True},
-        "mail.log": {"level": "WARNING"},  # aiosmtpd's session chatter
+        "mail.log": {"level": "ERROR"},  # aiosmtpd's session chatter
     },
 }

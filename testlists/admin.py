@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from organization.addresses import parse_named_address
-from organization.admin_base import PortalAdmin
+from organization.admin_base import PortalAdmin, member_of
 from testlists.models import TestList
 from testlists.services import MAY_EDIT, Wanted, check, save_test_list, wait_until_nothing_leaves
 
@@ -52,6 +52,7 @@ class TestListAdmin(PortalAdmin):
     permissions = MAY_EDIT
     form = TestListAdminForm
     fields = ("app", "stage", "active", "tag_subject", "people", "version")
+    exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
     readonly_fields = ("app", "stage")
     list_display = ("app", "stage", "active")
     list_select_related = ("app", "stage")
@@ -60,5 +61,5 @@ class TestListAdmin(PortalAdmin):
         return False  # every app has its list in every stage already
 
     def save_model(self, request: HttpRequest, obj: TestList, form: Any, change: bool) -> None:
-        saved = save_test_list(obj.app, obj.stage, form.wanted, request.user, read_at=form.cleaned_data["version"])
+        saved = save_test_list(obj.app, obj.stage, form.wanted, member_of(request), read_at=form.cleaned_data["version"])
         wait_until_nothing_leaves(saved)

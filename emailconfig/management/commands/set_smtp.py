@@ -45,7 +45,7 @@ class Command(BaseCommand):
         form = SmtpSettingsForm(data, instance=settings)
         with one_clear_line():
             if not form.is_valid():
-                raise ValidationError(form.errors.as_data())  # type: ignore[arg-type]
+                raise ValidationError(form.errors.as_data())
             save_smtp_settings(form.instance, operator("set_smtp"))
         self.stdout.write(f"{stage.name} sends through {settings}. It applies to all apps from the next mail on.")
 

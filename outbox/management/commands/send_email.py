@@ -43,7 +43,7 @@ class Command(BaseCommand):
         for file in options["attach"]:
             mail.attach(file.name, _read(file), mimetypes.guess_type(file.name)[0])
         try:
-            content = mail.message().as_bytes(linesep="\r\n")
+            content = mail.message().as_bytes()
             message = submit(app, stage, Envelope(sender, mail.recipients()), content, via=Door.COMMAND)
         except (SubmissionRefused, ValueError) as error:
             raise CommandError(str(error)) from error

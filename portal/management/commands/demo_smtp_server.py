@@ -39,7 +39,7 @@ class _CatchAll:
         self.command, self.inbox = command, inbox
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        mail = mailbox.MaildirMessage(bytes(envelope.content or b""))
+        mail = mailbox.MaildirMessage(envelope.original_content or b"")
         self.inbox.add(mail)
         to = ", ".join(envelope.rcpt_tos)
         self.command.stdout.write(f"mail arrived for {to}: {mail['Subject']} (X-Original-To: {mail['X-Original-To']})")

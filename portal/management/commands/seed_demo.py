@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from organization.cli import one_clear_line, operator
+from organization.credentials import NewCredential
 from portal import demo
 
 
@@ -15,7 +16,9 @@ class Command(BaseCommand):
     help = "Create the demo organization (only with DEBUG), or with --minimal the stages and the app crm."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--minimal", action="store_true", help="stages development, qa, production and the app crm, nothing else")
+        parser.add_argument(
+            "--minimal", action="store_true", help="stages development, qa, production and the app crm, nothing else"
+        )
         parser.add_argument("--smtp-port", type=int, default=2526, help="where the demo's catch-all SMTP server listens")
         parser.add_argument("--url", default="http://127.0.0.1:8000/", help="where the portal answers; printed")
 
@@ -27,16 +30,22 @@ class Command(BaseCommand):
             if not settings.DEBUG:
                 raise CommandError("The demo has published passwords, so it is made only with DEBUG=true.")
             new = demo.seed_demo(operator("seed_demo"), options["smtp_port"])
-        user, gateway = f"{new.credential.username}:{new.password}", f"127.0.0.1:{settings.GATEWAY_PORT}"
-        self.stdout.write(f"\n  Portal   {options['url']}\n")
+        self._say_how_to_start(new, options["url"])
+
+    def _say_how_to_start(self, new: NewCredential, url: str) -> None:
+        gateway = f"127.0.0.1:{settings.GATEWAY_PORT}"
+        username, password = new.credential.username, new.password
+        mail = r"From: crm@acme.example\nTo: customer@example.com\nSubject: Hello\n\nHi!\n"
+        self.stdout.write(f"\n  Portal   {url}\n")
         for sign_in in demo.SIGN_INS:
             self.stdout.write(f"           {sign_in.email:26} {demo.PASSWORD}   {sign_in.role}")
-        self.stdout.write(f"""
-  Send a mail as the app crm in QA (to a "real" customer), with curl or swaks:
-
-    printf 'From: crm@acme.example\\nTo: customer@example.com\\nSubject: Hello\\n\\nHi!\\n' | curl --url smtp://{gateway} --user {user} --mail-from crm@acme.example --mail-rcpt customer@example.com --upload-file -
-
-    swaks --server {gateway} --auth-user {new.credential.username} --auth-password {new.password} --from crm@acme.example --to customer@example.com --header 'Subject: Hello'
-
-  Then open {options['url']}monitor/email-log/qa/   (Ctrl-C stops everything)
-""")
+        self.stdout.write("\n  Send a mail as the app crm in QA, to a real customer, with curl or swaks:\n")
+        self.stdout.write(
+            f"printf '{mail}' | curl --url smtp://{gateway} --user {username}:{password} "
+            "--mail-from crm@acme.example --mail-rcpt customer@example.com --upload-file -\n"
+        )
+        self.stdout.write(
+            f"swaks --server {gateway} --auth-user {username} --auth-password {password} "
+            "--from crm@acme.example --to customer@example.com --header 'Subject: Hello'\n"
+        )
+        self.stdout.write(f"  Then look at {url}monitor/email-log/qa/   (Ctrl-C stops everything)\n\n")

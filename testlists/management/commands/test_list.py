@@ -35,7 +35,9 @@ class Command(BaseCommand):
                 wanted = _changed(test_list, options["add"], options["remove"], options["active"])
                 test_list = save_test_list(app, stage, wanted, operator("test_list"), read_at=test_list.version)
             if leaving := wait_until_nothing_leaves(test_list):
-                raise CommandError(f"Saved, and it catches every new mail; {leaving} mail(s) handed over before are not finished yet.")
+                raise CommandError(
+                    f"Saved, and it catches every new mail; {leaving} mail(s) handed over before are not finished yet."
+                )
         self._show(test_list, as_json=options["json"])
 
     def _show(self, test_list: TestList, *, as_json: bool) -> None:

@@ -1,0 +1,195 @@
+"""What is refused, kept and stored is the same in the browser, in Django admin, at the command line and in the service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from emailconfig.models import PASSWORD_AGAIN, SmtpSettings
+from emailconfig.services import settings_of
+from emailconfig.validators import PORT_25_REFUSED
+from organization.models import AuditEvent, Stage
+from tests.conftest import configure
+from tests.emailconfig.conftest import CANARY, VALUES, WITH_PASSWORD, Door, by_service, version_of
+
+SPELLINGS_OF_25 = ["25", " 25", "25 ", "025", "+25", "25.0", "25.", "٢٥", "２５", "2_5"]
+ONLY_TEXT = {"25.0", "25."}  # a number to the form, not to the model, which refuses the text
+
+
+@pytest.mark.parametrize("port", SPELLINGS_OF_25)
+def test_port_25_is_refused_in_every_spelling(door: Door, qa: Stage, port: str) -> None:
+    said = door(qa, port=port)
+    assert said.startswith("port: ")
+    assert PORT_25_REFUSED in said or (door is by_service and port in ONLY_TEXT)
+    assert settings_of(qa) is None
+
+
+def test_the_reason_against_port_25_is_said_once_and_in_these_words(door: Door, qa: Stage) -> None:
+    assert door(qa, port="25") == (
+        "port: SMTP port 25 isn't supported: it is often targeted for spam and restricted by providers. Use 587."
+    )
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "1" + "0" * 30, "smtp", "587x", "58 7", "0x19", "1e3", "587.5", "\0", ""])
+def test_what_is_no_port_is_refused(door: Door, qa: Stage, port: str) -> None:
+    assert door(qa, port=port).startswith("port: ")
+    assert settings_of(qa) is None
+
+
+@pytest.mark.parametrize(("port", "stored"), [("587", 587), ("465", 465), (" 2525 ", 2525), ("0587", 587), ("1", 1), ("65535", 65535)])
+def test_other_ports_are_stored(door: Door, qa: Stage, port: str, stored: int) -> None:
+    assert door(qa, port=port) == ""
+    assert SmtpSettings.objects.get(stage=qa).port == stored
+
+
+@pytest.mark.parametrize("port", [25, 0, -1, 65536])
+def test_the_database_itself_refuses_the_port(qa: Stage, port: int) -> None:
+    configure(qa)
+    with pytest.raises(IntegrityError, match="smtp_port_supported"), transaction.atomic():
+        SmtpSettings.objects.update(port=port)
+
+
+def test_the_port_proposed_is_587() -> None:
+    assert SmtpSettings().port == 587
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("server", "smtp://smtp.example.com"),
+        ("server", "smtp.example.com:587"),
+        ("server", "smtp.exam ple.com"),
+        ("server", "smtp.example.com\r\nRSET"),
+        ("server", "user@smtp.example.com"),
+        ("server", ""),
+        ("server", "x" * 256),
+        ("sender_address", "no-reply@acme.example\r\nBcc: eve@example.com"),
+        ("sender_address", "a@acme.example, b@acme.example"),
+        ("sender_address", ""),
+        ("sender_name", "Acme\r\nBcc: eve@example.com"),
+        ("sender_name", "A" * 101),
+        ("username", "portal\r\nRSET"),
+        ("from_domains", "https://acme.example"),
+        ("security", "opportunistic"),
+        ("authentication", "kerberos"),
+        ("connections", "0"),
+        ("connections", "101"),
+    ],
+)
+def test_bad_values_are_refused_at_their_field_and_nothing_is_stored(door: Door, qa: Stage, field: str, value: str) -> None:
+    said = door(qa, **{**WITH_PASSWORD, field: value})
+    assert field.replace("_", "-") in said.replace("_", "-")  # argparse names an option, the others a field
+    assert settings_of(qa) is None
+    assert not AuditEvent.objects.filter(entity="SMTP settings").exists()
+
+
+def test_a_password_kept_when_left_empty_is_the_stored_one(door: Door, configured: SmtpSettings) -> None:
+    values = {**WITH_PASSWORD, "password": "", "sender_name": "Acme Corp"}
+    assert door(configured.stage, **values) == ""
+    found = SmtpSettings.objects.get()
+    assert (found.sender_name, found.password.reveal()) == ("Acme Corp", CANARY)
+
+
+CHANGED_DESTINATION = [
+    ("server", "smtp.evil.example"),
+    ("port", "465"),
+    ("security", "tls"),
+    ("username", "somebody-else"),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), CHANGED_DESTINATION)
+def test_the_password_is_asked_for_again_when_its_destination_changes(
+    door: Door, configured: SmtpSettings, field: str, value: str
+) -> None:
+    said = door(configured.stage, **{**WITH_PASSWORD, "password": "", field: value})
+    assert said == f"password: {PASSWORD_AGAIN}"
+    found = SmtpSettings.objects.get()
+    assert (found.server, found.port, found.version) == ("smtp.example.com", 587, 1)
+
+
+@pytest.mark.parametrize(("field", "value"), CHANGED_DESTINATION)
+def test_a_password_typed_anew_may_go_to_a_new_destination(
+    door: Door, configured: SmtpSettings, field: str, value: str
+) -> None:
+    assert door(configured.stage, **{**WITH_PASSWORD, "password": "another", field: value}) == ""
+    found = SmtpSettings.objects.get()
+    assert (str(getattr(found, field)), found.password.reveal()) == (value, "another")
+
+
+def test_the_same_server_in_other_spelling_is_the_same_destination(door: Door, configured: SmtpSettings) -> None:
+    assert door(configured.stage, **{**WITH_PASSWORD, "password": "", "server": "SMTP.Example.COM."}) == ""
+
+
+def test_switching_authentication_off_forgets_user_and_password_so_that_on_again_asks_for_both(
+    door: Door, configured: SmtpSettings
+) -> None:
+    assert door(configured.stage, **{**VALUES, "username": "portal"}) == ""
+    found = SmtpSettings.objects.get()
+    assert (found.username, found.password.stored) == ("", "")
+    assert "Enter the password" in door(configured.stage, **{**WITH_PASSWORD, "password": ""})
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"password": ""}, "password"),
+        ({"username": ""}, "username"),
+        ({"password": "with\nline break"}, "password"),
+        ({"password": "with\0nul"}, "password"),
+    ],
+)
+def test_basic_authentication_needs_a_user_and_a_password_on_one_line(qa: Stage, values: dict[str, Any], field: str) -> None:
+    assert by_service(qa, **{**WITH_PASSWORD, **values}).startswith(f"{field}: ")
+    assert settings_of(qa) is None
+
+
+@pytest.mark.parametrize("password", [" surrounded by blanks ", "pässwört-€-密码", "x" * 4000, "'\"\\;--<script>"])
+def test_any_printable_password_is_kept_exactly_as_typed(door: Door, qa: Stage, password: str) -> None:
+    assert door(qa, **{**WITH_PASSWORD, "password": password}) == ""
+    assert SmtpSettings.objects.get().password.reveal() == password
+
+
+@pytest.mark.parametrize(
+    ("server", "refused"),
+    [
+        ("smtp.example.com", True),
+        ("10.0.0.25", True),
+        ("127.0.0.1.example.com", True),
+        ("localhost.example.com", True),
+        ("127.0.0.1", False),
+        ("127.1.2.3", False),
+        ("::1", False),
+        ("localhost", False),
+        ("LOCALHOST.", False),
+    ],
+)
+def test_a_password_goes_unencrypted_to_this_machine_only(door: Door, qa: Stage, server: str, refused: bool) -> None:
+    said = door(qa, **{**WITH_PASSWORD, "security": "none", "server": server})
+    assert ("A password is never sent unencrypted" in said) is refused
+    assert SmtpSettings.objects.exists() is not refused
+
+
+def test_without_a_password_mail_may_go_unencrypted_anywhere(door: Door, qa: Stage) -> None:
+    assert door(qa, security="none") == ""
+
+
+def test_saving_counts_the_version_and_writes_who_changed_what(door: Door, configured: SmtpSettings) -> None:
+    assert door(configured.stage, **{**WITH_PASSWORD, "password": "", "sender_name": "Acme Corp"}) == ""
+    assert version_of(configured.stage) == 2
+    event = AuditEvent.objects.get(operation="Update", entity="SMTP settings")
+    assert event.before.pop("sender_name") == "Acme"
+    assert event.after.pop("sender_name") == "Acme Corp"
+    assert {*event.before, *event.after} <= {"version", "updated", "updated_by"}
+    assert event.stage == configured.stage
+    assert event.app is None
+    assert event.actor_name == SmtpSettings.objects.get().updated_by
+
+
+def test_the_audit_trail_tells_that_a_password_was_changed_but_not_what_it_is(door: Door, configured: SmtpSettings) -> None:
+    assert door(configured.stage, **{**WITH_PASSWORD, "password": "another-canary"}) == ""
+    event = AuditEvent.objects.get(operation="Update", entity="SMTP settings")
+    assert event.before["password"] == event.after["password"] == "••••••••"
+    assert "another-canary" not in str(AuditEvent.objects.values_list())

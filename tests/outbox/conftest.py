@@ -1,0 +1,53 @@
+"""A configured stage, and short ways to say what apps and test-list editors do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from emailconfig.models import SmtpSettings
+from organization.addresses import NamedAddress
+from organization.models import App, Stage
+from outbox.models import Door, Message
+from outbox.submission import Envelope, submit
+from outbox.worker import Worker
+from testlists.models import TestList
+from testlists.services import Wanted, save_test_list
+from tests.conftest import OPERATOR, configure, mail
+from tests.smtp_server import SmtpServer
+
+
+@pytest.fixture
+def configured(qa: Stage, smtp_server: SmtpServer) -> SmtpSettings:
+    """QA sends through the test's SMTP server; any sender is allowed."""
+    return configure(qa, smtp_server, from_domains="*")
+
+
+def send(app: App, stage: Stage, *to: str, content: bytes | None = None, sender: str = "crm@acme.example") -> Message:
+    return submit(
+        app, stage, Envelope(sender, to or ("customer@example.com",)), mail() if content is None else content, via=Door.COMMAND
+    )
+
+
+def set_list(app: App, stage: Stage, *people: str, active: bool = True, **options: Any) -> TestList:
+    wanted = Wanted(active, options.get("tag_subject", False), [], [NamedAddress(person) for person in people])
+    return save_test_list(app, stage, wanted, OPERATOR)
+
+
+def deliver() -> None:
+    """What `manage.py deliver --once` does, in this process."""
+    Worker().drain()
+
+
+def statuses(message: Message) -> dict[str, str]:
+    return dict(message.recipients.values_list("address", "status"))
+
+
+def outcomes(message: Message) -> list[tuple[str, str]]:
+    return list(message.attempts.values_list("address", "outcome"))
+
+
+Deliver = Callable[[], None]
+Addresses = Sequence[str]

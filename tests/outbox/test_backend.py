@@ -1,0 +1,146 @@
+"""Django's mail API into the outbox: what Django's own backend tests ask of every backend (django/django tests/mail)."""
+
+from __future__ import annotations
+
+from email import message_from_bytes, policy
+
+import pytest
+from django.core import mail
+from django.core.exceptions import ImproperlyConfigured
+from django.core.mail import EmailMessage, EmailMultiAlternatives, get_connection, mail_admins, mail_managers, send_mail, send_mass_mail
+from django.db import transaction
+
+from outbox.backend import EmailBackend
+from outbox.models import Message
+from outbox.submission import SubmissionRefused
+from tests.conftest import configure
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _outbox(settings, crm, qa):
+    configure(qa)
+    settings.EMAIL_BACKEND = "outbox.backend.EmailBackend"
+    settings.OUTBOX_APP, settings.OUTBOX_STAGE = "crm", "qa"
+
+
+def stored() -> list:
+    return [message_from_bytes(bytes(one.content.data), policy=policy.default) for one in Message.objects.order_by("pk")]
+
+
+def test_send_returns_how_many_were_accepted():
+    email = EmailMessage("Subject", "Content\n", "from@example.com", ["to@example.com"])
+    assert mail.get_connection().send_messages([email]) == 1
+    (message,) = stored()
+    assert message["subject"] == "Subject"
+    assert message.get_payload() == "Content\r\n"
+    assert message["from"] == "from@example.com"
+    assert message["to"] == "to@example.com"
+
+
+def test_several_mails_in_one_go():
+    first = EmailMessage("One", "1", "from@example.com", ["a@example.com"])
+    second = EmailMessage("Two", "2", "from@example.com", ["b@example.com"])
+    assert mail.get_connection().send_messages([first, second]) == 2
+    assert [message["subject"] for message in stored()] == ["One", "Two"]
+
+
+@pytest.mark.parametrize("nothing", [[], None])
+def test_no_mail_is_no_error(nothing):
+    assert not EmailBackend().send_messages(nothing)
+
+
+def test_a_mail_without_recipients_is_passed_over():
+    assert EmailMessage("Subject", "Content", "from@example.com", []).send() == 0
+    assert not Message.objects.exists()
+
+
+def test_cc_and_bcc_are_recipients_and_bcc_stands_in_no_header():
+    EmailMessage("S", "C", "from@example.com", ["a@example.com"], cc=["b@example.com"], bcc=["c@example.com"]).send()
+    assert Message.objects.get().requested == ["a@example.com", "b@example.com", "c@example.com"]
+    (message,) = stored()
+    assert message["Cc"] == "b@example.com"
+    assert "c@example.com" not in message.as_string()
+
+
+def test_unicode_in_subject_names_and_body():
+    EmailMessage("Chère maman", "Je t'aime très fort", "Léa <from@example.com>", ["Größe <to@example.com>"]).send()
+    (message,) = stored()
+    assert message["subject"] == "Chère maman"
+    assert message.get_content().strip() == "Je t'aime très fort"
+    assert Message.objects.get().envelope_sender == "from@example.com"
+
+
+def test_idn_domains():
+    assert send_mail("Subject", "Content", "from@öäü.example", ["to@öäü.example"]) == 1
+    assert Message.objects.get().requested == ["to@öäü.example"]
+
+
+def test_a_long_line_survives():
+    send_mail("S", "x" * 5000, "from@example.com", ["to@example.com"])
+    (message,) = stored()
+    assert message.get_content().strip() == "x" * 5000
+
+
+def test_alternatives_and_attachments():
+    email = EmailMultiAlternatives("S", "Text", "from@example.com", ["to@example.com"])
+    email.attach_alternative("<p>HTML</p>", "text/html")
+    email.attach("datei.txt", "Inhalt", "text/plain")
+    email.send()
+    (message,) = stored()
+    assert message.get_body(("html",)).get_content().strip() == "<p>HTML</p>"
+    assert [part.get_filename() for part in message.iter_attachments()] == ["datei.txt"]
+
+
+def test_mass_mail_admins_and_managers(settings):
+    settings.ADMINS = settings.MANAGERS = [("Nobody", "nobody@example.com")]
+    assert send_mass_mail([("S", "C", "from@example.com", ["a@example.com"])] * 2) == 2
+    mail_admins("hi", "there")
+    mail_managers("hi", "there")
+    assert Message.objects.count() == 4
+
+
+def test_header_injection_is_refused():
+    from django.core.mail.message import BadHeaderError
+
+    with pytest.raises(BadHeaderError):
+        EmailMessage("Subject\nInjection", "C", "from@example.com", ["to@example.com"]).send()
+    assert not Message.objects.exists()
+
+
+def test_a_bad_recipient_is_refused_or_passed_over_silently():
+    email = EmailMessage("S", "C", "from@example.com", ["to@no space.example"])
+    with pytest.raises((SubmissionRefused, ValueError)):
+        email.send()
+    assert email.send(fail_silently=True) == 0
+    assert not Message.objects.exists()
+
+
+def test_app_and_stage_can_be_named_by_option(shop, production):
+    connection = get_connection("outbox.backend.EmailBackend", app="shop", stage="production", alias=None)
+    EmailMessage("S", "C", "from@example.com", ["to@example.com"], connection=connection).send()
+    message = Message.objects.get()
+    assert (message.app, message.stage) == (shop, production)
+
+
+def test_unknown_app_or_stage_is_a_configuration_error(settings):
+    settings.OUTBOX_STAGE = "nowhere"
+    with pytest.raises(ImproperlyConfigured, match="nowhere"):
+        send_mail("S", "C", "from@example.com", ["to@example.com"])
+
+
+def test_open_and_close_and_the_connection_as_a_context_manager():
+    connection = mail.get_connection()
+    connection.open()
+    connection.close()
+    with mail.get_connection() as connection:
+        assert connection.send_messages([EmailMessage("S", "C", "from@example.com", ["to@example.com"])]) == 1
+
+
+def test_a_refused_mail_leaves_the_callers_transaction_usable():
+    with transaction.atomic():
+        with pytest.raises((SubmissionRefused, ValueError)):
+            EmailMessage("S", "C", "from@example.com", ["bad address@example.com"]).send()
+        assert send_mail("S", "C", "from@example.com", ["to@example.com"]) == 1
+    assert Message.objects.count() == 1

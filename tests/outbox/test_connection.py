@@ -1,0 +1,90 @@
+"""The connection to the stage's server: verified, or no mail and no sign-in at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from outbox.models import StageQueue, Status
+from tests.certificates import Authority
+from tests.conftest import configure
+from tests.outbox.conftest import deliver, send
+from tests.smtp_server import SmtpServer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def authority(tmp_path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.mark.parametrize(("security", "implicit"), [("starttls", False), ("tls", True)])
+def test_mail_and_sign_in_go_over_verified_tls(crm, qa, authority, security, implicit):
+    context = authority.server_context("localhost")
+    with SmtpServer(tls=context, implicit_tls=implicit, users={"portal": "secret"}, host="localhost") as server:
+        configure(
+            qa,
+            server,
+            server="localhost",
+            security=security,
+            ca_certificate=authority.pem,
+            authentication="basic",
+            username="portal",
+            new_password="secret",
+        )
+        send(crm, qa)
+        deliver()
+        (arrived,) = server.arrived
+        assert arrived.tls
+        assert arrived.login == "portal"
+
+
+@pytest.mark.parametrize(("security", "implicit"), [("starttls", False), ("tls", True)])
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [("unknown authority", "self-signed|unable to get local issuer"), ("wrong host", "Hostname mismatch"), ("expired", "expired")],
+)
+def test_a_certificate_that_cannot_be_verified_pauses_the_stage_and_no_secret_leaves(
+    crm, qa, authority, tmp_path, security, implicit, fault, says
+):
+    name = "other.test" if fault == "wrong host" else "localhost"
+    context = authority.server_context(name, expired=fault == "expired")
+    with SmtpServer(tls=context, implicit_tls=implicit, users={"portal": "secret"}, host="localhost") as server:
+        configure(
+            qa,
+            server,
+            server="localhost",
+            security=security,
+            ca_certificate="" if fault == "unknown authority" else authority.pem,
+            authentication="basic",
+            username="portal",
+            new_password="secret",
+        )
+        message = send(crm, qa)
+        deliver()
+        queue = StageQueue.objects.get(stage=qa)
+        assert "certificate of localhost" in queue.headline
+        assert any(part in queue.detail for part in says.split("|"))
+        assert queue.paused
+        assert (server.arrived, server.logins) == ([], [])
+        message.refresh_from_db()
+        assert message.status == Status.QUEUED
+
+
+def test_starttls_is_never_opportunistic(crm, qa):
+    with SmtpServer(users={"portal": "secret"}) as server:
+        configure(qa, server, security="starttls", authentication="basic", username="portal", new_password="secret")
+        send(crm, qa)
+        deliver()
+        assert "doesn't offer STARTTLS" in StageQueue.objects.get(stage=qa).headline
+        assert (server.arrived, server.logins) == ([], [])
+
+
+def test_security_and_port_that_do_not_belong_together_are_explained(crm, qa, authority):
+    with SmtpServer(tls=authority.server_context("localhost"), host="localhost") as server:
+        configure(qa, server, server="localhost", security="tls", ca_certificate=authority.pem)
+        send(crm, qa)
+        deliver()
+        queue = StageQueue.objects.get(stage=qa)
+        assert "No TLS connection" in queue.headline
+        assert "belong together" in queue.detail

@@ -1,0 +1,395 @@
+"""Delivery over real SMTP: what arrives, what the server's answers make of each recipient, and whom trouble stops."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from emailconfig.services import settings_of
+from outbox import claims
+from outbox.models import Attempt, HoldReason, Message, Recipient, StageQueue, Status
+from outbox.outcomes import PAUSES, next_pause
+from outbox.stage_queue import pause_after
+from testlists.services import mails_leaving, wait_until_nothing_leaves
+from tests.conftest import configure, eventually, mail
+from tests.outbox.conftest import deliver, outcomes, send, set_list, statuses
+from tests.smtp_server import SmtpServer, free_port
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def now_due() -> None:
+    """As if every pause were over."""
+    Message.objects.filter(status=Status.DEFERRED).update(due=timezone.now() - timedelta(seconds=1))
+    Recipient.objects.filter(status=Status.DEFERRED).update(due=timezone.now() - timedelta(seconds=1))
+    StageQueue.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
+
+
+def test_a_mail_arrives_and_the_log_says_what_the_server_said(crm, qa, configured, smtp_server):
+    message = send(crm, qa, "customer@example.com", "boss@example.com")
+    deliver()
+    (arrived,) = smtp_server.arrived
+    assert arrived.recipients == ["customer@example.com", "boss@example.com"]
+    assert arrived.sender == "crm@acme.example"
+    assert arrived.mail["Message-ID"] == message.message_id
+    message.refresh_from_db()
+    assert message.status == Status.SENT
+    attempt = message.attempts.first()
+    assert (attempt.outcome, attempt.code, attempt.reply) == ("sent", 250, "250 Ok: kept")
+    assert attempt.settings_version == configured.version
+    assert attempt.server == f"127.0.0.1:{smtp_server.port}"
+
+
+def test_many_mails_share_few_connections(crm, qa, configured, smtp_server):
+    for _ in range(60):
+        send(crm, qa)
+    deliver()
+    assert len(smtp_server.arrived) == 60
+    assert smtp_server.connections <= configured.connections + 1
+    assert set(Message.objects.values_list("status", "owner")) == {("sent", "")}
+
+
+def test_test_mail_reaches_the_list_alone(crm, qa, configured, smtp_server):
+    set_list(crm, qa, "ana@acme.example", "ben@acme.example", tag_subject=True)
+    send(crm, qa, "customer@example.com", "cc@example.com", "bcc@example.com")
+    deliver()
+    (arrived,) = smtp_server.arrived
+    assert arrived.recipients == ["ana@acme.example", "ben@acme.example"]
+    assert arrived.mail["To"] == "ana@acme.example, ben@acme.example"
+    assert arrived.mail["Subject"] == "[QA] Hello"
+    assert arrived.mail["X-Original-To"] == "customer@example.com"
+
+
+def test_a_list_that_becomes_active_catches_what_is_queued(crm, qa, configured, smtp_server):
+    message = send(crm, qa)
+    set_list(crm, qa, "ana@acme.example")
+    deliver()
+    assert smtp_server.recipients == {"ana@acme.example"}
+    message.refresh_from_db()
+    assert message.route == "test_list"
+    assert "became Active after" in message.notes[0]
+
+
+def test_switching_a_list_off_never_frees_its_mail(crm, qa, configured, smtp_server):
+    set_list(crm, qa, "ana@acme.example")
+    send(crm, qa)
+    set_list(crm, qa, active=False)
+    deliver()
+    assert smtp_server.recipients == {"ana@acme.example"}
+    (arrived,) = smtp_server.arrived
+    assert arrived.mail["To"] == "ana@acme.example"
+
+
+def test_somebody_taken_off_an_active_list_gets_nothing_more(crm, qa, configured, smtp_server):
+    set_list(crm, qa, "ana@acme.example", "ben@acme.example")
+    send(crm, qa)
+    set_list(crm, qa, "ben@acme.example", "cleo@acme.example")
+    deliver()
+    assert smtp_server.recipients == {"ben@acme.example", "cleo@acme.example"}
+
+
+def test_a_mail_caught_between_two_tries_names_no_real_recipient_any_more(crm, qa, configured, smtp_server):
+    smtp_server.rcpt = lambda address: "450 busy" if address == "late@example.com" else None
+    message = send(crm, qa, "early@example.com", "late@example.com")
+    deliver()
+    set_list(crm, qa, "ana@acme.example")
+    smtp_server.rcpt = lambda address: None
+    now_due()
+    deliver()
+    first, second = smtp_server.arrived
+    assert first.recipients == ["early@example.com"]
+    assert second.recipients == ["ana@acme.example"]
+    assert second.mail["To"] == "ana@acme.example"
+    assert statuses(message) == {"early@example.com": "sent", "ana@acme.example": "sent"}
+
+
+def test_an_active_list_that_was_emptied_holds_until_somebody_is_on_it(crm, qa, configured, smtp_server, viewer):
+    set_list(crm, qa, viewer.email)
+    message = send(crm, qa)
+    viewer.is_active = False
+    viewer.save()
+    deliver()
+    message.refresh_from_db()
+    assert (message.status, message.hold_reason, smtp_server.arrived) == (Status.HELD, HoldReason.TEST_LIST_EMPTY, [])
+    set_list(crm, qa, "ana@acme.example")
+    deliver()
+    assert smtp_server.recipients == {"ana@acme.example"}
+
+
+def test_each_recipient_ends_by_its_own_answer(crm, qa, configured, smtp_server):
+    replies = {"no@example.com": "550 5.1.1 no such user", "later@example.com": "451 4.7.1 greylisted"}
+    smtp_server.rcpt = replies.get
+    message = send(crm, qa, "yes@example.com", "no@example.com", "later@example.com")
+    deliver()
+    assert statuses(message) == {"yes@example.com": "sent", "no@example.com": "failed", "later@example.com": "deferred"}
+    assert message.recipients.get(address="no@example.com").last_reply == "550 5.1.1 no such user"
+    message.refresh_from_db()
+    assert message.status == Status.DEFERRED
+    replies.clear()
+    now_due()
+    deliver()
+    message.refresh_from_db()
+    assert statuses(message) == {"yes@example.com": "sent", "no@example.com": "failed", "later@example.com": "sent"}
+    assert message.status == Status.FAILED
+    assert [one.recipients for one in smtp_server.arrived] == [["yes@example.com"], ["later@example.com"]]
+
+
+@pytest.mark.parametrize(
+    ("where", "reply", "status"),
+    [
+        ("mail", "550 5.7.1 sender refused", "failed"),
+        ("mail", "451 4.3.0 later", "deferred"),
+        ("data", "554 5.6.0 refused", "failed"),
+        ("data", "452 4.3.1 full", "deferred"),
+        ("rcpt", "550 5.1.1 unknown", "failed"),
+    ],
+)
+def test_a_refused_mail_does_not_stop_the_next(crm, qa, configured, smtp_server, where, reply, status):
+    answers = iter([reply])
+    setattr(smtp_server, where, lambda _: next(answers, None))
+    configured.connections = 1
+    configure(qa, smtp_server, from_domains="*", connections=1)
+    first, second = send(crm, qa), send(crm, qa)
+    deliver()
+    assert statuses(first) == {"customer@example.com": status}
+    assert statuses(second) == {"customer@example.com": "sent"}
+    assert smtp_server.connections == 1
+
+
+def test_a_lost_final_answer_is_an_unknown_outcome_and_goes_again_with_the_same_message_id(crm, qa, configured, smtp_server):
+    cut = threading.Event()
+
+    def drop(arrived):
+        if not cut.is_set():
+            cut.set()
+            smtp_server.arrived.append(arrived)
+            return "421 closing before you know"
+        return None
+
+    smtp_server.data = drop
+    message = send(crm, qa)
+    deliver()
+    now_due()
+    deliver()
+    assert outcomes(message)[-1] == ("customer@example.com", "sent")
+    assert len({one.mail["Message-ID"] for one in smtp_server.arrived}) == 1
+
+
+def test_a_server_that_cannot_be_reached_backs_off_the_stage_and_costs_the_mail_no_try(crm, qa):
+    configure(qa, port=free_port())
+    message = send(crm, qa)
+    deliver()
+    message.refresh_from_db()
+    assert (message.status, message.owner) == (Status.QUEUED, "")
+    assert not message.attempts.exists()
+    queue = StageQueue.objects.get(stage=qa)
+    assert "can't be reached" in queue.headline
+    assert not queue.paused
+    with SmtpServer() as server:
+        configure(qa, server)  # saving starts at once
+        deliver()
+        assert len(server.arrived) == 1
+    assert not StageQueue.objects.filter(failures__gt=0).exists()
+
+
+def test_refused_sign_in_pauses_the_stage_after_one_try_for_all_its_mail(crm, qa):
+    with SmtpServer(users={"portal": "right"}) as server:
+        configure(qa, server, authentication="basic", username="portal", new_password="wrong", connections=1)
+        for _ in range(5):
+            send(crm, qa)
+        deliver()
+        assert server.logins == [("portal", "wrong")]
+        assert StageQueue.objects.get(stage=qa).paused
+        configure(qa, server, new_password="right")
+        deliver()
+        assert len(server.arrived) == 5
+
+
+def test_a_password_outside_ascii_works(crm, qa):
+    with SmtpServer(users={"portal": "pässwörd €"}) as server:
+        configure(qa, server, authentication="basic", username="portal", new_password="pässwörd €")
+        send(crm, qa)
+        deliver()
+        assert server.arrived[0].login == "portal"
+
+
+def test_saved_settings_hold_for_the_next_mail_without_a_restart(crm, qa, configured, smtp_server):
+    send(crm, qa)
+    deliver()
+    with SmtpServer() as other:
+        configure(qa, other, from_domains="*")
+        message = send(crm, qa)
+        deliver()
+        assert len(other.arrived) == 1
+        assert message.attempts.get().settings_version == settings_of(qa).version
+
+
+@pytest.mark.parametrize(
+    ("sender", "envelope", "allowed", "shown", "reply_to"),
+    [
+        ("crm@acme.example", "crm@acme.example", "", "crm@acme.example", None),
+        ("Boss <boss@other.example>", "no-reply@acme.example", "", '"Acme" <no-reply@acme.example>', "Boss <boss@other.example>"),
+        ("boss@other.example", "boss@other.example", "other.example", "boss@other.example", None),
+        ("boss@other.example", "boss@other.example", "*", "boss@other.example", None),
+    ],
+)
+def test_the_stages_sender_stands_in_where_the_apps_own_is_not_allowed(
+    crm, qa, smtp_server, sender, envelope, allowed, shown, reply_to
+):
+    configure(qa, smtp_server, from_domains=allowed)
+    message = send(crm, qa, content=mail(sender=sender), sender=sender.strip(">").rpartition("<")[2])
+    deliver()
+    (arrived,) = smtp_server.arrived
+    assert (arrived.sender, arrived.mail["From"], arrived.mail["Reply-To"]) == (envelope, shown, reply_to)
+    message.refresh_from_db()
+    assert bool(message.notes) is (reply_to is not None)
+
+
+def test_the_null_sender_stays_null(crm, qa, smtp_server):
+    configure(qa, smtp_server)
+    send(crm, qa, sender="")
+    deliver()
+    assert smtp_server.arrived[0].sender == ""
+
+
+def test_a_mail_that_needs_smtputf8_fails_in_words_where_the_server_lacks_it(crm, qa):
+    with SmtpServer(smtputf8=False) as server:
+        configure(qa, server, from_domains="*")
+        message, other = send(crm, qa, "jörg@example.com"), send(crm, qa, "ana@bücher.example")
+        deliver()
+        assert statuses(message) == {"jörg@example.com": "failed"}
+        assert message.attempts.get().reply.startswith("5.6.7")
+        assert statuses(other) == {"ana@bücher.example": "sent"}
+        assert server.recipients == {"ana@xn--bcher-kva.example"}
+
+
+def test_a_mail_that_needs_smtputf8_arrives_where_the_server_has_it(crm, qa, configured, smtp_server):
+    send(crm, qa, "jörg@example.com")
+    deliver()
+    assert smtp_server.recipients == {"jörg@example.com"}
+
+
+@pytest.mark.parametrize("body", [b".\r\n", b"..\r\n", b"a\r\n.\r\nb\r\n", b"", b"no line end", b".no line end", b"\xff\x00\r\n.."])
+def test_the_body_arrives_byte_for_byte(crm, qa, configured, smtp_server, body):
+    send(crm, qa, content=b"From: crm@acme.example\r\n\r\n" + body)
+    deliver()
+    arrived = smtp_server.arrived[0].content.partition(b"\r\n\r\n")[2]
+    assert arrived in (body, body + b"\r\n")
+
+
+def test_activating_waits_for_mail_on_the_wire_and_says_how_many(crm, qa, configured, smtp_server):
+    on_the_wire, finish = threading.Event(), threading.Event()
+
+    def hold_the_line(arrived):
+        on_the_wire.set()
+        finish.wait(20)
+
+    smtp_server.data = hold_the_line
+    send(crm, qa)
+    worker = threading.Thread(target=deliver)
+    worker.start()
+    assert on_the_wire.wait(10)
+    activated = set_list(crm, qa, "ana@acme.example")
+    assert mails_leaving(activated) == 1
+    assert wait_until_nothing_leaves(activated, seconds=0.3) == 1
+    finish.set()
+    assert wait_until_nothing_leaves(activated, seconds=10) == 0
+    worker.join(20)
+    send(crm, qa)
+    deliver()
+    assert smtp_server.arrived[-1].recipients == ["ana@acme.example"]
+
+
+def test_a_worker_that_died_during_hand_over_leaves_an_unknown_outcome_and_the_mail_goes_again(crm, qa, configured, smtp_server):
+    from outbox.hand_over import hand_over
+
+    message = send(crm, qa)
+    dead = claims.new_owner()
+    assert claims.claim(qa.pk, dead, 10) == [message.pk]
+    assert hand_over(message.pk, dead)
+    deliver()
+    assert smtp_server.arrived == []  # still under lease
+    Message.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    deliver()
+    assert len(smtp_server.arrived) == 1
+    assert outcomes(message) == [("customer@example.com", "unknown"), ("customer@example.com", "sent")]
+
+
+def test_a_stalled_worker_can_neither_hand_over_nor_overwrite(crm, qa, configured, smtp_server):
+    from outbox.hand_over import hand_over
+    from outbox.outcomes import Outcome, record
+
+    message = send(crm, qa)
+    stalled = claims.new_owner()
+    claims.claim(qa.pk, stalled, 10)
+    taken = hand_over(message.pk, stalled)
+    Message.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    deliver()
+    failed = [Outcome(taken.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late")]
+    assert record(message, stalled, failed, settings_of(qa), 0.1, []) is False
+    assert hand_over(message.pk, stalled) is None
+    message.refresh_from_db()
+    assert message.status == Status.SENT
+
+
+def test_two_workers_never_claim_the_same_mail(crm, qa, configured):
+    for _ in range(10):
+        send(crm, qa)
+    first, second = claims.claim(qa.pk, claims.new_owner(), 6), claims.claim(qa.pk, claims.new_owner(), 6)
+    assert len(first) == 6
+    assert len(second) == 4
+    assert not set(first) & set(second)
+
+
+def test_a_due_time_beyond_every_pause_counts_as_due(crm, qa, configured, smtp_server):
+    send(crm, qa)
+    far = timezone.now() + timedelta(days=3)
+    Message.objects.update(due=far)
+    Recipient.objects.update(due=far)
+    deliver()
+    assert len(smtp_server.arrived) == 1
+
+
+def test_a_dead_stage_does_not_delay_another(crm, qa, production, smtp_server):
+    hang = threading.Event()
+    with SmtpServer(data=lambda _: hang.wait(20) and None) as slow:
+        configure(production, slow, from_domains="*")
+        configure(qa, smtp_server, from_domains="*")
+        send(crm, production)
+        worker = threading.Thread(target=deliver)
+        worker.start()
+        for _ in range(3):
+            send(crm, qa)
+        try:
+            eventually(lambda: len(smtp_server.arrived) == 3)
+            assert slow.arrived == []
+        finally:
+            hang.set()
+            worker.join(20)
+
+
+def test_pauses_grow_to_an_hour_and_end_after_two_days():
+    assert [pause.total_seconds() / 60 for pause in PAUSES[:7]] == [1, 2, 5, 15, 30, 60, 60]
+    assert 46 <= sum(PAUSES, timedelta()).total_seconds() / 3600 <= 49
+    assert next_pause(len(PAUSES)) is not None
+    assert next_pause(len(PAUSES) + 1) is None
+
+
+def test_the_last_try_fails_with_the_servers_words(crm, qa, configured, smtp_server):
+    smtp_server.rcpt = lambda _: "450 4.2.1 mailbox busy"
+    message = send(crm, qa)
+    Recipient.objects.update(tries=len(PAUSES))
+    deliver()
+    recipient = message.recipients.get()
+    assert recipient.status == Status.FAILED
+    assert "450 4.2.1 mailbox busy" in recipient.last_reply
+
+
+def test_the_stages_pause_grows_to_its_limit():
+    assert [pause_after(n, needs_a_person=False).total_seconds() for n in (1, 2, 3, 4, 5, 60)] == [5, 10, 20, 40, 60, 60]
+    assert [pause_after(n, needs_a_person=True).total_seconds() for n in (1, 2, 6, 99)] == [60, 120, 1800, 1800]
+
+

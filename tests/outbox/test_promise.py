@@ -1,0 +1,143 @@
+"""The promises under every order of events: nothing accepted is lost, and mail of an Active list reaches nobody else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from organization.models import App, Stage
+from outbox import claims
+from outbox.hand_over import HandOver, hand_over
+from outbox.models import FINAL, Message, Recipient, RouteKind, StageQueue, Status
+from outbox.worker import sweep
+from tests.conftest import configure
+from tests.outbox.conftest import deliver, send, set_list
+from tests.smtp_server import SmtpServer
+
+REAL = [f"real{number}@example.com" for number in range(4)]
+TESTERS = [f"tester{number}@acme.example" for number in range(3)]
+
+
+class MailAndToggles(RuleBasedStateMachine):
+    """People toggle and edit the list and the settings, apps send, the server answers as it likes, workers die."""
+
+    server: SmtpServer
+
+    @initialize()
+    def begin(self) -> None:
+        Message.objects.all().delete()
+        StageQueue.objects.all().delete()
+        self.app, self.stage = App.objects.get(key="crm"), Stage.objects.get(key="qa")
+        self.server.rcpt = self.server.mail = self.server.data = lambda _: None
+        self.server.arrived.clear()
+        set_list(self.app, self.stage, active=False)
+        configure(self.stage, self.server, from_domains="*", connections=1)
+        self.active, self.listed = False, set[str]()
+        self.accepted: set[int] = set()
+        self.test_mail: set[int] = set()
+        self.seen = 0
+
+    @rule(people=st.sets(st.sampled_from(TESTERS), min_size=1), active=st.booleans())
+    def save_list(self, people: set[str], active: bool) -> None:
+        set_list(self.app, self.stage, *sorted(people), active=active)
+        self.active, self.listed = active, people
+        if active:  # from here on, what waits is test mail too
+            self.test_mail |= set(Message.objects.exclude(status__in=FINAL).values_list("pk", flat=True))
+
+    @rule(to=st.lists(st.sampled_from(REAL + TESTERS), min_size=1, max_size=4))
+    def app_sends(self, to: list[str]) -> None:
+        message = send(self.app, self.stage, *to)
+        self.accepted.add(message.pk)
+        if self.active:
+            self.test_mail.add(message.pk)
+
+    @rule(where=st.sampled_from(["mail", "rcpt", "data"]), reply=st.sampled_from(["250 Ok", "450 busy", "550 no", "421 bye"]))
+    def server_changes_its_mind(self, where: str, reply: str) -> None:
+        setattr(self.server, where, lambda _: reply if reply != "250 Ok" else None)
+
+    @rule()
+    def worker_delivers(self) -> None:
+        deliver()
+
+    @rule()
+    def pauses_end(self) -> None:
+        past = timezone.now() - timedelta(seconds=1)
+        Message.objects.filter(status__in=[Status.QUEUED, Status.DEFERRED]).update(due=past)
+        Recipient.objects.filter(status__in=[Status.QUEUED, Status.DEFERRED]).update(due=past)
+        StageQueue.objects.update(retry_at=past)
+
+    @rule()
+    def worker_dies_in_hand_over(self) -> None:
+        owner = claims.new_owner()
+        for message_id in claims.claim(self.stage.pk, owner, 1):
+            taken = hand_over(message_id, owner)
+            if taken is not None:
+                self.handed_over(taken)
+        Message.objects.filter(owner=owner).update(lease_until=timezone.now() - timedelta(seconds=1))
+        sweep()
+
+    @precondition(lambda self: Message.objects.filter(status=Status.HELD).exists())
+    @rule()
+    def held_mail_is_swept(self) -> None:
+        sweep()
+
+    def handed_over(self, taken: HandOver) -> None:
+        addresses = {recipient.address for recipient in taken.recipients}
+        if taken.message.pk in self.test_mail:
+            assert addresses <= set(TESTERS)
+        if self.active:
+            assert addresses <= self.listed
+
+    @invariant()
+    def mail_of_an_active_list_reached_nobody_else(self) -> None:
+        by_message_id = dict(Message.objects.values_list("message_id", "pk")) if getattr(self, "accepted", None) else {}
+        for arrived in self.server.arrived[getattr(self, "seen", 0) :]:
+            if self.active:
+                assert set(arrived.recipients) <= self.listed, (arrived.recipients, self.listed)
+            if by_message_id[arrived.mail["Message-ID"]] in self.test_mail:
+                assert set(arrived.recipients) <= set(TESTERS)
+                assert not any(real in (arrived.mail["To"] or "") for real in REAL)
+        self.seen = len(self.server.arrived)
+
+    @invariant()
+    def nothing_accepted_is_lost(self) -> None:
+        if not getattr(self, "accepted", None):
+            return
+        messages = {message.pk: message for message in Message.objects.all()}
+        assert set(messages) == self.accepted
+        for message in messages.values():
+            recipients = list(message.recipients.all())
+            assert recipients or message.status == Status.HELD
+            if message.status == Status.SENT:
+                assert all(recipient.status == Status.SENT for recipient in recipients)
+            if message.pk in self.test_mail and message.route == RouteKind.RECIPIENTS:
+                assert message.status not in FINAL or not self.active
+
+    def teardown(self) -> None:
+        """Whatever happened, once the server answers and pauses end, everything reaches its end."""
+        if not hasattr(self, "stage"):
+            return
+        self.server.rcpt = self.server.mail = self.server.data = lambda _: None
+        for _ in range(3):
+            self.pauses_end()
+            sweep()
+            deliver()
+        assert set(Message.objects.values_list("status", flat=True)) <= {Status.SENT, Status.FAILED}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_sequence_of_events_leaks_or_loses_a_mail(crm: App, qa: Stage, smtp_server: SmtpServer, monkeypatch: Any) -> None:
+    monkeypatch.setattr(MailAndToggles, "server", smtp_server, raising=False)
+    examples = settings(
+        max_examples=25,
+        stateful_step_count=20,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    )
+    run_state_machine_as_test(MailAndToggles, settings=examples)

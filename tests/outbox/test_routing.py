@@ -1,0 +1,84 @@
+"""The routing rules as tables (DESIGN, Test lists and routing)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from organization.addresses import NamedAddress, same_address_key
+from outbox.models import HoldReason, RouteKind
+from outbox.routing import ListState, route, route_again
+
+ANA, BEN = NamedAddress("ana@acme.example", "Ana"), NamedAddress("ben@acme.example")
+OFF, EMPTY, ACTIVE = ListState(False, (ANA, BEN)), ListState(True, ()), ListState(True, (ANA, BEN))
+
+
+@pytest.mark.parametrize(
+    ("requested", "test_list", "kind", "delivered_to", "hold"),
+    [
+        (["c@x.example"], OFF, RouteKind.RECIPIENTS, ["c@x.example"], None),
+        (["c@x.example", "d@x.example"], OFF, RouteKind.RECIPIENTS, ["c@x.example", "d@x.example"], None),
+        (["c@x.example", "c@X.example"], OFF, RouteKind.RECIPIENTS, ["c@x.example"], None),
+        (["c@x.example"], ListState(False, ()), RouteKind.RECIPIENTS, ["c@x.example"], None),
+        (["c@x.example"], ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"], None),
+        (["c@x.example", "d@x.example"], ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"], None),
+        (["ana@acme.example"], ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"], None),
+        (["c@x.example"], EMPTY, RouteKind.TEST_LIST, [], HoldReason.TEST_LIST_EMPTY),
+        (["c@x.example"], ListState(True, (ANA, ANA)), RouteKind.TEST_LIST, ["ana@acme.example"], None),
+    ],
+)
+def test_who_gets_a_mail(requested, test_list, kind, delivered_to, hold):
+    found = route(requested, test_list)
+    assert (found.kind, [person.email for person in found.people], found.hold_reason) == (kind, delivered_to, hold)
+    assert [decision.requested for decision in found.decisions] == requested
+    assert all(decision.rule for decision in found.decisions)
+
+
+@pytest.mark.parametrize(
+    ("decided", "test_list", "has_recipients", "kind", "delivered_to"),
+    [
+        # Nothing changed, or the list was switched off: what was decided holds.
+        (RouteKind.RECIPIENTS, OFF, True, None, None),
+        (RouteKind.TEST_LIST, OFF, True, None, None),
+        # A list that is Active now catches what is still queued; test mail follows the list.
+        (RouteKind.RECIPIENTS, ACTIVE, True, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
+        (RouteKind.TEST_LIST, ACTIVE, True, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
+        (RouteKind.RECIPIENTS, EMPTY, True, RouteKind.TEST_LIST, []),
+        # Test mail that was held with nobody to get it never turns into real mail.
+        (RouteKind.TEST_LIST, OFF, False, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
+        (RouteKind.TEST_LIST, ListState(False, ()), False, RouteKind.TEST_LIST, []),
+    ],
+)
+def test_the_second_look_goes_only_toward_safer(decided, test_list, has_recipients, kind, delivered_to):
+    again = route_again(decided, ["c@x.example"], test_list, has_recipients=has_recipients)
+    if kind is None:
+        assert again is None
+    else:
+        assert (again.kind, [person.email for person in again.people]) == (kind, delivered_to)
+        assert bool(again.hold_reason) is (delivered_to == [])
+
+
+addresses = st.sampled_from([f"{name}@{domain}" for name in "abcd" for domain in ("x.example", "X.example", "y.example")])
+lists = st.builds(
+    lambda active, people: ListState(active, tuple(NamedAddress(person) for person in people)), st.booleans(), st.lists(addresses)
+)
+
+
+@given(requested=st.lists(addresses, min_size=1), test_list=lists)
+def test_nobody_outside_an_active_list_and_nobody_twice(requested, test_list):
+    found = route(requested, test_list)
+    keys = [same_address_key(person.email) for person in found.people]
+    assert len(keys) == len(set(keys))
+    allowed = [person.email for person in test_list.people] if test_list.active else requested
+    assert set(keys) == {same_address_key(address) for address in allowed}
+
+
+@given(
+    requested=st.lists(addresses, min_size=1),
+    decided=st.sampled_from(RouteKind),
+    test_list=lists,
+    has_recipients=st.booleans(),
+)
+def test_test_mail_never_becomes_real_mail(requested, decided, test_list, has_recipients):
+    again = route_again(decided, requested, test_list, has_recipients=has_recipients)
+    if again is not None and (decided == RouteKind.TEST_LIST or test_list.active):
+        assert again.kind == RouteKind.TEST_LIST

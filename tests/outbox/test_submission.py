@@ -1,0 +1,146 @@
+"""What is accepted, what is refused with which words, and what is stored."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import transaction
+
+from outbox.models import Content, HoldReason, Message, Recipient, Status
+from outbox.submission import MAX_RECIPIENTS, SubmissionRefused
+from tests.conftest import configure, mail
+from tests.outbox.conftest import send, set_list, statuses
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _configured(qa):
+    configure(qa)
+
+
+def test_an_accepted_mail_is_queued_with_what_the_app_asked_for(crm, qa):
+    message = send(crm, qa, "customer@example.com", "Boss@EXAMPLE.com")
+    message.refresh_from_db()
+    assert message.status == Status.QUEUED
+    assert message.requested == ["customer@example.com", "Boss@example.com"]
+    assert (message.subject, message.from_address, message.envelope_sender) == ("Hello", "crm@acme.example", "crm@acme.example")
+    assert statuses(message) == {"customer@example.com": "queued", "Boss@example.com": "queued"}
+    assert bytes(message.content.data) == mail()
+
+
+@pytest.mark.parametrize(
+    ("recipients", "code", "enhanced"),
+    [
+        ([], 554, "5.5.1"),
+        (["nobody"], 553, "5.1.3"),
+        (["a@b@c"], 553, "5.1.3"),
+        (["a@example.com\r\nRCPT TO:<victim@example.com>"], 553, "5.1.3"),
+        (["vic\u200btim@example.com"], 553, "5.1.3"),
+        (["fine@example.com", "<broken"], 553, "5.1.3"),
+        ([f"a{number}@example.com" for number in range(MAX_RECIPIENTS + 1)], 452, "4.5.3"),
+    ],
+)
+def test_a_bad_envelope_is_refused_and_nothing_is_stored(crm, qa, recipients, code, enhanced):
+    from outbox.models import Door
+    from outbox.submission import Envelope, submit
+
+    with pytest.raises(SubmissionRefused) as refused:
+        submit(crm, qa, Envelope("crm@acme.example", recipients), mail(), via=Door.COMMAND)
+    assert (refused.value.code, refused.value.enhanced) == (code, enhanced)
+    assert not Message.objects.exists()
+    assert not Content.objects.exists()
+
+
+def test_a_bad_sender_is_refused_and_the_null_sender_is_not(crm, qa):
+    with pytest.raises(SubmissionRefused, match="isn't an e-mail address"):
+        send(crm, qa, sender="no at sign")
+    assert send(crm, qa, sender="").envelope_sender == ""
+
+
+def test_too_large_a_mail_is_refused(crm, qa, settings):
+    settings.MESSAGE_MAX_BYTES = 100
+    with pytest.raises(SubmissionRefused) as refused:
+        send(crm, qa, content=b"x" * 101)
+    assert refused.value.reply.startswith("552 5.3.4")
+
+
+def test_an_archived_app_or_stage_sends_nothing(crm, qa):
+    crm.archived = True
+    with pytest.raises(SubmissionRefused, match="archived"):
+        send(crm, qa)
+
+
+def test_a_stage_without_settings_accepts_and_holds(crm, production):
+    message = send(crm, production)
+    assert (message.status, message.hold_reason) == (Status.HELD, HoldReason.STAGE_NOT_CONFIGURED)
+    assert statuses(message) == {"customer@example.com": "held"}
+
+
+def test_saving_the_settings_releases_what_was_held_for_them(crm, production):
+    message = send(crm, production)
+    configure(production)
+    message.refresh_from_db()
+    assert (message.status, message.hold_reason) == (Status.QUEUED, "")
+    assert statuses(message) == {"customer@example.com": "queued"}
+
+
+def test_an_active_list_takes_the_recipients_place_at_once(crm, qa):
+    set_list(crm, qa, "ana@acme.example")
+    message = send(crm, qa, "customer@example.com", "boss@example.com")
+    assert statuses(message) == {"ana@acme.example": "queued"}
+    assert message.requested == ["customer@example.com", "boss@example.com"]
+
+
+def test_the_list_of_another_app_or_stage_does_not_matter(crm, shop, qa, production):
+    set_list(shop, qa, "ana@acme.example")
+    set_list(crm, production, "ana@acme.example")
+    assert statuses(send(crm, qa)) == {"customer@example.com": "queued"}
+
+
+def test_an_active_list_whose_only_member_was_removed_holds_the_mail(crm, qa, viewer):
+    set_list(crm, qa, viewer.email)
+    viewer.is_active = False
+    viewer.save()
+    message = send(crm, qa)
+    assert (message.status, message.hold_reason) == (Status.HELD, HoldReason.TEST_LIST_EMPTY)
+    assert not Recipient.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\r\n",
+        b"no header at all",
+        b"Subject: " + b"\xff\xfe" * 20 + b"\r\n\r\n",
+        b"Subject: =?utf-8?b?!!!?=\r\n\r\n",
+        b"Subject: \x00null\r\nFrom: \x00\r\n\r\n",
+        b"From: " + b"a" * 5000 + b"@example.com\r\n\r\n",
+        b"Message-ID: " + b"<" * 3000 + b"\r\n\r\n",
+        "Subject: \ud800".encode("utf-8", "surrogatepass") + b"\r\n\r\n",
+        (b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n" * 300),
+        b"From: Group: a@example.com, b@example.com;\r\n\r\n",
+    ],
+)
+def test_strange_content_is_accepted_all_the_same(crm, qa, content):
+    message = send(crm, qa, content=content)
+    message.refresh_from_db()
+    assert message.status == Status.QUEUED
+    assert message.message_id
+
+
+def test_inside_a_transaction_the_mail_is_part_of_it(crm, qa):
+    with pytest.raises(RuntimeError), transaction.atomic():
+        send(crm, qa)
+        raise RuntimeError("the caller's own work failed")
+    assert not Message.objects.exists()
+
+
+def test_accepting_costs_the_same_number_of_queries_for_one_and_for_a_hundred_recipients(
+    crm, qa, django_assert_num_queries, django_assert_max_num_queries
+):
+    send(crm, qa)  # makes the test list's row
+    with django_assert_max_num_queries(9):
+        send(crm, qa)
+    with django_assert_max_num_queries(9):
+        send(crm, qa, *(f"c{number}@example.com" for number in range(100)))

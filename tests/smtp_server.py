@@ -1,0 +1,138 @@
+"""A real SMTP server over TCP for tests: records what arrives, and says what the test tells it to say."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import Message as ParsedMail
+
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Arrived:
+    """One mail as the server got it."""
+
+    sender: str
+    recipients: list[str]
+    content: bytes
+    tls: bool
+    login: str
+
+    @property
+    def mail(self) -> ParsedMail:
+        return message_from_bytes(self.content)
+
+
+@dataclass
+class SmtpServer:
+    """Accepts everything unless told otherwise.
+
+    `mail`, `rcpt` and `data` answer the commands: a reply, or None for 250; `data` may block. With `users` sign-in is
+    required; with `tls` STARTTLS is offered (or, with `implicit_tls`, spoken from the start).
+    """
+
+    tls: ssl.SSLContext | None = None
+    implicit_tls: bool = False
+    users: dict[str, str] = field(default_factory=dict)
+    mail: Callable[[str], str | None] = lambda sender: None
+    rcpt: Callable[[str], str | None] = lambda address: None
+    data: Callable[[Arrived], str | None] = lambda arrived: None
+    smtputf8: bool = True
+    host: str = "127.0.0.1"
+    port: int = field(default_factory=free_port)
+    arrived: list[Arrived] = field(default_factory=list)
+    connections: int = 0
+    logins: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def recipients(self) -> set[str]:
+        """Everybody who got any mail."""
+        return {address for one in self.arrived for address in one.recipients}
+
+    def __enter__(self) -> SmtpServer:
+        self._loop = asyncio.new_event_loop()
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
+        self._thread.start()
+        assert started.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def _run(self, started: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve(started))
+
+    async def _serve(self, started: threading.Event) -> None:
+        self._stop = asyncio.Event()
+        server = await self._loop.create_server(self._session, self.host, self.port, ssl=self.tls if self.implicit_tls else None)
+        started.set()
+        await self._stop.wait()
+        server.close()
+
+    def _session(self) -> SMTP:
+        self.connections += 1
+        return SMTP(
+            _Handler(self),
+            hostname="smtp.test",
+            enable_SMTPUTF8=self.smtputf8,
+            data_size_limit=None,
+            tls_context=None if self.implicit_tls else self.tls,
+            auth_required=bool(self.users),
+            auth_require_tls=False,
+            authenticator=self._authenticate,
+            loop=self._loop,
+        )
+
+    def _authenticate(
+        self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: LoginPassword
+    ) -> AuthResult:
+        login, password = data.login.decode(), data.password.decode()
+        self.logins.append((login, password))
+        return AuthResult(success=self.users.get(login) == password, auth_data=data, handled=False)
+
+
+class _Handler:
+    def __init__(self, server: SmtpServer) -> None:
+        self.server = server
+
+    async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Sequence[str]) -> str:
+        if reply := self.server.mail(address):
+            return reply
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 Ok"
+
+    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Sequence[str]) -> str:
+        if reply := self.server.rcpt(address):
+            return reply
+        envelope.rcpt_tos.append(address)
+        return "250 Ok"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        login = session.auth_data.login.decode() if session.auth_data else ""
+        arrived = Arrived(
+            "" if envelope.mail_from == "<>" else envelope.mail_from or "",
+            list(envelope.rcpt_tos),
+            bytes(envelope.original_content or b""),
+            session.ssl is not None or self.server.implicit_tls,
+            login,
+        )
+        reply = await asyncio.get_running_loop().run_in_executor(None, self.server.data, arrived)
+        if reply is None or reply.startswith("2"):
+            self.server.arrived.append(arrived)
+        return reply or "250 Ok: kept"
