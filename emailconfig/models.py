@@ -129,7 +129,7 @@ class SmtpSettings(models.Model):
 
     def allows_sender(self, address: str) -> bool:
         """Whether an app may send as `address`: the sender's own domain, or one the stage allows."""
-        allowed = {domain_of(self.sender_address), *self.from_domains.split()}
+        allowed = {normalized_domain(self.sender_address), *self.from_domains.split()}
         return "*" in allowed or normalized_domain(address) in allowed
 
 

@@ -71,7 +71,7 @@ def validate_ca_certificate(pem: str) -> None:
         return
     try:
         ssl.create_default_context(cadata=pem)
-    except ssl.SSLError as error:
+    except (ssl.SSLError, TypeError, ValueError) as error:  # TypeError: not even ASCII
         raise ValidationError("This isn't a certificate in PEM form. It starts with -----BEGIN CERTIFICATE-----.") from error
 
 

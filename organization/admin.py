@@ -142,8 +142,9 @@ class CredentialAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Revoke the selected credentials")
     def revoke(self, request: HttpRequest, queryset: QuerySet[Credential]) -> None:
-        for credential in queryset.select_related("app", "stage"):
-            revoke_credential(credential, member_of(request))  # raises PermissionDenied: a 403, and nothing was revoked before
+        with transaction.atomic():  # all of them, or a 403 and none
+            for credential in queryset.select_related("app", "stage"):
+                revoke_credential(credential, member_of(request))
         messages.success(request, "The credentials were revoked: nobody can sign in with them any more.")
 
 

@@ -1,10 +1,11 @@
-"""What the views of all layers share: a request of a signed-in member, and the stage selector's links."""
+"""What the views of all layers share: a request of a signed-in member, the stage selector's links, the gateway's address."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
+from django.conf import settings
 from django.http import HttpRequest
 
 from organization.models import Member, Stage
@@ -14,6 +15,15 @@ class MemberRequest(HttpRequest):
     """A request that LoginRequiredMiddleware let pass: its user is a member."""
 
     user: Member
+
+
+def gateway_context() -> dict[str, object]:
+    """Where apps connect to, for the pages that tell developers."""
+    return {
+        "gateway_host": settings.GATEWAY_PUBLIC_HOST,
+        "gateway_port": settings.GATEWAY_PORT,
+        "gateway_starttls": bool(settings.GATEWAY_TLS_CERT),
+    }
 
 
 class StageLink(NamedTuple):

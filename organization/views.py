@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db.models import Q
@@ -14,8 +13,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from organization.credentials import MAY_MANAGE, create_credential, revoke_credential
 from organization.forms import AppForm, ProfileForm
-from organization.http import MemberRequest
-from organization.models import App, Credential, Stage
+from organization.http import MemberRequest, gateway_context
+from organization.models import App, Credential, Member, Stage
 from organization.permissions import EVERYWHERE, Permission, Scope, allowed, require
 from organization.services import save_app, save_profile
 
@@ -85,8 +84,7 @@ def credential_create(request: MemberRequest, app: str, stage: str) -> HttpRespo
         "stage": found_stage,
         "credential": new.credential,
         "password": new.password,
-        "gateway_host": settings.GATEWAY_HOST,
-        "gateway_port": settings.GATEWAY_PORT,
+        **gateway_context(),
     }
     return render(request, "organization/credential_created.html", context)
 
@@ -106,7 +104,8 @@ def credential_revoke(request: MemberRequest, app: str, stage: str, credential: 
 
 @require_http_methods(["GET", "POST"])
 def profile(request: MemberRequest) -> HttpResponse:
-    form = ProfileForm(request.POST or None, instance=request.user)
+    member = Member.objects.get(pk=request.user.pk)  # not the request's own: a form changes its instance before it is valid
+    form = ProfileForm(request.POST or None, instance=member)
     if request.method == "POST" and form.is_valid():
         save_profile(form.instance)
         messages.success(request, "Your profile was saved.")

@@ -7,7 +7,6 @@ transaction the mail is part of it: it is accepted when that commits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from email.utils import parseaddr
 from typing import Any
 
 from django.conf import settings
@@ -64,5 +63,9 @@ class EmailBackend(BaseEmailBackend):
 
 
 def _bare(address: str) -> str:
-    """`ana@example.com` out of `Ana <ana@example.com>`; what can't be read stays as it is, and is refused with a reason."""
-    return parseaddr(address)[1] or address
+    """`ana@example.com` out of `Ana <ana@example.com>`.
+
+    Deliberately not email.utils.parseaddr, which makes an address of rubbish: "to@no space.example" becomes "to@no".
+    """
+    address = address.strip()
+    return address[:-1].rpartition("<")[2] if address.endswith(">") else address

@@ -129,6 +129,6 @@ def _sender(content: bytes, settings: SmtpSettings) -> tuple[NamedAddress | None
         return None, []
     note = (
         f"The app's sender {', '.join(refused)} isn't of a domain this stage allows, so the mail left as "
-        f"{settings.sender_address}; answers go to the app's sender."
+        f"{settings.sender_address}."
     )
     return stage_sender, [note]

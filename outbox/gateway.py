@@ -21,7 +21,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from organization.credentials import authenticate, usable
 from organization.models import Credential
 from outbox import submission
-from outbox.models import Door
+from outbox.models import Door, Message
 from outbox.submission import SubmissionRefused, check_recipient, check_sender, submit
 
 log = structlog.get_logger(__name__)
@@ -111,20 +111,21 @@ class GatewayHandler:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         credential: Credential = session.auth_data  # type: ignore[assignment]  # what _checked put there
         try:
-            message_id = await _in_database(lambda: _accept(credential.pk, envelope))
+            message = await _in_database(lambda: _accept(credential.pk, envelope))
         except SubmissionRefused as refused:
             return refused.reply
         except (DatabaseError, InterfaceError) as error:
             log.error("gateway_could_not_store", error=str(error))
             return _TRY_AGAIN
-        return f"250 2.0.0 Ok: queued as {message_id}"
+        held = f" (held: {message.get_hold_reason_display()})" if message.hold_reason else ""
+        return f"250 2.0.0 Ok: queued as {message.pk}{held}"
 
     async def handle_exception(self, error: Exception) -> str:
         log.exception("gateway_error", exc_info=error)
         return _TRY_AGAIN
 
 
-def _accept(credential_id: int, envelope: Envelope) -> int:
+def _accept(credential_id: int, envelope: Envelope) -> Message:
     """Store one mail; the credential is read again, so that a revoked one is refused in an open session too."""
     credential = Credential.objects.select_related("app", "stage").get(pk=credential_id)
     if not usable(credential):
@@ -132,7 +133,7 @@ def _accept(credential_id: int, envelope: Envelope) -> int:
     sender = "" if envelope.mail_from == _NULL_SENDER else envelope.mail_from or ""
     wanted = submission.Envelope(sender, envelope.rcpt_tos)
     content = bytes(envelope.original_content or b"")
-    return submit(credential.app, credential.stage, wanted, content, via=Door.GATEWAY, credential=credential).pk
+    return submit(credential.app, credential.stage, wanted, content, via=Door.GATEWAY, credential=credential)
 
 
 async def _in_database(work: Callable[[], T]) -> T:

@@ -16,8 +16,8 @@ from outbox.claims import LONGEST_PAUSE, owned
 from outbox.clock import database_now
 from outbox.models import WAITING, Message, Recipient, RouteKind, Status
 from outbox.outcomes import hold, sum_up
-from outbox.routing import ListState, Route, route_again
-from outbox.submission import search_text
+from outbox.routing import Decided, Route, route_again
+from outbox.submission import search_text, state_of
 from testlists.models import TestList
 from testlists.services import lock_for_hand_over
 
@@ -49,7 +49,8 @@ def hand_over(message_id: int, owner: str) -> HandOver | None:
         unfinished = _route_once_more(message, test_list)
         due = [recipient for recipient in unfinished if recipient.due <= now or recipient.due > now + LONGEST_PAUSE]
         if not due:
-            sum_up(message)
+            if not message.hold_reason:
+                sum_up(message)
             return None
         Recipient.objects.filter(pk__in=[recipient.pk for recipient in due]).update(status=Status.SENDING)
         Message.objects.filter(pk=message.pk).update(status=Status.SENDING)
@@ -69,19 +70,15 @@ def _test_people(message: Message, test_list: TestList, unfinished: list[Recipie
 def _route_once_more(message: Message, test_list: TestList) -> list[Recipient]:
     """Whom the mail is still to reach after a second look at the list; nobody when it has to be held."""
     unfinished = list(message.recipients.filter(status__in=WAITING))
-    people = test_list.people() if test_list.active or not unfinished else []
-    again = route_again(
-        RouteKind(message.route),
-        message.requested,
-        ListState(test_list.active, tuple(people)),
-        has_recipients=bool(unfinished),
-    )
+    decided = Decided(RouteKind(message.route), message.list_version, bool(unfinished))
+    again = route_again(decided, message.requested, state_of(test_list))
     if again is None:
         return unfinished
+    message.list_version = test_list.version
+    unfinished = _follow(message, unfinished, again)
     if again.hold_reason:
         hold(message, again.hold_reason)
-        return []
-    return _follow(message, unfinished, again)
+    return unfinished
 
 
 def _follow(message: Message, unfinished: list[Recipient], again: Route) -> list[Recipient]:
@@ -97,5 +94,5 @@ def _follow(message: Message, unfinished: list[Recipient], again: Route) -> list
         message.route = again.kind
         message.notes = [*message.notes, CAUGHT]
     message.search_text = search_text(*message.search_text.split("\n"), *(person.email for person in again.people))
-    message.save(update_fields=["route", "notes", "search_text"])
+    message.save(update_fields=["route", "list_version", "notes", "search_text"])
     return list(message.recipients.filter(status__in=WAITING))

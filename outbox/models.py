@@ -39,7 +39,7 @@ class RouteKind(models.TextChoices):
 class HoldReason(models.TextChoices):
     STAGE_NOT_CONFIGURED = (
         "stage_not_configured",
-        "The stage has no SMTP settings. Saving them under Management → Emails releases this mail.",
+        "The stage has no SMTP settings. Saving them under Management, Emails releases this mail.",
     )
     TEST_LIST_EMPTY = (
         "test_list_empty",
@@ -73,6 +73,7 @@ class Message(models.Model):
 
     # Where it was routed, and why: decided at acceptance, looked at again at hand-over, only toward safer.
     route = models.CharField(max_length=10, choices=RouteKind)
+    list_version = models.PositiveIntegerField(default=0)  # of the test list that the route was decided by
     notes = models.JSONField(default=list)
 
     # Where it stands.

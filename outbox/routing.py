@@ -7,7 +7,7 @@ nobody on it holds the mail; otherwise the mail goes to the recipients the app g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from organization.addresses import NamedAddress, same_address_key
 from outbox.models import HoldReason, RouteKind
@@ -15,10 +15,15 @@ from outbox.models import HoldReason, RouteKind
 
 @dataclass(frozen=True)
 class ListState:
-    """A test list as routing sees it."""
+    """A test list as routing sees it. `version` and `active_version` tell whether it was Active since some earlier look."""
 
     active: bool
     people: tuple[NamedAddress, ...]
+    version: int = 0
+    active_version: int = 0
+
+    def was_active_since(self, version: int) -> bool:
+        return self.active_version > version
 
 
 @dataclass(frozen=True)
@@ -56,18 +61,26 @@ def route(requested: Sequence[str], test_list: ListState) -> Route:
     return Route(RouteKind.TEST_LIST, people, tuple(Decision(one, listed, rule) for one in requested))
 
 
-def route_again(decided: RouteKind, requested: Sequence[str], test_list: ListState, *, has_recipients: bool) -> Route | None:
+@dataclass(frozen=True)
+class Decided:
+    """What was decided at acceptance: the kind of route, the list's version then, and whether anybody is left to get it."""
+
+    kind: RouteKind
+    list_version: int
+    has_recipients: bool
+
+
+def route_again(decided: Decided, requested: Sequence[str], test_list: ListState) -> Route | None:
     """The route looked at once more at hand-over, only toward safer. None: what was decided before still holds.
 
-    A list that is Active now catches what is still queued, and queued test mail follows the list as it is now. A list
-    that was switched off never frees mail routed to it: test mail that was held with nobody to get it goes to the list
-    whatever its toggle says.
+    A list that became Active catches what is still queued, also when it was switched off again meanwhile, and queued
+    test mail follows the list as it is now. A list that was switched off never frees mail that was routed to it: test
+    mail that was held with nobody to get it goes to the list whatever its toggle says.
     """
-    if test_list.active:
-        return route(requested, test_list)
-    if has_recipients:
+    caught = test_list.active or test_list.was_active_since(decided.list_version)
+    if not caught and decided.has_recipients:
         return None
-    return route(requested, ListState(decided == RouteKind.TEST_LIST, test_list.people))
+    return route(requested, replace(test_list, active=caught or decided.kind == RouteKind.TEST_LIST))
 
 
 def _once(people: Sequence[NamedAddress]) -> tuple[NamedAddress, ...]:

@@ -47,13 +47,8 @@ def note_trouble(stage_id: int, trouble: ConnectionTrouble) -> None:
         queue.save()
 
 
-def note_success(stage_id: int) -> None:
-    """The server takes mail again."""
-    clear(stage_id)
-
-
 def clear(stage_id: int) -> None:
-    """Forget the trouble: the stage's mail goes at once. Writes only where there was some."""
+    """The server takes mail again, or the settings were changed: the mail goes at once. Writes only after trouble."""
     StageQueue.objects.filter(stage_id=stage_id, failures__gt=0).update(
         failures=0, paused=False, retry_at=None, since=None, headline="", detail=""
     )

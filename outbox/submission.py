@@ -61,7 +61,7 @@ def submit(
     with transaction.atomic():
         decided = route(checked.recipients, state_of(test_list))
         message = _new_message(app, stage, checked, content, decided)
-        message.via, message.credential = via, credential
+        message.via, message.credential, message.list_version = via, credential, test_list.version
         message.save()
         Content.objects.create(message=message, data=content)
         _store_recipients(message, decided)
@@ -94,8 +94,9 @@ def check_size(size: int) -> None:
 
 
 def state_of(test_list: TestList) -> ListState:
-    """The list as routing sees it; its people are only read when they matter."""
-    return ListState(test_list.active, tuple(test_list.people()) if test_list.active else ())
+    """The list as routing sees it. The people on a list that never was Active don't matter, and are not read."""
+    people = tuple(test_list.people()) if test_list.active_version else ()
+    return ListState(test_list.active, people, test_list.version, test_list.active_version)
 
 
 def _check_address(address: str, enhanced: str) -> str:

@@ -8,6 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
+from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_GET
 
 from organization.addresses import same_address_key
@@ -76,6 +77,7 @@ def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
 
 @require_GET
 @never_cache
+@xframe_options_sameorigin
 def html(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     """The HTML body for the sandboxed frame, under a policy of its own."""
     found = _find(request, stage, message)

@@ -91,15 +91,16 @@ def _seed_members(actor: Actor) -> None:
 
 
 def _seed_smtp(stage: Stage, port: int, actor: Actor) -> None:
-    if settings_of(stage) is None:
-        settings = SmtpSettings(
-            stage=stage,
-            server="127.0.0.1",
-            port=port,
-            security=SmtpSettings.Security.NONE,
-            sender_address="no-reply@acme.example",
-            sender_name="Acme",
-        )
+    settings = settings_of(stage) or SmtpSettings(
+        stage=stage,
+        server="127.0.0.1",
+        security=SmtpSettings.Security.NONE,
+        sender_address="no-reply@acme.example",
+        sender_name="Acme",
+        updated_by=str(actor),
+    )
+    if settings.updated_by == str(actor) and (settings.pk is None or settings.port != port):
+        settings.port = port
         save_smtp_settings(settings, actor)
 
 

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from outbox.models import WAITING, Message, Worker
+from outbox.models import Message, Status, Worker
 
 
 @login_not_required
@@ -24,7 +24,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
     """200 when the database answers and a worker has reported within a minute; else 503. The body says which."""
     try:
         worker = Worker.objects.filter(seen__gt=timezone.now() - Worker.STALE_AFTER).exists()
-        oldest = Message.objects.filter(status__in=WAITING).order_by("created").values_list("created", flat=True).first()
+        oldest = Message.objects.filter(status=Status.QUEUED).order_by("created").values_list("created", flat=True).first()
     except DatabaseError:
         return JsonResponse({"database": False}, status=503)
     age = (timezone.now() - oldest).total_seconds() if oldest else 0

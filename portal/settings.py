@@ -33,6 +33,8 @@ ORGANIZATION_NAME = env.str("ORGANIZATION_NAME", default="Acme")
 # The gateway that apps send through.
 GATEWAY_HOST = env.str("GATEWAY_HOST", default="127.0.0.1")
 GATEWAY_PORT = env.int("GATEWAY_PORT", default=2525)
+# What apps are told to connect to, where that is another name than the gateway's own address.
+GATEWAY_PUBLIC_HOST = env.str("GATEWAY_PUBLIC_HOST", default=GATEWAY_HOST)
 GATEWAY_TLS_CERT = env.str("GATEWAY_TLS_CERT", default="")
 GATEWAY_TLS_KEY = env.str("GATEWAY_TLS_KEY", default="")
 MESSAGE_MAX_BYTES = env.int("MESSAGE_MAX_BYTES", default=25 * 1024 * 1024)
@@ -106,6 +108,7 @@ def database() -> dict[str, Any]:
     """The database named by DATABASE_URL, with what SQLite needs to be durable and to serve many threads."""
     config: dict[str, Any] = env.db("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'portal.sqlite3'}")
     if config["ENGINE"] == "django.db.backends.sqlite3":
+        DATA_DIR.mkdir(exist_ok=True)
         config["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
@@ -119,7 +122,6 @@ def database() -> dict[str, Any]:
     return config
 
 
-DATA_DIR.mkdir(exist_ok=True)
 DATABASES = {"default": database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -142,7 +144,7 @@ USE_I18N = True
 USE_THOUSAND_SEPARATOR = True
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = None if DEBUG else BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -160,9 +162,10 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
-SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
-X_FRAME_OPTIONS = "SAMEORIGIN"  # the mail preview is framed by its own page
+SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=3600) if HTTPS else 0
+# Whether other hosts of the domain speak HTTPS too is for their owners to say.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -172,7 +175,7 @@ CONTENT_SECURITY_POLICY = {
         "font-src": [SELF],
         "connect-src": [SELF],
         "frame-src": [SELF],
-        "frame-ancestors": [SELF],
+        "frame-ancestors": [NONE],
         "form-action": [SELF],
         "base-uri": [NONE],
     }
@@ -210,7 +213,7 @@ LOGGING = {
         }
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
-    "root": {"handlers": ["console"], "level": "INFO"},
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
         "django.server": {"handlers": [], "propagate": True},
         "mail.log": {"level": "ERROR"},  # aiosmtpd's session chatter

@@ -26,6 +26,8 @@ class TestList(models.Model):
         "tag the subject with the stage", default=False, help_text="“Welcome” becomes “[QA] Welcome” in test mail."
     )
     version = models.PositiveIntegerField(default=0, editable=False)
+    # The version of the last save that left the list Active: mail routed under an older one was caught by it.
+    active_version = models.PositiveIntegerField(default=0, editable=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["app", "stage"], name="one_test_list_per_app_and_stage")]

@@ -68,6 +68,8 @@ def save_test_list(app: App, stage: Stage, wanted: Wanted, actor: Actor, *, read
         before = _snapshot(test_list)
         test_list.active, test_list.tag_subject = wanted.active, wanted.tag_subject
         test_list.version += 1
+        if test_list.active:
+            test_list.active_version = test_list.version
         test_list.full_clean()
         test_list.save()
         _replace_entries(test_list, entries)
@@ -98,7 +100,7 @@ def lock_for_hand_over(app_id: int, stage_id: int) -> TestList:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM testlists_testlist WHERE id = %s FOR SHARE", [test_list.pk])
-        test_list.refresh_from_db(fields=["active", "tag_subject", "version"])
+        test_list.refresh_from_db(fields=["active", "tag_subject", "version", "active_version"])
     # On SQLite the transaction is IMMEDIATE: whoever is inside one is alone.
     return test_list
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
@@ -12,7 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
 from organization.forms import CredentialForm
-from organization.http import MemberRequest, StageLink, stage_links
+from organization.http import MemberRequest, StageLink, gateway_context, stage_links
 from organization.models import App, Credential, Member, Stage
 from organization.permissions import Permission, Scope, allowed, require
 from testlists.forms import TestListForm
@@ -34,8 +33,7 @@ def emails(request: MemberRequest, app: str, stage: str) -> HttpResponse:
         "can_edit": may_edit(request.user, test_list.app, test_list.stage),
         "credentials": Credential.objects.filter(app=test_list.app, stage=test_list.stage),
         "credential_form": CredentialForm(),
-        "gateway_host": settings.GATEWAY_HOST,
-        "gateway_port": settings.GATEWAY_PORT,
+        **gateway_context(),
     }
     return render(request, "testlists/emails.html", context)
 

@@ -44,9 +44,7 @@ class Authority:
         certificate_file, key_file = self.folder / f"{host}.pem", self.folder / f"{host}.key"
         certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         )
         return certificate_file, key_file
 

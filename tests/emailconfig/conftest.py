@@ -19,6 +19,7 @@ from emailconfig.services import save_smtp_settings, settings_of
 from organization.builtin_roles import ADMINISTRATOR
 from organization.models import Member, Role, Stage
 from tests.conftest import OPERATOR, configure, make_member, signed_in
+from tests.organization.conftest import quick_passwords  # noqa: F401
 
 CANARY = "kanarienvogel-9d1f4c"
 VALUES: dict[str, Any] = {
@@ -69,7 +70,9 @@ def by_admin(stage: Stage, **values: Any) -> str:
 def by_command(stage: Stage, **values: Any) -> str:
     values = {**VALUES, **values}
     secret = values.pop("password")
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in values.items() if name not in ("ca_certificate", "version")]
+    options = [
+        f"--{name.replace('_', '-')}={value}" for name, value in values.items() if name not in ("ca_certificate", "version")
+    ]
     with patch.object(sys, "stdin", io.StringIO(f"{secret}\n")):
         try:
             call_command("set_smtp", stage.key, *options, *(["--password-stdin"] if secret else []), stdout=io.StringIO())

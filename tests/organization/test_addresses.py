@@ -72,7 +72,9 @@ def test_what_is_no_address_is_refused_and_named(typed: str) -> None:
     assert "isn't an e-mail address" in refusal(typed)
 
 
-@pytest.mark.parametrize("hidden", ["\r", "\n", "\t", "\0", "\x7f", "\x85", "\u200b", "\u200d", "\u2028", "\u202e", "\u2066", "\ufeff", "\ud800"])
+@pytest.mark.parametrize(
+    "hidden", ["\r", "\n", "\t", "\0", "\x7f", "\x85", "\u200b", "\u200d", "\u2028", "\u202e", "\u2066", "\ufeff", "\ud800"]
+)
 def test_line_breaks_and_invisible_characters_are_refused_and_shown_escaped(hidden: str) -> None:
     said = refusal(f"an{hidden}a@example.com")
     assert "invisible character" in said
@@ -142,7 +144,14 @@ def test_brackets_nested_without_end_are_just_a_name() -> None:
     assert parse_named_address("(" * 5000 + "<ana@example.com>").email == "ana@example.com"
 
 
-@given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")))
+@given(
+    st.text(
+        st.characters(
+            exclude_categories=["Cc", "Cs", "Zl", "Zp"],
+            exclude_characters="\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069",
+        )
+    )
+)
 @example('"')
 @example('\\"')
 @example("Silva, Ana")

@@ -42,7 +42,11 @@ def test_mail_and_sign_in_go_over_verified_tls(crm, qa, authority, security, imp
 @pytest.mark.parametrize(("security", "implicit"), [("starttls", False), ("tls", True)])
 @pytest.mark.parametrize(
     ("fault", "says"),
-    [("unknown authority", "self-signed|unable to get local issuer"), ("wrong host", "Hostname mismatch"), ("expired", "expired")],
+    [
+        ("unknown authority", "self-signed|unable to get local issuer"),
+        ("wrong host", "Hostname mismatch"),
+        ("expired", "expired"),
+    ],
 )
 def test_a_certificate_that_cannot_be_verified_pauses_the_stage_and_no_secret_leaves(
     crm, qa, authority, tmp_path, security, implicit, fault, says

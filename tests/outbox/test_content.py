@@ -93,7 +93,12 @@ def test_headers_that_could_lead_a_relay_astray_are_gone_from_test_mail(name):
 
 @pytest.mark.parametrize(
     ("reply_to", "kept"),
-    [("ana@acme.example", True), ("Ana <ana@ACME.example>", True), ("boss@example.com", False), ("ana@acme.example, x@y.z", False)],
+    [
+        ("ana@acme.example", True),
+        ("Ana <ana@ACME.example>", True),
+        ("boss@example.com", False),
+        ("ana@acme.example, x@y.z", False),
+    ],
 )
 def test_answers_to_test_mail_stay_on_the_list(reply_to, kept):
     mail = leave(f"From: crm@acme.example\nReply-To: {reply_to}\n", test_list=LIST)
@@ -135,7 +140,8 @@ def test_five_hundred_original_recipients_make_no_overlong_line():
 
 
 @pytest.mark.parametrize(
-    ("raw", "sent"), [(b"a\nb", b"a\r\nb"), (b"a\rb", b"a\r\nb"), (b"a\r\nb", b"a\r\nb"), (b"\n.\n", b"\r\n.\r\n"), (b"\r\r\n", b"\r\n\r\n")]
+    ("raw", "sent"),
+    [(b"a\nb", b"a\r\nb"), (b"a\rb", b"a\r\nb"), (b"a\r\nb", b"a\r\nb"), (b"\n.\n", b"\r\n.\r\n"), (b"\r\r\n", b"\r\n\r\n")],
 )
 def test_line_ends_can_not_smuggle_a_second_mail(raw, sent):
     assert with_crlf(raw) == sent
@@ -155,7 +161,9 @@ def test_names_of_people_and_subjects_are_decoded():
 
 
 names = st.sampled_from(["To", "Cc", "bcc", "RESENT-TO", "Subject", "From", "Reply-To", "X-Any", "Errors-To", "Message-ID"])
-victims = st.sampled_from(["victim@example.com", "<victim@example.com>", "v <victim@example.com>,\r\n x@y.example", "\xff\xfe", ""])
+victims = st.sampled_from(
+    ["victim@example.com", "<victim@example.com>", "v <victim@example.com>,\r\n x@y.example", "\xff\xfe", ""]
+)
 
 
 @given(
@@ -163,7 +171,9 @@ victims = st.sampled_from(["victim@example.com", "<victim@example.com>", "v <vic
     body=st.binary(max_size=200),
 )
 def test_no_header_a_relay_reads_names_anybody_but_the_list(fields, body):
-    content = with_crlf("".join(f"{name}{colon}{value}\r\n" for name, colon, value in fields).encode("utf-8", "replace")) + b"\r\n"
+    content = (
+        with_crlf("".join(f"{name}{colon}{value}\r\n" for name, colon, value in fields).encode("utf-8", "replace")) + b"\r\n"
+    )
     head, _ = outgoing(content + body, departure(test_list=LIST, subject_tag="QA"))
     fields_out, rest = split_header(head)
     assert rest == b""

@@ -83,6 +83,16 @@ def test_switching_a_list_off_never_frees_its_mail(crm, qa, configured, smtp_ser
     assert arrived.mail["To"] == "ana@acme.example"
 
 
+def test_a_list_that_was_active_for_a_moment_has_caught_what_was_queued(crm, qa, configured, smtp_server):
+    send(crm, qa)
+    set_list(crm, qa, "ana@acme.example")
+    set_list(crm, qa, "ana@acme.example", active=False)
+    real = send(crm, qa, "later@example.com")
+    deliver()
+    assert smtp_server.recipients == {"ana@acme.example", "later@example.com"}
+    assert statuses(real) == {"later@example.com": "sent"}
+
+
 def test_somebody_taken_off_an_active_list_gets_nothing_more(crm, qa, configured, smtp_server):
     set_list(crm, qa, "ana@acme.example", "ben@acme.example")
     send(crm, qa)
@@ -272,7 +282,9 @@ def test_a_mail_that_needs_smtputf8_arrives_where_the_server_has_it(crm, qa, con
     assert smtp_server.recipients == {"jörg@example.com"}
 
 
-@pytest.mark.parametrize("body", [b".\r\n", b"..\r\n", b"a\r\n.\r\nb\r\n", b"", b"no line end", b".no line end", b"\xff\x00\r\n.."])
+@pytest.mark.parametrize(
+    "body", [b".\r\n", b"..\r\n", b"a\r\n.\r\nb\r\n", b"", b"no line end", b".no line end", b"\xff\x00\r\n.."]
+)
 def test_the_body_arrives_byte_for_byte(crm, qa, configured, smtp_server, body):
     send(crm, qa, content=b"From: crm@acme.example\r\n\r\n" + body)
     deliver()
@@ -391,5 +403,3 @@ def test_the_last_try_fails_with_the_servers_words(crm, qa, configured, smtp_ser
 def test_the_stages_pause_grows_to_its_limit():
     assert [pause_after(n, needs_a_person=False).total_seconds() for n in (1, 2, 3, 4, 5, 60)] == [5, 10, 20, 40, 60, 60]
     assert [pause_after(n, needs_a_person=True).total_seconds() for n in (1, 2, 6, 99)] == [60, 120, 1800, 1800]
-
-

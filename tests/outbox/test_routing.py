@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from organization.addresses import NamedAddress, same_address_key
 from outbox.models import HoldReason, RouteKind
-from outbox.routing import ListState, route, route_again
+from outbox.routing import Decided, ListState, route, route_again
 
 ANA, BEN = NamedAddress("ana@acme.example", "Ana"), NamedAddress("ben@acme.example")
 OFF, EMPTY, ACTIVE = ListState(False, (ANA, BEN)), ListState(True, ()), ListState(True, (ANA, BEN))
@@ -33,23 +33,31 @@ def test_who_gets_a_mail(requested, test_list, kind, delivered_to, hold):
     assert all(decision.rule for decision in found.decisions)
 
 
+WAS_ACTIVE = ListState(False, (ANA, BEN), version=3, active_version=2)
+WAS_ACTIVE_AND_EMPTIED = ListState(False, (), version=3, active_version=2)
+
+
 @pytest.mark.parametrize(
-    ("decided", "test_list", "has_recipients", "kind", "delivered_to"),
+    ("decided", "test_list", "kind", "delivered_to"),
     [
         # Nothing changed, or the list was switched off: what was decided holds.
-        (RouteKind.RECIPIENTS, OFF, True, None, None),
-        (RouteKind.TEST_LIST, OFF, True, None, None),
-        # A list that is Active now catches what is still queued; test mail follows the list.
-        (RouteKind.RECIPIENTS, ACTIVE, True, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
-        (RouteKind.TEST_LIST, ACTIVE, True, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
-        (RouteKind.RECIPIENTS, EMPTY, True, RouteKind.TEST_LIST, []),
+        (Decided(RouteKind.RECIPIENTS, 0, True), OFF, None, None),
+        (Decided(RouteKind.TEST_LIST, 0, True), OFF, None, None),
+        (Decided(RouteKind.RECIPIENTS, 2, True), WAS_ACTIVE, None, None),
+        (Decided(RouteKind.TEST_LIST, 2, True), WAS_ACTIVE, None, None),
+        # A list that is Active now, or was meanwhile, catches what is still queued; test mail follows the list.
+        (Decided(RouteKind.RECIPIENTS, 0, True), ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
+        (Decided(RouteKind.TEST_LIST, 0, True), ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
+        (Decided(RouteKind.RECIPIENTS, 1, True), WAS_ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
+        (Decided(RouteKind.RECIPIENTS, 1, True), WAS_ACTIVE_AND_EMPTIED, RouteKind.TEST_LIST, []),
+        (Decided(RouteKind.RECIPIENTS, 0, True), EMPTY, RouteKind.TEST_LIST, []),
         # Test mail that was held with nobody to get it never turns into real mail.
-        (RouteKind.TEST_LIST, OFF, False, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
-        (RouteKind.TEST_LIST, ListState(False, ()), False, RouteKind.TEST_LIST, []),
+        (Decided(RouteKind.TEST_LIST, 3, False), WAS_ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
+        (Decided(RouteKind.TEST_LIST, 0, False), ListState(False, ()), RouteKind.TEST_LIST, []),
     ],
 )
-def test_the_second_look_goes_only_toward_safer(decided, test_list, has_recipients, kind, delivered_to):
-    again = route_again(decided, ["c@x.example"], test_list, has_recipients=has_recipients)
+def test_the_second_look_goes_only_toward_safer(decided, test_list, kind, delivered_to):
+    again = route_again(decided, ["c@x.example"], test_list)
     if kind is None:
         assert again is None
     else:
@@ -74,11 +82,10 @@ def test_nobody_outside_an_active_list_and_nobody_twice(requested, test_list):
 
 @given(
     requested=st.lists(addresses, min_size=1),
-    decided=st.sampled_from(RouteKind),
+    decided=st.builds(Decided, st.sampled_from(RouteKind), st.integers(0, 3), st.booleans()),
     test_list=lists,
-    has_recipients=st.booleans(),
 )
-def test_test_mail_never_becomes_real_mail(requested, decided, test_list, has_recipients):
-    again = route_again(decided, requested, test_list, has_recipients=has_recipients)
-    if again is not None and (decided == RouteKind.TEST_LIST or test_list.active):
+def test_test_mail_never_becomes_real_mail(requested, decided, test_list):
+    again = route_again(decided, requested, test_list)
+    if again is not None and (decided.kind == RouteKind.TEST_LIST or test_list.active):
         assert again.kind == RouteKind.TEST_LIST

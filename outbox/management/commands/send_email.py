@@ -11,7 +11,8 @@ from django.core.mail import EmailMultiAlternatives
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from emailconfig.services import settings_of
-from organization.cli import app_by_key, stage_by_key
+from organization.addresses import NamedAddress, parse_named_address
+from organization.cli import app_by_key, one_clear_line, stage_by_key
 from organization.models import Stage
 from outbox.models import Door, Status
 from outbox.submission import Envelope, SubmissionRefused, submit
@@ -34,9 +35,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
-        sender = options["sender"] or _stage_sender(stage)
+        with one_clear_line():
+            sender = parse_named_address(options["sender"]) if options["sender"] else _stage_sender(stage)
+            to, cc, bcc = ([parse_named_address(text) for text in options[name]] for name in ("to", "cc", "bcc"))
         mail = EmailMultiAlternatives(
-            options["subject"], options["body"], sender, options["to"], cc=options["cc"], bcc=options["bcc"]
+            options["subject"], options["body"], str(sender), [*map(str, to)], cc=[*map(str, cc)], bcc=[*map(str, bcc)]
         )
         if options["html"]:
             mail.attach_alternative(options["html"], "text/html")
@@ -44,7 +47,8 @@ class Command(BaseCommand):
             mail.attach(file.name, _read(file), mimetypes.guess_type(file.name)[0])
         try:
             content = mail.message().as_bytes()
-            message = submit(app, stage, Envelope(sender, mail.recipients()), content, via=Door.COMMAND)
+            envelope = Envelope(sender.email, [person.email for person in (*to, *cc, *bcc)])
+            message = submit(app, stage, envelope, content, via=Door.COMMAND)
         except (SubmissionRefused, ValueError) as error:
             raise CommandError(str(error)) from error
         routed = list(message.recipients.values_list("address", flat=True))
@@ -57,11 +61,11 @@ class Command(BaseCommand):
         self.stdout.write(f"Route: {message.get_route_display()}, to {', '.join(routed) or 'nobody yet'}")
 
 
-def _stage_sender(stage: Stage) -> str:
+def _stage_sender(stage: Stage) -> NamedAddress:
     settings = settings_of(stage)
     if settings is None:
         raise CommandError(f"{stage.name} has no SMTP settings and so no sender yet. Name one with --from.")
-    return settings.sender_address
+    return NamedAddress(settings.sender_address, settings.sender_name)
 
 
 def _read(file: Path) -> bytes:

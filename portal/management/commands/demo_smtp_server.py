@@ -27,6 +27,7 @@ class Command(BaseCommand):
 
     async def _serve(self, port: int) -> None:
         loop = asyncio.get_running_loop()
+        INBOX.parent.mkdir(exist_ok=True)
         inbox = mailbox.Maildir(INBOX)
         server = await loop.create_server(lambda: SMTP(_CatchAll(self, inbox), loop=loop), "127.0.0.1", port)
         self.stdout.write(f"catch-all SMTP server on 127.0.0.1:{port}; mail is kept in {INBOX.relative_to(settings.BASE_DIR)}")

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.test import Client
+
+from organization import audit
+from organization.models import App, AuditEvent, Member, Stage
+from organization.services import delete_from_organization, save_in_organization
+from tests.conftest import OPERATOR, make_member
+
+
+def test_an_event_is_never_changed_or_deleted(crm: App, as_administrator: Client) -> None:
+    event = audit.record(OPERATOR, "Update", crm)
+    event.actor_name = "somebody else"
+    with pytest.raises(TypeError, match="append-only"):
+        event.save()
+    with pytest.raises(TypeError, match="append-only"):
+        event.delete()
+    base = f"/admin/organization/auditevent/{event.pk}/"
+    assert as_administrator.get(f"{base}change/").status_code == 200
+    assert as_administrator.post(f"{base}change/", {"actor_name": "x"}).status_code == 403
+    assert as_administrator.post(f"{base}delete/", {"post": "yes"}).status_code == 403
+    assert as_administrator.get("/admin/organization/auditevent/add/").status_code == 403
+    assert AuditEvent.objects.get().actor_name == "the tests"
+
+
+def test_only_what_differs_is_kept(qa: Stage) -> None:
+    qa.name, qa.order = "Quality", 7
+    save_in_organization(qa, OPERATOR)
+    event = AuditEvent.objects.get()
+    assert (event.operation, event.before, event.after) == (
+        "Update",
+        {"name": "QA", "order": 2},
+        {"name": "Quality", "order": 7},
+    )
+    assert event.stage == qa
+
+
+def test_the_name_of_who_acted_stays_when_the_member_goes(crm: App) -> None:
+    member = make_member("Mia")
+    audit.record(member, "Update", crm)
+    member.delete()
+    event = AuditEvent.objects.get()
+    assert (event.actor, event.actor_name) == (None, "Mia <mia@acme.example>")
+
+
+def test_a_password_is_a_mask_when_set_and_a_changed_one_is_seen_to_change(viewer: Member) -> None:
+    assert str(audit.snapshot(viewer)["password"]) == audit.MASK
+    assert str(audit.snapshot(Member())["password"]) == ""
+    assert viewer.password not in str(audit.snapshot(viewer))
+    viewer.set_password("another-long-phrase")
+    save_in_organization(viewer, OPERATOR)
+    event = AuditEvent.objects.get()
+    assert (event.before, event.after) == ({"password": audit.MASK}, {"password": audit.MASK})
+
+
+def test_what_is_refused_leaves_no_trace(qa: Stage) -> None:
+    qa.name = ""
+    with pytest.raises(ValidationError):
+        save_in_organization(qa, OPERATOR)
+    assert not AuditEvent.objects.exists()
+    assert Stage.objects.get().name == "QA"
+
+
+def test_a_deleted_grant_is_remembered(developer: Member) -> None:
+    delete_from_organization(developer.role_grants.get(), OPERATOR)
+    event = AuditEvent.objects.get()
+    assert (event.operation, event.entity_name) == ("Delete", "Developer for Devon Dev over Customer Relations")
+    assert event.before
+    assert not event.after
+
+
+def test_very_long_names_are_cut_not_refused(crm: App) -> None:
+    class Long:
+        def __str__(self) -> str:
+            return "x" * 5000
+
+        def has_perm(self, perm: str, obj: object = None) -> bool:
+            return True
+
+    assert len(audit.record(Long(), "Update", crm).actor_name) == 360
