@@ -7,14 +7,15 @@ export GATEWAY_PORT ?= 2525
 export DEMO_SMTP_PORT ?= 2526
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format lock clean
+.PHONY: help install demo test check format lock screenshots clean
 
 help:
 	@echo "make demo     install, migrate, seed and start everything on http://127.0.0.1:$(PORT)/"
 	@echo "make test     the whole test suite: SQLite, PostgreSQL, real SMTP, a real browser"
 	@echo "make check    ruff, mypy, import-linter, djlint, check --deploy, missing migrations"
 	@echo "make install  only the virtual environment"
-	@echo "make format   let ruff and djlint rewrite the sources"
+	@echo "make format   let ruff rewrite the sources"
+	@echo "make screenshots  the pictures in docs/images"
 	@echo "make lock     pin the requirement files anew, with hashes"
 
 install: $(VENV)/base.stamp
@@ -42,13 +43,15 @@ check: $(VENV)/dev.stamp
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	-$(BIN)/djlint --reformat --quiet templates
 
 lock: install
 	$(BIN)/pip install --quiet uv
 	for name in base dev; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done
+
+screenshots: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.screenshots
 
 clean:
 	rm -rf $(VENV) var

@@ -33,7 +33,7 @@ class SmtpSettings(models.Model):
 
     class Authentication(models.TextChoices):
         NONE = "none", "None"
-        BASIC = "basic", "Basic (user name and password)"
+        BASIC = "basic", "Basic (username and password)"
 
     stage = models.OneToOneField(Stage, on_delete=models.PROTECT, related_name="smtp_settings")
     server = models.CharField("SMTP server", max_length=255, help_text="A host name or IP address, such as smtp.example.com.")
@@ -47,7 +47,7 @@ class SmtpSettings(models.Model):
         help_text="PEM. Only when the server's certificate isn't signed by a public authority.",
     )
     authentication = models.CharField(max_length=10, choices=Authentication, default=Authentication.NONE)
-    username = models.CharField("user name", max_length=255, blank=True, validators=[validate_one_line])
+    username = models.CharField("username", max_length=255, blank=True, validators=[validate_one_line])
     password = EncryptedTextField()
     sender_address = models.CharField(
         max_length=ADDRESS_MAX_LENGTH,
@@ -64,7 +64,7 @@ class SmtpSettings(models.Model):
     connections = models.PositiveSmallIntegerField(
         default=4,
         validators=[MinValueValidator(1), MaxValueValidator(100)],
-        help_text="How many connections to the server may be open at once, 1 to 100.",
+        help_text="How many connections a worker may have open to the server at once, 1 to 100.",
     )
     version = models.PositiveIntegerField(default=0, editable=False)
     updated = models.DateTimeField(auto_now=True)

@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_safe, require_http_methods
 
 from emailconfig.forms import SmtpSettingsForm
 from emailconfig.models import SmtpSettings
@@ -18,7 +18,7 @@ from organization.models import Stage
 from organization.permissions import Permission, Scope, allowed, require
 
 
-@require_GET
+@require_safe
 def choose(request: MemberRequest) -> HttpResponse:
     """All stages with what each is configured to."""
     stages = Stage.objects.filter(archived=False)
@@ -26,7 +26,7 @@ def choose(request: MemberRequest) -> HttpResponse:
     return render(request, "emailconfig/choose.html", {"rows": [(stage, settings.get(stage.pk)) for stage in stages]})
 
 
-@require_GET
+@require_safe
 def view(request: MemberRequest, stage: str) -> HttpResponse:
     """View mode: every member may read, nobody sees a secret."""
     found = get_object_or_404(Stage, key=stage)

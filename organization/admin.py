@@ -114,11 +114,16 @@ class StageAdmin(OrganizationAdmin):
         return ("key",) if obj else ()
 
 
+class AppAdminForm(AppForm):
+    class Meta(AppForm.Meta):
+        fields = (*AppForm.Meta.fields, "archived")
+
+
 @admin.register(App)
 class AppAdmin(PortalAdmin):
     permissions = (Permission.MANAGE_APPS,)
-    form = AppForm
-    fields = ("name", "key", "description", "colour", "version")
+    form = AppAdminForm
+    fields = ("name", "key", "description", "colour", "archived", "version")
     exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
     list_display = ("name", "key", "archived")
     search_fields = ("name", "key")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 
 
@@ -13,7 +13,9 @@ class OrganizationConfig(AppConfig):
         post_migrate.connect(_ensure_built_in_roles, sender=self)
 
 
-def _ensure_built_in_roles(**_: Any) -> None:
+def _ensure_built_in_roles(apps: Any = apps, **_: Any) -> None:
+    """`apps` are the models as migrated: none of ours after `migrate organization zero`."""
     from organization.builtin_roles import ensure_built_in_roles
 
-    ensure_built_in_roles()
+    if "role" in apps.all_models["organization"]:
+        ensure_built_in_roles()

@@ -1,4 +1,4 @@
-"""What the views of all layers share: a request of a signed-in member, the stage selector's links, the gateway's address."""
+"""What the views of all layers share: a signed-in member's request, the stage selector, the gateway's address, clean input."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 
 from organization.models import Member, Stage
 
@@ -24,6 +24,16 @@ def gateway_context() -> dict[str, object]:
         "gateway_port": settings.GATEWAY_PORT,
         "gateway_starttls": bool(settings.GATEWAY_TLS_CERT),
     }
+
+
+def search_words(data: QueryDict, name: str) -> str:
+    """What somebody searches for, without the NUL that PostgreSQL refuses."""
+    return data.get(name, "").replace("\0", "").strip()
+
+
+def is_row_number(text: str) -> bool:
+    """Whether what a browser sent can be the number of a row: a database refuses what has more than 63 bits."""
+    return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
 class StageLink(NamedTuple):

@@ -64,7 +64,7 @@ class Member(AbstractBaseUser, PermissionsMixin):
     groups = None  # type: ignore[assignment]  # RoleGrant takes the place of Django's groups and permissions
     user_permissions = None  # type: ignore[assignment]
 
-    email = models.CharField("e-mail address", max_length=ADDRESS_MAX_LENGTH, unique=True)
+    email = models.CharField("email", max_length=ADDRESS_MAX_LENGTH, unique=True)
     name = models.CharField(max_length=100, validators=[validate_one_line])
     is_active = models.BooleanField(default=True, help_text="Clear this to remove the member: they leave every test list.")
     is_staff = models.BooleanField("may open Django admin", default=False)

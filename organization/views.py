@@ -9,19 +9,19 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_safe, require_http_methods, require_POST
 
 from organization.credentials import MAY_MANAGE, create_credential, revoke_credential
 from organization.forms import AppForm, ProfileForm
-from organization.http import MemberRequest, gateway_context
+from organization.http import MemberRequest, gateway_context, search_words
 from organization.models import App, Credential, Member, Stage
 from organization.permissions import EVERYWHERE, Permission, Scope, allowed, require
 from organization.services import save_app, save_profile
 
 
-@require_GET
+@require_safe
 def apps(request: MemberRequest) -> HttpResponse:
-    query = request.GET.get("q", "").strip()
+    query = search_words(request.GET, "q")
     found = App.objects.filter(archived=False)
     if query:
         found = found.filter(Q(name__icontains=query) | Q(key__icontains=query))
@@ -56,7 +56,7 @@ def _edit(request: MemberRequest, app: App) -> HttpResponse:
     return render(request, "organization/app_form.html", {"form": form, "app": shown}, status=422 if form.errors else 200)
 
 
-@require_GET
+@require_safe
 def app(request: MemberRequest, app: str) -> HttpResponse:
     """An app opens at its Configuration tab, section Emails, in the first stage."""
     found = get_object_or_404(App, key=app)

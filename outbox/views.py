@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_sameorigin
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from organization.addresses import same_address_key
 from organization.http import MemberRequest, stage_links
@@ -27,13 +27,13 @@ _HTML_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; fr
 _SOURCE_POLICY = "default-src 'none'; sandbox"
 
 
-@require_GET
+@require_safe
 def choose(request: MemberRequest) -> HttpResponse:
     """The log opens in the first stage."""
     return redirect("email-log", get_object_or_404(Stage.objects.filter(archived=False)[:1]).key)
 
 
-@require_GET
+@require_safe
 def log(request: MemberRequest, stage: str) -> HttpResponse:
     found = get_object_or_404(Stage, key=stage)
     apps = visible_apps(request.user, found)
@@ -52,7 +52,7 @@ def log(request: MemberRequest, stage: str) -> HttpResponse:
     return render(request, "outbox/email_log.html", context)
 
 
-@require_GET
+@require_safe
 def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     found = _find(request, stage, message)
     can_see_content = may_see_content(request.user, found)
@@ -75,7 +75,7 @@ def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     return render(request, "outbox/message.html", context)
 
 
-@require_GET
+@require_safe
 @never_cache
 @xframe_options_sameorigin
 def html(request: MemberRequest, stage: str, message: int) -> HttpResponse:
@@ -85,7 +85,7 @@ def html(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     return HttpResponse(preview(found).html, headers={"Content-Security-Policy": _HTML_POLICY})
 
 
-@require_GET
+@require_safe
 @never_cache
 def source(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     """The bytes as the app gave them, as plain text."""

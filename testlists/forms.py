@@ -9,6 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from organization.addresses import NamedAddress, parse_named_address, split_addresses
+from organization.http import is_row_number
 from organization.models import Member
 from testlists.models import MAX_ADDRESSES, TestList, TestListAddress
 from testlists.services import TOO_MANY, Wanted
@@ -21,6 +22,13 @@ class _Keys(forms.MultipleChoiceField):
 
     def valid_value(self, value: object) -> bool:
         return True
+
+
+class _Members(forms.ModelMultipleChoiceField[Member]):
+    def clean(self, value: Any) -> Any:
+        if not all(is_row_number(pk) for pk in value or []):
+            raise ValidationError(self.error_messages["invalid_pk_value"] % {"pk": "…"}, code="invalid_pk_value")
+        return super().clean(value)
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class TestListForm(forms.Form):
         help_text="Type a part of a name or address.",
         widget=forms.TextInput(attrs={"type": "search", "autocomplete": "off"}),
     )
-    members = forms.ModelMultipleChoiceField(Member.objects.filter(is_active=True), required=False)
+    members = _Members(Member.objects.filter(is_active=True), required=False)
     add = forms.CharField(
         required=False,
         label="Add other addresses",

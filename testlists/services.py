@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Lower
 
 from organization import audit
-from organization.addresses import NamedAddress, same_address_key
+from organization.addresses import NamedAddress, printable, same_address_key
 from organization.models import App, Member, Stage
 from organization.permissions import Actor, Permission, Scope, allowed, require
 from organization.services import StaleVersion
@@ -141,7 +141,7 @@ def _invalid(entries: list[TestListAddress]) -> list[str]:
             entry.clean_fields(exclude=["test_list", "member"])
             entry.clean()
         except ValidationError as error:
-            problems += error.messages
+            problems += [f"{printable(entry.person.email)}: {message}" for message in error.messages]
     return problems
 
 

@@ -8,10 +8,10 @@ from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_safe, require_http_methods
 
 from organization.forms import CredentialForm
-from organization.http import MemberRequest, StageLink, gateway_context, stage_links
+from organization.http import MemberRequest, StageLink, gateway_context, is_row_number, search_words, stage_links
 from organization.models import App, Credential, Member, Stage
 from organization.permissions import Permission, Scope, allowed, require
 from testlists.forms import TestListForm
@@ -21,7 +21,7 @@ from testlists.services import MAY_EDIT, mails_leaving, may_edit, save_test_list
 _FOUND_AT_MOST = 20
 
 
-@require_GET
+@require_safe
 def emails(request: MemberRequest, app: str, stage: str) -> HttpResponse:
     """View mode: every member may read."""
     test_list = _find(app, stage)
@@ -66,12 +66,12 @@ def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
     return render(request, "testlists/emails_edit.html", context, status=422 if form.errors and not searching else 200)
 
 
-@require_GET
+@require_safe
 def members(request: MemberRequest, app: str, stage: str) -> HttpResponse:
     """The member search's answer while somebody types: check boxes to choose from."""
     test_list = _find(app, stage)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
-    found = _search(request.GET.get("find", ""), chosen=request.GET.getlist("members"))
+    found = _search(search_words(request.GET, "find"), chosen=request.GET.getlist("members"))
     return render(request, "testlists/found_members.html", {"found_members": found})
 
 
@@ -101,14 +101,13 @@ def _say_what_holds_now(request: MemberRequest, saved: TestList) -> None:
 
 
 def _chosen_and_found(request: MemberRequest) -> list[Member]:
-    return _search(request.POST.get("find", ""), chosen=request.POST.getlist("members"))
+    return _search(search_words(request.POST, "find"), chosen=request.POST.getlist("members"))
 
 
 def _search(query: str, *, chosen: list[str]) -> list[Member]:
     """Members whose name or address contains `query`, those already chosen first."""
     active: QuerySet[Member] = Member.objects.filter(is_active=True)
-    picked = list(active.filter(pk__in=[pk for pk in chosen if pk.isdecimal() and pk.isascii()]))
-    query = query.strip()
+    picked = list(active.filter(pk__in=[pk for pk in chosen if is_row_number(pk)]))
     found = active.filter(Q(name__icontains=query) | Q(email__icontains=query)) if query else active.none()
     rows = [*picked, *found.exclude(pk__in=[member.pk for member in picked])[:_FOUND_AT_MOST]]
     for row in rows:

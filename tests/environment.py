@@ -4,3 +4,4 @@ import os
 
 os.environ.setdefault("DEBUG", "true")
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright runs an event loop in the test's own thread
+os.environ.setdefault("LOG_LEVEL", "WARNING")

@@ -50,7 +50,7 @@ def test_the_stages_are_there_to_choose_from_with_what_each_is_set_to(
     configure(qa, server="smtp.qa.example", port=2587)
     Stage.objects.filter(pk=production.pk).update(archived=True)
     page = as_viewer.get(CHOOSE).content.decode()
-    assert page.index("Development") < page.index("QA")
+    assert page.index(">Development<") < page.index(">QA<")
     assert f"{CHOOSE}production/" not in page
     assert "smtp.qa.example:2587" in page
     assert page.count("Not configured") == 1

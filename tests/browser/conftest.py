@@ -1,0 +1,88 @@
+"""A real Chromium on a real server. Every page must stay free of script errors and of policy violations."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.hashers import make_password
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from organization.models import Member
+from tests.conftest import PASSWORD
+
+# Chromium as root in a container, and without looking for its maker's hosts.
+_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+_ARGUMENTS += ["--disable-component-update", "--disable-sync"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "/browser/" in str(item.path):
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    return {**browser_type_launch_args, "args": _ARGUMENTS, **({"executable_path": found} if found else {})}
+
+
+@pytest.fixture
+def people(administrator: Member, developer: Member, viewer: Member) -> None:
+    """The members again, with a password that is quick to check."""
+    Member.objects.update(password=make_password(PASSWORD, hasher="md5"))
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+class Person:
+    """Somebody at a browser window."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        context.set_default_timeout(5_000)
+        self.page: Page = context.new_page()
+        self.url = url
+        self.faults: list[str] = []
+        self.page.on("console", lambda message: self.faults.append(message.text) if message.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+
+    def open(self, path: str) -> None:
+        self.page.goto(self.url + path)
+
+    def sign_in(self, email: str) -> None:
+        self.open("/accounts/login/")
+        self.page.get_by_label("Email").fill(email)
+        self.page.locator("[name=password]").fill(PASSWORD)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.wait_for_url("**/apps/")
+
+    @property
+    def toast(self) -> str:
+        return self.page.locator(".toast").first.inner_text()
+
+    def fault_free(self) -> None:
+        """No script error and nothing the content security policy had to stop (answers of 4xx are the page's own)."""
+        assert [fault for fault in self.faults if "Failed to load resource" not in fault] == []
+
+
+@pytest.fixture
+def person(browser: Browser, live_server: Any, people: None) -> Iterator[Person]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    somebody = Person(context, live_server.url)
+    yield somebody
+    somebody.fault_free()
+    context.close()
+
+
+@pytest.fixture
+def person_without_javascript(browser: Browser, live_server: Any, people: None) -> Iterator[Person]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, java_script_enabled=False)
+    yield Person(context, live_server.url)
+    context.close()

@@ -1,0 +1,97 @@
+"""axe-core finds nothing on any page, in both themes, at desktop and phone width; nothing overflows sideways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
+
+from organization.credentials import create_credential
+from organization.models import Member
+from outbox.models import Message
+from tests.browser.conftest import Person
+from tests.conftest import OPERATOR, configure, make_member
+from tests.outbox.conftest import deliver, send, set_list
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+
+@pytest.fixture
+def busy_portal(crm, shop, development, qa, production, smtp_server) -> dict[str, Any]:
+    """A portal with something on every page."""
+    configure(qa, smtp_server, from_domains="*", authentication="none")
+    smtp_server.rcpt = {"no@example.com": "550 5.1.1 no such user", "later@example.com": "451 4.7.1 later"}.get
+    send(crm, qa, "yes@example.com", "no@example.com", "later@example.com")
+    html = b"From: crm@acme.example\r\nTo: a@example.com\r\nSubject: HTML\r\nContent-Type: text/html\r\n\r\n<p lang=en>Hi</p>\r\n"
+    set_list(crm, qa, "ana@acme.example", "ben@acme.example", tag_subject=True)
+    send(crm, qa, content=html)
+    deliver()
+    send(crm, production)
+    credential = create_credential(crm, qa, OPERATOR).credential
+    return {"message": Message.objects.filter(subject="HTML").get().pk, "credential": credential.pk}
+
+
+PAGES = [
+    "/apps/",
+    "/apps/?q=nothing",
+    "/apps/new/",
+    "/apps/crm/edit/",
+    "/apps/crm/configuration/emails/qa/",
+    "/apps/shop/configuration/emails/production/",
+    "/apps/crm/configuration/emails/qa/edit/",
+    "/apps/crm/configuration/emails/qa/credentials/{credential}/revoke/",
+    "/management/configure/emails/",
+    "/management/configure/emails/qa/",
+    "/management/configure/emails/production/",
+    "/management/configure/emails/qa/edit/",
+    "/monitor/email-log/qa/",
+    "/monitor/email-log/qa/?q=nothing",
+    "/monitor/email-log/development/",
+    "/monitor/email-log/qa/{message}/",
+    "/accounts/profile/",
+    "/accounts/password/",
+    "/no/such/page/",
+]
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_is_accessible(browser: Browser, live_server, people, busy_portal, theme, width):
+    Member.objects.update(theme=theme)
+    make_member("Unused Person")
+    context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce")
+    person = Person(context, live_server.url)
+    problems: list[str] = []
+
+    def look(path: str) -> None:
+        person.open(path)
+        found = Axe().run(person.page, options=RULES)
+        problems.extend(f"{path}: {one['id']} {one['nodes'][0]['html'][:120]}" for one in found.response["violations"])
+        overflow = person.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        if overflow > 0:
+            problems.append(f"{path}: {overflow} px too wide")
+
+    look("/accounts/login/")
+    person.sign_in("ada.admin@acme.example")
+    for page in PAGES:
+        look(page.format(**busy_portal))
+    person.open("/management/configure/emails/qa/edit/")
+    person.page.get_by_label("SMTP port").fill("25")
+    person.page.get_by_role("button", name="Save").click()
+    found = Axe().run(person.page, options=RULES)
+    problems.extend(f"errors shown: {one['id']} {one['nodes'][0]['html'][:120]}" for one in found.response["violations"])
+    context.close()
+    assert problems == []
+
+
+def test_the_sidebar_and_the_forms_are_reached_by_keyboard(person, crm, qa):
+    person.sign_in("ada.admin@acme.example")
+    page = person.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent").strip().lower().startswith("skip")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.closest('main') !== null || location.hash !== ''")

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+
+from organization.addresses import NamedAddress
+from organization.models import App, AuditEvent, Member, Stage
+from testlists.models import TestList
+from testlists.services import EMPTY_CANT_BE_ACTIVE, Wanted, save_test_list, test_list_of
+from tests.conftest import OPERATOR, manage, signed_in
+from tests.testlists.conftest import keep_list, numbered, on_list
+
+
+def run(*arguments: str) -> str:
+    out = StringIO()
+    call_command("test_list", "crm", "qa", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_the_command_shows_a_list(crm: App, qa: Stage, viewer: Member) -> None:
+    keep_list(crm, qa, "ana@example.com", members=(viewer,), active=True)
+    assert run().splitlines() == [
+        "Test list of Customer Relations in QA: Active, 2 address(es)",
+        "  Vera Viewer <vera.viewer@acme.example>",
+        "  ana@example.com",
+    ]
+    assert json.loads(run("--json")) == {
+        "active": True,
+        "addresses": [
+            {"name": "Vera Viewer", "email": "vera.viewer@acme.example"},
+            {"name": "", "email": "ana@example.com"},
+        ],
+    }
+
+
+def test_the_command_adds_removes_and_switches_and_keeps_the_rest(crm: App, qa: Stage, viewer: Member) -> None:
+    save_test_list(crm, qa, Wanted(False, True, [viewer], [NamedAddress("ana@example.com", "Ana")]), OPERATOR)
+    run("--add", "Bob <bob@example.com>", "--add", "carl@example.com", "--remove", "vera.viewer@ACME.example", "--activate")
+    found = test_list_of(crm, qa)
+    assert found.active
+    assert found.tag_subject
+    assert [str(person) for person in found.people()] == ["Ana <ana@example.com>", "Bob <bob@example.com>", "carl@example.com"]
+    run("--deactivate")
+    assert not test_list_of(crm, qa).active
+    assert AuditEvent.objects.latest("pk").actor_name.endswith("(manage.py test_list)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--activate"], EMPTY_CANT_BE_ACTIVE),
+        (["--add", "rubbish"], "“rubbish” isn't an e-mail address"),
+        (["--add", "a@x.com, b@x.com"], "isn't an e-mail address"),
+        (["--add", "a@x.com, <b@x.com>"], "is more than one entry"),
+        (["--add", "a@x.com", "--add", "a@X.com"], "more than once"),
+        (["--remove", "nobody@example.com"], "nobody@example.com isn't on the list"),
+        (["--remove", "rubbish"], "isn't an e-mail address"),
+        (["--activate", "--deactivate"], "not allowed with argument"),
+    ],
+)
+def test_what_the_command_refuses_is_one_line_and_changes_nothing(crm: App, qa: Stage, arguments: list[str], told: str) -> None:
+    with pytest.raises(CommandError) as refused:
+        run(*arguments)
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert test_list_of(crm, qa).version == 0
+
+
+def test_an_active_list_is_not_emptied_by_the_command(crm: App, qa: Stage) -> None:
+    keep_list(crm, qa, "ana@example.com", active=True)
+    with pytest.raises(CommandError, match="An empty test list can't be Active"):
+        run("--remove", "ana@example.com")
+    assert on_list(crm, qa) == ["ana@example.com"]
+
+
+def test_unknown_apps_and_stages_are_told_with_the_known_ones(crm: App, qa: Stage) -> None:
+    for arguments in (("nothing", "qa"), ("crm", "nowhere")):
+        with pytest.raises(CommandError, match=r"Known: (crm|qa)"):
+            call_command("test_list", *arguments)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_in_a_shell_even_bytes_that_are_no_text_are_refused_in_one_line(crm: App, qa: Stage) -> None:
+    done = manage("test_list", "crm", "qa", "--add", "\udcff@example.com")
+    assert done.returncode == 1
+    assert done.stderr.startswith("CommandError: ")
+    assert done.stderr.count("\n") == 1
+
+
+def admin_url(test_list: TestList) -> str:
+    return f"/admin/testlists/testlist/{test_list.pk}/change/"
+
+
+def post(client: Client, test_list: TestList, **values: Any) -> Any:
+    return client.post(admin_url(test_list), {"version": test_list.version, **values})
+
+
+def test_admin_saves_through_the_service(
+    as_administrator: Client, ana_and_bob: TestList, viewer: Member, crm: App, qa: Stage
+) -> None:
+    lines = f"{viewer.email}\r\n\r\nCarl <carl@EXAMPLE.com>\r\n"
+    assert post(as_administrator, ana_and_bob, people=lines, active="on").status_code == 302
+    found = test_list_of(crm, qa)
+    assert found.active
+    assert [str(person) for person in found.people()] == ["Vera Viewer <vera.viewer@acme.example>", "Carl <carl@example.com>"]
+    assert AuditEvent.objects.latest("pk").after["active"] is True
+
+
+def test_what_admin_shows_can_be_saved_as_it_is(as_administrator: Client, viewer: Member, crm: App, qa: Stage) -> None:
+    Member.objects.filter(pk=viewer.pk).update(name='Viewer, Vera "V"')
+    people = [
+        NamedAddress("ana@example.com", "Silva, Ana"),
+        NamedAddress("j@example.com", "José 👩‍💻"),
+        NamedAddress("x@example.com", "a;b<c>"),
+    ]
+    test_list = save_test_list(crm, qa, Wanted(False, False, [viewer], people), OPERATOR)
+    before = test_list.people()
+    shown = as_administrator.get(admin_url(test_list)).context["adminform"].form["people"].value()
+    answer = post(as_administrator, test_list, people=shown)
+    assert answer.status_code == 302, answer.context["adminform"].form.errors
+    assert test_list_of(crm, qa).people() == before
+    assert test_list_of(crm, qa).addresses.filter(member=viewer).exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"people": "", "active": "on"}, "active"),
+        ({"people": "rubbish"}, "people"),
+        ({"people": "ana@example.com\nana@EXAMPLE.com"}, "people"),
+        ({"people": "\n".join(numbered(101))}, "people"),
+        ({"people": "ana@example.com", "version": ""}, "version"),
+    ],
+)
+def test_what_admin_refuses_is_told_at_its_field(
+    as_administrator: Client, ana_and_bob: TestList, crm: App, qa: Stage, values: dict[str, str], field: str
+) -> None:
+    answer = post(as_administrator, ana_and_bob, **values)
+    assert field in answer.context["adminform"].form.errors
+    assert on_list(crm, qa) == ["ana@example.com", "bob@example.com"]
+
+
+def test_a_stale_save_in_admin_is_refused(as_administrator: Client, ana_and_bob: TestList, crm: App, qa: Stage) -> None:
+    keep_list(crm, qa, "carl@example.com", active=True)
+    answer = as_administrator.post(admin_url(ana_and_bob), {"version": 1, "people": "eve@example.com"}, follow=True)
+    assert "Somebody else saved a change" in answer.content.decode()
+    assert on_list(crm, qa) == ["carl@example.com"]
+
+
+def test_admin_asks_for_the_same_permission(developer: Member, ana_and_bob: TestList, shop: App, qa: Stage, crm: App) -> None:
+    Member.objects.update(is_staff=True)
+    client = signed_in(developer)
+    other = keep_list(shop, qa, "ana@example.com")
+    assert post(client, ana_and_bob, people="eve@example.com").status_code == 302
+    assert post(client, other, people="eve@example.com").status_code == 403
+    assert client.get(admin_url(other)).status_code == 200  # read-only
+    assert (on_list(crm, qa), on_list(shop, qa)) == (["eve@example.com"], ["ana@example.com"])
+
+
+def test_admin_neither_adds_nor_deletes_lists(as_administrator: Client, ana_and_bob: TestList) -> None:
+    assert as_administrator.post("/admin/testlists/testlist/add/").status_code == 403
+    assert as_administrator.post(f"/admin/testlists/testlist/{ana_and_bob.pk}/delete/", {"post": "yes"}).status_code == 403

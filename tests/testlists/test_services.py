@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from organization.addresses import NamedAddress
+from organization.models import App, AuditEvent, Member, Role, Stage
+from organization.permissions import Permission
+from organization.services import StaleVersion
+from testlists.models import TestList, TestListAddress
+from testlists.services import (
+    EMPTY_CANT_BE_ACTIVE,
+    Wanted,
+    mails_leaving,
+    save_test_list,
+    test_list_of,
+    wait_until_nothing_leaves,
+)
+from testlists.signals import count_leaving
+from tests.conftest import OPERATOR, make_member
+from tests.testlists.conftest import keep_list, numbered, on_list, people
+
+
+def refusal(app: App, stage: Stage, wanted: Wanted) -> dict[str, list[str]]:
+    with pytest.raises(ValidationError) as refused:
+        save_test_list(app, stage, wanted, OPERATOR)
+    return refused.value.message_dict
+
+
+def test_every_app_has_its_list_in_every_stage_empty_and_inactive_and_of_its_own(
+    crm: App, shop: App, qa: Stage, production: Stage
+) -> None:
+    keep_list(crm, qa, "ana@example.com", active=True)
+    for app, stage in ((crm, production), (shop, qa)):
+        assert not test_list_of(app, stage).active
+        assert on_list(app, stage) == []
+    assert test_list_of(crm, qa) == test_list_of(crm, qa)
+
+
+def test_there_is_one_list_per_app_and_stage(crm: App, qa: Stage) -> None:
+    test_list_of(crm, qa)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        TestList.objects.create(app=crm, stage=qa)
+
+
+def test_the_list_becomes_what_is_wanted(crm: App, qa: Stage, viewer: Member) -> None:
+    keep_list(crm, qa, "ana@example.com", "bob@example.com")
+    keep_list(crm, qa, "bob@example.com", "carl@EXAMPLE.com", members=(viewer,), active=True)
+    assert on_list(crm, qa) == [viewer.email, "bob@example.com", "carl@example.com"]
+    assert test_list_of(crm, qa).version == 2
+
+
+def test_an_empty_list_cannot_be_active_and_an_active_one_not_emptied(crm: App, qa: Stage) -> None:
+    empty = Wanted(True, False, [], [])
+    assert refusal(crm, qa, empty) == {"active": [EMPTY_CANT_BE_ACTIVE]}
+    keep_list(crm, qa, "ana@example.com", active=True)
+    assert refusal(crm, qa, empty) == {"active": [EMPTY_CANT_BE_ACTIVE]}
+    assert (test_list_of(crm, qa).active, on_list(crm, qa)) == (True, ["ana@example.com"])
+
+
+def test_an_inactive_list_may_be_emptied(crm: App, qa: Stage) -> None:
+    keep_list(crm, qa, "ana@example.com", active=True)
+    keep_list(crm, qa)
+    assert on_list(crm, qa) == []
+
+
+def test_a_list_of_removed_members_alone_cannot_be_activated(crm: App, qa: Stage, viewer: Member) -> None:
+    viewer.is_active = False
+    viewer.save()
+    assert refusal(crm, qa, Wanted(True, False, [viewer], [])) == {"active": [EMPTY_CANT_BE_ACTIVE]}
+
+
+def test_a_hundred_addresses_are_kept_and_a_hundred_and_one_refused(crm: App, qa: Stage, viewer: Member) -> None:
+    keep_list(crm, qa, *numbered(99), members=(viewer,))
+    said = refusal(crm, qa, Wanted(False, False, [viewer], people(*numbered(100))))
+    assert said == {"people": ["A test list has at most 100 addresses. These are 101."]}
+    assert len(on_list(crm, qa)) == 100
+
+
+@pytest.mark.parametrize(
+    ("addresses", "told"),
+    [
+        (["ana@example.com", "ana@example.com"], "ana@example.com would stand on the list more than once."),
+        (["ana@example.com", "ana@EXAMPLE.com"], "ana@example.com would stand on the list more than once."),
+        (["vera.viewer@acme.example", "Vera.Viewer@ACME.example"], "vera.viewer@acme.example would stand on the list"),
+    ],
+)
+def test_nobody_stands_on_a_list_twice(crm: App, qa: Stage, viewer: Member, addresses: list[str], told: str) -> None:
+    said = refusal(crm, qa, Wanted(False, False, [], people(*addresses)))
+    assert len(said["people"]) == 1
+    assert said["people"][0].startswith(told)
+
+
+def test_a_member_chosen_and_typed_is_one_too_many(crm: App, qa: Stage, viewer: Member) -> None:
+    assert "more than once" in refusal(crm, qa, Wanted(False, False, [viewer], people(viewer.email)))["people"][0]
+
+
+def test_two_mailboxes_that_differ_in_case_are_two(crm: App, qa: Stage) -> None:
+    keep_list(crm, qa, "ana@example.com", "Ana@example.com")
+    assert len(on_list(crm, qa)) == 2
+
+
+def test_the_typed_address_of_a_member_becomes_the_member(crm: App, qa: Stage, viewer: Member) -> None:
+    test_list = keep_list(crm, qa, "VERA.viewer@ACME.example")
+    entry = test_list.addresses.get()
+    assert (entry.member, entry.email) == (viewer, "")
+    Member.objects.update(email="vera@new.example", name="Vera V.")
+    assert test_list_of(crm, qa).people() == [NamedAddress("vera@new.example", "Vera V.")]
+
+
+def test_a_removed_member_leaves_every_list(crm: App, qa: Stage, viewer: Member) -> None:
+    keep_list(crm, qa, "ana@example.com", members=(viewer,), active=True)
+    Member.objects.filter(pk=viewer.pk).update(is_active=False)
+    assert on_list(crm, qa) == ["ana@example.com"]
+    assert viewer.email not in on_list(crm, qa)
+
+
+@pytest.mark.parametrize(
+    "person",
+    [
+        NamedAddress("rubbish"),
+        NamedAddress("a@b.example\r\nBcc: x"),
+        NamedAddress("a@b.example", "x\r\ny"),
+        NamedAddress("a@b.example", "n" * 101),
+    ],
+)
+def test_rubbish_never_gets_on_a_list_and_is_named(crm: App, qa: Stage, person: NamedAddress) -> None:
+    said = refusal(crm, qa, Wanted(False, False, [], [NamedAddress("good@example.com"), person]))
+    assert len(said["people"]) == 1
+    assert person.email[:7] in said["people"][0]
+    assert "\r" not in said["people"][0]
+    assert on_list(crm, qa) == []
+
+
+def test_the_database_keeps_members_and_addresses_apart(crm: App, qa: Stage, viewer: Member) -> None:
+    test_list = test_list_of(crm, qa)
+    for entry in ({"member": viewer, "email": "ana@example.com"}, {"member": None, "email": ""}):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            TestListAddress.objects.create(test_list=test_list, **entry)
+
+
+def test_a_stale_save_is_refused_and_overwrites_nothing(crm: App, qa: Stage) -> None:
+    read_at = test_list_of(crm, qa).version
+    keep_list(crm, qa, "ana@example.com", active=True)
+    with pytest.raises(StaleVersion):
+        save_test_list(crm, qa, Wanted(False, False, [], people("eve@example.com")), OPERATOR, read_at=read_at)
+    assert (test_list_of(crm, qa).active, on_list(crm, qa)) == (True, ["ana@example.com"])
+
+
+def permitted(permission: Permission, app: App | None, *stages: Stage) -> Member:
+    role = Role.objects.create(name="Role", permissions=[permission.value])
+    role.stages.set(stages)
+    return make_member("Mia", role, app)
+
+
+@pytest.mark.parametrize(
+    ("permission", "app", "stage", "may"),
+    [
+        (Permission.EDIT_ASSET_CONFIGURATIONS, None, None, True),
+        (Permission.EDIT_ASSET_CONFIGURATIONS, "crm", None, True),
+        (Permission.EDIT_ASSET_CONFIGURATIONS, "crm", "qa", True),
+        (Permission.EDIT_ASSET_CONFIGURATIONS, "crm", "production", False),
+        (Permission.EDIT_ASSET_CONFIGURATIONS, "shop", None, False),
+        (Permission.MANAGE_EMAIL_CONFIGURATIONS, None, None, True),
+        (Permission.MANAGE_EMAIL_CONFIGURATIONS, None, "qa", True),
+        (Permission.MANAGE_EMAIL_CONFIGURATIONS, None, "production", False),
+        (Permission.MANAGE_APPS, None, None, False),
+        (Permission.MANAGE_ORGANIZATION, None, None, False),
+        (Permission.ACCESS_ASSET_LOGS, None, None, False),
+    ],
+)
+def test_who_may_edit_a_list(
+    crm: App, shop: App, qa: Stage, production: Stage, permission: Permission, app: str | None, stage: str | None, may: bool
+) -> None:
+    actor = permitted(permission, App.objects.get(key=app) if app else None, *([Stage.objects.get(key=stage)] if stage else []))
+    wanted = Wanted(False, False, [], people("ana@example.com"))
+    if may:
+        save_test_list(crm, qa, wanted, actor)
+    else:
+        with pytest.raises(PermissionDenied):
+            save_test_list(crm, qa, wanted, actor)
+    assert on_list(crm, qa) == (["ana@example.com"] if may else [])
+
+
+def test_the_audit_trail_tells_who_was_added_and_removed(crm: App, qa: Stage, administrator: Member) -> None:
+    keep_list(crm, qa, "ana@example.com")
+    save_test_list(crm, qa, Wanted(True, False, [], people("bob@example.com")), administrator)
+    event = AuditEvent.objects.latest("pk")
+    assert (event.actor, event.app, event.stage) == (administrator, crm, qa)
+    assert (event.before["active"], event.before["addresses"]) == (False, ["ana@example.com"])
+    assert (event.after["active"], event.after["addresses"]) == (True, ["bob@example.com"])
+    assert "tag_subject" not in event.after  # only what changed
+
+
+def test_saving_a_hundred_people_asks_the_database_no_more_than_one(crm: App, qa: Stage) -> None:
+    members = [make_member(f"Member {number}") for number in range(60)]
+    counted = []
+    for count in (2, 40):
+        test_list_of(crm, qa).addresses.all().delete()
+        with CaptureQueriesContext(connection) as queries:
+            keep_list(crm, qa, *numbered(count), members=tuple(members[:count]))
+        counted.append(len(queries))
+    assert counted[0] == counted[1]
+
+
+def test_activation_waits_for_what_is_leaving_and_says_what_still_is(ana_and_bob: TestList) -> None:
+    left = [3, 2, 0]
+
+    def leaving(**_: object) -> int:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    count_leaving.connect(leaving)
+    try:
+        assert mails_leaving(ana_and_bob) == 0  # inactive: nothing is waited for
+        ana_and_bob.active = True
+        assert wait_until_nothing_leaves(ana_and_bob) == 0
+        left[:] = [1]
+        assert wait_until_nothing_leaves(ana_and_bob, seconds=0.2) == 1
+    finally:
+        count_leaving.disconnect(leaving)
