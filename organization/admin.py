@@ -116,7 +116,7 @@ class StageAdmin(OrganizationAdmin):
 
 class AppAdminForm(AppForm):
     class Meta(AppForm.Meta):
-        fields = (*AppForm.Meta.fields, "archived")
+        fields = (*AppForm.Meta.fields, "archived")  # type: ignore[assignment]
 
 
 @admin.register(App)

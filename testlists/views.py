@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_safe, require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from organization.forms import CredentialForm
 from organization.http import MemberRequest, StageLink, gateway_context, is_row_number, search_words, stage_links
