@@ -52,7 +52,7 @@ def test_an_administrator_sets_up_email_for_a_stage(somebody, crm, development, 
 
     fill(page, SMTP_port=str(smtp_server.port))
     page.get_by_label("Basic").check()
-    page.get_by_label("Username").fill("portal")
+    page.locator("[name=username]").fill("portal")
     page.locator("[name=password]").fill("s3cret-canary")
     page.get_by_role("button", name="Save").click()
     page.wait_for_url("**/management/configure/emails/qa/")
