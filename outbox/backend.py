@@ -13,7 +13,6 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
-from django.db import transaction
 
 from organization.models import App, Stage
 from outbox.models import Door
@@ -50,8 +49,7 @@ class EmailBackend(BaseEmailBackend):
         sender = message.from_email or settings.DEFAULT_FROM_EMAIL
         envelope = Envelope(_bare(sender), [_bare(recipient) for recipient in message.recipients()])
         content = message.message().as_bytes()
-        with transaction.atomic():  # a database error must not poison the caller's own transaction
-            submit(app, stage, envelope, content, via=Door.BACKEND)
+        submit(app, stage, envelope, content, via=Door.BACKEND)
 
     def _place(self) -> tuple[App, Stage]:
         try:

@@ -18,11 +18,11 @@ from django.conf import settings
 from django.core.mail.utils import DNS_NAME
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
-from organization.credentials import authenticate, usable
+from organization.credentials import authenticate
 from organization.models import Credential
 from outbox import submission
-from outbox.models import Door, Message
-from outbox.submission import SubmissionRefused, check_recipient, check_sender, submit
+from outbox.acceptance import Acceptance, Handed
+from outbox.submission import SubmissionRefused, check_recipient, check_sender
 
 log = structlog.get_logger(__name__)
 
@@ -31,14 +31,15 @@ T = TypeVar("T")
 COMMAND_TIMEOUT_SECONDS = 120
 _NULL_SENDER = "<>"
 _TRY_AGAIN = "451 4.3.0 The mail could not be stored. Nothing was accepted; try again later."
-# Database work runs here, off the event loop: each thread has its own connection.
-_database = ThreadPoolExecutor(max_workers=8, thread_name_prefix="gateway-database")
+# Sign-ins are checked here, off the event loop: each thread has its own database connection.
+_database = ThreadPoolExecutor(max_workers=4, thread_name_prefix="gateway-database")
 
 
 class GatewayServer(SMTP):
     """One client's connection."""
 
-    def __init__(self, tls_context: ssl.SSLContext | None) -> None:
+    def __init__(self, acceptance: Acceptance, tls_context: ssl.SSLContext | None) -> None:
+        self.acceptance = acceptance
         super().__init__(
             GatewayHandler(),
             hostname=str(DNS_NAME),
@@ -108,10 +109,10 @@ class GatewayHandler:
             return refused.reply
         return "250 2.1.5 Ok"
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+    async def handle_DATA(self, server: GatewayServer, session: Session, envelope: Envelope) -> str:
         credential: Credential = session.auth_data  # type: ignore[assignment]  # what _checked put there
         try:
-            message = await _in_database(lambda: _accept(credential.pk, envelope))
+            message = await server.acceptance.accept(_handed(credential, envelope))
         except SubmissionRefused as refused:
             return refused.reply
         except (DatabaseError, InterfaceError) as error:
@@ -125,15 +126,10 @@ class GatewayHandler:
         return _TRY_AGAIN
 
 
-def _accept(credential_id: int, envelope: Envelope) -> Message:
-    """Store one mail; the credential is read again, so that a revoked one is refused in an open session too."""
-    credential = Credential.objects.select_related("app", "stage").get(pk=credential_id)
-    if not usable(credential):
-        raise SubmissionRefused(535, "5.7.8", "The credential was revoked.")
+def _handed(credential: Credential, envelope: Envelope) -> Handed:
     sender = "" if envelope.mail_from == _NULL_SENDER else envelope.mail_from or ""
     wanted = submission.Envelope(sender, envelope.rcpt_tos)
-    content = bytes(envelope.original_content or b"")
-    return submit(credential.app, credential.stage, wanted, content, via=Door.GATEWAY, credential=credential)
+    return Handed(credential.pk, wanted, bytes(envelope.original_content or b""))
 
 
 async def _in_database(work: Callable[[], T]) -> T:
@@ -156,8 +152,8 @@ def tls_context() -> ssl.SSLContext | None:
 
 async def serve(host: str, port: int, stop: asyncio.Event) -> None:
     """Accept connections until `stop` is set. Raises OSError when the port can't be had."""
-    context = tls_context()
-    server = await asyncio.get_running_loop().create_server(lambda: GatewayServer(context), host, port)
+    context, acceptance = tls_context(), Acceptance()
+    server = await asyncio.get_running_loop().create_server(lambda: GatewayServer(acceptance, context), host, port)
     log.info("gateway_listening", host=host, port=port, starttls=context is not None)
     async with server:
         await stop.wait()
