@@ -10,8 +10,9 @@ import base64
 import smtplib
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from django.core.mail.utils import DNS_NAME
@@ -20,6 +21,7 @@ from emailconfig.models import SmtpSettings
 from organization.encryption import UndecryptableSecret
 
 TIMEOUT_SECONDS = 30.0
+CONNECT_SECONDS = 60.0
 
 
 @dataclass
@@ -37,27 +39,57 @@ class ConnectionTrouble(Exception):
 
 def connect(settings: SmtpSettings) -> smtplib.SMTP:
     """A connection ready for MAIL FROM. Raises ConnectionTrouble."""
-    smtp = _greeted(settings)
+    smtp = _unconnected(settings)
     try:
-        _say_hello(smtp, settings)
-        if settings.security == SmtpSettings.Security.STARTTLS:
-            _start_tls(smtp, settings)
+        with _cut_after(smtp, CONNECT_SECONDS):
+            _greet(smtp, settings)
             _say_hello(smtp, settings)
-        if settings.authentication == SmtpSettings.Authentication.BASIC:
-            _sign_in(smtp, settings)
+            if settings.security == SmtpSettings.Security.STARTTLS:
+                _start_tls(smtp, settings)
+                _say_hello(smtp, settings)
+            if settings.authentication == SmtpSettings.Authentication.BASIC:
+                _sign_in(smtp, settings)
     except BaseException:
         smtp.close()
         raise
     return smtp
 
 
-def _greeted(settings: SmtpSettings) -> smtplib.SMTP:
+def _unconnected(settings: SmtpSettings) -> smtplib.SMTP:
+    name = str(DNS_NAME)
+    if settings.security == SmtpSettings.Security.TLS:
+        smtp: smtplib.SMTP = smtplib.SMTP_SSL(local_hostname=name, timeout=TIMEOUT_SECONDS, context=_tls_context(settings))
+    else:
+        smtp = smtplib.SMTP(local_hostname=name, timeout=TIMEOUT_SECONDS)
+    # Certificates are checked against it. Only the constructor that connects at once sets it, and leaves no socket to watch.
+    smtp._host = settings.server  # type: ignore[attr-defined]
+    return smtp
+
+
+@contextmanager
+def _cut_after(smtp: smtplib.SMTP, seconds: float) -> Iterator[None]:
+    """Each answer has its time limit; this is the one for all of them, for a server that drips."""
+    timer = threading.Timer(seconds, cut, args=(smtp,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def cut(smtp: smtplib.SMTP) -> None:
+    """End a connection from another thread: whoever waits on it sees it broken."""
+    if smtp.sock is not None:
+        with suppress(OSError):
+            smtp.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _greet(smtp: smtplib.SMTP, settings: SmtpSettings) -> None:
     with _explained("connect", settings):
-        if settings.security == SmtpSettings.Security.TLS:
-            return smtplib.SMTP_SSL(
-                settings.server, settings.port, str(DNS_NAME), timeout=TIMEOUT_SECONDS, context=_tls_context(settings)
-            )
-        return smtplib.SMTP(settings.server, settings.port, str(DNS_NAME), timeout=TIMEOUT_SECONDS)
+        code, reply = smtp.connect(settings.server, settings.port)
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, reply)
 
 
 def _say_hello(smtp: smtplib.SMTP, settings: SmtpSettings) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
@@ -38,26 +39,39 @@ def stages_with_due_mail(now: datetime) -> list[int]:
     return list(due_messages(now).order_by().values_list("stage_id", flat=True).distinct())
 
 
-def claim(stage_id: int, owner: str, limit: int) -> list[int]:
-    """Up to `limit` due mails of the stage, oldest first, now `owner`'s for the length of a lease."""
+def count_due(stage_id: int, now: datetime, at_most: int) -> int:
+    """How many of the stage's mails are due, counted no further than `at_most`."""
+    return due_messages(now).filter(stage_id=stage_id).order_by()[:at_most].count()
+
+
+class Claimed(NamedTuple):
+    """A mail that is ours for the length of a lease, and the app and stage whose test list decides about it."""
+
+    message_id: int
+    place: tuple[int, int]
+
+
+def claim(stage_id: int, owner: str, limit: int) -> list[Claimed]:
+    """Up to `limit` due mails of the stage, oldest first, now `owner`'s."""
     now = database_now()
     batch = due_messages(now).filter(stage_id=stage_id).order_by("due", "pk")
     with transaction.atomic():
         if connection.features.has_select_for_update_skip_locked:
             batch = batch.select_for_update(skip_locked=True)
-        ids = list(batch.values_list("pk", flat=True)[:limit])
-        Message.objects.filter(pk__in=ids).update(owner=owner, lease_until=now + LEASE)
-    return ids
+        found = [Claimed(pk, (app_id, stage_id)) for pk, app_id in batch.values_list("pk", "app_id")[:limit]]
+        Message.objects.filter(pk__in=[one.message_id for one in found]).update(owner=owner, lease_until=now + LEASE)
+    return found
 
 
-def renew(owners: list[str]) -> None:
-    """Keep the leases of living owners."""
-    Message.objects.filter(owner__in=owners, lease_until__isnull=False).update(lease_until=database_now() + LEASE)
+def renew(owner: str) -> None:
+    """Keep the leases of a living owner: those that have not run out yet. The others may be somebody else's by now."""
+    now = database_now()
+    Message.objects.filter(owner=owner, lease_until__gt=now).update(lease_until=now + LEASE)
 
 
-def release(owner: str) -> None:
-    """Give back what was claimed and not handed over: it is anybody's again, with no try counted."""
-    Message.objects.filter(owner=owner, status__in=WAITING).update(owner="", lease_until=None)
+def release(owner: str, **place: int) -> None:
+    """Give back what was claimed (in the stage `stage_id`, or everywhere) and not handed over: it is anybody's again."""
+    Message.objects.filter(owner=owner, status__in=WAITING, **place).update(owner="", lease_until=None)
 
 
 def owned(owner: str, now: datetime, *statuses: Status) -> QuerySet[Message]:

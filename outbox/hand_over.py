@@ -1,18 +1,21 @@
-"""`queued → sending`: the short transaction in which a mail is taken for the wire.
+"""`queued → sending`: the short transaction in which mails are taken for the wire.
 
-It locks the test list's row, looks at the route once more, and marks the mail. After its commit the mail may reach
+It locks the test lists' rows, looks at each route once more, and marks the mails. After its commit a mail may reach
 exactly the addresses returned; before it, none.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import transaction
 
 from organization.addresses import NamedAddress, same_address_key
-from outbox.claims import LONGEST_PAUSE, owned
+from organization.models import App, Stage
+from outbox.claims import LONGEST_PAUSE, Claimed, owned
 from outbox.clock import database_now
 from outbox.models import WAITING, Message, Recipient, RouteKind, Status
 from outbox.outcomes import hold, sum_up
@@ -29,33 +32,64 @@ class HandOver:
     """What may be sent now: the mail and the recipients whose turn it is.
 
     `test_people` are those its header may name when it is test mail; None when it goes to real recipients.
+    `complete`: the mail has no other recipients, done or waiting.
     """
 
     message: Message
+    app: App
+    stage: Stage
     recipients: Sequence[Recipient]
     test_people: Sequence[NamedAddress] | None
     tag_subject: bool
+    complete: bool
 
 
-def hand_over(message_id: int, owner: str) -> HandOver | None:
-    """Take one claimed mail for the wire. None: it isn't ours any more, or it is held now, or nobody's turn has come."""
-    with transaction.atomic():
+def hand_over(claimed: Sequence[Claimed], owner: str) -> list[HandOver]:
+    """Take claimed mails for the wire, in their order. Left out: what isn't ours any more, is held now, or isn't due."""
+    if not claimed:
+        return []
+    with transaction.atomic(savepoint=False):
+        # The lists first: whoever activates one locks it before it touches any mail.
+        test_lists = {place: lock_for_hand_over(*place) for place in sorted({one.place for one in claimed})}
         now = database_now()
-        ours = owned(owner, now, *WAITING).filter(pk=message_id)
-        message = ours.select_for_update(of=("self",)).select_related("app", "stage").first()
-        if message is None:
-            return None
-        test_list = lock_for_hand_over(message.app_id, message.stage_id)
-        unfinished = _route_once_more(message, test_list)
-        due = [recipient for recipient in unfinished if recipient.due <= now or recipient.due > now + LONGEST_PAUSE]
-        if not due:
-            if not message.hold_reason:
-                sum_up(message)
-            return None
-        Recipient.objects.filter(pk__in=[recipient.pk for recipient in due]).update(status=Status.SENDING)
-        Message.objects.filter(pk=message.pk).update(status=Status.SENDING)
-        test_people = _test_people(message, test_list, unfinished)
-    return HandOver(message, due, test_people, test_list.tag_subject)
+        ours = owned(owner, now, *WAITING).filter(pk__in=[one.message_id for one in claimed])
+        messages = list(ours.select_for_update().defer("search_text", "requested").order_by("due", "pk"))
+        everybody = _recipients(messages)
+        taken = []
+        for message in messages:
+            test_list = test_lists[message.app_id, message.stage_id]
+            if found := _take(message, everybody[message.pk], test_list, now):
+                taken.append(found)
+        _mark(taken)
+    return taken
+
+
+def _recipients(messages: Sequence[Message]) -> dict[int, list[Recipient]]:
+    found: dict[int, list[Recipient]] = defaultdict(list)
+    for recipient in Recipient.objects.filter(message__in=[message.pk for message in messages]):
+        found[recipient.message_id].append(recipient)
+    return found
+
+
+def _take(message: Message, recipients: list[Recipient], test_list: TestList, now: datetime) -> HandOver | None:
+    unfinished = [recipient for recipient in recipients if recipient.status in WAITING]
+    if test_list.active_version or not unfinished:
+        unfinished = _route_once_more(message, test_list, unfinished)
+        recipients = list(message.recipients.all())
+    due = [recipient for recipient in unfinished if recipient.due <= now or recipient.due > now + LONGEST_PAUSE]
+    if not due:
+        if not message.hold_reason:
+            sum_up(message)
+        return None
+    complete = due == recipients
+    people = _test_people(message, test_list, unfinished)
+    return HandOver(message, test_list.app, test_list.stage, due, people, test_list.tag_subject, complete)
+
+
+def _mark(taken: Sequence[HandOver]) -> None:
+    """From here on they count as on the wire."""
+    Recipient.objects.filter(pk__in=[one.pk for found in taken for one in found.recipients]).update(status=Status.SENDING)
+    Message.objects.filter(pk__in=[found.message.pk for found in taken]).update(status=Status.SENDING)
 
 
 def _test_people(message: Message, test_list: TestList, unfinished: list[Recipient]) -> list[NamedAddress] | None:
@@ -67,9 +101,8 @@ def _test_people(message: Message, test_list: TestList, unfinished: list[Recipie
     return [NamedAddress(recipient.address, recipient.name) for recipient in unfinished]
 
 
-def _route_once_more(message: Message, test_list: TestList) -> list[Recipient]:
+def _route_once_more(message: Message, test_list: TestList, unfinished: list[Recipient]) -> list[Recipient]:
     """Whom the mail is still to reach after a second look at the list; nobody when it has to be held."""
-    unfinished = list(message.recipients.filter(status__in=WAITING))
     decided = Decided(RouteKind(message.route), message.list_version, bool(unfinished))
     again = route_again(decided, message.requested, state_of(test_list))
     if again is None:
@@ -88,7 +121,9 @@ def _follow(message: Message, unfinished: list[Recipient], again: Route) -> list
     Recipient.objects.filter(pk__in=leaving).delete()
     known = {same_address_key(address) for address in message.recipients.values_list("address", flat=True)}
     Recipient.objects.bulk_create(
-        Recipient(message=message, address=person.email, name=person.name) for key, person in wanted.items() if key not in known
+        Recipient(message=message, address=person.email, name=person.name, due=message.due)
+        for key, person in wanted.items()
+        if key not in known
     )
     if message.route != again.kind:
         message.route = again.kind

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import F
 
 from emailconfig.models import SmtpSettings
 from outbox.claims import owned
@@ -38,46 +39,78 @@ def next_pause(tries: int) -> timedelta | None:
     return PAUSES[tries - 1] * random.uniform(0.9, 1.1)  # noqa: S311  # no secret depends on it
 
 
-def record(
-    message: Message, owner: str, outcomes: Sequence[Outcome], settings: SmtpSettings, seconds: float, notes: Sequence[str]
-) -> bool:
-    """Write the outcomes of one hand-over in one transaction.
+@dataclass(frozen=True)
+class Finished:
+    """A mail that was handed over, and what became of it: one outcome per recipient.
 
-    False: the mail's lease ran out meanwhile and it is somebody else's now; nothing was written.
+    No outcomes: the server went away before it took up the mail; it goes back to the queue and no try is counted.
+    `complete` as in HandOver; `notes` are for the email log.
     """
-    with transaction.atomic():
+
+    message_id: int
+    recipients: Sequence[Recipient]
+    complete: bool
+    outcomes: Sequence[Outcome] = ()
+    settings: SmtpSettings | None = None
+    seconds: float = 0.0
+    notes: Sequence[str] = ()
+
+    @property
+    def all_sent(self) -> bool:
+        return bool(self.outcomes) and all(outcome.result == Attempt.Outcome.SENT for outcome in self.outcomes)
+
+
+def record(finished: Sequence[Finished], owner: str) -> None:
+    """Write what became of some hand-overs, in one transaction.
+
+    A mail whose lease ran out meanwhile is somebody else's by now, and is passed over: its outcome is theirs to write.
+    """
+    if not finished:
+        return
+    with transaction.atomic(savepoint=False):
         now = database_now()
-        current = owned(owner, now, Status.SENDING).select_for_update().filter(pk=message.pk).first()
-        if current is None:
-            return False
-        Attempt.objects.bulk_create(
-            Attempt(
-                message=message,
-                address=outcome.recipient.address,
-                outcome=outcome.result,
-                step=outcome.step,
-                code=outcome.code,
-                reply=outcome.reply,
-                server=str(settings),
-                settings_version=settings.version,
-                seconds=seconds,
-            )
-            for outcome in outcomes
-        )
-        for outcome in outcomes:
-            _apply(outcome, now)
-        current.notes = list(dict.fromkeys([*current.notes, *notes]))
-        sum_up(current)
-    return True
+        ours = owned(owner, now, Status.SENDING).filter(pk__in=[one.message_id for one in finished])
+        still_ours = set(ours.order_by().select_for_update().values_list("pk", flat=True))
+        kept = [one for one in finished if one.message_id in still_ours]
+        Attempt.objects.bulk_create(_attempt(one, outcome) for one in kept for outcome in one.outcomes)
+        simple = [one for one in kept if one.all_sent and one.complete and not one.notes]
+        _record_sent(simple, now)
+        for one in kept:
+            if one not in simple:
+                _record_each(Message.objects.get(pk=one.message_id), one, now)
 
 
-def give_back(message: Message, owner: str) -> None:
-    """The server went away before MAIL FROM: the mail was not on the wire, and no try is counted."""
-    with transaction.atomic():
-        current = owned(owner, database_now(), Status.SENDING).select_for_update().filter(pk=message.pk).first()
-        if current is not None:
-            current.recipients.filter(status=Status.SENDING).update(status=Status.QUEUED)
-            sum_up(current)
+def _record_sent(finished: Sequence[Finished], now: datetime) -> None:
+    """The usual case in two statements: the server took the mail for everybody."""
+    if not finished:
+        return
+    recipients = [recipient.pk for one in finished for recipient in one.recipients]
+    sent = Recipient.objects.filter(pk__in=recipients)
+    sent.update(status=Status.SENT, tries=F("tries") + 1, last_reply="", finished=now)
+    Message.objects.filter(pk__in=[one.message_id for one in finished]).update(status=Status.SENT, owner="", lease_until=None)
+
+
+def _record_each(message: Message, finished: Finished, now: datetime) -> None:
+    if not finished.outcomes:
+        message.recipients.filter(status=Status.SENDING).update(status=Status.QUEUED)
+    for outcome in finished.outcomes:
+        _apply(outcome, now)
+    message.notes = list(dict.fromkeys([*message.notes, *finished.notes]))
+    sum_up(message)
+
+
+def _attempt(finished: Finished, outcome: Outcome) -> Attempt:
+    return Attempt(
+        message_id=finished.message_id,
+        address=outcome.recipient.address,
+        outcome=outcome.result,
+        step=outcome.step,
+        code=outcome.code,
+        reply=outcome.reply,
+        server=str(finished.settings or ""),
+        settings_version=finished.settings.version if finished.settings else None,
+        seconds=finished.seconds,
+    )
 
 
 def hold(message: Message, reason: HoldReason) -> None:
@@ -111,7 +144,7 @@ def _apply(outcome: Outcome, now: datetime) -> None:
     recipient.tries += 1
     recipient.last_reply = outcome.reply
     if outcome.result == Attempt.Outcome.SENT:
-        recipient.status = Status.SENT
+        recipient.status, recipient.last_reply = Status.SENT, ""
     elif outcome.result == Attempt.Outcome.FAILED:
         recipient.status = Status.FAILED
     elif pause := next_pause(recipient.tries):

@@ -6,11 +6,13 @@ one stage's slow or dead server never delays another.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 
 import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
@@ -20,12 +22,14 @@ from emailconfig.models import SmtpSettings
 from outbox import claims, models, stage_queue
 from outbox.clock import database_now
 from outbox.delivery import Session
+from outbox.ledger import Ledger
 from outbox.receivers import release_what_waits
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.05
 SWEEP_SECONDS = 10.0
+MAILS_WORTH_A_CONNECTION = 10
 
 
 class Worker:
@@ -34,7 +38,8 @@ class Worker:
     def __init__(self) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.stopping = threading.Event()
-        self._sessions: dict[str, tuple[int, threading.Thread]] = {}
+        self.ledger = Ledger()
+        self._sessions: list[tuple[Session, threading.Thread]] = []
         self._every = [
             _Periodic(claims.RENEW_EVERY.total_seconds(), self._report_and_renew),
             _Periodic(SWEEP_SECONDS, sweep),
@@ -42,6 +47,7 @@ class Worker:
 
     def run(self) -> None:
         """Deliver until `stop()`. A database that goes away is waited for."""
+        self.ledger.start()
         while not self.stopping.is_set():
             try:
                 self._turn()
@@ -50,16 +56,16 @@ class Worker:
                 connection.close()
                 self.stopping.wait(1.0)
             self.stopping.wait(POLL_SECONDS)
-        self._wait_for_sessions()
-        models.Worker.objects.filter(name=self.name).delete()
+        self._end()
 
     def drain(self) -> None:
         """Deliver what is due now; ends when nothing is due any more, or what is due waits for a stage in trouble."""
+        self.ledger.start()
         self._turn()
         while self._alive() or self._startable():
             self._turn()
-            time.sleep(POLL_SECONDS / 5)
-        models.Worker.objects.filter(name=self.name).delete()
+            time.sleep(POLL_SECONDS)
+        self._end()
 
     def stop(self) -> None:
         self.stopping.set()
@@ -67,40 +73,44 @@ class Worker:
     def _turn(self) -> None:
         for periodic in self._every:
             periodic.run_if_due()
-        for stage_id in self._startable():
-            self._start_session(stage_id)
+        for session, _ in self._sessions:
+            session.cut_if_overdue(time.monotonic())
+        for stage_id, connections in self._startable().items():
+            for _ in range(connections):
+                self._start_session(stage_id)
 
-    def _startable(self) -> list[int]:
-        """Stages with due mail that may open one more connection now."""
+    def _startable(self) -> dict[int, int]:
+        """How many connections more each stage with due mail is worth now."""
         now = database_now()
         running = self._alive()
-        return [
-            stage_id
-            for stage_id in claims.stages_with_due_mail(now)
-            if running.count(stage_id) < connections_allowed(stage_id) and not stage_queue.waits(stage_id, now)
-        ]
+        wanted = {
+            stage_id: connections_wanted(stage_id, now) - running.count(stage_id) for stage_id in claims.stages_with_due_mail(now)
+        }
+        return {stage_id: connections for stage_id, connections in wanted.items() if connections > 0}
 
     def _alive(self) -> list[int]:
         """The stage of each running session."""
-        self._sessions = {owner: found for owner, found in self._sessions.items() if found[1].is_alive()}
-        return [stage_id for stage_id, _ in self._sessions.values()]
+        self._sessions = [found for found in self._sessions if found[1].is_alive()]
+        return [session.stage_id for session, _ in self._sessions]
 
     def _start_session(self, stage_id: int) -> None:
-        owner = claims.new_owner()
-        thread = threading.Thread(target=_run_session, args=(stage_id, owner), name=f"stage-{stage_id}", daemon=True)
-        self._sessions[owner] = (stage_id, thread)
+        session = Session(stage_id, self.ledger, self.stopping)
+        thread = threading.Thread(target=_run_session, args=(session,), name=f"stage-{stage_id}", daemon=True)
+        self._sessions.append((session, thread))
         thread.start()
 
     def _report_and_renew(self) -> None:
-        self._alive()
         models.Worker.objects.update_or_create(name=self.name, defaults={"seen": timezone.now()})
-        claims.renew(list(self._sessions))
+        claims.renew(self.ledger.owner)
 
-    def _wait_for_sessions(self) -> None:
-        """Let the mails on the wire finish, for as long as their lease would last anyway."""
+    def _end(self) -> None:
+        """Let the mails on the wire finish, for as long as their lease would last anyway, and give back the rest."""
         deadline = time.monotonic() + claims.LEASE.total_seconds() / 2
-        for _, thread in self._sessions.values():
+        for _, thread in self._sessions:
             thread.join(max(0.0, deadline - time.monotonic()))
+        self.ledger.close()
+        claims.release(self.ledger.owner)
+        models.Worker.objects.filter(name=self.name).delete()
 
 
 class _Periodic:
@@ -115,11 +125,14 @@ class _Periodic:
             self.next = time.monotonic() + self.seconds
 
 
-def connections_allowed(stage_id: int) -> int:
-    """How many connections the stage may use: one while its server is being probed."""
+def connections_wanted(stage_id: int, now: datetime) -> int:
+    """How many connections the stage's due mail is worth: none while it waits, one while its server is being probed."""
+    if stage_queue.waits(stage_id, now):
+        return 0
     if stage_queue.in_trouble(stage_id):
         return 1
-    return SmtpSettings.objects.filter(stage_id=stage_id).values_list("connections", flat=True).first() or 1
+    allowed = SmtpSettings.objects.filter(stage_id=stage_id).values_list("connections", flat=True).first() or 1
+    return min(allowed, math.ceil(claims.count_due(stage_id, now, allowed * MAILS_WORTH_A_CONNECTION) / MAILS_WORTH_A_CONNECTION))
 
 
 def sweep() -> None:
@@ -131,13 +144,13 @@ def sweep() -> None:
     models.Worker.objects.filter(seen__lt=timezone.now() - models.Worker.STALE_AFTER).delete()
 
 
-def _run_session(stage_id: int, owner: str) -> None:
+def _run_session(session: Session) -> None:
     """A session on its thread. Whatever goes wrong, the lease brings its mails back."""
     try:
         close_old_connections()
-        Session(stage_id, owner).run()
+        session.run()
     except Exception:
-        log.exception("session_failed", stage=stage_id)
+        log.exception("session_failed", stage=session.stage_id)
         time.sleep(1.0)
     finally:
         connection.close()
