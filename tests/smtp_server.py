@@ -50,6 +50,7 @@ class SmtpServer:
     rcpt: Callable[[str], str | None] = lambda address: None
     data: Callable[[Arrived], str | None] = lambda arrived: None
     smtputf8: bool = True
+    pipelining: bool = False
     host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
     arrived: list[Arrived] = field(default_factory=list)
@@ -109,6 +110,13 @@ class SmtpServer:
 class _Handler:
     def __init__(self, server: SmtpServer) -> None:
         self.server = server
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        offered = ["250-PIPELINING"] if self.server.pipelining else []
+        return [*responses[:-1], *offered, *responses[-1:]]
 
     async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Sequence[str]) -> str:
         if reply := self.server.mail(address):

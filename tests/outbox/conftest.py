@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +17,13 @@ from testlists.models import TestList
 from testlists.services import Wanted, save_test_list
 from tests.conftest import OPERATOR, configure, mail
 from tests.smtp_server import SmtpServer
+
+
+@pytest.fixture(params=["step by step", "pipelining"])
+def smtp_server(request: pytest.FixtureRequest) -> Iterator[SmtpServer]:
+    """The stage's server, once without and once with PIPELINING: what arrives must be the same."""
+    with SmtpServer(pipelining=request.param == "pipelining") as server:
+        yield server
 
 
 @pytest.fixture
@@ -47,7 +54,3 @@ def statuses(message: Message) -> dict[str, str]:
 
 def outcomes(message: Message) -> list[tuple[str, str]]:
     return list(message.attempts.values_list("address", "outcome"))
-
-
-Deliver = Callable[[], None]
-Addresses = Sequence[str]

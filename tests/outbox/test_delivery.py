@@ -101,6 +101,15 @@ def test_somebody_taken_off_an_active_list_gets_nothing_more(crm, qa, configured
     assert smtp_server.recipients == {"ben@acme.example", "cleo@acme.example"}
 
 
+def test_a_person_added_to_an_active_list_gets_what_is_still_queued_too(crm, qa, configured, smtp_server):
+    set_list(crm, qa, "ana@acme.example")
+    message = send(crm, qa)
+    set_list(crm, qa, "ana@acme.example", "ben@acme.example")
+    deliver()
+    assert statuses(message) == {"ana@acme.example": "sent", "ben@acme.example": "sent"}
+    assert len(smtp_server.arrived) == 1
+
+
 def test_a_mail_caught_between_two_tries_names_no_real_recipient_any_more(crm, qa, configured, smtp_server):
     smtp_server.rcpt = lambda address: "450 busy" if address == "late@example.com" else None
     message = send(crm, qa, "early@example.com", "late@example.com")
@@ -320,8 +329,9 @@ def test_a_worker_that_died_during_hand_over_leaves_an_unknown_outcome_and_the_m
 
     message = send(crm, qa)
     dead = claims.new_owner()
-    assert claims.claim(qa.pk, dead, 10) == [message.pk]
-    assert hand_over(message.pk, dead)
+    claimed = claims.claim(qa.pk, dead, 10)
+    assert [one.message_id for one in claimed] == [message.pk]
+    assert hand_over(claimed, dead)
     deliver()
     assert smtp_server.arrived == []  # still under lease
     Message.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
@@ -332,17 +342,17 @@ def test_a_worker_that_died_during_hand_over_leaves_an_unknown_outcome_and_the_m
 
 def test_a_stalled_worker_can_neither_hand_over_nor_overwrite(crm, qa, configured, smtp_server):
     from outbox.hand_over import hand_over
-    from outbox.outcomes import Outcome, record
+    from outbox.outcomes import Finished, Outcome, record
 
     message = send(crm, qa)
     stalled = claims.new_owner()
-    claims.claim(qa.pk, stalled, 10)
-    taken = hand_over(message.pk, stalled)
+    claimed = claims.claim(qa.pk, stalled, 10)
+    (taken,) = hand_over(claimed, stalled)
     Message.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     deliver()
     failed = [Outcome(taken.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late")]
-    assert record(message, stalled, failed, settings_of(qa), 0.1, []) is False
-    assert hand_over(message.pk, stalled) is None
+    record([Finished(message.pk, taken.recipients, taken.complete, failed, settings_of(qa))], stalled)
+    assert hand_over(claimed, stalled) == []
     message.refresh_from_db()
     assert message.status == Status.SENT
 

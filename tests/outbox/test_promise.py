@@ -78,10 +78,8 @@ class MailAndToggles(RuleBasedStateMachine):
     @rule()
     def worker_dies_in_hand_over(self) -> None:
         owner = claims.new_owner()
-        for message_id in claims.claim(self.stage.pk, owner, 1):
-            taken = hand_over(message_id, owner)
-            if taken is not None:
-                self.handed_over(taken)
+        for taken in hand_over(claims.claim(self.stage.pk, owner, 2), owner):
+            self.handed_over(taken)
         Message.objects.filter(owner=owner).update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
 

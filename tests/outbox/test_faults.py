@@ -1,0 +1,278 @@
+"""Faults injected for real: killed and stalled processes, a database that is locked or away, servers that drip or vanish."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import smtplib
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+import emailconfig.connection
+import outbox.delivery
+from organization.credentials import create_credential
+from outbox.models import Attempt, Message, StageQueue, Status
+from tests.conftest import OPERATOR, ROOT, configure, environment, eventually, mail, running, running_gateway
+from tests.outbox.conftest import deliver, send, set_list, statuses
+from tests.smtp_server import SmtpServer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def leases_run_out() -> None:
+    Message.objects.exclude(lease_until=None).update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+@contextlib.contextmanager
+def worker() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "manage.py", "deliver"], cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_workers_killed_again_and_again_lose_nothing_and_repeat_little(crm, qa, smtp_server):
+    """SIGKILL at any instruction. At most two mails of each connection may arrive twice, with the same Message-ID."""
+    connections = 4
+    smtp_server.data = lambda _: time.sleep(0.01)
+    configure(qa, smtp_server, from_domains="*", connections=connections)
+    accepted = {send(crm, qa).message_id for _ in range(300)}
+    kills = 0
+    dice = random.Random(7)
+    while Message.objects.exclude(status=Status.SENT).exists() and kills < 12:
+        before = len(smtp_server.arrived)
+        with worker():
+            eventually(lambda seen=before: len(smtp_server.arrived) > seen or not _waiting(), 30)
+            time.sleep(dice.uniform(0.0, 0.3))
+        kills += 1
+        leases_run_out()
+    deliver()
+    arrived = Counter(one.mail["Message-ID"] for one in smtp_server.arrived)
+    assert set(arrived) == accepted
+    assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
+    assert max(arrived.values()) <= 1 + kills
+    assert sum(arrived.values()) - len(accepted) <= 2 * connections * kills
+    assert kills > 1
+
+
+def _waiting() -> bool:
+    return Message.objects.filter(status__in=[Status.QUEUED, Status.SENDING]).exists()
+
+
+def test_mail_of_an_active_list_stays_there_while_workers_die_and_people_toggle(crm, qa, smtp_server):
+    smtp_server.data = lambda _: time.sleep(0.01)
+    configure(qa, smtp_server, from_domains="*", connections=4)
+    protected: set[str] = set()
+    stop = threading.Event()
+
+    def apps_send() -> None:
+        try:
+            while not stop.is_set():
+                send(crm, qa, "real@example.com")
+                time.sleep(0.005)
+        finally:
+            connection.close()
+
+    sender = threading.Thread(target=apps_send)
+    sender.start()
+    try:
+        for _ in range(4):
+            with worker():
+                set_list(crm, qa, active=False)
+                eventually(lambda: any("real@example.com" in one.recipients for one in smtp_server.arrived[-20:]), 30)
+                set_list(crm, qa, "tester@acme.example")
+                eventually(lambda: not Message.objects.filter(status=Status.SENDING, route="recipients").exists(), 30)
+                # Nothing is leaving any more: from here on nobody else may get anything.
+                mark = len(smtp_server.arrived)
+                eventually(lambda seen=mark: len(smtp_server.arrived) > seen + 20, 30)
+                protected |= {address for one in smtp_server.arrived[mark:] for address in one.recipients}
+            leases_run_out()
+            # A hand-over that was under way when the worker died goes again, to the list.
+    finally:
+        stop.set()
+        sender.join()
+    assert protected == {"tester@acme.example"}
+    deliver()
+    assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
+    assert {one.mail["Message-ID"] for one in smtp_server.arrived} == set(Message.objects.values_list("message_id", flat=True))
+
+
+def test_a_stalled_worker_that_wakes_up_overwrites_nothing(crm, qa, smtp_server):
+    answer = threading.Event()
+    smtp_server.data = lambda _: answer.wait(30) and None
+    configure(qa, smtp_server, from_domains="*")
+    message = send(crm, qa)
+    with worker() as stalled:
+        eventually(lambda: Message.objects.filter(status=Status.SENDING).exists())
+        time.sleep(0.3)  # the content is on its way
+        stalled.send_signal(signal.SIGSTOP)
+        leases_run_out()
+        answer.set()
+        smtp_server.data = lambda _: None
+        deliver()
+        assert statuses(message) == {"customer@example.com": "sent"}
+        stalled.send_signal(signal.SIGCONT)
+        time.sleep(1.0)
+    message.refresh_from_db()
+    assert (message.status, message.owner) == (Status.SENT, "")
+    assert [attempt.outcome for attempt in message.attempts.all()] == ["unknown", "sent"]
+
+
+def test_a_gateway_killed_under_load_has_stored_everything_it_said_250_to(crm, qa):
+    configure(qa)
+    new = create_credential(crm, qa, OPERATOR)
+    confirmed: list[str] = []
+
+    def send_until_it_dies(port: int) -> None:
+        with contextlib.suppress(smtplib.SMTPException, OSError), smtplib.SMTP("127.0.0.1", port, timeout=10) as smtp:
+            smtp.login(new.credential.username, new.password)
+            for number in range(10_000):
+                subject = f"{threading.get_ident()}-{number}"
+                smtp.sendmail("crm@acme.example", ["a@example.com"], mail(subject=subject))
+                confirmed.append(subject)
+
+    with running_gateway() as port:
+        clients = [threading.Thread(target=send_until_it_dies, args=(port,)) for _ in range(4)]
+        for client in clients:
+            client.start()
+        eventually(lambda: len(confirmed) > 40)
+        pid = int(subprocess.run(["pgrep", "-f", f"smtp_gateway --port {port}"], capture_output=True, check=True).stdout)
+        subprocess.run(["kill", "-9", str(pid)], check=True)
+        for client in clients:
+            client.join(20)
+    stored = set(Message.objects.values_list("subject", flat=True))
+    assert set(confirmed) <= stored
+    assert len(stored) - len(confirmed) <= 4
+
+
+def test_a_database_that_is_locked_for_seconds_delays_and_loses_nothing(crm, qa, configured, smtp_server):
+    if connection.vendor != "sqlite":
+        return  # PostgreSQL locks rows
+    new = create_credential(crm, qa, OPERATOR)
+    import sqlite3
+
+    with running("deliver"), running_gateway() as port:
+        holder = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None, check_same_thread=False)
+        holder.execute("BEGIN IMMEDIATE")
+        threading.Timer(4.0, holder.rollback).start()
+        with smtplib.SMTP("127.0.0.1", port, timeout=30) as smtp:
+            smtp.login(new.credential.username, new.password)
+            smtp.sendmail("crm@acme.example", ["a@example.com"], mail())
+        eventually(lambda: len(smtp_server.arrived) == 1, 30)
+        holder.close()
+
+
+def test_database_connections_that_are_cut_are_made_again(crm, qa, configured, smtp_server):
+    if connection.vendor != "postgresql":
+        return  # SQLite has no connections to cut
+    new = create_credential(crm, qa, OPERATOR)
+
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+
+    def cut_all() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+
+    with running("deliver"), running_gateway() as port, smtplib.SMTP("127.0.0.1", port, timeout=30) as smtp:
+        smtp.login(new.credential.username, new.password)
+        for number in range(3):
+            cut_all()
+            with contextlib.suppress(smtplib.SMTPDataError):  # 451: not accepted, and said so
+                smtp.sendmail("crm@acme.example", ["a@example.com"], mail(subject=str(number)))
+            smtp.sendmail("crm@acme.example", ["a@example.com"], mail(subject=f"{number} again"))
+            eventually(lambda: not _waiting(), 30)
+    assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
+    assert len(smtp_server.arrived) >= 3
+
+
+class Dripper:
+    """A server that says one byte now and then and never ends a line."""
+
+    def __enter__(self) -> Dripper:
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self._run, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.close()
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.server.accept()
+                threading.Thread(target=self._drip, args=(client,), daemon=True).start()
+
+    def _drip(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client:
+            for _ in range(600):
+                client.send(b"2")
+                time.sleep(0.1)
+
+
+def test_a_server_that_drips_cannot_hold_a_worker(crm, qa, monkeypatch):
+    monkeypatch.setattr(emailconfig.connection, "CONNECT_SECONDS", 1.0)
+    with Dripper() as dripper:
+        configure(qa, port=dripper.port)
+        message = send(crm, qa)
+        deliver()
+    assert StageQueue.objects.get(stage=qa).failures == 1
+    assert statuses(message) == {"customer@example.com": "queued"}
+
+
+def test_a_server_that_never_answers_the_content_is_cut_and_the_outcome_is_unknown(crm, qa, monkeypatch):
+    monkeypatch.setattr(outbox.delivery, "EXCHANGE_SECONDS", 1.0)
+    release = threading.Event()
+    with SmtpServer(data=lambda _: release.wait(20) and None) as server:
+        configure(qa, server, from_domains="*")
+        message = send(crm, qa)
+        deliver()
+        release.set()
+    assert [attempt.outcome for attempt in message.attempts.all()] == [Attempt.Outcome.UNKNOWN]
+    assert statuses(message) == {"customer@example.com": "deferred"}
+
+
+def test_a_server_that_closes_after_each_mail_gets_them_all_over_new_connections(crm, qa, smtp_server):
+    smtp_server.data = lambda _: "250 Ok"
+    said = Counter[str]()
+
+    def one_per_connection(sender: str) -> str | None:
+        said["mail"] += 1
+        return "421 4.7.0 too many mails on this connection" if said["mail"] % 2 == 0 else None
+
+    smtp_server.mail = one_per_connection
+    configure(qa, smtp_server, from_domains="*", connections=1)
+    messages = [send(crm, qa) for _ in range(4)]
+    for _ in range(12):
+        StageQueue.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
+        deliver()
+    assert [list(statuses(message).values()) for message in messages] == [["sent"]] * 4
+    assert len(smtp_server.arrived) == 4
+
+
+def test_a_poison_mail_fails_and_the_next_goes_on(crm, qa, configured, smtp_server, monkeypatch):
+    poison, fine = send(crm, qa), send(crm, qa)
+    real = outbox.delivery.prepare
+
+    def prepare(taken, *rest):
+        if taken.message.pk == poison.pk:
+            raise RuntimeError("a header that breaks our own code")
+        return real(taken, *rest)
+
+    monkeypatch.setattr(outbox.delivery, "prepare", prepare)
+    deliver()
+    assert statuses(poison) == {"customer@example.com": "failed"}
+    assert statuses(fine) == {"customer@example.com": "sent"}
