@@ -7,6 +7,7 @@ All times are the database's.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -74,9 +75,9 @@ def release(owner: str, **place: int) -> None:
     Message.objects.filter(owner=owner, status__in=WAITING, **place).update(owner="", lease_until=None)
 
 
-def owned(owner: str, now: datetime, *statuses: Status) -> QuerySet[Message]:
-    """The fence around every write: only mails that are still `owner`'s, under a lease that has not run out."""
-    return Message.objects.filter(owner=owner, lease_until__gt=now, status__in=statuses)
+def owned(owners: Collection[str], now: datetime, *statuses: Status) -> QuerySet[Message]:
+    """The fence around every write: only mails that are still these owners', under a lease that has not run out."""
+    return Message.objects.filter(owner__in=owners, lease_until__gt=now, status__in=statuses)
 
 
 def recover_abandoned() -> int:

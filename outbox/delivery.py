@@ -49,7 +49,7 @@ class _Mail:
     def finished(self, outcomes: Sequence[Outcome], settings: SmtpSettings) -> Finished:
         seconds = time.monotonic() - self.started
         taken = self.taken
-        return Finished(taken.message.pk, taken.recipients, taken.complete, outcomes, settings, seconds, self.notes)
+        return Finished(taken.message.pk, taken.owner, taken.recipients, taken.complete, outcomes, settings, seconds, self.notes)
 
 
 class Session:
@@ -178,7 +178,7 @@ class Session:
             offer = self._following.offer
             outcomes = offer.broken(content_sent=False) if offer.answered else []
             finished.append(self._following.finished(outcomes, self._settings))
-        return finished + [Finished(one.message.pk, one.recipients, one.complete) for one in self._waiting]
+        return finished + [Finished(one.message.pk, one.owner, one.recipients, one.complete) for one in self._waiting]
 
 
 def _hold_all(stage_id: int, owner: str) -> None:

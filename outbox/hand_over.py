@@ -36,6 +36,7 @@ class HandOver:
     """
 
     message: Message
+    owner: str
     app: App
     stage: Stage
     recipients: Sequence[Recipient]
@@ -52,7 +53,7 @@ def hand_over(claimed: Sequence[Claimed], owner: str) -> list[HandOver]:
         # The lists first: whoever activates one locks it before it touches any mail.
         test_lists = {place: lock_for_hand_over(*place) for place in sorted({one.place for one in claimed})}
         now = database_now()
-        ours = owned(owner, now, *WAITING).filter(pk__in=[one.message_id for one in claimed])
+        ours = owned([owner], now, *WAITING).filter(pk__in=[one.message_id for one in claimed])
         messages = list(ours.select_for_update().defer("search_text", "requested").order_by("due", "pk"))
         everybody = _recipients(messages)
         taken = []
@@ -83,7 +84,7 @@ def _take(message: Message, recipients: list[Recipient], test_list: TestList, no
         return None
     complete = due == recipients
     people = _test_people(message, test_list, unfinished)
-    return HandOver(message, test_list.app, test_list.stage, due, people, test_list.tag_subject, complete)
+    return HandOver(message, message.owner, test_list.app, test_list.stage, due, people, test_list.tag_subject, complete)
 
 
 def _mark(taken: Sequence[HandOver]) -> None:

@@ -45,12 +45,16 @@ class Turn:
 
 @dataclass
 class _Request:
-    """One connection's report, how many mails it would take next, and whether it is its last."""
+    """One connection's report, how many mails it would take next, and whether it is its last.
 
-    stage_id: int
-    finished: Sequence[Finished]
-    wanted: int
-    leaving: bool
+    Without a stage: the worker's own, to renew the leases. On this thread, so that no two transactions of a worker ever
+    wait for each other's rows.
+    """
+
+    stage_id: int | None = None
+    finished: Sequence[Finished] = ()
+    wanted: int = 0
+    leaving: bool = False
     answer: Future[Turn] = field(default_factory=Future)
 
 
@@ -59,6 +63,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.owner = claims.new_owner()
+        self._retired: set[str] = set()
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._claimed: dict[int, deque[Claimed]] = defaultdict(deque)
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -76,11 +81,15 @@ class Ledger:
 
         Returns after the commit. While the database is away it waits, for as long as the mails are ours.
         """
-        return self._ask(_Request(stage_id, finished, wanted, leaving=False))
+        return self._ask(_Request(stage_id, finished, wanted))
 
     def leave(self, stage_id: int, finished: Sequence[Finished]) -> None:
         """Record `finished` and give back what was claimed for the stage: its connection broke or can't be had."""
         self._ask(_Request(stage_id, finished, 0, leaving=True))
+
+    def renew(self) -> None:
+        """Keep the leases; soon, without waiting for it."""
+        self._requests.put(_Request())
 
     def _ask(self, request: _Request) -> Turn:
         self._requests.put(request)
@@ -115,7 +124,7 @@ class Ledger:
             except (DatabaseError, InterfaceError) as error:
                 log.error("ledger_waits_for_the_database", error=str(error))
                 connection.close()
-                self._claimed.clear()
+                self._retire()
                 if time.monotonic() > deadline:
                     self._give_up(requests, error)
                     return
@@ -130,32 +139,51 @@ class Ledger:
                 return
 
     def _give_up(self, requests: list[_Request], error: Exception) -> None:
-        """Nobody can say any more what became of these mails: their leases are left to run out, under a name of the past."""
-        self.owner = claims.new_owner()
+        """Nobody can say any more what became of these mails: their leases are left to run out."""
+        self._retire()
         for request in requests:
             request.answer.set_exception(error)
 
+    def _retire(self) -> None:
+        """Go on under a new name. A failed commit may have happened all the same: what it handed over, nobody knows of.
+
+        Connections still report under the name their mails were handed over by; what nobody reports is no longer
+        renewed, and comes back when its lease has run out.
+        """
+        self._retired.add(self.owner)
+        self._claimed.clear()
+        self.owner = claims.new_owner()
+
     def _serve(self, requests: list[_Request]) -> list[Turn]:
+        for owner in tuple(self._retired):
+            claims.release(owner)
+            self._retired.discard(owner)
+        if any(request.stage_id is None for request in requests):
+            claims.renew(self.owner)
         batches = [self._next_claimed(request.stage_id, request.wanted) for request in requests]
         with transaction.atomic():
-            record([one for request in requests for one in request.finished], self.owner)
+            record([one for request in requests for one in request.finished])
             taken = hand_over([one for batch in batches for one in batch], self.owner)
         for request in requests:
-            if request.leaving:
+            if request.leaving and request.stage_id is not None:
                 self._claimed.pop(request.stage_id, None)
                 claims.release(self.owner, stage_id=request.stage_id)
         return self._turns(requests, batches, {one.message.pk: one for one in taken})
 
     def _turns(self, requests: list[_Request], batches: list[list[Claimed]], taken: Mapping[int, HandOver]) -> list[Turn]:
-        stages = {request.stage_id for request in requests}
+        stages = {request.stage_id for request in requests if request.stage_id is not None}
         settings = {one.stage_id: one for one in SmtpSettings.objects.filter(stage__in=stages)}
         contents = _contents([one.message.pk for one in taken.values() if one.message.size <= LARGE_BYTES])
         return [
-            Turn([taken[one.message_id] for one in batch if one.message_id in taken], settings.get(request.stage_id), contents)
+            Turn(
+                [taken[one.message_id] for one in batch if one.message_id in taken], settings.get(request.stage_id or 0), contents
+            )
             for request, batch in zip(requests, batches, strict=True)
         ]
 
-    def _next_claimed(self, stage_id: int, wanted: int) -> list[Claimed]:
+    def _next_claimed(self, stage_id: int | None, wanted: int) -> list[Claimed]:
+        if stage_id is None:
+            return []
         claimed = self._claimed[stage_id]
         if len(claimed) < wanted:
             claimed.extend(claims.claim(stage_id, self.owner, MAILS_PER_CLAIM))

@@ -44,10 +44,11 @@ class Finished:
     """A mail that was handed over, and what became of it: one outcome per recipient.
 
     No outcomes: the server went away before it took up the mail; it goes back to the queue and no try is counted.
-    `complete` as in HandOver; `notes` are for the email log.
+    `owner` and `complete` as in HandOver; `notes` are for the email log.
     """
 
     message_id: int
+    owner: str
     recipients: Sequence[Recipient]
     complete: bool
     outcomes: Sequence[Outcome] = ()
@@ -60,7 +61,7 @@ class Finished:
         return bool(self.outcomes) and all(outcome.result == Attempt.Outcome.SENT for outcome in self.outcomes)
 
 
-def record(finished: Sequence[Finished], owner: str) -> None:
+def record(finished: Sequence[Finished]) -> None:
     """Write what became of some hand-overs, in one transaction.
 
     A mail whose lease ran out meanwhile is somebody else's by now, and is passed over: its outcome is theirs to write.
@@ -69,7 +70,8 @@ def record(finished: Sequence[Finished], owner: str) -> None:
         return
     with transaction.atomic(savepoint=False):
         now = database_now()
-        ours = owned(owner, now, Status.SENDING).filter(pk__in=[one.message_id for one in finished])
+        owners = {one.owner for one in finished}
+        ours = owned(owners, now, Status.SENDING).filter(pk__in=[one.message_id for one in finished])
         still_ours = set(ours.order_by().select_for_update().values_list("pk", flat=True))
         kept = [one for one in finished if one.message_id in still_ours]
         Attempt.objects.bulk_create(_attempt(one, outcome) for one in kept for outcome in one.outcomes)

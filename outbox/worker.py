@@ -101,7 +101,7 @@ class Worker:
 
     def _report_and_renew(self) -> None:
         models.Worker.objects.update_or_create(name=self.name, defaults={"seen": timezone.now()})
-        claims.renew(self.ledger.owner)
+        self.ledger.renew()
 
     def _end(self) -> None:
         """Let the mails on the wire finish, for as long as their lease would last anyway, and give back the rest."""

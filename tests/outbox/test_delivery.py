@@ -351,7 +351,7 @@ def test_a_stalled_worker_can_neither_hand_over_nor_overwrite(crm, qa, configure
     Message.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     deliver()
     failed = [Outcome(taken.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late")]
-    record([Finished(message.pk, taken.recipients, taken.complete, failed, settings_of(qa))], stalled)
+    record([Finished(message.pk, taken.owner, taken.recipients, taken.complete, failed, settings_of(qa))])
     assert hand_over(claimed, stalled) == []
     message.refresh_from_db()
     assert message.status == Status.SENT

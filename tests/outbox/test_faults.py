@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 import emailconfig.connection
 import outbox.delivery
+import outbox.ledger
 from organization.credentials import create_credential
 from outbox.models import Attempt, Message, StageQueue, Status
 from tests.conftest import OPERATOR, ROOT, configure, environment, eventually, mail, running, running_gateway
@@ -196,6 +197,44 @@ def test_database_connections_that_are_cut_are_made_again(crm, qa, configured, s
             eventually(lambda: not _waiting(), 30)
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
     assert len(smtp_server.arrived) >= 3
+
+
+def test_claims_whose_count_was_lost_with_a_failed_transaction_are_delivered_all_the_same(
+    crm, qa, configured, smtp_server, monkeypatch
+):
+    real, failures = outbox.ledger.hand_over, iter([False, True, False, True])
+
+    def hand_over(claimed, owner):
+        taken = real(claimed, owner)
+        if next(failures, False):
+            raise OperationalError("the connection went away before the commit")
+        return taken
+
+    monkeypatch.setattr(outbox.ledger, "hand_over", hand_over)
+    for _ in range(30):
+        send(crm, qa)
+    deliver()
+    assert len(smtp_server.arrived) == 30
+    assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
+
+
+def test_a_commit_that_happened_although_it_failed_strands_nothing(crm, qa, configured, smtp_server, monkeypatch):
+    """The hand-over is stored, but its answer is lost with the connection: the mail is sent when its lease has run out."""
+    real, failures = outbox.ledger.Ledger._serve, iter([False, True])
+
+    def serve(ledger, requests):
+        turns = real(ledger, requests)
+        if next(failures, False):
+            raise OperationalError("the connection went away after the commit")
+        return turns
+
+    monkeypatch.setattr(outbox.ledger.Ledger, "_serve", serve)
+    messages = [send(crm, qa) for _ in range(10)]
+    deliver()
+    leases_run_out()
+    deliver()
+    assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
+    assert {one.mail["Message-ID"] for one in smtp_server.arrived} == {message.message_id for message in messages}
 
 
 class Dripper:
