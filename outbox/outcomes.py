@@ -97,7 +97,9 @@ def _record_each(message: Message, finished: Finished, now: datetime) -> None:
         message.recipients.filter(status=Status.SENDING).update(status=Status.QUEUED)
     for outcome in finished.outcomes:
         _apply(outcome, now)
-    message.notes = list(dict.fromkeys([*message.notes, *finished.notes]))
+    # PostgreSQL takes no NUL, which an app may have put into a header that a note repeats.
+    notes = [note.replace("\x00", "") for note in finished.notes]
+    message.notes = list(dict.fromkeys([*message.notes, *notes]))
     sum_up(message)
 
 
