@@ -10,6 +10,7 @@ import base64
 import smtplib
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -79,10 +80,13 @@ def _cut_after(smtp: smtplib.SMTP, seconds: float) -> Iterator[None]:
 
 
 def cut(smtp: smtplib.SMTP) -> None:
-    """End a connection from another thread: whoever waits on it sees it broken."""
-    if smtp.sock is not None:
+    """End a connection from another thread: whoever waits on it sees it broken. What was not sent yet isn't sent any more."""
+    sock = smtp.sock
+    if sock is not None:
         with suppress(OSError):
-            smtp.sock.shutdown(socket.SHUT_RDWR)
+            # Not SSLSocket's own: it drops the encryption first, and a thread that still writes would write plain text.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _greet(smtp: smtplib.SMTP, settings: SmtpSettings) -> None:
@@ -125,9 +129,10 @@ def _sign_in(smtp: smtplib.SMTP, settings: SmtpSettings) -> None:
             "AUTH", "The stored password can't be read.", f"{error} Enter the password again.", needs_a_person=True
         ) from error
     mechanisms = smtp.esmtp_features.get("auth", "").upper().split()
-    with _explained("AUTH", settings):
+    plain = _b64("\0" + settings.username + "\0" + password)
+    with _explained("AUTH", settings), _without(password, _b64(password), plain):
         if "PLAIN" in mechanisms:
-            code, reply = smtp.docmd("AUTH", "PLAIN " + _b64("\0" + settings.username + "\0" + password))
+            code, reply = smtp.docmd("AUTH", "PLAIN " + plain)
         elif "LOGIN" in mechanisms:
             code, reply = smtp.docmd("AUTH", f"LOGIN {_b64(settings.username)}")
             if code == 334:
@@ -141,6 +146,18 @@ def _sign_in(smtp: smtplib.SMTP, settings: SmtpSettings) -> None:
             )
         if code != 235:
             raise smtplib.SMTPAuthenticationError(code, reply)
+
+
+@contextmanager
+def _without(*secrets: str) -> Iterator[None]:
+    """A server may repeat in its answer what it was told: secrets don't come back out that way."""
+    try:
+        yield
+    except smtplib.SMTPResponseException as error:
+        text = error.smtp_error.decode("utf-8", "replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+        for secret in secrets:
+            text = text.replace(secret, "…")
+        raise smtplib.SMTPAuthenticationError(error.smtp_code, text) from None
 
 
 def _b64(text: str) -> str:

@@ -64,7 +64,7 @@ class SmtpSettings(models.Model):
     connections = models.PositiveSmallIntegerField(
         default=4,
         validators=[MinValueValidator(1), MaxValueValidator(100)],
-        help_text="How many connections a worker may have open to the server at once, 1 to 100.",
+        help_text="How many connections may be open to the server at once, over all workers, 1 to 100.",
     )
     version = models.PositiveIntegerField(default=0, editable=False)
     updated = models.DateTimeField(auto_now=True)

@@ -76,6 +76,11 @@ def authenticate(username: str, password: str) -> Credential | None:
     return credential
 
 
+def is_known(username: str) -> bool:
+    """Whether there is such a user name; what else people type in its place may be a secret."""
+    return username.isprintable() and Credential.objects.filter(username=username).exists()
+
+
 def usable(credential: Credential) -> bool:
     """Not revoked, and neither its app nor its stage archived."""
     return not (credential.revoked or credential.app.archived or credential.stage.archived)

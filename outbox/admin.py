@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from organization.admin_base import LogAdmin
-from outbox.models import Attempt, Content, Message, Recipient, StageQueue, Worker
+from outbox.models import Attempt, Connection, Content, Message, Recipient, StageQueue, Worker
 
 
 @admin.register(Message)
@@ -44,3 +44,8 @@ class StageQueueAdmin(LogAdmin):
 @admin.register(Worker)
 class WorkerAdmin(LogAdmin):
     list_display = ("name", "seen")
+
+
+@admin.register(Connection)
+class ConnectionAdmin(LogAdmin):
+    list_display = ("worker", "stage")

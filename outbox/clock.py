@@ -1,7 +1,8 @@
-"""The one clock that all workers share: the database's."""
+"""The one clock that all workers share, the database's; and the one that tells a process how long it was stopped."""
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 from django.db import connection
@@ -13,4 +14,14 @@ def database_now() -> datetime:
     with connection.cursor() as cursor:
         cursor.execute(sql)
         (value,) = cursor.fetchone()
+    return as_moment(value)
+
+
+def as_moment(value: datetime | str) -> datetime:
+    """A time as a statement written by hand returns it: PostgreSQL's is one already, SQLite's a text in UTC."""
     return value if isinstance(value, datetime) else datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+
+def uptime() -> float:
+    """Seconds by this machine's clock, which nobody sets and which goes on while the machine or the process is stopped."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

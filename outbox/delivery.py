@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import smtplib
 import threading
-import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -19,22 +19,29 @@ import structlog
 from emailconfig.connection import ConnectionTrouble, connect, cut
 from emailconfig.models import SmtpSettings
 from organization.addresses import NamedAddress
-from outbox import claims, stage_queue
+from outbox import sql, stage_queue
+from outbox.clock import uptime
 from outbox.content import Departure, addresses_in, header_values, outgoing, split_header
 from outbox.hand_over import HandOver
-from outbox.ledger import Ledger, Turn
-from outbox.models import Content, HoldReason, Message
-from outbox.outcomes import Finished, Outcome, hold
-from outbox.transmission import Conversation, Offer, ServerWentAway, Transmission, refused
+from outbox.ledger import Ledger
+from outbox.outcomes import Finished, Outcome
+from outbox.transmission import FINAL_REPLY_SECONDS, Conversation, Offer, ServerWentAway, Transmission, refused
 
 log = structlog.get_logger(__name__)
 
 # How many mails a connection may have that were handed over and are not yet marked: what can arrive twice after a crash.
 WINDOW = 2
 # A server may take this long over one exchange, and in all at least so many bytes a second; then the connection is cut.
-EXCHANGE_SECONDS = 300.0
+EXCHANGE_SECONDS = 2 * FINAL_REPLY_SECONDS
 SLOWEST_BYTES_PER_SECOND = 10_000
+GOODBYE_SECONDS = 5.0
+# Large mails are read in pieces of this size.
+_PIECE_BYTES = 1024 * 1024
 _UNPREPARED = "5.6.0 The mail's header can't be processed, so the mail was not sent."
+
+
+class LeaseLost(Exception):
+    """A mail of this connection isn't ours any more: not one more byte of it may leave."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +54,7 @@ class _Mail:
     started: float
 
     def finished(self, outcomes: Sequence[Outcome], settings: SmtpSettings) -> Finished:
-        seconds = time.monotonic() - self.started
-        taken = self.taken
-        return Finished(taken.message.pk, taken.owner, taken.recipients, taken.complete, outcomes, settings, seconds, self.notes)
+        return Finished(self.taken, outcomes, settings, uptime() - self.started, self.notes)
 
 
 class Session:
@@ -57,96 +62,100 @@ class Session:
 
     def __init__(self, stage_id: int, ledger: Ledger, stopping: threading.Event) -> None:
         self.stage_id, self.ledger, self.stopping = stage_id, ledger, stopping
-        self.deadline: float | None = None
         self._smtp: smtplib.SMTP | None = None
         self._settings: SmtpSettings | None = None
+        self._deadline: float | None = None
+        self._unmarked: tuple[HandOver, ...] = ()
         self._waiting: deque[HandOver] = deque()
-        self._contents: dict[int, bytes] = {}
         self._current: _Mail | None = None  # its envelope was accepted, its content not yet sent
         self._following: _Mail | None = None  # being offered
+        self._finished: list[Finished] = []  # not yet reported
+        self._welcome = False  # the server has answered to a mail
 
     def run(self) -> None:
         settings = SmtpSettings.objects.filter(stage_id=self.stage_id).first()
-        if settings is None:
-            _hold_all(self.stage_id, self.ledger.owner)
-            return
         try:
             while settings is not None:
                 settings = self._deliver_with(settings)
+        except LeaseLost:
+            log.error("lease_lost", stage=self.stage_id)
+            self._hang_up()
         except ConnectionTrouble as trouble:
-            self.ledger.leave(self.stage_id, self._broken())
+            self._report_broken()
             stage_queue.note_trouble(self.stage_id, trouble)
         except (smtplib.SMTPException, OSError) as error:
             log.info("connection_lost", stage=self.stage_id, error=str(error))
-            self.ledger.leave(self.stage_id, self._broken())
+            self._report_broken()
         except Exception:
-            self.ledger.leave(self.stage_id, self._broken())
+            self._report_broken()
             raise
 
-    def cut_if_overdue(self, now: float) -> None:
-        """For the worker's watch: end a connection whose server drips. The session then sees it broken."""
-        if self.deadline is not None and now > self.deadline and self._smtp is not None:
+    def cut_if_overdue(self) -> None:
+        """For the worker's watch: end a connection whose server drips, or whose mails aren't ours any more."""
+        overdue = self._deadline is not None and uptime() > self._deadline
+        if self._smtp is not None and (overdue or not self._are_ours(self._unmarked)):
             cut(self._smtp)
+
+    def _are_ours(self, mails: Iterable[HandOver]) -> bool:
+        return all(self.ledger.is_ours(mail) for mail in mails)
 
     def _deliver_with(self, settings: SmtpSettings) -> SmtpSettings | None:
         """Deliver over a connection made with `settings`. Returns newer ones when they were saved meanwhile."""
         self._settings = settings
         self._smtp = connect(settings)
-        stage_queue.clear(self.stage_id)
-        try:
-            return self._go_round(Conversation(self._smtp), settings)
-        finally:
-            self.deadline = None
-            _say_goodbye(self._smtp)
+        newer = self._go_round(Conversation(self._smtp, self._permit), settings)
+        self._say_goodbye(self._smtp)
+        return newer
+
+    def _permit(self) -> None:
+        if not self._are_ours(self._unmarked):
+            raise LeaseLost
 
     def _go_round(self, conversation: Conversation, settings: SmtpSettings) -> SmtpSettings | None:
-        finished: list[Finished] = []
         while True:
-            turn = self._next_turn(finished)
-            finished = []
-            outdated = turn.settings is not None and turn.settings.version != settings.version
+            current_settings = self._report_and_take()
+            outdated = current_settings is not None and current_settings.version != settings.version
             if not outdated:
-                self._following = self._offer_next(conversation, settings, finished)
+                self._following = self._offer_next(conversation, settings)
             if self._current is not None or self._following is not None:
                 self._exchange(conversation)
-                finished += self._settled(settings)
-            elif not finished:
-                return turn.settings if outdated else None
+                self._settle(settings)
+            elif not self._finished:
+                self._give_back()
+                return current_settings if outdated else None
 
-    def _next_turn(self, finished: Sequence[Finished]) -> Turn:
-        unmarked = len(self._waiting) + (self._current is not None)
-        turn = self.ledger.exchange(self.stage_id, finished, 0 if self.stopping.is_set() else WINDOW - unmarked)
+    def _report_and_take(self) -> SmtpSettings | None:
+        """Report what is finished and take the next mails, as many as the window leaves room for. The settings as they are
+        now."""
+        busy = len(self._waiting) + (self._current is not None)
+        turn = self.ledger.exchange(self.stage_id, self._finished, 0 if self.stopping.is_set() else WINDOW - busy)
+        marked = {one.taken.hold for one in self._finished}
+        self._unmarked = (*(mail for mail in self._unmarked if mail.hold not in marked), *turn.taken)
+        self._finished = []
         self._waiting.extend(turn.taken)
-        ours = [one.message.pk for one in turn.taken]
-        self._contents.update({pk: turn.contents[pk] for pk in ours if pk in turn.contents})
-        return turn
+        return turn.settings
 
-    def _offer_next(self, conversation: Conversation, settings: SmtpSettings, finished: list[Finished]) -> _Mail | None:
+    def _offer_next(self, conversation: Conversation, settings: SmtpSettings) -> _Mail | None:
         """The next mail to offer. One that can't be sent at all is finished at once."""
         while self._waiting:
             taken = self._waiting[0]
-            content = self._content_of(taken.message)
             try:
-                mail, notes = prepare(taken, settings, content)
+                mail, notes = prepare(taken, settings)
                 reason = conversation.cant_carry(mail)
             except Exception:  # a header that breaks our own code breaks it each time: the next mails must go on
-                log.exception("mail_cant_be_prepared", message=taken.message.pk)
-                mail, notes, reason = Transmission("", taken.recipients, b"", b""), [], _UNPREPARED
-            prepared = _Mail(taken, Offer(mail), notes, time.monotonic())
+                log.exception("mail_cant_be_prepared", message=taken.pk)
+                mail, notes, reason = Transmission("", taken.recipients, (), 0), [], _UNPREPARED
+            prepared = _Mail(taken, Offer(mail), notes, uptime())
             self._waiting.popleft()
             if not reason:
                 return prepared
-            finished.append(prepared.finished(refused(mail, reason), settings))
+            self._finished.append(prepared.finished(refused(mail, reason), settings))
         return None
-
-    def _content_of(self, message: Message) -> bytes:
-        found = self._contents.pop(message.pk, None)
-        return bytes(Content.objects.get(message=message).data) if found is None else found
 
     def _exchange(self, conversation: Conversation) -> None:
         current, following = self._current, self._following
         size = current.offer.mail.size if current else 0
-        self.deadline = time.monotonic() + EXCHANGE_SECONDS + size / SLOWEST_BYTES_PER_SECOND
+        self._deadline = uptime() + EXCHANGE_SECONDS + size / SLOWEST_BYTES_PER_SECOND
         try:
             conversation.exchange(current.offer if current else None, following.offer if following else None)
         except ServerWentAway as gone:
@@ -155,21 +164,35 @@ class Session:
             if current is None and following is not None and not following.offer.answered:
                 raise ConnectionTrouble("MAIL FROM", f"{self._settings} closed the session.", str(error)) from error
             raise
+        finally:
+            self._deadline = None
+        if not self._welcome:  # only now: a server may greet everybody and then turn each mail away
+            stage_queue.clear(self.stage_id)
+            self._welcome = True
 
-    def _settled(self, settings: SmtpSettings) -> list[Finished]:
+    def _settle(self, settings: SmtpSettings) -> None:
         """What is finished after an exchange. A mail whose envelope was accepted is the current one now."""
-        finished = []
         if self._current is not None:
-            finished.append(self._current.finished(self._current.offer.outcomes, settings))
+            self._finished.append(self._current.finished(self._current.offer.outcomes, settings))
         if self._following is not None and not self._following.offer.wants_content:
-            finished.append(self._following.finished(self._following.offer.outcomes, settings))
+            self._finished.append(self._following.finished(self._following.offer.outcomes, settings))
             self._following = None
         self._current, self._following = self._following, None
-        return finished
+
+    def _give_back(self) -> None:
+        """What was taken and not offered goes back to the queue: other settings hold for it now, or the worker stops."""
+        if self._waiting:
+            self.ledger.exchange(self.stage_id, [Finished(mail) for mail in self._waiting], 0)
+            self._waiting.clear()
+            self._unmarked = ()
+
+    def _report_broken(self) -> None:
+        self._hang_up()
+        self.ledger.exchange(self.stage_id, self._broken(), 0)
 
     def _broken(self) -> list[Finished]:
         """What becomes of the mails of a connection that broke; those the server hadn't taken up go back to the queue."""
-        finished = []
+        finished = self._finished
         if self._current is not None and self._settings is not None:
             offer = self._current.offer
             outcomes = offer.broken(content_sent=True) if offer.wants_content else offer.outcomes
@@ -178,38 +201,69 @@ class Session:
             offer = self._following.offer
             outcomes = offer.broken(content_sent=False) if offer.answered else []
             finished.append(self._following.finished(outcomes, self._settings))
-        return finished + [Finished(one.message.pk, one.owner, one.recipients, one.complete) for one in self._waiting]
+        return finished + [Finished(mail) for mail in self._waiting]
+
+    def _say_goodbye(self, smtp: smtplib.SMTP) -> None:
+        self._deadline = uptime() + GOODBYE_SECONDS
+        with suppress(smtplib.SMTPException, OSError):
+            smtp.quit()
+        self._deadline = None
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._smtp is not None:
+            self._smtp.close()
 
 
-def _hold_all(stage_id: int, owner: str) -> None:
-    """A stage without settings has nowhere to send to."""
-    while claimed := claims.claim(stage_id, owner, limit=100):
-        for message in Message.objects.filter(pk__in=[one.message_id for one in claimed]):
-            hold(message, HoldReason.STAGE_NOT_CONFIGURED)
-
-
-def _say_goodbye(smtp: smtplib.SMTP) -> None:
-    try:
-        smtp.quit()
-    except (smtplib.SMTPException, OSError):
-        smtp.close()
-
-
-def prepare(taken: HandOver, settings: SmtpSettings, content: bytes) -> tuple[Transmission, list[str]]:
+def prepare(taken: HandOver, settings: SmtpSettings) -> tuple[Transmission, list[str]]:
     """The mail as it goes over the wire with these settings, and notes for the log on what was changed in it."""
-    message = taken.message
-    sender, notes = _sender(content, settings)
+    start = _start_of(taken)
+    sender, notes = _sender(start, settings)
     departure = Departure(
-        app_key=taken.app.key,
-        stage_key=taken.stage.key,
-        message_id=message.message_id,
-        date=message.created,
+        app_key=taken.app_key,
+        stage_key=taken.stage_key,
+        message_id=taken.message_id,
+        date=taken.created,
         test_list=taken.test_people,
-        subject_tag=taken.stage.name if taken.tag_subject and taken.test_people is not None else "",
+        subject_tag=taken.subject_tag,
         sender=sender,
     )
-    header, body = outgoing(content, departure)
-    return Transmission(envelope_sender(message.envelope_sender, settings), taken.recipients, header, body), notes
+    header, body = outgoing(start, departure)
+    rest = taken.size - len(start)
+    transmission = Transmission(
+        envelope_sender(taken.envelope_sender, settings),
+        taken.recipients,
+        _parts(header, body, taken.pk, len(start), taken.size) if rest else (header, body),
+        size=len(header) + len(body) + rest,
+        eight_bit=rest > 0 or not (header.isascii() and body.isascii()),
+        header_is_ascii=header.isascii(),
+    )
+    return transmission, notes
+
+
+def _start_of(taken: HandOver) -> bytes:
+    """All of a small mail; of a large one as much as holds the whole header."""
+    if taken.content is not None:
+        return taken.content
+    start = b""
+    while len(start) < taken.size and b"\r\n\r\n" not in start:
+        start += _piece(taken.pk, len(start))
+    return start
+
+
+def _parts(header: bytes, body: bytes, message_id: int, read: int, size: int) -> Iterator[bytes]:
+    """A large mail for the wire, with never more than a piece of it in memory."""
+    yield header
+    yield body
+    for offset in range(read, size, _PIECE_BYTES):
+        yield _piece(message_id, offset)
+
+
+def _piece(message_id: int, offset: int) -> bytes:
+    ((piece,),) = sql.fetch(
+        "SELECT substr(data, %s, %s) FROM outbox_content WHERE message_id = %s", offset + 1, _PIECE_BYTES, message_id
+    )
+    return bytes(piece)
 
 
 def envelope_sender(requested: str, settings: SmtpSettings) -> str:

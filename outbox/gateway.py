@@ -18,7 +18,7 @@ from django.conf import settings
 from django.core.mail.utils import DNS_NAME
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
-from organization.credentials import authenticate
+from organization.credentials import authenticate, is_known
 from organization.models import Credential
 from outbox import submission
 from outbox.acceptance import Acceptance, Handed
@@ -77,7 +77,8 @@ async def _checked(parsed: AuthResult) -> AuthResult:
     except (DatabaseError, InterfaceError):
         return AuthResult(success=False, handled=False, message="454 4.7.0 Sign-in is not possible right now; try again later.")
     if credential is None:
-        log.info("gateway_sign_in_refused", username=username[:100])
+        # What is no user name of ours may be a password that was typed in the wrong place.
+        log.info("gateway_sign_in_refused", username=username if await _in_database(lambda: is_known(username)) else "unknown")
         return AuthResult(success=False, handled=False)
     return AuthResult(success=True, auth_data=credential)
 

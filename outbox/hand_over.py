@@ -1,134 +1,220 @@
-"""`queued → sending`: the short transaction in which mails are taken for the wire.
+"""`queued → sending`: the short transaction in which a connection's next mails are taken for the wire.
 
-It locks the test lists' rows, looks at each route once more, and marks the mails. After its commit a mail may reach
-exactly the addresses returned; before it, none.
+It takes the stage's oldest due mails, locks their test lists, looks at each route once more, and marks the mails. After
+its commit a mail may reach exactly the addresses returned; before it, none.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-
-from django.db import transaction
+from typing import NamedTuple
 
 from organization.addresses import NamedAddress, same_address_key
-from organization.models import App, Stage
-from outbox.claims import LONGEST_PAUSE, Claimed, owned
-from outbox.clock import database_now
-from outbox.models import WAITING, Message, Recipient, RouteKind, Status
-from outbox.outcomes import hold, sum_up
+from outbox import sql
+from outbox.clock import as_moment, database_now
+from outbox.leases import LEASE, Hold
+from outbox.models import WAITING, Message, Recipient, RouteKind
 from outbox.routing import Decided, Route, route_again
 from outbox.submission import search_text, state_of
+from outbox.summary import hold, sum_up
 from testlists.models import TestList
-from testlists.services import lock_for_hand_over
+from testlists.services import lists_for_hand_over, unlocked_condition
 
 CAUGHT = "The test list became Active after the mail was accepted, so it goes to the people on the list instead."
+# Larger mails are read piece by piece while they are sent.
+LARGE_BYTES = 256 * 1024
+
+
+class Addressee(NamedTuple):
+    """One address that a mail is to reach now. `tries`: how often that was tried before."""
+
+    pk: int
+    address: str
+    name: str
+    tries: int
 
 
 @dataclass(frozen=True)
 class HandOver:
     """What may be sent now: the mail and the recipients whose turn it is.
 
-    `test_people` are those its header may name when it is test mail; None when it goes to real recipients.
-    `complete`: the mail has no other recipients, done or waiting.
+    `owner`: the turn that took it (see leases). `content` is None for a large mail. `test_people`: those whom its header
+    may name when it is test mail; None when it goes to real recipients. `complete`: the mail has no other recipients,
+    done or waiting.
     """
 
-    message: Message
+    pk: int
     owner: str
-    app: App
-    stage: Stage
-    recipients: Sequence[Recipient]
+    app_key: str
+    stage_key: str
+    subject_tag: str
+    envelope_sender: str
+    message_id: str
+    created: datetime
+    size: int
+    content: bytes | None
+    recipients: Sequence[Addressee]
     test_people: Sequence[NamedAddress] | None
-    tag_subject: bool
     complete: bool
 
+    @property
+    def hold(self) -> Hold:
+        return self.pk, self.owner
 
-def hand_over(claimed: Sequence[Claimed], owner: str) -> list[HandOver]:
-    """Take claimed mails for the wire, in their order. Left out: what isn't ours any more, is held now, or isn't due."""
-    if not claimed:
+
+class _Mail(NamedTuple):
+    """A due mail as it is read for hand-over."""
+
+    pk: int
+    app_id: int
+    envelope_sender: str
+    message_id: str
+    created: datetime | str
+    size: int
+    route: str
+    content: bytes | None
+
+
+@dataclass
+class _Recipients:
+    """A mail's recipients: how many in all, those that wait, and of these the ones whose turn it is."""
+
+    total: int = 0
+    waiting: list[Addressee] = field(default_factory=list)
+    due: list[Addressee] = field(default_factory=list)
+
+
+def hand_over(stage_id: int, wanted: int, owner: str) -> list[HandOver]:
+    """Take up to `wanted` due mails of the stage, oldest first, in the caller's transaction.
+
+    Passed over: mails that another worker is taking, and mails whose test list is being saved at this moment.
+    """
+    now = database_now()
+    mails = _due_mails(stage_id, wanted, now)
+    if not mails:
         return []
-    with transaction.atomic(savepoint=False):
-        # The lists first: whoever activates one locks it before it touches any mail.
-        test_lists = {place: lock_for_hand_over(*place) for place in sorted({one.place for one in claimed})}
-        now = database_now()
-        ours = owned([owner], now, *WAITING).filter(pk__in=[one.message_id for one in claimed])
-        messages = list(ours.select_for_update().defer("search_text", "requested").order_by("due", "pk"))
-        everybody = _recipients(messages)
-        taken = []
-        for message in messages:
-            test_list = test_lists[message.app_id, message.stage_id]
-            if found := _take(message, everybody[message.pk], test_list, now):
-                taken.append(found)
-        _mark(taken)
+    test_lists = lists_for_hand_over({mail.app_id for mail in mails}, stage_id)
+    found = _recipients([mail.pk for mail in mails], now)
+    taken = []
+    for due in mails:
+        mail, test_list, recipients = due, test_lists[due.app_id], found[due.pk]
+        if test_list.active_version or not recipients.waiting:
+            mail = _route_once_more(due, test_list)
+            recipients = _recipients([due.pk], now)[due.pk]
+        if recipients.due:
+            taken.append(_taken(mail, owner, test_list, recipients))
+        else:
+            sum_up(Message.objects.get(pk=due.pk))  # held now, or not due after all
+    _mark(taken, owner, now)
     return taken
 
 
-def _recipients(messages: Sequence[Message]) -> dict[int, list[Recipient]]:
-    found: dict[int, list[Recipient]] = defaultdict(list)
-    for recipient in Recipient.objects.filter(message__in=[message.pk for message in messages]):
-        found[recipient.message_id].append(recipient)
+def _due_mails(stage_id: int, wanted: int, now: datetime) -> list[_Mail]:
+    """The oldest of what was never tried and of what is tried again: each in the order of the index, however many wait."""
+    statement = f"""
+        SELECT mail.due, mail.id, mail.app_id, mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route,
+               CASE WHEN mail.size <= {LARGE_BYTES} THEN
+                   (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
+        FROM outbox_message mail
+        WHERE mail.stage_id = %s AND mail.status = %s AND mail.due <= %s AND {unlocked_condition("mail.app_id", "mail.stage_id")}
+        ORDER BY mail.due, mail.id LIMIT %s
+    """ + sql.locking("mail", skip=True)
+    rows = [row for status in WAITING for row in sql.fetch(statement, stage_id, status.value, sql.stored(now), wanted)]
+    return [_Mail(*row[1:]) for row in sorted(rows, key=lambda row: row[:2])[:wanted]]
+
+
+def _recipients(messages: list[int], now: datetime) -> dict[int, _Recipients]:
+    found: dict[int, _Recipients] = defaultdict(_Recipients)
+    rows = sql.fetch(
+        "SELECT message_id, status, due <= %s, id, address, name, tries FROM outbox_recipient WHERE message_id IN %s ORDER BY id",
+        sql.stored(now),
+        messages,
+    )
+    for message_id, status, due, *addressee in rows:
+        recipients = found[message_id]
+        recipients.total += 1
+        if status in WAITING:
+            recipients.waiting.append(Addressee(*addressee))
+            if due:
+                recipients.due.append(recipients.waiting[-1])
     return found
 
 
-def _take(message: Message, recipients: list[Recipient], test_list: TestList, now: datetime) -> HandOver | None:
-    unfinished = [recipient for recipient in recipients if recipient.status in WAITING]
-    if test_list.active_version or not unfinished:
-        unfinished = _route_once_more(message, test_list, unfinished)
-        recipients = list(message.recipients.all())
-    due = [recipient for recipient in unfinished if recipient.due <= now or recipient.due > now + LONGEST_PAUSE]
-    if not due:
-        if not message.hold_reason:
-            sum_up(message)
-        return None
-    complete = due == recipients
-    people = _test_people(message, test_list, unfinished)
-    return HandOver(message, message.owner, test_list.app, test_list.stage, due, people, test_list.tag_subject, complete)
+def _taken(mail: _Mail, owner: str, test_list: TestList, recipients: _Recipients) -> HandOver:
+    people = _test_people(mail, test_list, recipients.waiting)
+    return HandOver(
+        pk=mail.pk,
+        owner=owner,
+        app_key=test_list.app.key,
+        stage_key=test_list.stage.key,
+        subject_tag=test_list.stage.name if test_list.tag_subject and people is not None else "",
+        envelope_sender=mail.envelope_sender,
+        message_id=mail.message_id,
+        created=as_moment(mail.created),
+        size=mail.size,
+        content=None if mail.content is None else bytes(mail.content),
+        recipients=recipients.due,
+        test_people=people,
+        complete=len(recipients.due) == recipients.total,
+    )
 
 
-def _mark(taken: Sequence[HandOver]) -> None:
-    """From here on they count as on the wire."""
-    Recipient.objects.filter(pk__in=[one.pk for found in taken for one in found.recipients]).update(status=Status.SENDING)
-    Message.objects.filter(pk__in=[found.message.pk for found in taken]).update(status=Status.SENDING)
-
-
-def _test_people(message: Message, test_list: TestList, unfinished: list[Recipient]) -> list[NamedAddress] | None:
+def _test_people(mail: _Mail, test_list: TestList, waiting: Sequence[Addressee]) -> list[NamedAddress] | None:
     """Never all the mail's recipients: one that was caught half-way may have real ones that are done already."""
-    if message.route != RouteKind.TEST_LIST:
+    if mail.route != RouteKind.TEST_LIST:
         return None
     if test_list.active:
         return test_list.people()
-    return [NamedAddress(recipient.address, recipient.name) for recipient in unfinished]
+    return [NamedAddress(one.address, one.name) for one in waiting]
 
 
-def _route_once_more(message: Message, test_list: TestList, unfinished: list[Recipient]) -> list[Recipient]:
-    """Whom the mail is still to reach after a second look at the list; nobody when it has to be held."""
-    decided = Decided(RouteKind(message.route), message.list_version, bool(unfinished))
+def _mark(taken: Sequence[HandOver], owner: str, now: datetime) -> None:
+    """From here on they count as on the wire."""
+    if not taken:
+        return
+    recipients = [one.pk for mail in taken for one in mail.recipients]
+    sql.run("UPDATE outbox_recipient SET status = 'sending' WHERE id IN %s", recipients)
+    sql.run(
+        "UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = %s WHERE id IN %s",
+        owner,
+        sql.stored(now + LEASE),
+        [mail.pk for mail in taken],
+    )
+
+
+def _route_once_more(mail: _Mail, test_list: TestList) -> _Mail:
+    """A second look at the list, which changes whom the mail reaches, or holds it, only toward safer."""
+    message = Message.objects.get(pk=mail.pk)
+    recipients = list(message.recipients.all())
+    waiting = [recipient for recipient in recipients if recipient.status in WAITING]
+    decided = Decided(RouteKind(message.route), message.list_version, bool(waiting))
     again = route_again(decided, message.requested, state_of(test_list))
     if again is None:
-        return unfinished
-    message.list_version = test_list.version
-    unfinished = _follow(message, unfinished, again)
+        return mail
+    _follow(message, recipients, again, test_list.version)
     if again.hold_reason:
         hold(message, again.hold_reason)
-    return unfinished
+    return mail._replace(route=message.route)
 
 
-def _follow(message: Message, unfinished: list[Recipient], again: Route) -> list[Recipient]:
-    """Bring the unfinished recipients in line with `again`. Who was sent to stays on record as sent."""
+def _follow(message: Message, recipients: Sequence[Recipient], again: Route, list_version: int) -> None:
+    """Bring the waiting recipients in line with `again`. Who was sent to stays on record as sent."""
     wanted = {same_address_key(person.email): person for person in again.people}
-    leaving = [recipient.pk for recipient in unfinished if same_address_key(recipient.address) not in wanted]
+    leaving = [one.pk for one in recipients if one.status in WAITING and same_address_key(one.address) not in wanted]
+    staying = {same_address_key(one.address) for one in recipients if one.pk not in leaving}
+    joining = [person for key, person in wanted.items() if key not in staying]
+    if not leaving and not joining and message.route == again.kind and message.list_version == list_version:
+        return
     Recipient.objects.filter(pk__in=leaving).delete()
-    known = {same_address_key(address) for address in message.recipients.values_list("address", flat=True)}
     Recipient.objects.bulk_create(
-        Recipient(message=message, address=person.email, name=person.name, due=message.due)
-        for key, person in wanted.items()
-        if key not in known
+        Recipient(message=message, address=person.email, name=person.name, due=message.due) for person in joining
     )
     if message.route != again.kind:
         message.route = again.kind
         message.notes = [*message.notes, CAUGHT]
+    message.list_version = list_version
     message.search_text = search_text(*message.search_text.split("\n"), *(person.email for person in again.people))
     message.save(update_fields=["route", "list_version", "notes", "search_text"])
-    return list(message.recipients.filter(status__in=WAITING))

@@ -1,7 +1,8 @@
 """The worker's one hand on the rows: all its connections report here what became of their mails and get the next ones.
 
 Each turn serves everybody who is waiting in one transaction, so that a commit is shared by several mails and still no
-connection has more than two that were handed over and not yet marked.
+connection has more than two that were handed over and not yet marked. The ledger also keeps the leases of the mails that
+its connections hold.
 """
 
 from __future__ import annotations
@@ -9,52 +10,47 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import defaultdict, deque
+import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import islice
 
 import structlog
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from emailconfig.models import SmtpSettings
-from outbox import claims
-from outbox.claims import Claimed
+from outbox import leases
+from outbox.clock import uptime
 from outbox.hand_over import HandOver, hand_over
-from outbox.models import Content
+from outbox.leases import Hold
 from outbox.outcomes import Finished, record
 
 log = structlog.get_logger(__name__)
 
-MAILS_PER_CLAIM = 100
-# Larger mails are read by the connection that sends them, one after the other.
-LARGE_BYTES = 256 * 1024
 _RETRY_SECONDS = 0.5
+_IDLE_SECONDS = 1.0
 # Others' reports that come within this time share the commit.
 _GATHER_SECONDS = 0.001
+# The lease is over for us a little before it is for the others.
+_MARGIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What a connection may send next, with the settings as they are now and the content of all but large mails."""
+    """What a connection may send next, with the settings as they are now."""
 
-    taken: Sequence[HandOver]
-    settings: SmtpSettings | None
-    contents: Mapping[int, bytes]
+    taken: Sequence[HandOver] = ()
+    settings: SmtpSettings | None = None
 
 
 @dataclass
 class _Request:
-    """One connection's report, how many mails it would take next, and whether it is its last.
+    """One connection's report, and how many mails it would take next."""
 
-    Without a stage: the worker's own, to renew the leases. On this thread, so that no two transactions of a worker ever
-    wait for each other's rows.
-    """
-
-    stage_id: int | None = None
-    finished: Sequence[Finished] = ()
-    wanted: int = 0
-    leaving: bool = False
+    stage_id: int
+    finished: Sequence[Finished]
+    wanted: int
     answer: Future[Turn] = field(default_factory=Future)
 
 
@@ -62,10 +58,13 @@ class Ledger:
     """Runs on a thread of its own between `start()` and `close()`."""
 
     def __init__(self) -> None:
-        self.owner = claims.new_owner()
-        self._retired: set[str] = set()
+        self._name = uuid.uuid4().hex[:24]
+        self._turns = 0
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._claimed: dict[int, deque[Claimed]] = defaultdict(deque)
+        self._lease_ends: dict[Hold, float] = {}  # by uptime()
+        self._settings: dict[int, SmtpSettings] = {}
+        self._renewed = uptime()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
 
     def start(self) -> None:
@@ -73,125 +72,163 @@ class Ledger:
 
     def close(self) -> None:
         """Serve what was asked before, then end."""
+        self._closing.set()
         self._requests.put(None)
         self._thread.join()
 
     def exchange(self, stage_id: int, finished: Sequence[Finished], wanted: int) -> Turn:
         """Record `finished`, and take up to `wanted` mails of the stage for the wire. None taken: no more are due.
 
-        Returns after the commit. While the database is away it waits, for as long as the mails are ours.
+        Returns after the commit. While the database is away it waits, for as long as the mails are ours; then it raises.
         """
-        return self._ask(_Request(stage_id, finished, wanted))
-
-    def leave(self, stage_id: int, finished: Sequence[Finished]) -> None:
-        """Record `finished` and give back what was claimed for the stage: its connection broke or can't be had."""
-        self._ask(_Request(stage_id, finished, 0, leaving=True))
-
-    def renew(self) -> None:
-        """Keep the leases; soon, without waiting for it."""
-        self._requests.put(_Request())
-
-    def _ask(self, request: _Request) -> Turn:
+        request = _Request(stage_id, finished, wanted)
         self._requests.put(request)
         return request.answer.result()
 
+    def is_ours(self, mail: HandOver) -> bool:
+        """Whether a mail that was handed over is still under its lease, so that sending it can't surprise anybody."""
+        return self._lease_ends.get(mail.hold, 0.0) > uptime()
+
     def _run(self) -> None:
         try:
-            while requests := self._waiting():
-                self._serve_until_done(requests)
+            while True:
+                requests = self._waiting()
+                if requests:
+                    self._serve_until_done(requests)
+                elif self._closing.is_set():
+                    return
+                self._renew_in_time()
         finally:
             connection.close()
 
     def _waiting(self) -> list[_Request]:
-        """Everybody who is waiting; none when it is time to end."""
-        first = self._requests.get()
-        requests = [] if first is None else [first]
+        """Everybody who is waiting; nobody, when it is time to look after the leases or to end."""
+        try:
+            requests = [self._requests.get(timeout=_IDLE_SECONDS)]
+        except queue.Empty:
+            return []
         time.sleep(_GATHER_SECONDS)
         while not self._requests.empty():
-            request = self._requests.get()
-            if request is None:
-                self._requests.put(None)
-                break
-            requests.append(request)
-        return requests
+            requests.append(self._requests.get())
+        return [request for request in requests if request is not None]
 
     def _serve_until_done(self, requests: list[_Request]) -> None:
         """What a server accepted must be marked: a database that is away is waited for until the leases run out."""
-        deadline = time.monotonic() + claims.LEASE.total_seconds()
+        deadline = uptime() + leases.LEASE.total_seconds()
         while True:
             try:
                 answers = self._serve(requests)
-            except (DatabaseError, InterfaceError) as error:
+            except (OperationalError, InterfaceError) as error:
                 log.error("ledger_waits_for_the_database", error=str(error))
                 connection.close()
-                self._retire()
-                if time.monotonic() > deadline:
-                    self._give_up(requests, error)
-                    return
+                if uptime() > deadline:
+                    return _tell_failure(requests, error)
                 time.sleep(_RETRY_SECONDS)
             except Exception as error:  # a fault of ours
                 log.exception("ledger_failed")
-                self._give_up(requests, error)
-                return
+                return _tell_failure(requests, error)
             else:
                 for request, turn in zip(requests, answers, strict=True):
                     request.answer.set_result(turn)
-                return
+                return None
 
-    def _give_up(self, requests: list[_Request], error: Exception) -> None:
-        """Nobody can say any more what became of these mails: their leases are left to run out."""
-        self._retire()
+    def _serve(self, requests: Sequence[_Request]) -> list[Turn]:
+        owner, began = self._next_owner(), uptime()
+        finished = [one for request in requests for one in request.finished]
+        wanted = _wanted(requests)
+        try:
+            with transaction.atomic():
+                record(finished)
+                taken = {stage_id: hand_over(stage_id, count, owner) for stage_id, count in wanted.items()}
+        except (OperationalError, InterfaceError):
+            raise
+        except DatabaseError:
+            log.exception("turn_refused_by_the_database")
+            _record_alone(finished)
+            taken = {stage_id: _hand_over_alone(stage_id, count, owner) for stage_id, count in wanted.items()}
+        for one in finished:
+            self._lease_ends.pop(one.taken.hold, None)
+        for mail in (mail for mails in taken.values() for mail in mails):
+            self._lease_ends[mail.hold] = _ends(began)
+        return self._turns_of(requests, taken)
+
+    def _next_owner(self) -> str:
+        """A new name each turn: one hand-over of a mail can't be taken for another of the same mail, and what a commit that
+        failed may have stored all the same, nobody answers for: it comes back when its lease has run out."""
+        self._turns += 1
+        return f"{self._name}-{self._turns}"
+
+    def _turns_of(self, requests: Sequence[_Request], taken: Mapping[int, Sequence[HandOver]]) -> list[Turn]:
+        settings = self._current_settings({request.stage_id for request in requests})
+        mails = {stage_id: iter(found) for stage_id, found in taken.items()}
+        turns = []
         for request in requests:
-            request.answer.set_exception(error)
+            own = islice(mails[request.stage_id], request.wanted) if request.wanted else ()
+            turns.append(Turn(list(own), settings.get(request.stage_id)))
+        return turns
 
-    def _retire(self) -> None:
-        """Go on under a new name. A failed commit may have happened all the same: what it handed over, nobody knows of.
+    def _current_settings(self, stages: set[int]) -> Mapping[int, SmtpSettings]:
+        """Read anew only when their version is another."""
+        versions = dict(SmtpSettings.objects.filter(stage__in=stages).values_list("stage_id", "version"))
+        for stage_id, version in versions.items():
+            known = self._settings.get(stage_id)
+            if known is None or known.version != version:
+                self._settings.update(SmtpSettings.objects.in_bulk([stage_id], field_name="stage_id"))
+        return {stage_id: self._settings[stage_id] for stage_id in versions if stage_id in self._settings}
 
-        Connections still report under the name their mails were handed over by; what nobody reports is no longer
-        renewed, and comes back when its lease has run out.
-        """
-        self._retired.add(self.owner)
-        self._claimed.clear()
-        self.owner = claims.new_owner()
+    def _renew_in_time(self) -> None:
+        if uptime() < self._renewed + leases.RENEW_EVERY.total_seconds():
+            return
+        began = uptime()
+        try:
+            kept = leases.renew(list(self._lease_ends)) if self._lease_ends else set()
+        except (DatabaseError, InterfaceError) as error:
+            log.error("leases_not_renewed", error=str(error))
+            connection.close()
+            time.sleep(_RETRY_SECONDS)
+            return
+        self._renewed = began
+        self._lease_ends = {hold: _ends(began) for hold in kept}
 
-    def _serve(self, requests: list[_Request]) -> list[Turn]:
-        for owner in tuple(self._retired):
-            claims.release(owner)
-            self._retired.discard(owner)
-        if any(request.stage_id is None for request in requests):
-            claims.renew(self.owner)
-        batches = [self._next_claimed(request.stage_id, request.wanted) for request in requests]
+
+def _wanted(requests: Sequence[_Request]) -> dict[int, int]:
+    """How many mails each stage's connections would take."""
+    wanted: dict[int, int] = {}
+    for request in requests:
+        if request.wanted:
+            wanted[request.stage_id] = wanted.get(request.stage_id, 0) + request.wanted
+    return wanted
+
+
+def _record_alone(finished: Sequence[Finished]) -> None:
+    """Each mail in a transaction of its own: one whose outcome can't be written down must not take the others with it."""
+    for one in finished:
+        try:
+            with transaction.atomic():
+                record([one])
+        except (OperationalError, InterfaceError):
+            raise
+        except DatabaseError:
+            log.exception("outcome_not_recorded", message=one.taken.pk)
+
+
+def _hand_over_alone(stage_id: int, wanted: int, owner: str) -> list[HandOver]:
+    """A stage whose mail can't be handed over must not stop the others."""
+    try:
         with transaction.atomic():
-            record([one for request in requests for one in request.finished])
-            taken = hand_over([one for batch in batches for one in batch], self.owner)
-        for request in requests:
-            if request.leaving and request.stage_id is not None:
-                self._claimed.pop(request.stage_id, None)
-                claims.release(self.owner, stage_id=request.stage_id)
-        return self._turns(requests, batches, {one.message.pk: one for one in taken})
-
-    def _turns(self, requests: list[_Request], batches: list[list[Claimed]], taken: Mapping[int, HandOver]) -> list[Turn]:
-        stages = {request.stage_id for request in requests if request.stage_id is not None}
-        settings = {one.stage_id: one for one in SmtpSettings.objects.filter(stage__in=stages)}
-        contents = _contents([one.message.pk for one in taken.values() if one.message.size <= LARGE_BYTES])
-        return [
-            Turn(
-                [taken[one.message_id] for one in batch if one.message_id in taken], settings.get(request.stage_id or 0), contents
-            )
-            for request, batch in zip(requests, batches, strict=True)
-        ]
-
-    def _next_claimed(self, stage_id: int | None, wanted: int) -> list[Claimed]:
-        if stage_id is None:
-            return []
-        claimed = self._claimed[stage_id]
-        if len(claimed) < wanted:
-            claimed.extend(claims.claim(stage_id, self.owner, MAILS_PER_CLAIM))
-        return [claimed.popleft() for _ in range(min(wanted, len(claimed)))]
+            return hand_over(stage_id, wanted, owner)
+    except (OperationalError, InterfaceError):
+        raise
+    except DatabaseError:
+        log.exception("hand_over_failed", stage=stage_id)
+        return []
 
 
-def _contents(messages: Sequence[int]) -> dict[int, bytes]:
-    if not messages:
-        return {}
-    found = Content.objects.filter(message__in=messages)
-    return {message_id: bytes(data) for message_id, data in found.values_list("message_id", "data")}
+def _ends(began: float) -> float:
+    return began + leases.LEASE.total_seconds() - _MARGIN_SECONDS
+
+
+def _tell_failure(requests: Sequence[_Request], error: Exception) -> None:
+    """Nobody can say any more what became of these mails: their leases are left to run out."""
+    for request in requests:
+        request.answer.set_exception(error)

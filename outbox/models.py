@@ -1,6 +1,6 @@
 """Mail that was accepted, where it was routed, and what became of it.
 
-`Message` is the narrow row that workers claim, `Content` the app's bytes beside it, never changed. `Recipient` is one
+`Message` is the narrow row that workers take, `Content` the app's bytes beside it, never changed. `Recipient` is one
 address that is delivered to; its states are summed up on the message.
 """
 
@@ -10,7 +10,6 @@ from datetime import timedelta
 
 from django.db import models
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from organization.addresses import ADDRESS_MAX_LENGTH
 from organization.models import App, Credential, Stage
@@ -56,9 +55,10 @@ class Door(models.TextChoices):
 
 
 class Message(models.Model):
-    app = models.ForeignKey(App, on_delete=models.PROTECT, related_name="+")
-    stage = models.ForeignKey(Stage, on_delete=models.PROTECT, related_name="+")
-    credential = models.ForeignKey(Credential, on_delete=models.SET_NULL, null=True, related_name="+")
+    # Without an index of their own: the queue's and the log's cover them, and each one more slows every mail down.
+    app = models.ForeignKey(App, on_delete=models.PROTECT, related_name="+", db_index=False)
+    stage = models.ForeignKey(Stage, on_delete=models.PROTECT, related_name="+", db_index=False)
+    credential = models.ForeignKey(Credential, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False)
     via = models.CharField(max_length=10, choices=Door)
     created = models.DateTimeField(db_default=Now())
 
@@ -80,6 +80,7 @@ class Message(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     hold_reason = models.CharField(max_length=30, choices=HoldReason, blank=True)
     due = models.DateTimeField(db_default=Now())
+    # While it is being sent: the turn of the worker that took it (see leases), and until when it is that worker's.
     owner = models.CharField(max_length=40, blank=True)
     lease_until = models.DateTimeField(null=True)
 
@@ -89,7 +90,6 @@ class Message(models.Model):
             models.Index(fields=["stage", "status", "due", "id"], name="message_queue"),
             models.Index(fields=["stage", "id"], name="message_log"),
             models.Index(fields=["app", "stage", "status"], name="message_of_app"),
-            models.Index(fields=["owner"], name="message_owner"),
         ]
 
     def __str__(self) -> str:
@@ -113,7 +113,7 @@ class Content(models.Model):
 
 
 class Recipient(models.Model):
-    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="recipients")
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="recipients", db_index=False)
     address = models.CharField(max_length=ADDRESS_MAX_LENGTH)
     name = models.CharField(max_length=100, blank=True)
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
@@ -173,12 +173,22 @@ class StageQueue(models.Model):
 
 
 class Worker(models.Model):
-    """A worker process that reports it lives."""
+    """A worker process that reports it lives, every few seconds."""
 
-    STALE_AFTER = timedelta(seconds=60)
+    STALE_AFTER = timedelta(seconds=15)
 
     name = models.CharField(max_length=100, primary_key=True)
-    seen = models.DateTimeField(default=timezone.now)
+    seen = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:
         return self.name
+
+
+class Connection(models.Model):
+    """One connection of a worker to a stage's server: together they are never more than the stage allows."""
+
+    worker = models.ForeignKey(Worker, on_delete=models.CASCADE, related_name="+")
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+")
+
+    def __str__(self) -> str:
+        return f"{self.worker} to {self.stage}"

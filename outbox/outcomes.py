@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-
-from django.db import transaction
-from django.db.models import F
+from datetime import datetime
 
 from emailconfig.models import SmtpSettings
-from outbox.claims import owned
+from outbox import sql
 from outbox.clock import database_now
-from outbox.models import FINAL, WAITING, Attempt, HoldReason, Message, Recipient, Status
+from outbox.hand_over import Addressee, HandOver
+from outbox.leases import still_held
+from outbox.models import FINAL, Attempt, Message, Recipient, Status
+from outbox.schedule import next_pause
+from outbox.summary import sum_up
 
-# Pauses before the second, third, … try of a recipient: about 48 hours in all (RFC 5321 section 4.5.4.1 asks for
-# days, not hours). Time in which the stage itself was in trouble counts as no try.
-PAUSES = [timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30)] + [timedelta(hours=1)] * 47
 _GAVE_UP = "Given up after 48 hours of tries. The last answer was: "
+_ATTEMPT_COLUMNS = ("message_id", "address", "outcome", "step", "code", "reply", "server", "settings_version", "seconds")
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What the server said to one recipient's copy. `code` is the SMTP reply code; None when there was no reply."""
 
-    recipient: Recipient
+    recipient: Addressee
     result: Attempt.Outcome
     step: str
     code: int | None
     reply: str
-
-
-def next_pause(tries: int) -> timedelta | None:
-    """How long to wait after so many tries, a little at random so that not all come back at once; None: give up."""
-    if tries > len(PAUSES):
-        return None
-    return PAUSES[tries - 1] * random.uniform(0.9, 1.1)  # noqa: S311  # no secret depends on it
 
 
 @dataclass(frozen=True)
@@ -44,55 +35,71 @@ class Finished:
     """A mail that was handed over, and what became of it: one outcome per recipient.
 
     No outcomes: the server went away before it took up the mail; it goes back to the queue and no try is counted.
-    `owner` and `complete` as in HandOver; `notes` are for the email log.
+    `notes` are for the email log.
     """
 
-    message_id: int
-    owner: str
-    recipients: Sequence[Recipient]
-    complete: bool
+    taken: HandOver
     outcomes: Sequence[Outcome] = ()
     settings: SmtpSettings | None = None
     seconds: float = 0.0
     notes: Sequence[str] = ()
 
     @property
-    def all_sent(self) -> bool:
-        return bool(self.outcomes) and all(outcome.result == Attempt.Outcome.SENT for outcome in self.outcomes)
+    def is_simple(self) -> bool:
+        """The usual case: the server took the mail for everybody, and there is nothing else to say."""
+        sent = bool(self.outcomes) and all(outcome.result == Attempt.Outcome.SENT for outcome in self.outcomes)
+        return sent and self.taken.complete and not self.notes
 
 
 def record(finished: Sequence[Finished]) -> None:
-    """Write what became of some hand-overs, in one transaction.
+    """Write what became of some hand-overs, in the caller's transaction.
 
     A mail whose lease ran out meanwhile is somebody else's by now, and is passed over: its outcome is theirs to write.
     """
     if not finished:
         return
-    with transaction.atomic(savepoint=False):
-        now = database_now()
-        owners = {one.owner for one in finished}
-        ours = owned(owners, now, Status.SENDING).filter(pk__in=[one.message_id for one in finished])
-        still_ours = set(ours.order_by().select_for_update().values_list("pk", flat=True))
-        kept = [one for one in finished if one.message_id in still_ours]
-        Attempt.objects.bulk_create(_attempt(one, outcome) for one in kept for outcome in one.outcomes)
-        simple = [one for one in kept if one.all_sent and one.complete and not one.notes]
-        _record_sent(simple, now)
-        for one in kept:
-            if one not in simple:
-                _record_each(Message.objects.get(pk=one.message_id), one, now)
+    now = database_now()
+    ours = still_held([one.taken.hold for one in finished], now)
+    kept = [one for one in finished if one.taken.hold in ours]
+    sql.insert("outbox_attempt", _ATTEMPT_COLUMNS, [_attempt(one, outcome) for one in kept for outcome in one.outcomes])
+    _record_sent([one for one in kept if one.is_simple], now)
+    for one in kept:
+        if not one.is_simple:
+            _record_each(one, now)
+
+
+def _attempt(finished: Finished, outcome: Outcome) -> tuple[object, ...]:
+    settings = finished.settings
+    return (
+        finished.taken.pk,
+        outcome.recipient.address,
+        outcome.result.value,
+        outcome.step,
+        outcome.code,
+        outcome.reply,
+        str(settings or ""),
+        settings.version if settings else None,
+        finished.seconds,
+    )
 
 
 def _record_sent(finished: Sequence[Finished], now: datetime) -> None:
-    """The usual case in two statements: the server took the mail for everybody."""
+    """In two statements, however many mails they are."""
     if not finished:
         return
-    recipients = [recipient.pk for one in finished for recipient in one.recipients]
-    sent = Recipient.objects.filter(pk__in=recipients)
-    sent.update(status=Status.SENT, tries=F("tries") + 1, last_reply="", finished=now)
-    Message.objects.filter(pk__in=[one.message_id for one in finished]).update(status=Status.SENT, owner="", lease_until=None)
+    sql.run(
+        "UPDATE outbox_recipient SET status = 'sent', tries = tries + 1, last_reply = '', finished = %s WHERE id IN %s",
+        sql.stored(now),
+        [recipient.pk for one in finished for recipient in one.taken.recipients],
+    )
+    sql.run(
+        "UPDATE outbox_message SET status = 'sent', owner = '', lease_until = NULL WHERE id IN %s",
+        [one.taken.pk for one in finished],
+    )
 
 
-def _record_each(message: Message, finished: Finished, now: datetime) -> None:
+def _record_each(finished: Finished, now: datetime) -> None:
+    message = Message.objects.get(pk=finished.taken.pk)
     if not finished.outcomes:
         message.recipients.filter(status=Status.SENDING).update(status=Status.QUEUED)
     for outcome in finished.outcomes:
@@ -103,50 +110,8 @@ def _record_each(message: Message, finished: Finished, now: datetime) -> None:
     sum_up(message)
 
 
-def _attempt(finished: Finished, outcome: Outcome) -> Attempt:
-    return Attempt(
-        message_id=finished.message_id,
-        address=outcome.recipient.address,
-        outcome=outcome.result,
-        step=outcome.step,
-        code=outcome.code,
-        reply=outcome.reply,
-        server=str(finished.settings or ""),
-        settings_version=finished.settings.version if finished.settings else None,
-        seconds=finished.seconds,
-    )
-
-
-def hold(message: Message, reason: HoldReason) -> None:
-    """Nothing of the mail goes out until the reason goes away. Whoever got it already stays sent."""
-    message.recipients.filter(status__in=WAITING).update(status=Status.HELD)
-    message.hold_reason = reason
-    sum_up(message)
-
-
-def sum_up(message: Message) -> None:
-    """Bring the mail's own row in line with its recipients' states, and let go of the claim."""
-    states = list(message.recipients.values_list("status", "due"))
-    message.status = _summary([status for status, _ in states], held=bool(message.hold_reason))
-    message.due = min((due for status, due in states if status in WAITING), default=database_now())
-    message.owner, message.lease_until = "", None
-    message.save(update_fields=["status", "due", "owner", "lease_until", "hold_reason", "notes"])
-
-
-def _summary(states: Sequence[str], *, held: bool) -> Status:
-    """What is still to happen comes before what happened; one failed recipient makes the mail failed."""
-    if held:
-        return Status.HELD
-    for status in (Status.SENDING, Status.QUEUED, Status.DEFERRED, Status.HELD, Status.FAILED):
-        if status in states:
-            return status
-    return Status.SENT
-
-
 def _apply(outcome: Outcome, now: datetime) -> None:
-    recipient = outcome.recipient
-    recipient.tries += 1
-    recipient.last_reply = outcome.reply
+    recipient = Recipient(pk=outcome.recipient.pk, tries=outcome.recipient.tries + 1, last_reply=outcome.reply, due=now)
     if outcome.result == Attempt.Outcome.SENT:
         recipient.status, recipient.last_reply = Status.SENT, ""
     elif outcome.result == Attempt.Outcome.FAILED:

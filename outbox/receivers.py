@@ -8,9 +8,9 @@ from emailconfig.models import SmtpSettings
 from emailconfig.signals import smtp_settings_saved
 from organization.addresses import same_address_key
 from outbox import stage_queue
-from outbox.clock import database_now
-from outbox.models import HoldReason, Message, Recipient, Status
-from testlists.models import TestList, TestListAddress
+from outbox.holding import release
+from outbox.models import HoldReason, Recipient, Status
+from testlists.models import TestList
 from testlists.signals import count_leaving, test_list_saved
 
 
@@ -22,36 +22,21 @@ def connect() -> None:
 
 def _on_settings_saved(settings: SmtpSettings, **_: Any) -> None:
     stage_queue.clear(settings.stage_id)
-    _release(HoldReason.STAGE_NOT_CONFIGURED, stage=settings.stage_id)
+    release(HoldReason.STAGE_NOT_CONFIGURED, stage=settings.stage_id)
 
 
 def _on_test_list_saved(test_list: TestList, **_: Any) -> None:
     if test_list.addresses.exists():
-        _release(HoldReason.TEST_LIST_EMPTY, app=test_list.app_id, stage=test_list.stage_id)
+        release(HoldReason.TEST_LIST_EMPTY, app=test_list.app_id, stage=test_list.stage_id)
 
 
 def _count_leaving(test_list: TestList, **_: Any) -> int:
     """Mails being handed over right now to an address that isn't on the list (see testlists.signals)."""
     listed = {same_address_key(person.email) for person in test_list.people()}
     on_the_wire = Recipient.objects.filter(
-        status=Status.SENDING, message__app=test_list.app_id, message__stage=test_list.stage_id
+        status=Status.SENDING,
+        message__status=Status.SENDING,
+        message__app=test_list.app_id,
+        message__stage=test_list.stage_id,
     ).values_list("message_id", "address")
     return len({message for message, address in on_the_wire if same_address_key(address) not in listed})
-
-
-def release_what_waits() -> None:
-    """Let go of held mail whose reason is gone: also of what was accepted in the very moment the reason went away."""
-    for stage_id in SmtpSettings.objects.values_list("stage_id", flat=True):
-        _release(HoldReason.STAGE_NOT_CONFIGURED, stage=stage_id)
-    held = Message.objects.filter(status=Status.HELD, hold_reason=HoldReason.TEST_LIST_EMPTY).order_by()
-    for app_id, stage_id in held.values_list("app_id", "stage_id").distinct():
-        if TestListAddress.objects.filter(test_list__app=app_id, test_list__stage=stage_id).exists():
-            _release(HoldReason.TEST_LIST_EMPTY, app=app_id, stage=stage_id)
-
-
-def _release(reason: HoldReason, **place: int) -> None:
-    """Queue what was held for `reason`. Its route is looked at again at hand-over, like any other's."""
-    held = Message.objects.filter(status=Status.HELD, hold_reason=reason, **place)
-    now = database_now()
-    Recipient.objects.filter(message__in=held, status=Status.HELD).update(status=Status.QUEUED, due=now)
-    held.update(status=Status.QUEUED, hold_reason="", due=now)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from django.db import transaction
+from django.db.models import QuerySet
 
 from emailconfig.connection import ConnectionTrouble
 from organization.models import Stage
@@ -33,9 +34,8 @@ def note_trouble(stage_id: int, trouble: ConnectionTrouble) -> None:
     """Back off. Several connections that fail in the same moment count once."""
     now = database_now()
     with transaction.atomic():
-        StageQueue.objects.get_or_create(stage_id=stage_id)
-        queue = StageQueue.objects.select_for_update().get(stage_id=stage_id)
-        if queue.retry_at is not None and queue.retry_at > now:
+        queue = locked(stage_id)
+        if _waiting(now).filter(pk=stage_id).exists():
             return
         if queue.failures == 0:
             queue.since = now
@@ -47,6 +47,12 @@ def note_trouble(stage_id: int, trouble: ConnectionTrouble) -> None:
         queue.save()
 
 
+def locked(stage_id: int) -> StageQueue:
+    """The stage's row, locked until the caller's transaction ends."""
+    StageQueue.objects.get_or_create(stage_id=stage_id)
+    return StageQueue.objects.select_for_update().get(stage_id=stage_id)
+
+
 def clear(stage_id: int) -> None:
     """The server takes mail again, or the settings were changed: the mail goes at once. Writes only after trouble."""
     StageQueue.objects.filter(stage_id=stage_id, failures__gt=0).update(
@@ -56,7 +62,7 @@ def clear(stage_id: int) -> None:
 
 def waits(stage_id: int, now: datetime) -> bool:
     """Whether the stage backs off at `now`."""
-    return StageQueue.objects.filter(stage_id=stage_id, retry_at__gt=now).exists()
+    return _waiting(now).filter(stage_id=stage_id).exists()
 
 
 def in_trouble(stage_id: int) -> bool:
@@ -66,3 +72,8 @@ def in_trouble(stage_id: int) -> bool:
 def trouble_of(stage: Stage) -> StageQueue | None:
     """What a person should see about the stage's server; None when all is well."""
     return StageQueue.objects.filter(stage=stage, failures__gt=0).first()
+
+
+def _waiting(now: datetime) -> QuerySet[StageQueue]:
+    """A pause beyond the longest comes from a clock that jumped, and is over."""
+    return StageQueue.objects.filter(retry_at__gt=now, retry_at__lte=now + _REFUSED[1])

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import smtplib
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from emailconfig.connection import words
 from organization.addresses import wire_address
-from outbox.models import Attempt, Recipient
+from outbox.hand_over import Addressee
+from outbox.models import Attempt
 from outbox.outcomes import Outcome
 
 _BROKE_EARLY = "The connection broke before the mail was handed over. It is sent again."
@@ -23,8 +24,13 @@ _NO_SMTPUTF8 = (
     "the sender or a recipient has such characters before the @-sign."
 )
 
-
+# How long a server may take for one reply (RFC 5321 section 4.5.3.2): giving up early on a mail that it accepts in the
+# end sends that mail twice.
+REPLY_SECONDS = 300.0
+FINAL_REPLY_SECONDS = 600.0
+# A mail up to this size leaves in one write: each further one would wait for the server's acknowledgement.
 ONE_WRITE_BYTES = 256 * 1024
+_LAST = b".\r\n"
 
 
 class ServerWentAway(Exception):
@@ -33,12 +39,14 @@ class ServerWentAway(Exception):
 
 @dataclass(frozen=True)
 class Transmission:
-    """What goes over the wire. An empty `sender` is the null sender."""
+    """What goes over the wire. An empty `sender` is the null sender. `parts`: header block and body, in pieces."""
 
     sender: str
-    recipients: Sequence[Recipient]
-    header: bytes
-    body: bytes
+    recipients: Sequence[Addressee]
+    parts: Iterable[bytes]
+    size: int
+    eight_bit: bool = False
+    header_is_ascii: bool = True
 
     @property
     def needs_smtputf8(self) -> bool:
@@ -48,10 +56,6 @@ class Transmission:
     @property
     def _addresses(self) -> list[str]:
         return [self.sender, *(recipient.address for recipient in self.recipients)]
-
-    @property
-    def size(self) -> int:
-        return len(self.header) + len(self.body)
 
 
 @dataclass
@@ -63,7 +67,7 @@ class Offer:
     """
 
     mail: Transmission
-    accepted: list[Recipient] = field(default_factory=list)
+    accepted: list[Addressee] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     answered: bool = False
     wants_content: bool = False
@@ -78,13 +82,17 @@ class Offer:
 
 
 class Conversation:
-    """What is said on one connection. Any method may raise smtplib.SMTPException or OSError: the connection broke."""
+    """What is said on one connection. Any method may raise smtplib.SMTPException or OSError: the connection broke.
 
-    def __init__(self, smtp: smtplib.SMTP) -> None:
-        self.smtp = smtp
+    `permit` is asked before every write, and raises when these mails aren't ours to send any more.
+    """
+
+    def __init__(self, smtp: smtplib.SMTP, permit: Callable[[], None]) -> None:
+        self.smtp, self.permit = smtp, permit
         self.pipelining = smtp.has_extn("pipelining")
         if smtp.sock is not None:  # a flight is whole when it is sent: nothing is gained by waiting for more
             smtp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            smtp.sock.settimeout(REPLY_SECONDS)
 
     def exchange(self, current: Offer | None, following: Offer | None) -> None:
         """Send the content of `current`, whose envelope was accepted, and offer `following`, in one flight if possible."""
@@ -93,7 +101,7 @@ class Conversation:
             self._send_content(current.mail, flight)
             self._read_final_reply(current)
         elif flight:
-            self.smtp.send(flight)
+            self._send(flight)
         if following is not None:
             self._read_envelope_replies(following)
 
@@ -109,9 +117,9 @@ class Conversation:
         options = []
         if self.smtp.has_extn("size"):
             options.append(f"SIZE={mail.size}")
-        if self.smtp.has_extn("8bitmime") and not (mail.header.isascii() and mail.body.isascii()):
+        if self.smtp.has_extn("8bitmime") and mail.eight_bit:
             options.append("BODY=8BITMIME")
-        if self.smtp.has_extn("smtputf8") and (mail.needs_smtputf8 or not mail.header.isascii()):
+        if self.smtp.has_extn("smtputf8") and (mail.needs_smtputf8 or not mail.header_is_ascii):
             options.append("SMTPUTF8")
         sender = wire_address(mail.sender) if mail.sender else ""
         return " ".join([f"MAIL FROM:<{sender}>", *options])
@@ -119,8 +127,12 @@ class Conversation:
     def _ask(self, command: str) -> tuple[int, bytes]:
         """The reply to a command: with PIPELINING it was sent before."""
         if not self.pipelining:
-            self.smtp.send(f"{command}\r\n".encode())
+            self._send(f"{command}\r\n".encode())
         return self.smtp.getreply()
+
+    def _send(self, flight: bytes) -> None:
+        self.permit()
+        self.smtp.send(flight)
 
     def _read_envelope_replies(self, offer: Offer) -> None:
         code, reply = self._ask(self._mail_from(offer.mail))
@@ -129,18 +141,22 @@ class Conversation:
         offer.answered = True
         if code != 250:
             offer.outcomes += [outcome_of(recipient, "MAIL FROM", code, reply) for recipient in offer.mail.recipients]
+            _go_on_unless_confused(code, reply)
             if not self.pipelining:
                 return
         for recipient in offer.mail.recipients:
             rcpt_code, rcpt_reply = self._ask(_rcpt_to(recipient))
+            if code == 250:
+                self._note_recipient(offer, recipient, rcpt_code, rcpt_reply)
             _go_on_unless_421(rcpt_code, rcpt_reply)
-            if code != 250:
-                continue  # answered already: there was no transaction
-            if rcpt_code in (250, 251, 252):
-                offer.accepted.append(recipient)
-            else:
-                offer.outcomes.append(outcome_of(recipient, "RCPT TO", rcpt_code, rcpt_reply))
         self._read_data_reply(offer)
+
+    def _note_recipient(self, offer: Offer, recipient: Addressee, code: int, reply: bytes) -> None:
+        if code in (250, 251, 252):
+            offer.accepted.append(recipient)
+        else:
+            offer.outcomes.append(outcome_of(recipient, "RCPT TO", code, reply))
+            _go_on_unless_confused(code, reply)
 
     def _read_data_reply(self, offer: Offer) -> None:
         if not offer.accepted and not self.pipelining:
@@ -150,29 +166,38 @@ class Conversation:
         if code == 354 and offer.accepted:
             offer.wants_content = True
             return
-        if code == 354:  # asked in one flight with recipients that were all refused: nothing may be sent to nobody
-            self.smtp.send(b".\r\n")
-            self.smtp.getreply()
-        _go_on_unless_421(code, reply)
         offer.outcomes += [outcome_of(recipient, "DATA", code, reply) for recipient in offer.accepted]
+        _go_on_unless_421(code, reply)
+        if code == 354:  # asked in one flight with recipients that were all refused: nothing may be sent to nobody
+            self._send(_LAST)
+            self.smtp.getreply()
+        else:
+            _go_on_unless_confused(code, reply)
         self._reset()
 
     def _send_content(self, mail: Transmission, then: bytes) -> None:
-        """In one write where it is small: each further one would wait for the server's acknowledgement."""
-        end = b".\r\n" if (mail.body or mail.header).endswith(b"\r\n") else b"\r\n.\r\n"
-        parts = [_dot_stuffed(mail.header), _dot_stuffed(mail.body), end + then]
-        for flight in [b"".join(parts)] if mail.size <= ONE_WRITE_BYTES else parts:
-            self.smtp.send(flight)
+        pieces = dot_stuffed(mail.parts)
+        for flight in [b"".join(pieces) + then] if mail.size <= ONE_WRITE_BYTES else (*pieces, then):
+            self._send(flight)
 
     def _read_final_reply(self, offer: Offer) -> None:
-        code, reply = self.smtp.getreply()
+        code, reply = self._patiently(self.smtp.getreply)
         offer.outcomes += [outcome_of(recipient, "content", code, reply) for recipient in offer.accepted]
         offer.wants_content = False
         _go_on_unless_421(code, reply)
 
+    def _patiently(self, ask: Callable[[], tuple[int, bytes]]) -> tuple[int, bytes]:
+        sock = self.smtp.sock
+        if sock is not None:
+            sock.settimeout(FINAL_REPLY_SECONDS)
+        answer = ask()
+        if sock is not None:
+            sock.settimeout(REPLY_SECONDS)
+        return answer
+
     def _reset(self) -> None:
         """Clear the server's mind for the next mail."""
-        self.smtp.send(b"RSET\r\n")
+        self._send(b"RSET\r\n")
         self.smtp.getreply()
 
 
@@ -181,9 +206,9 @@ def refused(mail: Transmission, reason: str) -> list[Outcome]:
     return [Outcome(recipient, Attempt.Outcome.FAILED, "MAIL FROM", None, reason) for recipient in mail.recipients]
 
 
-def outcome_of(recipient: Recipient, step: str, code: int, reply: bytes) -> Outcome:
-    """2xx is sent, 5xx failed, and everything else, nonsense included, is worth another try."""
-    if 200 <= code < 300:
+def outcome_of(recipient: Addressee, step: str, code: int, reply: bytes) -> Outcome:
+    """2xx after the content is sent, 5xx failed, and everything else, nonsense included, is worth another try."""
+    if 200 <= code < 300 and step == "content":
         result = Attempt.Outcome.SENT
     elif 500 <= code < 600:
         result = Attempt.Outcome.FAILED
@@ -192,7 +217,7 @@ def outcome_of(recipient: Recipient, step: str, code: int, reply: bytes) -> Outc
     return Outcome(recipient, result, step, code if 200 <= code < 600 else None, words(code, reply))
 
 
-def _rcpt_to(recipient: Recipient) -> str:
+def _rcpt_to(recipient: Addressee) -> str:
     return f"RCPT TO:<{wire_address(recipient.address)}>"
 
 
@@ -202,7 +227,18 @@ def _go_on_unless_421(code: int, reply: bytes) -> None:
         raise smtplib.SMTPServerDisconnected(words(code, reply))
 
 
-def _dot_stuffed(part: bytes) -> bytes:
-    """RFC 5321 section 4.5.2. Header and body each start a line."""
-    stuffed = part.replace(b"\r\n.", b"\r\n..")
-    return b"." + stuffed if part.startswith(b".") else stuffed
+def _go_on_unless_confused(code: int, reply: bytes) -> None:
+    """An answer that fits no question: what the server takes the next words for, nobody knows."""
+    if not 400 <= code < 600:
+        raise smtplib.SMTPServerDisconnected(words(code, reply))
+
+
+def dot_stuffed(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces of a mail with RFC 5321 section 4.5.2's transparency, and the final dot on a line of its own."""
+    before = b"\r\n"  # the last bytes said: a line may begin in one piece and end in the next
+    for part in parts:
+        if part:
+            stuffed = (before + part).replace(b"\r\n.", b"\r\n..")
+            yield stuffed[len(before) :]
+            before = stuffed[-2:]
+    yield _LAST if before == b"\r\n" else b"\r\n" + _LAST

@@ -1,5 +1,5 @@
-"""The worker: finds stages with due mail and runs delivery sessions for them, each stage on threads of its own, so that
-one stage's slow or dead server never delays another.
+"""The worker: finds stages with due mail and runs delivery sessions for them, each on a thread of its own, so that one
+stage's slow or dead server never delays another.
 
 `Worker.run()` is `manage.py deliver`; `Worker.drain()` is `manage.py deliver --once`.
 """
@@ -11,24 +11,28 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable
-from datetime import datetime
 
 import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
-from django.utils import timezone
 
 from emailconfig.models import SmtpSettings
-from outbox import claims, models, stage_queue
-from outbox.clock import database_now
+from outbox import connections, stage_queue
+from outbox.clock import database_now, uptime
 from outbox.delivery import Session
+from outbox.due import count_due, stages_with_due_mail
+from outbox.holding import hold_unconfigured, release_what_waits
+from outbox.leases import LEASE, heal_clock_jumps, recover_abandoned
 from outbox.ledger import Ledger
-from outbox.receivers import release_what_waits
+from outbox.models import Connection
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.05
+REPORT_SECONDS = 5.0
 SWEEP_SECONDS = 10.0
+WATCH_SECONDS = 0.5
 MAILS_WORTH_A_CONNECTION = 10
 
 
@@ -36,18 +40,19 @@ class Worker:
     """One process's worth of delivery."""
 
     def __init__(self) -> None:
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.stopping = threading.Event()
         self.ledger = Ledger()
         self._sessions: list[tuple[Session, threading.Thread]] = []
+        self._ended = threading.Event()
         self._every = [
-            _Periodic(claims.RENEW_EVERY.total_seconds(), self._report_and_renew),
+            _Periodic(REPORT_SECONDS, lambda: connections.register(self.name)),
             _Periodic(SWEEP_SECONDS, sweep),
         ]
 
     def run(self) -> None:
         """Deliver until `stop()`. A database that goes away is waited for."""
-        self.ledger.start()
+        self._begin()
         while not self.stopping.is_set():
             try:
                 self._turn()
@@ -60,7 +65,7 @@ class Worker:
 
     def drain(self) -> None:
         """Deliver what is due now; ends when nothing is due any more, or what is due waits for a stage in trouble."""
-        self.ledger.start()
+        self._begin()
         self._turn()
         while self._alive() or self._startable():
             self._turn()
@@ -70,23 +75,29 @@ class Worker:
     def stop(self) -> None:
         self.stopping.set()
 
+    def _begin(self) -> None:
+        self.ledger.start()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
+
+    def _watch(self) -> None:
+        """On a thread that never asks the database: a connection must end in time also when that hangs."""
+        while not self._ended.wait(WATCH_SECONDS):
+            for session, _ in self._sessions:
+                session.cut_if_overdue()
+
     def _turn(self) -> None:
         for periodic in self._every:
             periodic.run_if_due()
-        for session, _ in self._sessions:
-            session.cut_if_overdue(time.monotonic())
-        for stage_id, connections in self._startable().items():
-            for _ in range(connections):
+        for stage_id, missing in self._startable().items():
+            for _ in range(missing):
                 self._start_session(stage_id)
 
     def _startable(self) -> dict[int, int]:
         """How many connections more each stage with due mail is worth now."""
         now = database_now()
         running = self._alive()
-        wanted = {
-            stage_id: connections_wanted(stage_id, now) - running.count(stage_id) for stage_id in claims.stages_with_due_mail(now)
-        }
-        return {stage_id: connections for stage_id, connections in wanted.items() if connections > 0}
+        worth = {stage_id: connections_worth(stage_id) - running.count(stage_id) for stage_id in stages_with_due_mail(now)}
+        return {stage_id: missing for stage_id, missing in worth.items() if missing > 0}
 
     def _alive(self) -> list[int]:
         """The stage of each running session."""
@@ -94,23 +105,22 @@ class Worker:
         return [session.stage_id for session, _ in self._sessions]
 
     def _start_session(self, stage_id: int) -> None:
+        place = connections.take(self.name, stage_id)
+        if place is None:
+            return
         session = Session(stage_id, self.ledger, self.stopping)
-        thread = threading.Thread(target=_run_session, args=(session,), name=f"stage-{stage_id}", daemon=True)
+        thread = threading.Thread(target=_run_session, args=(session, place), name=f"stage-{stage_id}", daemon=True)
         self._sessions.append((session, thread))
         thread.start()
 
-    def _report_and_renew(self) -> None:
-        models.Worker.objects.update_or_create(name=self.name, defaults={"seen": timezone.now()})
-        self.ledger.renew()
-
     def _end(self) -> None:
-        """Let the mails on the wire finish, for as long as their lease would last anyway, and give back the rest."""
-        deadline = time.monotonic() + claims.LEASE.total_seconds() / 2
+        """Let the mails on the wire finish, for as long as their lease would last anyway."""
+        deadline = uptime() + LEASE.total_seconds() / 2
         for _, thread in self._sessions:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, deadline - uptime()))
         self.ledger.close()
-        claims.release(self.ledger.owner)
-        models.Worker.objects.filter(name=self.name).delete()
+        self._ended.set()
+        connections.forget(self.name)
 
 
 class _Periodic:
@@ -120,31 +130,36 @@ class _Periodic:
         self.seconds, self.action, self.next = seconds, action, 0.0
 
     def run_if_due(self) -> None:
-        if time.monotonic() >= self.next:
+        if uptime() >= self.next:
             self.action()
-            self.next = time.monotonic() + self.seconds
+            self.next = uptime() + self.seconds
 
 
-def connections_wanted(stage_id: int, now: datetime) -> int:
+def connections_worth(stage_id: int) -> int:
     """How many connections the stage's due mail is worth: none while it waits, one while its server is being probed."""
+    now = database_now()
+    if not SmtpSettings.objects.filter(stage_id=stage_id).exists():
+        hold_unconfigured(stage_id)
+        return 0
     if stage_queue.waits(stage_id, now):
         return 0
     if stage_queue.in_trouble(stage_id):
         return 1
-    allowed = SmtpSettings.objects.filter(stage_id=stage_id).values_list("connections", flat=True).first() or 1
-    return min(allowed, math.ceil(claims.count_due(stage_id, now, allowed * MAILS_WORTH_A_CONNECTION) / MAILS_WORTH_A_CONNECTION))
+    allowed = connections.allowed_connections(stage_id)
+    return min(allowed, math.ceil(count_due(stage_id, now, allowed * MAILS_WORTH_A_CONNECTION) / MAILS_WORTH_A_CONNECTION))
 
 
 def sweep() -> None:
-    """Repairs what a crash left: abandoned hand-overs, and held mail whose reason is gone."""
-    recovered = claims.recover_abandoned()
+    """Repairs what a crash or a clock left: abandoned hand-overs, far due times, held mail whose reason is gone."""
+    recovered = recover_abandoned()
     if recovered:
         log.warning("hand_overs_recovered", mails=recovered)
+    heal_clock_jumps()
     release_what_waits()
-    models.Worker.objects.filter(seen__lt=timezone.now() - models.Worker.STALE_AFTER).delete()
+    connections.forget_the_dead()
 
 
-def _run_session(session: Session) -> None:
+def _run_session(session: Session, place: Connection) -> None:
     """A session on its thread. Whatever goes wrong, the lease brings its mails back."""
     try:
         close_old_connections()
@@ -153,4 +168,13 @@ def _run_session(session: Session) -> None:
         log.exception("session_failed", stage=session.stage_id)
         time.sleep(1.0)
     finally:
+        _free(place)
         connection.close()
+
+
+def _free(place: Connection) -> None:
+    """When the database is away now, the place is free again when this worker ends."""
+    try:
+        connections.free(place)
+    except (DatabaseError, InterfaceError):
+        log.exception("connection_not_freed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -61,7 +61,7 @@ def save_test_list(app: App, stage: Stage, wanted: Wanted, actor: Actor, *, read
     entries = _validated_entries(wanted)
     test_list_of(app, stage)
     with transaction.atomic():
-        # The same row that hand-over locks: what is handed over before this is counted by mails_leaving().
+        _lock_against_hand_over(app, stage)
         test_list = TestList.objects.select_for_update(of=("self",)).select_related("app", "stage").get(app=app, stage=stage)
         if read_at is not None and read_at != test_list.version:
             raise StaleVersion()
@@ -94,15 +94,29 @@ def wait_until_nothing_leaves(test_list: TestList, seconds: float = ACTIVATION_W
     return leaving
 
 
-def lock_for_hand_over(app_id: int, stage_id: int) -> TestList:
-    """The list, locked against activation until the caller's transaction ends; other hand-overs may hold it too."""
-    test_list = TestList.objects.select_related("app", "stage").get(app_id=app_id, stage_id=stage_id)
+def lists_for_hand_over(apps: Collection[int], stage_id: int) -> dict[int, TestList]:
+    """The lists of these apps in the stage, by app, as they are now; their locks were taken by `unlocked_condition`."""
+    found = TestList.objects.select_related("app", "stage").filter(app__in=apps, stage=stage_id)
+    return {test_list.app_id: test_list for test_list in found}
+
+
+def unlocked_condition(app_column: str, stage_column: str) -> str:
+    """SQL for hand-over: takes the list's lock, shared with other hand-overs, until the transaction ends; false while
+    somebody saves the list or waits to.
+
+    An advisory lock and not the row's own: it is given in the order in which it was asked for, so that many workers
+    can't keep an activation waiting, and hand-over passes over what is locked instead of waiting for it.
+    """
+    if connection.vendor == "postgresql":
+        return f"pg_try_advisory_xact_lock_shared({app_column}::int, {stage_column}::int)"
+    return "1 = 1"  # SQLite: whoever is in a transaction is alone
+
+
+def _lock_against_hand_over(app: App, stage: Stage) -> None:
+    """Until the transaction ends nothing of the app is handed over in the stage; what was before is counted as leaving."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM testlists_testlist WHERE id = %s FOR SHARE", [test_list.pk])
-        test_list.refresh_from_db(fields=["active", "tag_subject", "version", "active_version"])
-    # On SQLite the transaction is IMMEDIATE: whoever is inside one is alone.
-    return test_list
+            cursor.execute("SELECT pg_advisory_xact_lock(%s::int, %s::int)", [app.pk, stage.pk])
 
 
 def check(wanted: Wanted) -> None:

@@ -40,7 +40,8 @@ class SmtpServer:
     """Accepts everything unless told otherwise.
 
     `mail`, `rcpt` and `data` answer the commands: a reply, or None for 250; `data` may block. With `users` sign-in is
-    required; with `tls` STARTTLS is offered (or, with `implicit_tls`, spoken from the start).
+    required, and `refusal` is what a wrong one is told; with `tls` STARTTLS is offered (or, with `implicit_tls`, spoken
+    from the start).
     """
 
     tls: ssl.SSLContext | None = None
@@ -49,6 +50,7 @@ class SmtpServer:
     mail: Callable[[str], str | None] = lambda sender: None
     rcpt: Callable[[str], str | None] = lambda address: None
     data: Callable[[Arrived], str | None] = lambda arrived: None
+    refusal: Callable[[str, str], str] = lambda login, password: "535 5.7.8 Authentication credentials invalid"
     smtputf8: bool = True
     pipelining: bool = False
     host: str = "127.0.0.1"
@@ -104,7 +106,8 @@ class SmtpServer:
     ) -> AuthResult:
         login, password = data.login.decode(), data.password.decode()
         self.logins.append((login, password))
-        return AuthResult(success=self.users.get(login) == password, auth_data=data, handled=False)
+        right = self.users.get(login) == password
+        return AuthResult(success=right, auth_data=data, handled=False, message=None if right else self.refusal(login, password))
 
 
 class _Handler:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
+from django.utils import timezone
 
 from emailconfig.models import SmtpSettings
 from organization.addresses import NamedAddress
 from organization.models import App, Stage
+from outbox import models
+from outbox.hand_over import HandOver, hand_over
 from outbox.models import Door, Message
 from outbox.submission import Envelope, submit
 from outbox.worker import Worker
@@ -46,6 +51,25 @@ def set_list(app: App, stage: Stage, *people: str, active: bool = True, **option
 def deliver() -> None:
     """What `manage.py deliver --once` does, in this process."""
     Worker().drain()
+
+
+def take(stage: Stage, wanted: int, owner: str) -> list[HandOver]:
+    """What a worker's turn does: some due mails are on the wire from now on, as `owner`'s."""
+    with transaction.atomic():
+        return hand_over(stage.pk, wanted, owner)
+
+
+def leases_run_out() -> None:
+    """As if a minute went by after a worker died."""
+    models.Worker.objects.update(seen=timezone.now() - timedelta(minutes=1))
+    Message.objects.exclude(lease_until=None).update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+def now_due() -> None:
+    """As if every pause were over."""
+    Message.objects.filter(status__in=models.WAITING).update(due=timezone.now() - timedelta(seconds=1))
+    models.Recipient.objects.filter(status__in=models.WAITING).update(due=timezone.now() - timedelta(seconds=1))
+    models.StageQueue.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
 
 
 def statuses(message: Message) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from organization.models import Stage
 from outbox.models import StageQueue, Status
 from tests.certificates import Authority
 from tests.conftest import configure
@@ -18,20 +19,17 @@ def authority(tmp_path) -> Authority:
     return Authority(tmp_path)
 
 
+def with_password(stage: Stage, server: SmtpServer, security: str, authority: str) -> None:
+    """The stage signs in to a server that is called localhost and must prove it."""
+    secret = {"authentication": "basic", "username": "portal", "new_password": "secret"}
+    configure(stage, server, server="localhost", security=security, ca_certificate=authority, **secret)
+
+
 @pytest.mark.parametrize(("security", "implicit"), [("starttls", False), ("tls", True)])
 def test_mail_and_sign_in_go_over_verified_tls(crm, qa, authority, security, implicit):
     context = authority.server_context("localhost")
     with SmtpServer(tls=context, implicit_tls=implicit, users={"portal": "secret"}, host="localhost") as server:
-        configure(
-            qa,
-            server,
-            server="localhost",
-            security=security,
-            ca_certificate=authority.pem,
-            authentication="basic",
-            username="portal",
-            new_password="secret",
-        )
+        with_password(qa, server, security, authority.pem)
         send(crm, qa)
         deliver()
         (arrived,) = server.arrived
@@ -54,16 +52,7 @@ def test_a_certificate_that_cannot_be_verified_pauses_the_stage_and_no_secret_le
     name = "other.test" if fault == "wrong host" else "localhost"
     context = authority.server_context(name, expired=fault == "expired")
     with SmtpServer(tls=context, implicit_tls=implicit, users={"portal": "secret"}, host="localhost") as server:
-        configure(
-            qa,
-            server,
-            server="localhost",
-            security=security,
-            ca_certificate="" if fault == "unknown authority" else authority.pem,
-            authentication="basic",
-            username="portal",
-            new_password="secret",
-        )
+        with_password(qa, server, security, "" if fault == "unknown authority" else authority.pem)
         message = send(crm, qa)
         deliver()
         queue = StageQueue.objects.get(stage=qa)

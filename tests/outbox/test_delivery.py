@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import threading
+import time
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
+import emailconfig.connection
 from emailconfig.services import settings_of
-from outbox import claims
+from outbox.connections import forget, register
+from outbox.connections import take as take_place
+from outbox.holding import release_what_waits
+from outbox.leases import recover_abandoned
 from outbox.models import Attempt, HoldReason, Message, Recipient, StageQueue, Status
-from outbox.outcomes import PAUSES, next_pause
+from outbox.outcomes import Finished, Outcome, record
+from outbox.schedule import PAUSES, next_pause
 from outbox.stage_queue import pause_after
 from testlists.services import mails_leaving, wait_until_nothing_leaves
+from testlists.signals import test_list_saved
 from tests.conftest import configure, eventually, mail
-from tests.outbox.conftest import deliver, outcomes, send, set_list, statuses
+from tests.outbox.conftest import deliver, leases_run_out, now_due, outcomes, send, set_list, statuses, take
 from tests.smtp_server import SmtpServer, free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def now_due() -> None:
-    """As if every pause were over."""
-    Message.objects.filter(status=Status.DEFERRED).update(due=timezone.now() - timedelta(seconds=1))
-    Recipient.objects.filter(status=Status.DEFERRED).update(due=timezone.now() - timedelta(seconds=1))
-    StageQueue.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
 
 
 def test_a_mail_arrives_and_the_log_says_what_the_server_said(crm, qa, configured, smtp_server):
@@ -227,6 +229,18 @@ def test_refused_sign_in_pauses_the_stage_after_one_try_for_all_its_mail(crm, qa
         assert len(server.arrived) == 5
 
 
+def test_a_server_that_repeats_the_password_in_its_refusal_gives_nothing_away(crm, qa):
+    def repeat(login: str, password: str) -> str:
+        plain = base64.b64encode(f"\0{login}\0{password}".encode()).decode()
+        return f"535 5.7.8 refused: {plain} {base64.b64encode(password.encode()).decode()} {password}"
+
+    with SmtpServer(users={"portal": "right"}, refusal=repeat) as server:
+        configure(qa, server, authentication="basic", username="portal", new_password="hunter2hunter2")
+        send(crm, qa)
+        deliver()
+    assert StageQueue.objects.get(stage=qa).detail == "535 5.7.8 refused: … … …"
+
+
 def test_a_password_outside_ascii_works(crm, qa):
     with SmtpServer(users={"portal": "pässwörd €"}) as server:
         configure(qa, server, authentication="basic", username="portal", new_password="pässwörd €")
@@ -325,45 +339,212 @@ def test_activating_waits_for_mail_on_the_wire_and_says_how_many(crm, qa, config
 
 
 def test_a_worker_that_died_during_hand_over_leaves_an_unknown_outcome_and_the_mail_goes_again(crm, qa, configured, smtp_server):
-    from outbox.hand_over import hand_over
-
     message = send(crm, qa)
-    dead = claims.new_owner()
-    claimed = claims.claim(qa.pk, dead, 10)
-    assert [one.message_id for one in claimed] == [message.pk]
-    assert hand_over(claimed, dead)
+    assert [one.pk for one in take(qa, 10, owner="dead")] == [message.pk]
     deliver()
     assert smtp_server.arrived == []  # still under lease
-    Message.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    leases_run_out()
     deliver()
     assert len(smtp_server.arrived) == 1
     assert outcomes(message) == [("customer@example.com", "unknown"), ("customer@example.com", "sent")]
 
 
-def test_a_stalled_worker_can_neither_hand_over_nor_overwrite(crm, qa, configured, smtp_server):
-    from outbox.hand_over import hand_over
-    from outbox.outcomes import Finished, Outcome, record
-
+def test_a_mail_that_kills_its_workers_ends_as_failed(crm, qa, configured, smtp_server):
     message = send(crm, qa)
-    stalled = claims.new_owner()
-    claimed = claims.claim(qa.pk, stalled, 10)
-    (taken,) = hand_over(claimed, stalled)
-    Message.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    for death in range(1, 6):
+        now_due()
+        assert take(qa, 10, owner=f"dead {death}")
+        leases_run_out()
+        assert recover_abandoned() == 1
+        recipient = message.recipients.get()
+        assert (recipient.tries, recipient.due > timezone.now()) == (min(death, 4), 1 < death < 5)
+    message.refresh_from_db()
+    assert message.status == Status.FAILED
+    assert recipient.last_reply.startswith("Given up: 5 workers stopped")
+
+
+def test_a_stalled_worker_can_neither_hand_over_nor_overwrite(crm, qa, configured, smtp_server):
+    message = send(crm, qa)
+    (taken,) = take(qa, 10, owner="stalled")
+    leases_run_out()
     deliver()
-    failed = [Outcome(taken.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late")]
-    record([Finished(message.pk, taken.owner, taken.recipients, taken.complete, failed, settings_of(qa))])
-    assert hand_over(claimed, stalled) == []
+    record([Finished(taken, [Outcome(taken.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late")])])
+    assert take(qa, 10, owner="stalled") == []
     message.refresh_from_db()
     assert message.status == Status.SENT
 
 
-def test_two_workers_never_claim_the_same_mail(crm, qa, configured):
+def test_an_outcome_of_one_hand_over_is_not_taken_for_that_of_a_later_one(crm, qa, configured):
+    """Also by the same worker: each turn has a name of its own."""
+    message = send(crm, qa)
+    (first,) = take(qa, 10, owner="worker-1")
+    leases_run_out()
+    recover_abandoned()
+    (second,) = take(qa, 10, owner="worker-2")
+    record([Finished(first, [Outcome(first.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late")])])
+    assert statuses(message) == {"customer@example.com": "sending"}
+    record([Finished(second, [Outcome(second.recipients[0], Attempt.Outcome.SENT, "content", 250, "250 Ok")])])
+    assert statuses(message) == {"customer@example.com": "sent"}
+
+
+def test_two_workers_never_take_the_same_mail(crm, qa, configured):
     for _ in range(10):
         send(crm, qa)
-    first, second = claims.claim(qa.pk, claims.new_owner(), 6), claims.claim(qa.pk, claims.new_owner(), 6)
+    first, second = take(qa, 6, owner="first"), take(qa, 6, owner="second")
     assert len(first) == 6
     assert len(second) == 4
-    assert not set(first) & set(second)
+    assert not {one.pk for one in first} & {one.pk for one in second}
+
+
+def test_mail_that_is_held_does_not_stop_the_mail_behind_it(crm, shop, qa, configured, smtp_server, viewer):
+    set_list(crm, qa, viewer.email)
+    held = [send(crm, qa) for _ in range(5)]
+    viewer.is_active = False
+    viewer.save()
+    fine = [send(shop, qa) for _ in range(5)]
+    deliver()
+    assert set(Message.objects.filter(app=shop).values_list("status", flat=True)) == {Status.SENT}
+    assert len(smtp_server.arrived) == len(fine)
+    assert set(Message.objects.filter(app=crm).values_list("hold_reason", flat=True)) == {HoldReason.TEST_LIST_EMPTY}
+    assert not Message.objects.filter(pk__in=[one.pk for one in held]).exclude(lease_until=None).exists()
+
+
+def test_a_list_that_is_being_saved_keeps_its_mail_and_no_other(crm, shop, qa, configured, smtp_server):
+    if connection.vendor != "postgresql":
+        return  # on SQLite whoever saves is alone
+    real, saving, saved = send(crm, qa), threading.Event(), threading.Event()
+    other = send(shop, qa)
+
+    def save_slowly(test_list, **_):
+        saving.set()
+        saved.wait(20)
+
+    def save():
+        set_list(crm, qa, "ana@acme.example")
+        connection.close()
+
+    test_list_saved.connect(save_slowly)
+    try:
+        editor = threading.Thread(target=save)
+        editor.start()
+        assert saving.wait(10)
+        assert [one.pk for one in take(qa, 10, owner="worker")] == [other.pk]
+    finally:
+        saved.set()
+        editor.join(20)
+        test_list_saved.disconnect(save_slowly)
+    (taken,) = take(qa, 10, owner="worker")
+    assert (taken.pk, [one.address for one in taken.recipients]) == (real.pk, ["ana@acme.example"])
+
+
+def test_a_stage_whose_settings_are_gone_holds_its_mail(crm, qa, configured, smtp_server):
+    message = send(crm, qa)
+    configured.delete()
+    deliver()
+    message.refresh_from_db()
+    assert (message.status, message.hold_reason) == (Status.HELD, HoldReason.STAGE_NOT_CONFIGURED)
+    configure(qa, smtp_server, from_domains="*")
+    deliver()
+    assert len(smtp_server.arrived) == 1
+
+
+def test_mail_accepted_while_held_mail_is_released_stays_whole(crm, production, smtp_server):
+    """Saving the settings changes recipients and mails one after the other: what comes in between must not end half held."""
+    if connection.vendor != "postgresql":
+        return  # on SQLite whoever saves is alone
+    send(crm, production)
+
+    def accept_one_more():
+        send(crm, production, "between@example.com")
+        connection.close()
+
+    def between(execute, sql, params, many, context):
+        found = execute(sql, params, many, context)
+        if sql.startswith('UPDATE "outbox_recipient"') and not threading.current_thread().name.startswith("other"):
+            other = threading.Thread(target=accept_one_more, name="other")
+            other.start()
+            other.join(10)
+        return found
+
+    with connection.execute_wrapper(between):
+        configure(production, smtp_server, from_domains="*")
+    release_what_waits()
+    deliver()
+    assert smtp_server.recipients == {"customer@example.com", "between@example.com"}
+
+
+@pytest.mark.parametrize("where", ["mail", "rcpt"])
+def test_an_answer_that_fits_no_question_is_not_taken_for_delivery(crm, qa, configured, smtp_server, where):
+    setattr(smtp_server, where, lambda _: "299 whatever")
+    message = send(crm, qa)
+    deliver()
+    assert statuses(message) == {"customer@example.com": "deferred"}
+    setattr(smtp_server, where, lambda _: None)
+    now_due()
+    deliver()
+    assert statuses(message) == {"customer@example.com": "sent"}
+
+
+def test_a_mail_that_cannot_be_sent_is_finished_also_when_the_connection_breaks_over_the_next(crm, qa):
+    replies = iter(["421 closing"])
+    with SmtpServer(smtputf8=False, rcpt=lambda _: next(replies, None)) as server:
+        configure(qa, server, from_domains="*", connections=1)
+        impossible, broken = send(crm, qa, "jörg@example.com"), send(crm, qa)
+        deliver()
+        assert statuses(impossible) == {"jörg@example.com": "failed"}
+        now_due()
+        deliver()
+        assert statuses(broken) == {"customer@example.com": "sent"}
+
+
+def test_a_server_that_takes_its_time_over_the_content_gets_the_mail_once(crm, qa, configured, smtp_server, monkeypatch):
+    monkeypatch.setattr(emailconfig.connection, "TIMEOUT_SECONDS", 0.5)
+    smtp_server.data = lambda _: time.sleep(1.5)
+    message = send(crm, qa)
+    deliver()
+    assert outcomes(message) == [("customer@example.com", "sent")]
+
+
+def test_a_server_that_turns_every_mail_away_is_asked_less_and_less_often(crm, qa, configured, smtp_server):
+    smtp_server.mail = lambda _: "421 4.3.2 not now"
+    send(crm, qa)
+    for failures in (1, 2, 3):
+        now_due()
+        deliver()
+        assert StageQueue.objects.get(stage=qa).failures == failures
+
+
+def test_a_pause_of_the_stage_that_is_too_far_off_is_over(crm, qa, configured, smtp_server):
+    StageQueue.objects.create(stage=qa, failures=1, retry_at=timezone.now() + timedelta(days=3))
+    send(crm, qa)
+    deliver()
+    assert len(smtp_server.arrived) == 1
+
+
+def test_a_nul_in_the_senders_name_spoils_nothing(crm, qa, smtp_server):
+    configure(qa, smtp_server)
+    message = send(crm, qa, content=b"From: a\x00b@other.example\r\n\r\nHi\r\n")
+    deliver()
+    assert statuses(message) == {"customer@example.com": "sent"}
+    message.refresh_from_db()
+    assert "left as no-reply@acme.example" in message.notes[0]
+
+
+def test_workers_together_open_no_more_connections_than_the_stage_allows(crm, qa, smtp_server):
+    configure(qa, smtp_server, from_domains="*", connections=3)
+    register("one")
+    register("two")
+    assert [bool(take_place(worker, qa.pk)) for worker in ("one", "two", "one", "two")] == [True, True, True, False]
+    forget("one")
+    assert take_place("two", qa.pk)
+
+
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+def test_a_large_mail_arrives_byte_for_byte(crm, qa, configured, smtp_server, size):
+    body = (b".\r\n..\r\n" + b"x" * 70 + b"\r\n") * (size // 80)
+    send(crm, qa, content=b"From: crm@acme.example\r\n\r\n" + body)
+    deliver()
+    assert smtp_server.arrived[0].content.partition(b"\r\n\r\n")[2] == body
 
 
 def test_a_due_time_beyond_every_pause_counts_as_due(crm, qa, configured, smtp_server):

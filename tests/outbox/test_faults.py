@@ -16,23 +16,22 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import DataError, OperationalError, connection
 from django.utils import timezone
 
 import emailconfig.connection
 import outbox.delivery
+import outbox.hand_over
 import outbox.ledger
 from organization.credentials import create_credential
-from outbox.models import Attempt, Message, StageQueue, Status
+from outbox.models import Attempt, Message, Recipient, StageQueue, Status
+from outbox.worker import sweep
+from testlists.services import mails_leaving
 from tests.conftest import OPERATOR, ROOT, configure, environment, eventually, mail, running, running_gateway
-from tests.outbox.conftest import deliver, send, set_list, statuses
+from tests.outbox.conftest import deliver, leases_run_out, now_due, outcomes, send, set_list, statuses
 from tests.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def leases_run_out() -> None:
-    Message.objects.exclude(lease_until=None).update(lease_until=timezone.now() - timedelta(seconds=1))
 
 
 @contextlib.contextmanager
@@ -60,6 +59,8 @@ def test_workers_killed_again_and_again_lose_nothing_and_repeat_little(crm, qa, 
             time.sleep(dice.uniform(0.0, 0.3))
         kills += 1
         leases_run_out()
+        sweep()
+        now_due()
     deliver()
     arrived = Counter(one.mail["Message-ID"] for one in smtp_server.arrived)
     assert set(arrived) == accepted
@@ -102,6 +103,8 @@ def test_mail_of_an_active_list_stays_there_while_workers_die_and_people_toggle(
                 protected |= {address for one in smtp_server.arrived[mark:] for address in one.recipients}
             leases_run_out()
             # A hand-over that was under way when the worker died goes again, to the list.
+            sweep()
+            now_due()
     finally:
         stop.set()
         sender.join()
@@ -199,23 +202,23 @@ def test_database_connections_that_are_cut_are_made_again(crm, qa, configured, s
     assert len(smtp_server.arrived) >= 3
 
 
-def test_claims_whose_count_was_lost_with_a_failed_transaction_are_delivered_all_the_same(
-    crm, qa, configured, smtp_server, monkeypatch
-):
+def test_a_turn_that_was_rolled_back_is_done_again(crm, qa, configured, smtp_server, monkeypatch):
+    """What became of the mails before it is written once, and the tries are counted once."""
     real, failures = outbox.ledger.hand_over, iter([False, True, False, True])
 
-    def hand_over(claimed, owner):
-        taken = real(claimed, owner)
+    def hand_over(*request):
+        taken = real(*request)
         if next(failures, False):
             raise OperationalError("the connection went away before the commit")
         return taken
 
     monkeypatch.setattr(outbox.ledger, "hand_over", hand_over)
-    for _ in range(30):
+    smtp_server.rcpt = lambda _: "451 4.7.1 greylisted"
+    for _ in range(10):
         send(crm, qa)
     deliver()
-    assert len(smtp_server.arrived) == 30
-    assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
+    assert set(Recipient.objects.values_list("status", "tries")) == {(Status.DEFERRED, 1)}
+    assert Attempt.objects.count() == 10
 
 
 def test_a_commit_that_happened_although_it_failed_strands_nothing(crm, qa, configured, smtp_server, monkeypatch):
@@ -235,6 +238,87 @@ def test_a_commit_that_happened_although_it_failed_strands_nothing(crm, qa, conf
     deliver()
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
     assert {one.mail["Message-ID"] for one in smtp_server.arrived} == {message.message_id for message in messages}
+
+
+def test_an_outcome_that_the_database_refuses_harms_no_other_mail_and_ends(crm, qa, configured, smtp_server, monkeypatch):
+    real = outbox.ledger.record
+    messages = [send(crm, qa) for _ in range(6)]
+    spoiled = messages[2].pk
+
+    def record(finished):
+        real(finished)
+        if any(one.taken.pk == spoiled for one in finished):
+            raise DataError("a value that the database takes from nobody")
+
+    monkeypatch.setattr(outbox.ledger, "record", record)
+    began = time.monotonic()
+    for _ in range(6):
+        deliver()
+        leases_run_out()
+        sweep()
+        now_due()
+    assert time.monotonic() - began < 20  # nobody waits for it
+    ends = dict(Message.objects.values_list("pk", "status"))
+    assert ends.pop(spoiled) == Status.FAILED
+    assert set(ends.values()) == {Status.SENT}
+    assert Counter(one.mail["Message-ID"] for one in smtp_server.arrived)[messages[2].message_id] == 5
+
+
+class NotReading:
+    """A server that takes the envelope and then stops reading: the content piles up on its way."""
+
+    def __enter__(self) -> NotReading:
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self.got = 0
+        self.data, self.read_on = threading.Event(), threading.Event()
+        self.ended = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.read_on.set()
+        self.server.close()
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            client, _ = self.server.accept()
+            with client:
+                client.sendall(b"220 hello\r\n")
+                lines = client.makefile("rb")
+                for line in lines:
+                    client.sendall(b"354 go on\r\n" if line == b"DATA\r\n" else b"250 Ok\r\n")
+                    if line == b"DATA\r\n":
+                        break
+                self.data.set()
+                self.read_on.wait(60)
+                with contextlib.suppress(OSError):
+                    while piece := client.recv(65536):
+                        self.got += len(piece)
+                self.ended.set()
+
+
+def test_a_mail_whose_lease_cannot_be_renewed_is_cut_off_before_anybody_else_may_take_it(crm, qa, monkeypatch):
+    """Nothing counts as leaving any more once a lease has run out, so nothing may leave any more either."""
+    monkeypatch.setattr(outbox.ledger.leases, "LEASE", timedelta(seconds=3))
+    monkeypatch.setattr(outbox.hand_over, "LEASE", timedelta(seconds=3))
+    monkeypatch.setattr(outbox.ledger, "_MARGIN_SECONDS", 1.0)
+    body = (b"x" * 78 + b"\r\n") * 250_000
+    with NotReading() as server:
+        configure(qa, port=server.port, from_domains="*", connections=1)
+        message = send(crm, qa, content=b"From: crm@acme.example\r\n\r\n" + body)
+        deliver()
+        assert server.data.is_set()
+        server.read_on.set()
+        assert server.ended.wait(20)
+        assert server.got < len(body)
+    assert outcomes(message) == [("customer@example.com", "unknown")]
+    assert mails_leaving(set_list(crm, qa, "ana@acme.example")) == 0
+    now_due()
+    with SmtpServer() as other:
+        configure(qa, other, from_domains="*")
+        deliver()
+        assert other.recipients == {"ana@acme.example"}
 
 
 class Dripper:
@@ -307,7 +391,7 @@ def test_a_poison_mail_fails_and_the_next_goes_on(crm, qa, configured, smtp_serv
     real = outbox.delivery.prepare
 
     def prepare(taken, *rest):
-        if taken.message.pk == poison.pk:
+        if taken.pk == poison.pk:
             raise RuntimeError("a header that breaks our own code")
         return real(taken, *rest)
 

@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from organization.models import App, Stage
-from outbox import claims
-from outbox.hand_over import HandOver, hand_over
+from outbox.hand_over import HandOver
 from outbox.models import FINAL, Message, Recipient, RouteKind, StageQueue, Status
 from outbox.worker import sweep
 from tests.conftest import configure
-from tests.outbox.conftest import deliver, send, set_list
+from tests.outbox.conftest import deliver, send, set_list, take
 from tests.smtp_server import SmtpServer
 
 REAL = [f"real{number}@example.com" for number in range(4)]
@@ -77,10 +76,9 @@ class MailAndToggles(RuleBasedStateMachine):
 
     @rule()
     def worker_dies_in_hand_over(self) -> None:
-        owner = claims.new_owner()
-        for taken in hand_over(claims.claim(self.stage.pk, owner, 2), owner):
+        for taken in take(self.stage, 2, owner="dead"):
             self.handed_over(taken)
-        Message.objects.filter(owner=owner).update(lease_until=timezone.now() - timedelta(seconds=1))
+        Message.objects.filter(owner="dead").update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
 
     @precondition(lambda self: Message.objects.filter(status=Status.HELD).exists())
@@ -90,7 +88,7 @@ class MailAndToggles(RuleBasedStateMachine):
 
     def handed_over(self, taken: HandOver) -> None:
         addresses = {recipient.address for recipient in taken.recipients}
-        if taken.message.pk in self.test_mail:
+        if taken.pk in self.test_mail:
             assert addresses <= set(TESTERS)
         if self.active:
             assert addresses <= self.listed

@@ -1,0 +1,26 @@
+"""Which stages have mail to send now, and how much. Asked many times a second, so by key and never by counting all."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from outbox import sql
+from outbox.models import WAITING
+
+_HAS_DUE = " OR ".join(
+    f"EXISTS (SELECT 1 FROM outbox_message WHERE stage_id = stage.id AND status = '{status}' AND due <= %s)" for status in WAITING
+)
+
+
+def stages_with_due_mail(now: datetime) -> list[int]:
+    moment = sql.stored(now)
+    return sql.flat(sql.fetch(f"SELECT id FROM organization_stage stage WHERE {_HAS_DUE}", moment, moment))
+
+
+def count_due(stage_id: int, now: datetime, at_most: int) -> int:
+    """How many of the stage's mails are due, counted no further than `at_most`."""
+    counted = 0
+    for status in WAITING:
+        statement = "SELECT 1 FROM outbox_message WHERE stage_id = %s AND status = %s AND due <= %s LIMIT %s"
+        counted += len(sql.fetch(statement, stage_id, status.value, sql.stored(now), at_most))
+    return min(counted, at_most)

@@ -1,0 +1,63 @@
+"""Mail that waits for a cause to go away: a stage without settings, an Active list with nobody on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.db import transaction
+
+from emailconfig.models import SmtpSettings
+from organization.models import Stage
+from outbox import sql
+from outbox.clock import database_now
+from outbox.models import WAITING, HoldReason, Message, Recipient, Status
+from testlists.models import TestListAddress
+
+_MAILS_AT_ONCE = 500
+
+
+def hold_unconfigured(stage_id: int) -> None:
+    """A stage without settings has nowhere to send to."""
+
+    def hold(ids: list[int]) -> None:
+        Recipient.objects.filter(message__in=ids, status__in=WAITING).update(status=Status.HELD)
+        Message.objects.filter(pk__in=ids).update(status=Status.HELD, hold_reason=HoldReason.STAGE_NOT_CONFIGURED)
+
+    _change(hold, stage=stage_id, status__in=WAITING)
+
+
+def release(reason: HoldReason, **place: int) -> None:
+    """Queue what was held for `reason`. Its route is looked at again at hand-over, like any other's."""
+    now = database_now()
+
+    def queue(ids: list[int]) -> None:
+        Recipient.objects.filter(message__in=ids, status=Status.HELD).update(status=Status.QUEUED, due=now)
+        Message.objects.filter(pk__in=ids).update(status=Status.QUEUED, hold_reason="", due=now)
+
+    _change(queue, status=Status.HELD, hold_reason=reason, **place)
+
+
+def release_what_waits() -> None:
+    """Let go of held mail whose reason is gone: also of what was accepted in the very moment the reason went away."""
+    for stage_id in SmtpSettings.objects.values_list("stage_id", flat=True):
+        release(HoldReason.STAGE_NOT_CONFIGURED, stage=stage_id)
+    held = Message.objects.filter(
+        stage__in=Stage.objects.values("pk"), status=Status.HELD, hold_reason=HoldReason.TEST_LIST_EMPTY
+    ).order_by()
+    for app_id, stage_id in held.values_list("app_id", "stage_id").distinct():
+        if TestListAddress.objects.filter(test_list__app=app_id, test_list__stage=stage_id).exists():
+            release(HoldReason.TEST_LIST_EMPTY, app=app_id, stage=stage_id)
+
+
+def _change(change: Callable[[list[int]], None], **which: object) -> None:
+    """Change some mails at a time, their rows locked: what comes in between two statements must not be changed by halves."""
+    after = 0
+    while True:
+        with transaction.atomic():
+            found = Message.objects.filter(**which, pk__gt=after).order_by("pk")
+            locked = found.select_for_update(of=("self",)) if sql.locking() else found
+            ids = list(locked.values_list("pk", flat=True)[:_MAILS_AT_ONCE])
+            if not ids:
+                return
+            change(ids)
+            after = ids[-1]

@@ -1,0 +1,68 @@
+"""Statements written by hand, for the few that every mail passes: composing them anew each time took longer than running
+them. Everything else uses the ORM. Names of tables and columns are those of models.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+
+Row = tuple[Any, ...]
+# Below what either database takes in one statement, however many values a row has.
+_ROWS_PER_STATEMENT = 1000
+
+
+def fetch(statement: str, *parameters: Any) -> list[Row]:
+    """The rows that `statement` returns. A parameter that is a list stands for `(…, …)`, as in `id IN %s`."""
+    with connection.cursor() as cursor:
+        cursor.execute(*_expanded(statement, parameters))
+        return list(cursor.fetchall())
+
+
+def run(statement: str, *parameters: Any) -> None:
+    """As fetch(), for statements that return nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute(*_expanded(statement, parameters))
+
+
+def _expanded(statement: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
+    marks = tuple(_marks(len(one)) if isinstance(one, list) else "%s" for one in parameters)
+    return statement % marks, [value for one in parameters for value in (one if isinstance(one, list) else [one])]
+
+
+def _marks(count: int) -> str:
+    return f"({', '.join(['%s'] * count)})" if count else "(NULL)"  # nothing is equal to NULL
+
+
+def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], returning: str = "") -> list[Row]:
+    """Add `rows`; with `returning`, that column of each, in the order of the rows."""
+    found: list[Row] = []
+    head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
+    tail = f" RETURNING {returning}" if returning else ""
+    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+        part = rows[start : start + _ROWS_PER_STATEMENT]
+        values = ", ".join([_marks(len(columns))] * len(part))
+        with connection.cursor() as cursor:
+            cursor.execute(head + values + tail, [value for row in part for value in row])
+            if returning:
+                found += cursor.fetchall()
+    return found
+
+
+def stored(moment: datetime) -> Any:
+    """A time as the database keeps it."""
+    return connection.ops.adapt_datetimefield_value(moment)
+
+
+def locking(tables: str = "", *, skip: bool = False) -> str:
+    """What makes a SELECT lock its rows. On SQLite nothing: whoever is in a transaction there is alone."""
+    if not connection.features.has_select_for_update:
+        return ""
+    return f" FOR UPDATE{f' OF {tables}' if tables else ''}{' SKIP LOCKED' if skip else ''}"
+
+
+def flat(rows: Iterable[Row]) -> list[Any]:
+    """The first column."""
+    return [row[0] for row in rows]

@@ -1,0 +1,34 @@
+"""A mail's own status, summed up from its recipients'."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from outbox.clock import database_now
+from outbox.models import WAITING, HoldReason, Message, Status
+
+
+def sum_up(message: Message) -> None:
+    """Bring the mail's own row in line with its recipients' states, and let go of it."""
+    states = list(message.recipients.values_list("status", "due"))
+    message.status = _summary([status for status, _ in states], held=bool(message.hold_reason))
+    message.due = min((due for status, due in states if status in WAITING), default=database_now())
+    message.owner, message.lease_until = "", None
+    message.save(update_fields=["status", "due", "owner", "lease_until", "hold_reason", "notes"])
+
+
+def hold(message: Message, reason: HoldReason) -> None:
+    """Nothing of the mail goes out until the reason goes away. Whoever got it already stays sent."""
+    message.recipients.filter(status__in=WAITING).update(status=Status.HELD)
+    message.hold_reason = reason
+    sum_up(message)
+
+
+def _summary(states: Sequence[str], *, held: bool) -> Status:
+    """What is still to happen comes before what happened; one failed recipient makes the mail failed."""
+    if held:
+        return Status.HELD
+    for status in (Status.SENDING, Status.QUEUED, Status.DEFERRED, Status.HELD, Status.FAILED):
+        if status in states:
+            return status
+    return Status.SENT
