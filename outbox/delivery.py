@@ -7,6 +7,7 @@ to a mail or to a recipient is theirs (outcomes).
 
 from __future__ import annotations
 
+import math
 import smtplib
 import threading
 from collections import deque
@@ -64,8 +65,8 @@ class Session:
         self.stage_id, self.ledger, self.stopping = stage_id, ledger, stopping
         self._smtp: smtplib.SMTP | None = None
         self._settings: SmtpSettings | None = None
-        self._deadline: float | None = None
-        self._unmarked: tuple[HandOver, ...] = ()
+        self._deadline = math.inf
+        self._in_hand: tuple[HandOver, ...] = ()  # may still be sent, or are being
         self._waiting: deque[HandOver] = deque()
         self._current: _Mail | None = None  # its envelope was accepted, its content not yet sent
         self._following: _Mail | None = None  # being offered
@@ -92,9 +93,9 @@ class Session:
 
     def cut_if_overdue(self) -> None:
         """For the worker's watch: end a connection whose server drips, or whose mails aren't ours any more."""
-        overdue = self._deadline is not None and uptime() > self._deadline
-        if self._smtp is not None and (overdue or not self._are_ours(self._unmarked)):
-            cut(self._smtp)
+        smtp = self._smtp
+        if smtp is not None and (uptime() > self._deadline or not self._are_ours(self._in_hand)):
+            cut(smtp)
 
     def _are_ours(self, mails: Iterable[HandOver]) -> bool:
         return all(self.ledger.is_ours(mail) for mail in mails)
@@ -108,7 +109,7 @@ class Session:
         return newer
 
     def _permit(self) -> None:
-        if not self._are_ours(self._unmarked):
+        if not self._are_ours(self._in_hand):
             raise LeaseLost
 
     def _go_round(self, conversation: Conversation, settings: SmtpSettings) -> SmtpSettings | None:
@@ -128,9 +129,10 @@ class Session:
         """Report what is finished and take the next mails, as many as the window leaves room for. The settings as they are
         now."""
         busy = len(self._waiting) + (self._current is not None)
+        done = {one.taken.hold for one in self._finished}
+        self._in_hand = tuple(mail for mail in self._in_hand if mail.hold not in done)
         turn = self.ledger.exchange(self.stage_id, self._finished, 0 if self.stopping.is_set() else WINDOW - busy)
-        marked = {one.taken.hold for one in self._finished}
-        self._unmarked = (*(mail for mail in self._unmarked if mail.hold not in marked), *turn.taken)
+        self._in_hand += tuple(turn.taken)
         self._finished = []
         self._waiting.extend(turn.taken)
         return turn.settings
@@ -165,7 +167,7 @@ class Session:
                 raise ConnectionTrouble("MAIL FROM", f"{self._settings} closed the session.", str(error)) from error
             raise
         finally:
-            self._deadline = None
+            self._deadline = math.inf
         if not self._welcome:  # only now: a server may greet everybody and then turn each mail away
             stage_queue.clear(self.stage_id)
             self._welcome = True
@@ -184,7 +186,7 @@ class Session:
         if self._waiting:
             self.ledger.exchange(self.stage_id, [Finished(mail) for mail in self._waiting], 0)
             self._waiting.clear()
-            self._unmarked = ()
+            self._in_hand = ()
 
     def _report_broken(self) -> None:
         self._hang_up()
@@ -207,7 +209,7 @@ class Session:
         self._deadline = uptime() + GOODBYE_SECONDS
         with suppress(smtplib.SMTPException, OSError):
             smtp.quit()
-        self._deadline = None
+        self._deadline = math.inf
         self._hang_up()
 
     def _hang_up(self) -> None:

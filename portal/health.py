@@ -21,7 +21,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @login_not_required
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when the database answers and a worker has reported within a minute; else 503. The body says which."""
+    """200 when the database answers and a worker has reported lately; else 503. The body says which."""
     try:
         worker = Worker.objects.filter(seen__gt=timezone.now() - Worker.STALE_AFTER).exists()
         oldest = Message.objects.filter(status=Status.QUEUED).order_by("created").values_list("created", flat=True).first()

@@ -12,6 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 import emailconfig.connection
+import outbox.worker
 from emailconfig.services import settings_of
 from outbox.connections import forget, register
 from outbox.connections import take as take_place
@@ -52,6 +53,15 @@ def test_many_mails_share_few_connections(crm, qa, configured, smtp_server):
     assert len(smtp_server.arrived) == 60
     assert smtp_server.connections <= configured.connections + 1
     assert set(Message.objects.values_list("status", "owner")) == {("sent", "")}
+
+
+def test_the_watch_over_leases_ends_no_connection_that_is_in_order(crm, qa, configured, smtp_server, monkeypatch):
+    monkeypatch.setattr(outbox.worker, "WATCH_SECONDS", 0.0)
+    for _ in range(200):
+        send(crm, qa)
+    deliver()
+    assert list(Attempt.objects.values_list("outcome", flat=True)) == ["sent"] * 200
+    assert smtp_server.connections <= configured.connections + 1
 
 
 def test_test_mail_reaches_the_list_alone(crm, qa, configured, smtp_server):

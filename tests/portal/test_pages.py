@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from organization import audit
 from organization.models import App, Member, RoleGrant, Stage
-from outbox.models import Attempt, Door, Message, StageQueue, Worker
+from outbox.models import Attempt, Connection, Door, Message, StageQueue, Worker
 from outbox.submission import Envelope, submit
 from tests.conftest import OPERATOR, configure, mail, make_member, signed_in
 from tests.testlists.conftest import keep_list
@@ -49,7 +49,7 @@ def everything(
         message = submit(crm, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)
     Attempt.objects.create(message=message, address="customer@example.com", outcome=Attempt.Outcome.DEFERRED)
     StageQueue.objects.get_or_create(stage=qa)
-    Worker.objects.create(name="w1")
+    Connection.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
     audit.record(OPERATOR, "Update", crm)
     return administrator
 
