@@ -89,7 +89,6 @@ class Message(models.Model):
         indexes = [
             models.Index(fields=["stage", "status", "due", "id"], name="message_queue"),
             models.Index(fields=["stage", "id"], name="message_log"),
-            models.Index(fields=["app", "stage", "status"], name="message_of_app"),
         ]
 
     def __str__(self) -> str:
