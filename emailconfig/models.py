@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -133,6 +134,7 @@ class SmtpSettings(models.Model):
         return "*" in allowed or normalized_domain(address) in allowed
 
 
+@lru_cache(maxsize=10_000)
 def normalized_domain(address: str) -> str:
     """The domain of `address` in A-label form; as it stands where it can't be converted."""
     domain = domain_of(address)

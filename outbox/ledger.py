@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -20,7 +21,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from emailconfig.models import SmtpSettings
-from outbox import leases
+from outbox import leases, sql
 from outbox.clock import uptime
 from outbox.hand_over import HandOver, hand_over
 from outbox.leases import Hold
@@ -30,7 +31,8 @@ log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS = 0.5
 _IDLE_SECONDS = 1.0
-# Others' reports that come within this time share the commit.
+# Others' reports share the commit when they follow each other this closely, for this long at most.
+_FOLLOW_SECONDS = 0.0003
 _GATHER_SECONDS = 0.001
 # The lease is over for us a little before it is for the others.
 _MARGIN_SECONDS = 5.0
@@ -107,9 +109,10 @@ class Ledger:
             requests = [self._requests.get(timeout=_IDLE_SECONDS)]
         except queue.Empty:
             return []
-        time.sleep(_GATHER_SECONDS)
-        while not self._requests.empty():
-            requests.append(self._requests.get())
+        latest = uptime() + _GATHER_SECONDS
+        with suppress(queue.Empty):
+            while (left := latest - uptime()) > 0:
+                requests.append(self._requests.get(timeout=min(left, _FOLLOW_SECONDS)))
         return [request for request in requests if request is not None]
 
     def _serve_until_done(self, requests: list[_Request]) -> None:
@@ -169,7 +172,8 @@ class Ledger:
 
     def _current_settings(self, stages: set[int]) -> Mapping[int, SmtpSettings]:
         """Read anew only when their version is another."""
-        versions = dict(SmtpSettings.objects.filter(stage__in=stages).values_list("stage_id", "version"))
+        statement = "SELECT stage_id, version FROM emailconfig_smtpsettings WHERE stage_id IN %s"
+        versions: dict[int, int] = dict(sql.fetch(statement, list(stages)))
         for stage_id, version in versions.items():
             known = self._settings.get(stage_id)
             if known is None or known.version != version:
