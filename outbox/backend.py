@@ -14,8 +14,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
+from organization import sql
 from organization.models import App, Stage
-from outbox import sql
 from outbox.models import Door
 from outbox.submission import Envelope, submit
 

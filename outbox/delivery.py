@@ -19,8 +19,9 @@ import structlog
 
 from emailconfig.connection import ConnectionTrouble, connect, cut
 from emailconfig.models import SmtpSettings
+from organization import sql
 from organization.addresses import NamedAddress
-from outbox import sql, stage_queue
+from outbox import stage_queue
 from outbox.clock import uptime
 from outbox.content import Departure, addresses_in, header_values, outgoing, split_header
 from outbox.hand_over import HandOver

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from organization import sql
 from organization.addresses import NamedAddress, same_address_key
-from outbox import sql
 from outbox.clock import as_moment, database_now
 from outbox.leases import LEASE, Hold
 from outbox.models import WAITING, Message, Recipient, RouteKind

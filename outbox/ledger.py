@@ -21,7 +21,8 @@ import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from emailconfig.models import SmtpSettings
-from outbox import leases, sql
+from organization import sql
+from outbox import leases
 from outbox.clock import uptime
 from outbox.hand_over import HandOver, hand_over
 from outbox.leases import Hold

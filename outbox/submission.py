@@ -15,9 +15,9 @@ from django.core.mail.utils import DNS_NAME
 from django.db import connection, transaction
 
 from emailconfig.models import SmtpSettings
+from organization import sql
 from organization.addresses import validate_address, wire_address
 from organization.models import App, Credential, Stage
-from outbox import sql
 from outbox.content import addresses_in, header_values, readable, split_header, with_crlf
 from outbox.models import Door, HoldReason, Message, Status
 from outbox.routing import ListState, Route, route

@@ -1,5 +1,5 @@
 """Statements written by hand, for the few that every mail passes: composing them anew each time took longer than running
-them. Everything else uses the ORM. Names of tables and columns are those of models.py."""
+them. Everything else uses the ORM. Names of tables and columns are those of each app's models."""
 
 from __future__ import annotations
 
