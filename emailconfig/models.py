@@ -67,6 +67,11 @@ class SmtpSettings(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(100)],
         help_text="How many connections may be open to the server at once, over all workers, 1 to 100.",
     )
+    mails_per_minute = models.PositiveIntegerField(
+        default=0,
+        validators=[MaxValueValidator(1_000_000)],
+        help_text="No faster than this, over all connections; 0 for no limit. Microsoft 365 takes 30 a minute from a mailbox.",
+    )
     version = models.PositiveIntegerField(default=0, editable=False)
     updated = models.DateTimeField(auto_now=True)
     updated_by = models.CharField(max_length=360, blank=True, editable=False)

@@ -24,9 +24,10 @@ from emailconfig.models import SmtpSettings
 from organization import sql
 from outbox import leases
 from outbox.clock import uptime
-from outbox.hand_over import HandOver, hand_over
+from outbox.hand_over import HandOver
 from outbox.leases import Hold
 from outbox.outcomes import Finished, record
+from outbox.pace import hand_over_in_pace
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,9 @@ _GATHER_SECONDS = 0.001
 # The lease is over for us a little before it is for the others.
 _MARGIN_SECONDS = 5.0
 
+# What was taken for a stage, and the pause that its limit asks for.
+_Found = tuple[list[HandOver], float]
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -45,6 +49,7 @@ class Turn:
 
     taken: Sequence[HandOver] = ()
     settings: SmtpSettings | None = None
+    pause: float = 0.0  # seconds until the stage's limit lets more mail go; 0: no limit stops it
 
 
 @dataclass
@@ -140,36 +145,28 @@ class Ledger:
         owner, began = self._next_owner(), uptime()
         finished = [one for request in requests for one in request.finished]
         wanted = _wanted(requests)
+        settings = self._current_settings({request.stage_id for request in requests})
         try:
             with transaction.atomic():
                 record(finished)
-                taken = {stage_id: hand_over(stage_id, count, owner) for stage_id, count in wanted.items()}
+                found = {stage_id: _hand_over(stage_id, count, owner, settings) for stage_id, count in wanted.items()}
         except (OperationalError, InterfaceError):
             raise
         except DatabaseError:
             log.exception("turn_refused_by_the_database")
             _record_alone(finished)
-            taken = {stage_id: _hand_over_alone(stage_id, count, owner) for stage_id, count in wanted.items()}
+            found = {stage_id: _hand_over_alone(stage_id, count, owner, settings) for stage_id, count in wanted.items()}
         for one in finished:
             self._lease_ends.pop(one.taken.hold, None)
-        for mail in (mail for mails in taken.values() for mail in mails):
+        for mail in (mail for mails, _ in found.values() for mail in mails):
             self._lease_ends[mail.hold] = _ends(began)
-        return self._turns_of(requests, taken)
+        return _turns(requests, found, settings)
 
     def _next_owner(self) -> str:
         """A new name each turn: one hand-over of a mail can't be taken for another of the same mail, and what a commit that
         failed may have stored all the same, nobody answers for: it comes back when its lease has run out."""
         self._turns += 1
         return f"{self._name}-{self._turns}"
-
-    def _turns_of(self, requests: Sequence[_Request], taken: Mapping[int, Sequence[HandOver]]) -> list[Turn]:
-        settings = self._current_settings({request.stage_id for request in requests})
-        mails = {stage_id: iter(found) for stage_id, found in taken.items()}
-        turns = []
-        for request in requests:
-            own = islice(mails[request.stage_id], request.wanted) if request.wanted else ()
-            turns.append(Turn(list(own), settings.get(request.stage_id)))
-        return turns
 
     def _current_settings(self, stages: set[int]) -> Mapping[int, SmtpSettings]:
         """Read anew only when their version is another."""
@@ -205,6 +202,24 @@ def _wanted(requests: Sequence[_Request]) -> dict[int, int]:
     return wanted
 
 
+def _turns(requests: Sequence[_Request], found: Mapping[int, _Found], settings: Mapping[int, SmtpSettings]) -> list[Turn]:
+    """Each request's share of what was taken for its stage."""
+    mails = {stage_id: iter(taken) for stage_id, (taken, _) in found.items()}
+    turns = []
+    for request in requests:
+        if request.wanted:
+            own, pause = list(islice(mails[request.stage_id], request.wanted)), found[request.stage_id][1]
+        else:
+            own, pause = [], 0.0
+        turns.append(Turn(own, settings.get(request.stage_id), pause))
+    return turns
+
+
+def _hand_over(stage_id: int, wanted: int, owner: str, settings: Mapping[int, SmtpSettings]) -> _Found:
+    per_minute = settings[stage_id].mails_per_minute if stage_id in settings else 0
+    return hand_over_in_pace(stage_id, wanted, owner, per_minute)
+
+
 def _record_alone(finished: Sequence[Finished]) -> None:
     """Each mail in a transaction of its own: one whose outcome can't be written down must not take the others with it."""
     for one in finished:
@@ -217,16 +232,16 @@ def _record_alone(finished: Sequence[Finished]) -> None:
             log.exception("outcome_not_recorded", message=one.taken.pk)
 
 
-def _hand_over_alone(stage_id: int, wanted: int, owner: str) -> list[HandOver]:
+def _hand_over_alone(stage_id: int, wanted: int, owner: str, settings: Mapping[int, SmtpSettings]) -> _Found:
     """A stage whose mail can't be handed over must not stop the others."""
     try:
         with transaction.atomic():
-            return hand_over(stage_id, wanted, owner)
+            return _hand_over(stage_id, wanted, owner, settings)
     except (OperationalError, InterfaceError):
         raise
     except DatabaseError:
         log.exception("hand_over_failed", stage=stage_id)
-        return []
+        return [], 0.0
 
 
 def _ends(began: float) -> float:

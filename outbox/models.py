@@ -164,6 +164,9 @@ class StageQueue(models.Model):
     paused = models.BooleanField(default=False, help_text="The server refused our sign-in or certificate: a person must act.")
     retry_at = models.DateTimeField(null=True)
     since = models.DateTimeField(null=True)
+    # How many mails the stage's limit lets go, and when that was reckoned (see pace).
+    allowance = models.FloatField(default=0)
+    allowance_at = models.DateTimeField(null=True)
     headline = models.CharField(max_length=200, blank=True)
     detail = models.TextField(blank=True)
 
