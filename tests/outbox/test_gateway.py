@@ -274,9 +274,11 @@ def test_a_server_on_another_port_is_used_by_the_running_worker_after_saving(crm
 def test_a_full_disk_is_said_and_nothing_accepted(credential, crm, qa, monkeypatch):
     if connection.vendor != "sqlite":
         return  # no disk of ours to fill
-    handed = Handed(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail(body="x" * 100_000))
     with connection.cursor() as cursor:
         (pages,) = cursor.execute("PRAGMA page_count").fetchone()
+        (unused,) = cursor.execute("PRAGMA freelist_count").fetchone()
+    body = "x" * 4096 * (unused + 20)
+    handed = Handed(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail(body=body))
     options = connection.settings_dict["OPTIONS"]
     with monkeypatch.context() as full:
         full.setitem(options, "init_command", f"{options['init_command']}; PRAGMA max_page_count = {pages}")
