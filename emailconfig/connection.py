@@ -70,13 +70,19 @@ def _unconnected(settings: SmtpSettings) -> smtplib.SMTP:
 @contextmanager
 def _cut_after(smtp: smtplib.SMTP, seconds: float) -> Iterator[None]:
     """Each answer has its time limit; this is the one for all of them, for a server that drips."""
-    timer = threading.Timer(seconds, cut, args=(smtp,))
-    timer.daemon = True
-    timer.start()
+    done = threading.Event()
+
+    def watch() -> None:
+        wait = seconds
+        while not done.wait(wait):  # again and again: during the handshake there is no socket to cut yet
+            cut(smtp)
+            wait = 0.5
+
+    threading.Thread(target=watch, name="connecting", daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        done.set()
 
 
 def cut(smtp: smtplib.SMTP) -> None:

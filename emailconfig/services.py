@@ -27,7 +27,8 @@ def save_smtp_settings(settings: SmtpSettings, actor: Actor) -> SmtpSettings:
     require(actor, Scope(stage=settings.stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     with transaction.atomic():
         # One save at a time and stage: also two first ones, which have no row of settings to lock yet.
-        Stage.objects.select_for_update().get(pk=settings.stage_id)
+        # Without keys: mail is accepted for the stage meanwhile, and refers to it.
+        Stage.objects.select_for_update(no_key=True).get(pk=settings.stage_id)
         check_version(settings, settings.version)
         before = audit.stored_snapshot(settings)
         settings.full_clean()

@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 from organization.credentials import usable_now
 from outbox.models import Door, Message
 from outbox.submission import Envelope, Submission, SubmissionRefused, submit_together
 
 MAILS_PER_COMMIT = 100
+_AT_ONCE_SECONDS = 1.0
 
 Answer = Message | SubmissionRefused | Exception
 
@@ -68,12 +70,17 @@ class Acceptance:
 def store(mails: Sequence[Handed]) -> list[Answer]:
     """One answer per mail. When the group can't be stored, each is tried alone, so that one can't spoil the others."""
     close_old_connections()
+    began = time.monotonic()
     try:
         return _store(mails)
     except Exception as error:
-        if isinstance(error, DatabaseError | InterfaceError):
+        away = isinstance(error, OperationalError | InterfaceError)
+        if away:
             connection.close()  # it may be the connection that failed: the next try makes a new one
-        return [error] if len(mails) == 1 else [answer for mail in mails for answer in store([mail])]
+        slow = time.monotonic() - began > _AT_ONCE_SECONDS
+        if len(mails) == 1 or (away and slow):  # a locked database is waited for once, not by each mail
+            return [error] * len(mails)
+        return [answer for mail in mails for answer in store([mail])]
 
 
 def _store(mails: Sequence[Handed]) -> list[Answer]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -12,6 +13,7 @@ from outbox import stage_queue
 from outbox.models import Connection, Worker
 
 _PER_CONNECTION_AND_MINUTE = 60
+_FORGOTTEN_AFTER = timedelta(minutes=10)
 
 
 def register(worker: str) -> None:
@@ -25,8 +27,9 @@ def forget(worker: str) -> None:
 
 
 def forget_the_dead() -> None:
-    """Workers that were killed don't say so; what they had open is free again."""
-    Worker.objects.filter(seen__lt=Now() - Worker.STALE_AFTER).delete()
+    """Workers that were killed don't say so. Long after what they had open counts as free again: a worker that was only
+    stopped must find itself."""
+    Worker.objects.filter(seen__lt=Now() - _FORGOTTEN_AFTER).delete()
 
 
 def take(worker: str, stage_id: int) -> Connection | None:
@@ -34,7 +37,7 @@ def take(worker: str, stage_id: int) -> Connection | None:
     with transaction.atomic():
         queue = stage_queue.locked(stage_id)
         allowed = 1 if queue.failures else allowed_connections(stage_id)
-        if Connection.objects.filter(stage=stage_id).count() >= allowed:
+        if Connection.objects.filter(stage=stage_id, worker__seen__gt=Now() - Worker.STALE_AFTER).count() >= allowed:
             return None
         return Connection.objects.create(worker_id=worker, stage_id=stage_id)
 
@@ -50,7 +53,3 @@ def allowed_connections(stage_id: int) -> int:
         return 1
     connections, per_minute = found
     return min(connections, math.ceil(per_minute / _PER_CONNECTION_AND_MINUTE)) if per_minute else connections
-
-
-def taken(stage_id: int) -> int:
-    return Connection.objects.filter(stage=stage_id).count()

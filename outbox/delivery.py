@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from emailconfig.connection import ConnectionTrouble, connect, cut
 from emailconfig.models import SmtpSettings
@@ -82,7 +83,8 @@ class Session:
         self._current: _Mail | None = None  # its envelope was accepted, its content not yet sent
         self._following: _Mail | None = None  # being offered
         self._finished: list[Finished] = []  # not yet reported
-        self._welcome = False  # the server has decided about a mail
+        self._trouble_is_over = False  # for the stage, as soon as the server decides about a mail
+        self._decided = 0  # mails that it has decided about on this connection
         self._slower: ConnectionTrouble | None = None  # it asks for fewer mails
 
     def run(self) -> None:
@@ -92,7 +94,7 @@ class Session:
                 settings = self._deliver_with(settings)
         except LeaseLost:
             log.error("lease_lost", stage=self.stage_id)
-            self._hang_up()
+            self._report_broken()  # of those that are still ours
         except ConnectionTrouble as trouble:
             self._report_broken()
             stage_queue.note_trouble(self.stage_id, trouble)
@@ -114,7 +116,7 @@ class Session:
 
     def _deliver_with(self, settings: SmtpSettings) -> SmtpSettings | None:
         """Deliver over a connection made with `settings`. Returns newer ones when they were saved meanwhile."""
-        self._settings = settings
+        self._settings, self._decided = settings, 0
         self._smtp = connect(settings)
         newer = self._go_round(Conversation(self._smtp, self._permit), settings)
         self._say_goodbye(self._smtp)
@@ -154,6 +156,7 @@ class Session:
         turn = self.ledger.exchange(self.stage_id, self._finished, room)
         self._in_hand += tuple(turn.taken)
         self._finished = []
+        self._trouble_is_over = turn.trouble_is_over
         self._waiting.extend(turn.taken)
         return turn
 
@@ -164,6 +167,8 @@ class Session:
             try:
                 mail, notes = prepare(taken, settings)
                 reason = conversation.cant_carry(mail)
+            except (DatabaseError, InterfaceError):
+                raise
             except Exception:  # a header that breaks our own code breaks it each time: the next mails must go on
                 log.exception("mail_cant_be_prepared", message=taken.pk)
                 mail, notes, reason = Transmission("", taken.recipients, (), 0), [], _UNPREPARED
@@ -181,13 +186,20 @@ class Session:
         try:
             conversation.exchange(current.offer if current else None, following.offer if following else None)
         except ServerWentAway as gone:
-            raise ConnectionTrouble("MAIL FROM", f"{self._settings} closed the session.", str(gone)) from gone
+            raise self._closed(gone) from gone
         except (smtplib.SMTPException, OSError) as error:
             if current is None and following is not None and not following.offer.answered:
-                raise ConnectionTrouble("MAIL FROM", f"{self._settings} closed the session.", str(error)) from error
+                raise self._closed(error) from error
             raise
         finally:
             self._deadline = math.inf
+
+    def _closed(self, error: Exception) -> Exception:
+        """The server ended the session before it took up a mail. After others that is a limit of mails per connection, and
+        the next connection goes on; at the first it is trouble."""
+        if self._decided:
+            return smtplib.SMTPServerDisconnected(str(error))
+        return ConnectionTrouble("MAIL FROM", f"{self._settings} closed the session.", str(error))
 
     def _settle(self, settings: SmtpSettings) -> None:
         """What is finished after an exchange. A mail whose envelope was accepted is the current one now."""
@@ -203,9 +215,10 @@ class Session:
         self._finished.append(mail.finished(outcomes, settings))
         if slower := next(filter(asks_to_slow_down, outcomes), None):
             self._slower = ConnectionTrouble(slower.step, f"{settings} asks to send more slowly.", slower.reply)
-        elif not self._welcome:  # only now: a server may greet everybody and then turn each mail away
+        elif self._trouble_is_over:  # only now: a server may greet everybody and then turn each mail away
             stage_queue.clear(self.stage_id)
-            self._welcome = True
+            self._trouble_is_over = False
+        self._decided += 1
 
     def _give_back(self) -> None:
         """What was taken and not offered goes back to the queue: other settings hold for it now, or the worker stops."""
@@ -227,8 +240,10 @@ class Session:
             finished.append(self._current.finished(outcomes, self._settings))
         if self._following is not None and self._settings is not None:
             offer = self._following.offer
-            outcomes = offer.broken(content_sent=False) if offer.answered else []
-            finished.append(self._following.finished(outcomes, self._settings))
+            if offer.answered:
+                finished.append(self._following.finished(offer.broken(content_sent=False), self._settings))
+            else:
+                finished.append(Finished(self._following.taken, goes_behind=True))
         return finished + [Finished(mail) for mail in self._waiting]
 
     def _say_goodbye(self, smtp: smtplib.SMTP) -> None:
@@ -288,10 +303,13 @@ def _parts(header: bytes, body: bytes, message_id: int, read: int, size: int) ->
 
 
 def _piece(message_id: int, offset: int) -> bytes:
-    ((piece,),) = sql.fetch(
-        "SELECT substr(data, %s, %s) FROM outbox_content WHERE message_id = %s", offset + 1, _PIECE_BYTES, message_id
-    )
-    return bytes(piece)
+    statement = "SELECT substr(data, %s, %s) FROM outbox_content WHERE message_id = %s"
+    try:
+        rows = sql.fetch(statement, offset + 1, _PIECE_BYTES, message_id)
+    except (OperationalError, InterfaceError):  # the database was restarted since this thread last asked it
+        connection.close()
+        rows = sql.fetch(statement, offset + 1, _PIECE_BYTES, message_id)
+    return bytes(rows[0][0])
 
 
 def envelope_sender(requested: str, settings: SmtpSettings) -> str:

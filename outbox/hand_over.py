@@ -24,6 +24,8 @@ from testlists.models import TestList
 from testlists.services import lists_for_hand_over, unlocked_condition
 
 CAUGHT = "The test list became Active after the mail was accepted, so it goes to the people on the list instead."
+# Mail may turn out to be held when it is looked at: how often the next is taken instead, in one turn.
+_LOOKS = 50
 # Larger mails are read piece by piece while they are sent.
 LARGE_BYTES = 256 * 1024
 
@@ -95,10 +97,15 @@ def hand_over(stage_id: int, wanted: int, owner: str) -> list[HandOver]:
 
     Passed over: mails that another worker is taking, and mails whose test list is being saved at this moment.
     """
-    now = database_now()
-    mails = _due_mails(stage_id, wanted, now)
-    if not mails:
-        return []
+    for _ in range(_LOOKS):
+        if not (mails := _due_mails(stage_id, wanted, now := database_now())):
+            break
+        if taken := _take(mails, stage_id, owner, now):
+            return taken
+    return []
+
+
+def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime) -> list[HandOver]:
     test_lists = lists_for_hand_over({mail.app_id for mail in mails}, stage_id)
     found = _recipients([mail.pk for mail in mails], now)
     taken = []

@@ -45,7 +45,8 @@ def release_what_waits() -> None:
         stage__in=Stage.objects.values("pk"), status=Status.HELD, hold_reason=HoldReason.TEST_LIST_EMPTY
     ).order_by()
     for app_id, stage_id in held.values_list("app_id", "stage_id").distinct():
-        if TestListAddress.objects.filter(test_list__app=app_id, test_list__stage=stage_id).exists():
+        listed = TestListAddress.objects.filter(test_list__app=app_id, test_list__stage=stage_id)
+        if listed.exclude(member__is_active=False).exists():
             release(HoldReason.TEST_LIST_EMPTY, app=app_id, stage=stage_id)
 
 

@@ -74,7 +74,8 @@ def _send_again(message: Message, now: datetime) -> None:
     """At once after the first death; then with the pauses of any other retry, since the mail may be what kills."""
     left = message.recipients.filter(status=Status.SENDING)
     Attempt.objects.bulk_create(
-        Attempt(message=message, address=recipient.address, outcome=Attempt.Outcome.UNKNOWN, reply=_DIED) for recipient in left
+        Attempt(message=message, address=recipient.address, outcome=Attempt.Outcome.UNKNOWN, reply=_DIED, created=now)
+        for recipient in left
     )
     deaths = message.attempts.filter(reply=_DIED).order_by().values("created").distinct().count()
     if deaths < DEATHS_UNTIL_FAILED:
@@ -90,5 +91,6 @@ def heal_clock_jumps() -> None:
     now = database_now()
     waiting = Message.objects.filter(stage__in=Stage.objects.values("pk"), status__in=[Status.QUEUED, Status.DEFERRED])
     late = list(waiting.filter(due__gt=now + LONGEST_PAUSE).order_by().values_list("pk", flat=True)[:10_000])
-    Recipient.objects.filter(message__in=late, due__gt=now + LONGEST_PAUSE).update(due=now)
-    Message.objects.filter(pk__in=late, status__in=[Status.QUEUED, Status.DEFERRED]).update(due=now)
+    with transaction.atomic():
+        Message.objects.filter(pk__in=late, status__in=[Status.QUEUED, Status.DEFERRED]).update(due=now)
+        Recipient.objects.filter(message__in=late, due__gt=now + LONGEST_PAUSE).update(due=now)

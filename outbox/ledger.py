@@ -16,9 +16,10 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from emailconfig.models import SmtpSettings
 from organization import sql
@@ -39,8 +40,25 @@ _GATHER_SECONDS = 0.001
 # The lease is over for us a little before it is for the others.
 _MARGIN_SECONDS = 5.0
 
-# What was taken for a stage, and the pause that its limit asks for.
-_Found = tuple[list[HandOver], float]
+_STAGES = """
+    SELECT settings.stage_id, settings.version, queue.failures > 0 AND queue.retry_at <= CURRENT_TIMESTAMP
+    FROM emailconfig_smtpsettings settings LEFT JOIN outbox_stagequeue queue ON queue.stage_id = settings.stage_id
+    WHERE settings.stage_id IN %s
+"""
+
+
+class _Found(NamedTuple):
+    """What was taken for a stage, and the pause that its limit asks for."""
+
+    mails: list[HandOver]
+    pause: float
+
+
+class _StageNow(NamedTuple):
+    """A stage as it is at this turn."""
+
+    settings: SmtpSettings
+    trouble_is_over: bool
 
 
 @dataclass(frozen=True)
@@ -50,6 +68,7 @@ class Turn:
     taken: Sequence[HandOver] = ()
     settings: SmtpSettings | None = None
     pause: float = 0.0  # seconds until the stage's limit lets more mail go; 0: no limit stops it
+    trouble_is_over: bool = False  # the stage's pause has passed: the next mail that its server decides about ends it
 
 
 @dataclass
@@ -131,36 +150,47 @@ class Ledger:
                 log.error("ledger_waits_for_the_database", error=str(error))
                 connection.close()
                 if uptime() > deadline:
-                    return _tell_failure(requests, error)
+                    return self._tell_failure(requests, error)
                 time.sleep(_RETRY_SECONDS)
             except Exception as error:  # a fault of ours
                 log.exception("ledger_failed")
-                return _tell_failure(requests, error)
+                return self._tell_failure(requests, error)
             else:
-                for request, turn in zip(requests, answers, strict=True):
-                    request.answer.set_result(turn)
+                for request, answer in zip(requests, answers, strict=True):
+                    if isinstance(answer, Exception):
+                        request.answer.set_exception(answer)
+                    else:
+                        request.answer.set_result(answer)
                 return None
 
-    def _serve(self, requests: Sequence[_Request]) -> list[Turn]:
+    def _tell_failure(self, requests: Sequence[_Request], error: Exception) -> None:
+        """Nobody can say any more what became of these mails: their leases are left to run out."""
+        for request in requests:
+            for one in request.finished:
+                self._lease_ends.pop(one.taken.hold, None)
+            request.answer.set_exception(error)
+
+    def _serve(self, requests: Sequence[_Request]) -> list[Turn | Exception]:
         owner, began = self._next_owner(), uptime()
         finished = [one for request in requests for one in request.finished]
+        stages = self._stages_now({request.stage_id for request in requests})
         wanted = _wanted(requests)
-        settings = self._current_settings({request.stage_id for request in requests})
+        found: dict[int, _Found | Exception]
         try:
             with transaction.atomic():
                 record(finished)
-                found = {stage_id: _hand_over(stage_id, count, owner, settings) for stage_id, count in wanted.items()}
+                found = {stage_id: _hand_over(stage_id, count, owner, stages) for stage_id, count in wanted.items()}
         except (OperationalError, InterfaceError):
             raise
-        except DatabaseError:
-            log.exception("turn_refused_by_the_database")
+        except Exception:
+            log.exception("turn_failed")
             _record_alone(finished)
-            found = {stage_id: _hand_over_alone(stage_id, count, owner, settings) for stage_id, count in wanted.items()}
+            found = {stage_id: _hand_over_alone(stage_id, count, owner, stages) for stage_id, count in wanted.items()}
         for one in finished:
             self._lease_ends.pop(one.taken.hold, None)
-        for mail in (mail for mails, _ in found.values() for mail in mails):
+        for mail in (mail for taken in found.values() if not isinstance(taken, Exception) for mail in taken.mails):
             self._lease_ends[mail.hold] = _ends(began)
-        return _turns(requests, found, settings)
+        return _turns(requests, found, stages)
 
     def _next_owner(self) -> str:
         """A new name each turn: one hand-over of a mail can't be taken for another of the same mail, and what a commit that
@@ -168,15 +198,16 @@ class Ledger:
         self._turns += 1
         return f"{self._name}-{self._turns}"
 
-    def _current_settings(self, stages: set[int]) -> Mapping[int, SmtpSettings]:
-        """Read anew only when their version is another."""
-        statement = "SELECT stage_id, version FROM emailconfig_smtpsettings WHERE stage_id IN %s"
-        versions: dict[int, int] = dict(sql.fetch(statement, list(stages)))
-        for stage_id, version in versions.items():
+    def _stages_now(self, stages: set[int]) -> dict[int, _StageNow]:
+        """Each configured stage's settings, read anew only when their version is another."""
+        found = {}
+        for stage_id, version, trouble_is_over in sql.fetch(_STAGES, list(stages)):
             known = self._settings.get(stage_id)
             if known is None or known.version != version:
                 self._settings.update(SmtpSettings.objects.in_bulk([stage_id], field_name="stage_id"))
-        return {stage_id: self._settings[stage_id] for stage_id in versions if stage_id in self._settings}
+            if stage_id in self._settings:
+                found[stage_id] = _StageNow(self._settings[stage_id], bool(trouble_is_over))
+        return found
 
     def _renew_in_time(self) -> None:
         if uptime() < self._renewed + leases.RENEW_EVERY.total_seconds():
@@ -184,7 +215,7 @@ class Ledger:
         began = uptime()
         try:
             kept = leases.renew(list(self._lease_ends)) if self._lease_ends else set()
-        except (DatabaseError, InterfaceError) as error:
+        except Exception as error:
             log.error("leases_not_renewed", error=str(error))
             connection.close()
             time.sleep(_RETRY_SECONDS)
@@ -202,22 +233,27 @@ def _wanted(requests: Sequence[_Request]) -> dict[int, int]:
     return wanted
 
 
-def _turns(requests: Sequence[_Request], found: Mapping[int, _Found], settings: Mapping[int, SmtpSettings]) -> list[Turn]:
+def _turns(
+    requests: Sequence[_Request], found: Mapping[int, _Found | Exception], stages: Mapping[int, _StageNow]
+) -> list[Turn | Exception]:
     """Each request's share of what was taken for its stage."""
-    mails = {stage_id: iter(taken) for stage_id, (taken, _) in found.items()}
-    turns = []
+    mails = {stage_id: iter(taken.mails) for stage_id, taken in found.items() if not isinstance(taken, Exception)}
+    turns: list[Turn | Exception] = []
     for request in requests:
-        if request.wanted:
-            own, pause = list(islice(mails[request.stage_id], request.wanted)), found[request.stage_id][1]
+        stage = stages.get(request.stage_id)
+        settings, trouble_is_over = stage or (None, False)
+        taken = found[request.stage_id] if request.wanted else _Found([], 0.0)
+        if isinstance(taken, Exception):
+            turns.append(taken)
         else:
-            own, pause = [], 0.0
-        turns.append(Turn(own, settings.get(request.stage_id), pause))
+            own = list(islice(mails[request.stage_id], request.wanted)) if request.wanted else []
+            turns.append(Turn(own, settings, taken.pause, trouble_is_over))
     return turns
 
 
-def _hand_over(stage_id: int, wanted: int, owner: str, settings: Mapping[int, SmtpSettings]) -> _Found:
-    per_minute = settings[stage_id].mails_per_minute if stage_id in settings else 0
-    return hand_over_in_pace(stage_id, wanted, owner, per_minute)
+def _hand_over(stage_id: int, wanted: int, owner: str, stages: Mapping[int, _StageNow]) -> _Found:
+    per_minute = stages[stage_id].settings.mails_per_minute if stage_id in stages else 0
+    return _Found(*hand_over_in_pace(stage_id, wanted, owner, per_minute))
 
 
 def _record_alone(finished: Sequence[Finished]) -> None:
@@ -228,27 +264,21 @@ def _record_alone(finished: Sequence[Finished]) -> None:
                 record([one])
         except (OperationalError, InterfaceError):
             raise
-        except DatabaseError:
+        except Exception:
             log.exception("outcome_not_recorded", message=one.taken.pk)
 
 
-def _hand_over_alone(stage_id: int, wanted: int, owner: str, settings: Mapping[int, SmtpSettings]) -> _Found:
+def _hand_over_alone(stage_id: int, wanted: int, owner: str, stages: Mapping[int, _StageNow]) -> _Found | Exception:
     """A stage whose mail can't be handed over must not stop the others."""
     try:
         with transaction.atomic():
-            return _hand_over(stage_id, wanted, owner, settings)
+            return _hand_over(stage_id, wanted, owner, stages)
     except (OperationalError, InterfaceError):
         raise
-    except DatabaseError:
+    except Exception as error:
         log.exception("hand_over_failed", stage=stage_id)
-        return [], 0.0
+        return error
 
 
 def _ends(began: float) -> float:
     return began + leases.LEASE.total_seconds() - _MARGIN_SECONDS
-
-
-def _tell_failure(requests: Sequence[_Request], error: Exception) -> None:
-    """Nobody can say any more what became of these mails: their leases are left to run out."""
-    for request in requests:
-        request.answer.set_exception(error)

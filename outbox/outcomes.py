@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import F
+
 from emailconfig.models import SmtpSettings
 from organization import sql
 from outbox.clock import database_now
@@ -34,8 +36,8 @@ class Outcome:
 class Finished:
     """A mail that was handed over, and what became of it: one outcome per recipient.
 
-    No outcomes: the server went away before it took up the mail; it goes back to the queue and no try is counted.
-    `notes` are for the email log.
+    No outcomes: the server went away before it took up the mail; it goes back to the queue and no try is counted. If it is
+    the mail that the server was asked about, it `goes_behind` the others: it may be the reason. `notes` are for the email log.
     """
 
     taken: HandOver
@@ -43,6 +45,7 @@ class Finished:
     settings: SmtpSettings | None = None
     seconds: float = 0.0
     notes: Sequence[str] = ()
+    goes_behind: bool = False
 
     @property
     def is_simple(self) -> bool:
@@ -101,7 +104,8 @@ def _record_sent(finished: Sequence[Finished], now: datetime) -> None:
 def _record_each(finished: Finished, now: datetime) -> None:
     message = Message.objects.get(pk=finished.taken.pk)
     if not finished.outcomes:
-        message.recipients.filter(status=Status.SENDING).update(status=Status.QUEUED)
+        back = message.recipients.filter(status=Status.SENDING)
+        back.update(status=Status.QUEUED, due=now if finished.goes_behind else F("due"))
     for outcome in finished.outcomes:
         _apply(outcome, now)
     # PostgreSQL takes no NUL, which an app may have put into a header that a note repeats.

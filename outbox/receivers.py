@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import transaction
+
 from emailconfig.models import SmtpSettings
 from emailconfig.signals import smtp_settings_saved
 from organization.addresses import same_address_key
@@ -22,12 +24,17 @@ def connect() -> None:
 
 def _on_settings_saved(settings: SmtpSettings, **_: Any) -> None:
     stage_queue.clear(settings.stage_id)
-    release(HoldReason.STAGE_NOT_CONFIGURED, stage=settings.stage_id)
+    _after_commit(HoldReason.STAGE_NOT_CONFIGURED, stage=settings.stage_id)
 
 
 def _on_test_list_saved(test_list: TestList, **_: Any) -> None:
-    if test_list.addresses.exists():
-        release(HoldReason.TEST_LIST_EMPTY, app=test_list.app_id, stage=test_list.stage_id)
+    if test_list.people():
+        _after_commit(HoldReason.TEST_LIST_EMPTY, app=test_list.app_id, stage=test_list.stage_id)
+
+
+def _after_commit(reason: HoldReason, **place: int) -> None:
+    """Thousands of held mails take seconds: nobody who saves or submits waits for that. The sweep does it if we can't."""
+    transaction.on_commit(lambda: release(reason, **place), robust=True)
 
 
 def _count_leaving(test_list: TestList, **_: Any) -> int:

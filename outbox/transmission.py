@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 import smtplib
 import socket
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from emailconfig.connection import words
 from organization.addresses import wire_address
@@ -29,6 +31,8 @@ _NO_SMTPUTF8 = (
 # end sends that mail twice.
 REPLY_SECONDS = 300.0
 FINAL_REPLY_SECONDS = 600.0
+# Less than is left of a lease that is renewed in time (see leases).
+UNSENT_MILLISECONDS = 30_000
 # A mail up to this size leaves in one write: each further one would wait for the server's acknowledgement.
 ONE_WRITE_BYTES = 256 * 1024
 _SLOWER_CODE = re.compile(r"4\d\d 4\.(7\.\d+|3\.2)\b")
@@ -97,6 +101,7 @@ class Conversation:
         if smtp.sock is not None:  # a flight is whole when it is sent: nothing is gained by waiting for more
             smtp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             smtp.sock.settimeout(REPLY_SECONDS)
+            _forget_unsent_when_closed(smtp.sock)
 
     def exchange(self, current: Offer | None, following: Offer | None) -> None:
         """Send the content of `current`, whose envelope was accepted, and offer `following`, in one flight if possible."""
@@ -181,7 +186,7 @@ class Conversation:
 
     def _send_content(self, mail: Transmission, then: bytes) -> None:
         pieces = dot_stuffed(mail.parts)
-        for flight in [b"".join(pieces) + then] if mail.size <= ONE_WRITE_BYTES else (*pieces, then):
+        for flight in [b"".join(pieces) + then] if mail.size <= ONE_WRITE_BYTES else chain(pieces, [then]):
             self._send(flight)
 
     def _read_final_reply(self, offer: Offer) -> None:
@@ -189,6 +194,8 @@ class Conversation:
         offer.outcomes += [outcome_of(recipient, "content", code, reply) for recipient in offer.accepted]
         offer.wants_content = False
         _go_on_unless_421(code, reply)
+        if not 200 <= code < 300:
+            _go_on_unless_confused(code, reply)
 
     def _patiently(self, ask: Callable[[], tuple[int, bytes]]) -> tuple[int, bytes]:
         sock = self.smtp.sock
@@ -211,14 +218,25 @@ def refused(mail: Transmission, reason: str) -> list[Outcome]:
 
 
 def outcome_of(recipient: Addressee, step: str, code: int, reply: bytes) -> Outcome:
-    """2xx after the content is sent, 5xx failed, and everything else, nonsense included, is worth another try."""
+    """2xx after the content is sent, 5xx failed, and everything else is worth another try; nonsense after the content leaves
+    open what became of it. A 552 to RCPT says "too many recipients" (RFC 5321 section 4.5.3.1.10)."""
     if 200 <= code < 300 and step == "content":
         result = Attempt.Outcome.SENT
-    elif 500 <= code < 600:
+    elif 500 <= code < 600 and not (code == 552 and step == "RCPT TO"):
         result = Attempt.Outcome.FAILED
+    elif step == "content" and not 400 <= code < 500:
+        result = Attempt.Outcome.UNKNOWN
     else:
         result = Attempt.Outcome.DEFERRED
     return Outcome(recipient, result, step, code if 200 <= code < 600 else None, words(code, reply))
+
+
+def _forget_unsent_when_closed(sock: socket.socket) -> None:
+    """What was written and has not left yet would go on leaving when the process is killed or stopped: after its lease has
+    run out, when nobody counts it any more. So closing drops it, and nothing waits in the kernel longer than a lease lasts
+    at least."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNSENT_MILLISECONDS)
 
 
 def asks_to_slow_down(outcome: Outcome) -> bool:

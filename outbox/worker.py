@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
@@ -43,7 +44,7 @@ class Worker:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.stopping = threading.Event()
         self.ledger = Ledger()
-        self._sessions: list[tuple[Session, threading.Thread]] = []
+        self._sessions: list[_Running] = []
         self._ended = threading.Event()
         self._every = [
             _Periodic(REPORT_SECONDS, lambda: connections.register(self.name)),
@@ -82,15 +83,14 @@ class Worker:
     def _watch(self) -> None:
         """On a thread that never asks the database: a connection must end in time also when that hangs."""
         while not self._ended.wait(WATCH_SECONDS):
-            for session, _ in self._sessions:
-                session.cut_if_overdue()
+            for running in self._sessions:
+                running.session.cut_if_overdue()
 
     def _turn(self) -> None:
         for periodic in self._every:
             periodic.run_if_due()
         for stage_id, missing in self._startable().items():
-            for _ in range(missing):
-                self._start_session(stage_id)
+            all(self._start_session(stage_id) for _ in range(missing))
 
     def _startable(self) -> dict[int, int]:
         """How many connections more each stage with due mail is worth now."""
@@ -100,27 +100,40 @@ class Worker:
         return {stage_id: missing for stage_id, missing in worth.items() if missing > 0}
 
     def _alive(self) -> list[int]:
-        """The stage of each running session."""
-        self._sessions = [found for found in self._sessions if found[1].is_alive()]
-        return [session.stage_id for session, _ in self._sessions]
+        """The stage of each running session. Here and not by the session itself its place is freed: while the database is
+        away that is tried again."""
+        for ended in [running for running in self._sessions if not running.thread.is_alive()]:
+            connections.free(ended.place)
+            self._sessions.remove(ended)
+        return [running.session.stage_id for running in self._sessions]
 
-    def _start_session(self, stage_id: int) -> None:
+    def _start_session(self, stage_id: int) -> bool:
+        """False: other workers have all the connections that the stage allows."""
         place = connections.take(self.name, stage_id)
         if place is None:
-            return
+            return False
         session = Session(stage_id, self.ledger, self.stopping)
-        thread = threading.Thread(target=_run_session, args=(session, place), name=f"stage-{stage_id}", daemon=True)
-        self._sessions.append((session, thread))
+        thread = threading.Thread(target=_run_session, args=(session,), name=f"stage-{stage_id}", daemon=True)
+        self._sessions.append(_Running(session, thread, place))
         thread.start()
+        return True
 
     def _end(self) -> None:
         """Let the mails on the wire finish, for as long as their lease would last anyway."""
         deadline = uptime() + LEASE.total_seconds() / 2
-        for _, thread in self._sessions:
-            thread.join(max(0.0, deadline - uptime()))
+        for running in self._sessions:
+            running.thread.join(max(0.0, deadline - uptime()))
         self.ledger.close()
         self._ended.set()
         connections.forget(self.name)
+
+
+class _Running(NamedTuple):
+    """A session, its thread, and its place among the stage's connections."""
+
+    session: Session
+    thread: threading.Thread
+    place: Connection
 
 
 class _Periodic:
@@ -131,8 +144,8 @@ class _Periodic:
 
     def run_if_due(self) -> None:
         if uptime() >= self.next:
+            self.next = uptime() + self.seconds  # also when it fails: it must not keep everything else from its turn
             self.action()
-            self.next = uptime() + self.seconds
 
 
 def connections_worth(stage_id: int) -> int:
@@ -159,7 +172,7 @@ def sweep() -> None:
     connections.forget_the_dead()
 
 
-def _run_session(session: Session, place: Connection) -> None:
+def _run_session(session: Session) -> None:
     """A session on its thread. Whatever goes wrong, the lease brings its mails back."""
     try:
         close_old_connections()
@@ -168,13 +181,4 @@ def _run_session(session: Session, place: Connection) -> None:
         log.exception("session_failed", stage=session.stage_id)
         time.sleep(1.0)
     finally:
-        _free(place)
         connection.close()
-
-
-def _free(place: Connection) -> None:
-    """When the database is away now, the place is free again when this worker ends."""
-    try:
-        connections.free(place)
-    except (DatabaseError, InterfaceError):
-        log.exception("connection_not_freed")

@@ -1,0 +1,509 @@
+"""What strains the engine: databases that restart, servers that answer oddly or not at all, kills with mail in the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connection
+from django.utils import timezone
+
+import emailconfig.connection
+import outbox.delivery
+import outbox.hand_over
+import outbox.leases
+import outbox.ledger
+import outbox.pace
+import outbox.receivers
+import outbox.transmission
+import outbox.worker
+from outbox import connections, stage_queue
+from outbox.holding import release_what_waits
+from outbox.leases import recover_abandoned
+from outbox.models import Connection, Message, Recipient, StageQueue, Status
+from outbox.worker import Worker, sweep
+from testlists.services import wait_until_nothing_leaves
+from tests.certificates import Authority
+from tests.conftest import configure, eventually, mail, running
+from tests.outbox.conftest import deliver, leases_run_out, outcomes, send, set_list, statuses, take
+from tests.smtp_server import SmtpServer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def smtp_server():
+    with SmtpServer(pipelining=True) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def live():
+    """A worker on a thread of this process, where a test can strain it."""
+    worker = Worker()
+
+    def run():
+        try:
+            worker.run()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        thread.join(40)
+
+
+def cut_all():
+    """As when PostgreSQL is restarted: all connections but this one are cut."""
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+
+
+def test_a_database_restart_leaves_the_stage_its_connections(crm, qa, smtp_server):
+    if connection.vendor != "postgresql":
+        return  # SQLite has no connections to cut, and whoever writes there is alone
+    go = threading.Event()
+    smtp_server.data = lambda _: go.wait(30) and None
+    configure(qa, smtp_server, from_domains="*", connections=1)
+    first = send(crm, qa)
+    with running("deliver"):
+        eventually(lambda: statuses(first) == {"customer@example.com": "sending"})
+        time.sleep(0.5)
+        cut_all()  # PostgreSQL restarts; it's back at once
+        go.set()
+        eventually(lambda: statuses(first) == {"customer@example.com": "sent"}, 30)
+        time.sleep(2)
+        second = send(crm, qa)
+        time.sleep(10)
+        assert (statuses(second), Connection.objects.count()) == ({"customer@example.com": "sent"}, 0)
+
+
+def test_a_connection_whose_place_cannot_be_freed_now_is_freed_later(crm, qa, smtp_server, monkeypatch):
+    """The same by hand, for both databases: one failing DELETE and the stage has no connection any more."""
+    configure(qa, smtp_server, from_domains="*", connections=1)
+    real, fails = connections.free, iter([True])
+
+    def free(place):
+        if next(fails, False):
+            raise OperationalError("database is locked")
+        real(place)
+
+    monkeypatch.setattr(connections, "free", free)
+    with live():
+        first = send(crm, qa)
+        eventually(lambda: statuses(first) == {"customer@example.com": "sent"})
+        time.sleep(1)
+        second = send(crm, qa)
+        time.sleep(12)  # a sweep is among it
+        assert (statuses(second), Connection.objects.count()) == ({"customer@example.com": "sent"}, 0)
+
+
+def test_a_large_mail_survives_a_database_restart(crm, qa, smtp_server):
+    if connection.vendor != "postgresql":
+        return  # SQLite has no connections to cut, and whoever writes there is alone
+    go = threading.Event()
+    smtp_server.data = lambda _: go.wait(30) and None
+    configure(qa, smtp_server, from_domains="*", connections=1)
+    first = send(crm, qa)
+    with running("deliver"):
+        eventually(lambda: statuses(first) == {"customer@example.com": "sending"})
+        time.sleep(0.5)
+        large = send(crm, qa, content=mail(body="x" * 70 + "\r\n" + ("y" * 70 + "\r\n") * 10_000))
+        cut_all()
+        go.set()
+        eventually(lambda: statuses(large)["customer@example.com"] not in ("queued", "sending"), 30)
+        assert statuses(large) != {"customer@example.com": "failed"}, large.recipients.get().last_reply
+
+
+def short_leases(monkeypatch, lease=3.0, margin=1.0, every=0.5):
+    monkeypatch.setattr(outbox.leases, "LEASE", timedelta(seconds=lease))
+    monkeypatch.setattr(outbox.hand_over, "LEASE", timedelta(seconds=lease))
+    monkeypatch.setattr(outbox.leases, "RENEW_EVERY", timedelta(seconds=every))
+    monkeypatch.setattr(outbox.ledger, "_MARGIN_SECONDS", margin)
+    monkeypatch.setattr(outbox.worker, "SWEEP_SECONDS", 1.0)
+
+
+def test_a_lost_lease_strands_none_of_the_connections_other_mails(crm, qa, smtp_server, monkeypatch):
+    """The database is away for nearly a lease: the mail before is not ours any more, the one just taken is renewed for ever."""
+    short_leases(monkeypatch, lease=5.0, margin=1.0, every=1.0)
+    configure(qa, smtp_server, from_domains="*", connections=1)
+    real = outbox.pace.hand_over
+    calls = [0]
+    away = [0.0, 0.0]
+
+    def hand_over(stage, wanted, owner):
+        calls[0] += 1
+        if calls[0] == 3:
+            away[:] = [time.monotonic(), time.monotonic() + 4.5]
+        if calls[0] >= 3 and time.monotonic() < away[1]:
+            raise OperationalError("the database is away")
+        return real(stage, wanted, owner)
+
+    monkeypatch.setattr(outbox.pace, "hand_over", hand_over)
+    [send(crm, qa) for _ in range(6)]
+    with live():
+        time.sleep(22)
+        Recipient.objects.filter(status="deferred").update(due=timezone.now())
+        Message.objects.filter(status="deferred").update(due=timezone.now())
+        time.sleep(3)
+        found = Counter(Message.objects.values_list("status", flat=True))
+    assert found == {"sent": 6}, found
+
+
+def test_mail_is_accepted_while_somebody_saves_the_settings(crm, qa, smtp_server, monkeypatch):
+    if connection.vendor != "postgresql":
+        return  # on SQLite whoever writes is alone
+    configure(qa, smtp_server, from_domains="*")
+    set_list(crm, qa, active=False)
+    saving, accepted = threading.Event(), threading.Event()
+
+    def save_slowly(stage_id):
+        saving.set()
+        assert accepted.wait(10), "nothing was accepted before the settings were saved"
+
+    def accept():
+        saving.wait(5)
+        send(crm, qa)
+        accepted.set()
+        connection.close()
+
+    monkeypatch.setattr(outbox.receivers.stage_queue, "clear", save_slowly)
+    thread = threading.Thread(target=accept)
+    thread.start()
+    configure(qa, smtp_server, from_domains="*")
+    thread.join(20)
+    assert Message.objects.count() == 1
+
+
+@pytest.mark.parametrize("count", [100, 1000])
+def test_one_death_of_a_worker_counts_once_however_many_recipients_a_mail_has(crm, qa, smtp_server, count):
+    configure(qa, smtp_server, from_domains="*")
+    message = send(crm, qa, *[f"r{n}@example.com" for n in range(count)])
+    assert take(qa, 1, owner="dead")
+    leases_run_out()
+    recover_abandoned()
+    message.refresh_from_db()
+    deaths = message.attempts.order_by().values("created").distinct().count()
+    assert (message.status, deaths) == (Status.QUEUED, 1)
+
+
+class SlowReader:
+    """Takes the envelope, then doesn't read until told; its window is small."""
+
+    def __enter__(self):
+        self.server = socket.socket()
+        self.server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.server.bind(("127.0.0.1", 0))
+        self.server.listen()
+        self.port = self.server.getsockname()[1]
+        self.got = b""
+        self.data, self.read_on, self.ended = threading.Event(), threading.Event(), threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.read_on.set()
+        self.server.close()
+
+    def _run(self):
+        with contextlib.suppress(OSError):
+            client, _ = self.server.accept()
+            client.sendall(b"220 hello\r\n")
+            buffer = b""
+            while b"DATA\r\n" not in buffer:
+                piece = client.recv(100)
+                buffer += piece
+                for line in piece.split(b"\r\n")[:-1]:
+                    client.sendall(b"354 go on\r\n" if line == b"DATA" else b"250 Ok\r\n")
+            self.data.set()
+            self.read_on.wait(60)
+            try:
+                while piece := client.recv(65536):
+                    self.got += piece
+            except OSError as error:
+                self.got += f"[{error}]".encode()
+            self.ended.set()
+
+
+BODY = b"From: crm@acme.example\r\nTo: real@example.com\r\n\r\n" + (b"x" * 78 + b"\r\n") * 3000
+
+
+def test_what_a_killed_worker_had_written_does_not_arrive_later(crm, qa):
+    with SlowReader() as server:
+        configure(qa, port=server.port, from_domains="*", connections=1)
+        send(crm, qa, "real@example.com", content=BODY)
+        with running("deliver") as process:
+            assert server.data.wait(20)
+            time.sleep(1.0)
+            process.kill()
+            process.wait()
+        leases_run_out()
+        activated = set_list(crm, qa, "ana@acme.example")
+        sweep()
+        assert wait_until_nothing_leaves(activated) == 0
+        server.read_on.set()
+        assert server.ended.wait(20)
+        assert not server.got.endswith(b"\r\n.\r\n"), f"{len(server.got)} bytes, the final dot included, for real@example.com"
+
+
+def test_what_was_written_before_a_reply_timed_out_does_not_arrive_later(crm, qa, monkeypatch):
+    """FINAL_REPLY_SECONDS: the outcome is unknown, nothing counts as leaving, and the kernel still sends."""
+    monkeypatch.setattr(outbox.transmission, "FINAL_REPLY_SECONDS", 1.0)
+    with SlowReader() as server:
+        configure(qa, port=server.port, from_domains="*", connections=1)
+        message = send(crm, qa, "real@example.com", content=BODY)
+        deliver()
+        assert outcomes(message) == [("real@example.com", "unknown")]
+        activated = set_list(crm, qa, "ana@acme.example")
+        assert wait_until_nothing_leaves(activated) == 0
+        server.read_on.set()
+        assert server.ended.wait(20)
+        assert not server.got.endswith(b"\r\n.\r\n"), f"{len(server.got)} bytes, the final dot included, for real@example.com"
+
+
+def test_mail_of_a_list_of_removed_members_is_held_once_over_one_connection(crm, qa, smtp_server, viewer):
+    configure(qa, smtp_server, from_domains="*")
+    set_list(crm, qa, viewer.email)
+    viewer.is_active = False
+    viewer.save()
+    for _ in range(40):
+        send(crm, qa)
+    deliver()
+    assert Counter(Message.objects.values_list("status", flat=True)) == {"held": 40}
+    release_what_waits()
+    assert Counter(Message.objects.values_list("status", flat=True)) == {"held": 40}
+    assert smtp_server.connections <= 4
+
+
+def test_one_sender_that_the_server_turns_away_does_not_stop_the_stage(crm, qa, smtp_server):
+    smtp_server.mail = lambda sender: "421 4.7.0 this sender sends too much" if sender == "bad@acme.example" else None
+    configure(qa, smtp_server, from_domains="*", connections=1)
+    send(crm, qa, sender="bad@acme.example")
+    good = send(crm, qa)
+    for _ in range(8):
+        StageQueue.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
+        deliver()
+    assert statuses(good) == {"customer@example.com": "sent"}
+
+
+def test_a_refused_connection_beside_one_that_works_is_no_lasting_trouble(crm, qa, monkeypatch):
+    """A session that was welcome before never clears the trouble another one met, and while it runs nobody probes."""
+    monkeypatch.setattr(stage_queue, "_UNREACHABLE", (timedelta(seconds=1), timedelta(seconds=2)))
+    with SmtpServer() as server:
+        server.data = lambda _: time.sleep(0.1)
+        configure(qa, server, from_domains="*", connections=4)
+        real, calls = outbox.delivery.connect, [0]
+
+        def connect(settings):
+            calls[0] += 1
+            if calls[0] == 2:
+                time.sleep(0.5)  # the first one is welcome by now
+                raise emailconfig.connection.ConnectionTrouble("connect", "refused", "421 too many connections")
+            if calls[0] in (3, 4):
+                time.sleep(0.4)
+                raise emailconfig.connection.ConnectionTrouble("connect", "refused", "421 too many connections")
+            return real(settings)
+
+        monkeypatch.setattr(outbox.delivery, "connect", connect)
+        for _ in range(150):
+            send(crm, qa)
+        with live():
+            time.sleep(9)
+            found = (StageQueue.objects.get(stage=qa).failures, Connection.objects.count(), calls[0], len(server.arrived))
+        assert found[0] == 0, f"(failures, places taken, connects, arrived) = {found}"
+
+
+def test_a_server_that_drips_after_a_slow_handshake_is_cut_off_too(crm, qa, tmp_path, monkeypatch):
+    monkeypatch.setattr(emailconfig.connection, "CONNECT_SECONDS", 1.0)
+    authority = Authority(tmp_path)
+    context = authority.server_context("localhost")
+    listener = socket.create_server(("localhost", 0))
+
+    def serve():
+        with contextlib.suppress(OSError):
+            client, _ = listener.accept()
+            time.sleep(2.0)  # a slow handshake: the timer fires meanwhile, and only once
+            tls = context.wrap_socket(client, server_side=True)
+            for _ in range(300):
+                tls.send(b"2")
+                time.sleep(0.1)
+
+    threading.Thread(target=serve, daemon=True).start()
+    configure(
+        qa, port=listener.getsockname()[1], server="localhost", security="tls", ca_certificate=authority.pem, from_domains="*"
+    )
+    send(crm, qa)
+    thread = threading.Thread(target=deliver, daemon=True)
+    thread.start()
+    thread.join(10)
+    alive = thread.is_alive()
+    listener.close()
+    thread.join(40)
+    assert not alive, "still in connect() after 10 s of a limit of 1 s"
+
+
+def test_a_hand_over_that_the_database_refuses_is_not_tried_without_a_pause(crm, qa, smtp_server, monkeypatch):
+    from django.db import DataError
+
+    configure(qa, smtp_server, from_domains="*", connections=1)
+    send(crm, qa)
+
+    def hand_over(stage, wanted, owner):
+        raise DataError("value too long")
+
+    monkeypatch.setattr(outbox.pace, "hand_over", hand_over)
+    with live():
+        time.sleep(5)
+        assert smtp_server.connections < 10, smtp_server.connections
+
+
+def test_a_large_mail_leaves_piece_by_piece(monkeypatch):
+    read = []
+
+    def parts():
+        for number in range(10):
+            read.append(number)
+            yield b"x" * 1_000_000
+
+    class Smtp:
+        sock = None
+        first = None
+
+        def has_extn(self, name):
+            return False
+
+        def send(self, data):
+            if self.first is None:
+                self.first = len(read)
+
+    smtp = Smtp()
+    conversation = outbox.transmission.Conversation(smtp, lambda: None)
+    conversation._send_content(outbox.transmission.Transmission("", (), parts(), 10_000_000), b"")
+    assert smtp.first <= 2, f"{smtp.first} of 10 pieces in memory before the first left"
+
+
+def test_a_limit_of_recipients_said_as_552_fails_nobody(crm, qa, smtp_server):
+    """RFC 5321 section 4.5.3.1.10: a 552 to RCPT TO is to be treated as a 452."""
+    taken = Counter()
+
+    def rcpt(_):
+        taken["n"] += 1
+        return "552 too many recipients" if taken["n"] > 2 else None
+
+    smtp_server.rcpt = rcpt
+    configure(qa, smtp_server, from_domains="*")
+    message = send(crm, qa, *[f"r{n}@example.com" for n in range(4)])
+    deliver()
+    assert Counter(statuses(message).values()) == {"sent": 2, "deferred": 2}
+
+
+class Scripted:
+    """Says one line too many after the first content."""
+
+    def __enter__(self):
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self._run, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.close()
+
+    def _run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.server.accept()
+                lines = client.makefile("rb")
+                client.sendall(b"220 hello\r\n")
+                content = False
+                for line in lines:
+                    if content:
+                        if line == b".\r\n":
+                            content = False
+                            client.sendall(b"please wait\r\n250 Ok\r\n")
+                    elif line.startswith(b"RCPT") and b"nobody" in line:
+                        client.sendall(b"550 5.1.1 no such user nobody\r\n")
+                    elif line == b"DATA\r\n":
+                        content = True
+                        client.sendall(b"354 go on\r\n")
+                    else:
+                        client.sendall(b"250 Ok\r\n")
+
+
+def test_an_answer_too_many_is_not_taken_for_the_next_mails(crm, qa):
+    with Scripted() as server:
+        configure(qa, port=server.port, from_domains="*", connections=1)
+        send(crm, qa, "first@example.com")
+        second = send(crm, qa, "fine@example.com", "nobody@example.com")
+        deliver()
+        assert statuses(second).get("fine@example.com") != "failed", [
+            (one.address, one.status, one.last_reply) for one in second.recipients.all()
+        ]
+
+
+def test_saving_the_settings_of_a_stage_in_trouble_and_its_workers_do_not_block_each_other(crm, qa, smtp_server, monkeypatch):
+    if connection.vendor != "postgresql":
+        return  # SQLite has no connections to cut, and whoever writes there is alone
+    configure(qa, smtp_server, from_domains="*")
+    StageQueue.objects.create(stage=qa, failures=1, retry_at=timezone.now())
+    connections.register("w")
+    errors = []
+    real_clear, real_create = stage_queue.clear, Connection.objects.create
+    locked, saving = threading.Event(), threading.Event()
+
+    def clear(stage_id):
+        saving.set()
+        locked.wait(5)
+        real_clear(stage_id)
+
+    def create(**values):
+        locked.set()
+        time.sleep(0.3)
+        return real_create(**values)
+
+    def take_place():
+        saving.wait(5)
+        try:
+            connections.take("w", qa.pk)
+        except Exception as error:
+            errors.append(("worker", str(error).splitlines()[0]))
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(outbox.receivers.stage_queue, "clear", clear)
+    monkeypatch.setattr(Connection.objects, "create", create)
+    thread = threading.Thread(target=take_place)
+    thread.start()
+    try:
+        configure(qa, smtp_server, from_domains="*")
+    except Exception as error:
+        errors.append(("admin", str(error).splitlines()[0]))
+    thread.join(20)
+    assert errors == []
+
+
+def test_a_limit_of_mails_per_connection_costs_a_new_connection_and_no_pause(crm, qa, smtp_server):
+    count = Counter()
+
+    def mail_from(_):
+        count["n"] += 1
+        return "421 4.7.0 ten mails per connection, please reconnect" if count["n"] % 11 == 0 else None
+
+    smtp_server.mail = mail_from
+    configure(qa, smtp_server, from_domains="*", connections=1)
+    for _ in range(30):
+        send(crm, qa)
+    with live():
+        eventually(lambda: len(smtp_server.arrived) == 30, 40)
+    assert smtp_server.connections == 3
+    assert not StageQueue.objects.filter(failures__gt=0).exists()
