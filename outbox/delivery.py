@@ -11,7 +11,7 @@ import math
 import smtplib
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -107,12 +107,14 @@ class Session:
 
     def cut_if_overdue(self) -> None:
         """For the worker's watch: end a connection whose server drips, or whose mails aren't ours any more."""
-        smtp = self._smtp
-        if smtp is not None and (uptime() > self._deadline or not self._are_ours(self._in_hand)):
+        smtp, lost = self._smtp, self._lost()
+        # Looked at twice: what was reported in between isn't in hand any more, and its lease is over for a good reason.
+        if smtp is not None and (uptime() > self._deadline or any(mail in self._in_hand for mail in lost)):
             cut(smtp)
 
-    def _are_ours(self, mails: Iterable[HandOver]) -> bool:
-        return all(self.ledger.is_ours(mail) for mail in mails)
+    def _lost(self) -> list[HandOver]:
+        """Mails in hand that aren't ours any more."""
+        return [mail for mail in self._in_hand if not self.ledger.is_ours(mail)]
 
     def _deliver_with(self, settings: SmtpSettings) -> SmtpSettings | None:
         """Deliver over a connection made with `settings`. Returns newer ones when they were saved meanwhile."""
@@ -125,7 +127,7 @@ class Session:
         return newer
 
     def _permit(self) -> None:
-        if not self._are_ours(self._in_hand):
+        if self._lost():
             raise LeaseLost
 
     def _go_round(self, conversation: Conversation, settings: SmtpSettings) -> SmtpSettings | None:
