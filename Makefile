@@ -7,12 +7,13 @@ export GATEWAY_PORT ?= 2525
 export DEMO_SMTP_PORT ?= 2526
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format lock screenshots clean
+.PHONY: help install demo test check bench format lock screenshots clean
 
 help:
 	@echo "make demo     install, migrate, seed and start everything on http://127.0.0.1:$(PORT)/"
 	@echo "make test     the whole test suite: SQLite, PostgreSQL, real SMTP, a real browser"
 	@echo "make check    ruff, mypy, import-linter, djlint, check --deploy, missing migrations"
+	@echo "make bench    how fast it accepts and delivers here, beside the machine's limits (about 15 minutes)"
 	@echo "make install  only the virtual environment"
 	@echo "make format   let ruff rewrite the sources"
 	@echo "make screenshots  the pictures in docs/images"
@@ -39,6 +40,9 @@ test: $(VENV)/dev.stamp
 
 check: $(VENV)/dev.stamp
 	@./.ci/check
+
+bench: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.bench
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
