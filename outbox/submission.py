@@ -16,8 +16,8 @@ from emailconfig.models import SmtpSettings
 from organization.addresses import validate_address, wire_address
 from organization.models import App, Credential, Stage
 from outbox.content import addresses_in, header_values, readable, split_header, with_crlf
-from outbox.models import Content, Door, HoldReason, Message, Recipient, Status
-from outbox.routing import ListState, Route, route
+from outbox.models import Content, Door, HoldReason, Message, Recipient, RouteKind, Status
+from outbox.routing import ListState, Route, release, route, route_resent
 from testlists.models import TestList
 from testlists.services import test_list_of
 
@@ -51,8 +51,19 @@ class Envelope:
 
 
 @dataclass(frozen=True)
+class Resent:
+    """Why a mail is sent again: which one it repeats, on whose word, and whether that person released it to the real
+    recipients."""
+
+    original: Message
+    by: str
+    released: bool
+
+
+@dataclass(frozen=True)
 class Submission:
-    """One mail as a door hands it in. `content` is a whole RFC 5322 message."""
+    """One mail as a door hands it in. `content` is a whole RFC 5322 message; `resent` tells about one that a person sends
+    again (interventions)."""
 
     app: App
     stage: Stage
@@ -60,17 +71,25 @@ class Submission:
     content: bytes
     via: Door
     credential: Credential | None = None
+    resent: Resent | None = None
 
 
 def submit(
-    app: App, stage: Stage, envelope: Envelope, content: bytes, *, via: Door, credential: Credential | None = None
+    app: App,
+    stage: Stage,
+    envelope: Envelope,
+    content: bytes,
+    *,
+    via: Door,
+    credential: Credential | None = None,
+    resent: Resent | None = None,
 ) -> Message:
     """Accept one mail: check, route, store.
 
     Raises SubmissionRefused when the mail itself can't be accepted; database errors pass through and mean the same:
     nothing was stored.
     """
-    (answer,) = submit_together([Submission(app, stage, envelope, content, via, credential)])
+    (answer,) = submit_together([Submission(app, stage, envelope, content, via, credential, resent)])
     if isinstance(answer, SubmissionRefused):
         raise answer
     return answer
@@ -102,7 +121,7 @@ def _store(submissions: Sequence[Submission]) -> list[Message]:
     routed = []
     for one in submissions:
         test_list, configured = lists[one.app.pk, one.stage.pk]
-        decided = route(one.envelope.recipients, state_of(test_list))
+        decided = _route(one, state_of(test_list))
         routed.append((_new_message(one, decided, test_list, configured=configured), one, decided))
     messages = Message.objects.bulk_create(message for message, _, _ in routed)
     Content.objects.bulk_create(Content(message=message, data=one.content) for message, one, _ in routed)
@@ -112,6 +131,15 @@ def _store(submissions: Sequence[Submission]) -> list[Message]:
         for person in decided.people
     )
     return messages
+
+
+def _route(submission: Submission, test_list: ListState) -> Route:
+    recipients, resent = submission.envelope.recipients, submission.resent
+    if resent is None:
+        return route(recipients, test_list)
+    if resent.released:
+        return release(recipients)
+    return route_resent(RouteKind(resent.original.route), recipients, test_list)
 
 
 def _test_list(app: App, stage: Stage) -> tuple[TestList, bool]:
@@ -177,6 +205,7 @@ def _new_message(submission: Submission, decided: Route, test_list: TestList, *,
     message_id = readable(b" ".join(header_values(fields, b"message-id")[:1]))[:998] or make_msgid(domain=str(DNS_NAME))
     hold_reason = decided.hold_reason or (None if configured else HoldReason.STAGE_NOT_CONFIGURED)
     routed = [person.email for person in decided.people]
+    resent = submission.resent
     return Message(
         app=submission.app,
         stage=submission.stage,
@@ -191,9 +220,20 @@ def _new_message(submission: Submission, decided: Route, test_list: TestList, *,
         search_text=search_text(subject, from_address, *envelope.recipients, *routed, message_id),
         route=decided.kind,
         list_version=test_list.version,
+        notes=_resent_notes(resent, decided, test_list) if resent else [],
+        resent_from=resent.original.pk if resent else None,
         status=Status.HELD if hold_reason else Status.QUEUED,
         hold_reason=hold_reason or "",
     )
+
+
+def _resent_notes(resent: Resent, decided: Route, test_list: TestList) -> list[str]:
+    notes = [f"Resent from #{resent.original.pk} by {resent.by}."]
+    if decided.kind == RouteKind.RELEASED:
+        notes.append(f"Released to the real recipients by {resent.by}: the test list doesn't catch this mail.")
+    elif decided.kind == RouteKind.TEST_LIST and not test_list.active:
+        notes.append("The mail it repeats was test mail, so it goes to the people on the test list, although that is Inactive.")
+    return notes
 
 
 def search_text(*parts: str) -> str:
