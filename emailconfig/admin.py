@@ -27,7 +27,7 @@ class SmtpSettingsAdmin(PortalAdmin):
         "stage",
         *("server", "port", "security", "ca_certificate"),
         *("authentication", "username", "password"),
-        *("sender_address", "sender_name", "from_domains", "connections", "version"),
+        *("sender_address", "sender_name", "from_domains", "connections", "mails_per_minute", "version"),
     )
     exclude = ("password", "version")  # the model's own, which can't be edited: the form has fields of these names
     list_display = ("stage", "server", "port", "security", "authentication", "sender_address", "updated")

@@ -33,10 +33,12 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
             "sender_name",
             "from_domains",
             "connections",
+            "mails_per_minute",
         )
         widgets = {
             "port": forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
             "connections": forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
+            "mails_per_minute": forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
             "server": forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
             "username": forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
             "security": forms.RadioSelect,

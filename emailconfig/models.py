@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -65,6 +66,11 @@ class SmtpSettings(models.Model):
         default=4,
         validators=[MinValueValidator(1), MaxValueValidator(100)],
         help_text="How many connections may be open to the server at once, over all workers, 1 to 100.",
+    )
+    mails_per_minute = models.PositiveIntegerField(
+        default=0,
+        validators=[MaxValueValidator(1_000_000)],
+        help_text="No faster than this, over all connections; 0 for no limit. Microsoft 365 takes 30 a minute from a mailbox.",
     )
     version = models.PositiveIntegerField(default=0, editable=False)
     updated = models.DateTimeField(auto_now=True)
@@ -133,6 +139,7 @@ class SmtpSettings(models.Model):
         return "*" in allowed or normalized_domain(address) in allowed
 
 
+@lru_cache(maxsize=10_000)
 def normalized_domain(address: str) -> str:
     """The domain of `address` in A-label form; as it stands where it can't be converted."""
     domain = domain_of(address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from email.utils import quote, unquote
+from functools import lru_cache
 
 import email_validator
 import idna
@@ -23,6 +24,7 @@ _FORBIDDEN = re.compile(f"[{_CONTROL}\\u200b-\\u200f\\u2060-\\u2064\\ufeff]")
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
+@lru_cache(maxsize=10_000)  # the same few senders and people again and again
 def validate_address(text: str) -> str:
     """The address in its normal form: domain in lower case, Unicode in NFC, local part as written.
 

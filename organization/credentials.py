@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,13 +16,20 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from organization import audit
+from organization import audit, sql
 from organization.models import App, Credential, Stage
 from organization.permissions import Actor, Permission, Scope, require
 
 MAY_MANAGE = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
 # "Last used" is written at most this often: a gateway under load must not write it with each sign-in.
 LAST_USED_RESOLUTION = timedelta(minutes=1)
+# The gateway asks it for every group of mails.
+_USABLE = """
+    SELECT credential.id, app.id, app.name, stage.id, stage.name
+    FROM organization_credential credential
+    JOIN organization_app app ON app.id = credential.app_id JOIN organization_stage stage ON stage.id = credential.stage_id
+    WHERE credential.id IN %s AND credential.revoked_at IS NULL AND NOT app.archived AND NOT stage.archived
+"""
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,14 @@ def authenticate(username: str, password: str) -> Credential | None:
 def is_known(username: str) -> bool:
     """Whether there is such a user name; what else people type in its place may be a secret."""
     return username.isprintable() and Credential.objects.filter(username=username).exists()
+
+
+def usable_now(credentials: Collection[int]) -> dict[int, Credential]:
+    """Those of these credentials, by number, that are `usable` at this moment, with their app and stage."""
+    return {
+        pk: Credential(pk=pk, app=App(pk=app_id, name=app_name), stage=Stage(pk=stage_id, name=stage_name))
+        for pk, app_id, app_name, stage_id, stage_name in sql.fetch(_USABLE, list(credentials))
+    }
 
 
 def usable(credential: Credential) -> bool:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
-from organization.credentials import usable
-from organization.models import Credential
+from organization.credentials import usable_now
 from outbox.models import Door, Message
 from outbox.submission import Envelope, Submission, SubmissionRefused, submit_together
 
@@ -79,13 +78,11 @@ def store(mails: Sequence[Handed]) -> list[Answer]:
 
 def _store(mails: Sequence[Handed]) -> list[Answer]:
     """The credentials are read again, so that a revoked one is refused in an open session too."""
-    wanted = {mail.credential_id for mail in mails}
-    credentials = Credential.objects.select_related("app", "stage").in_bulk(wanted)
+    credentials = usable_now({mail.credential_id for mail in mails})
     answers: list[Answer] = [SubmissionRefused(535, "5.7.8", "The credential was revoked.")] * len(mails)
     places, submissions = [], []
     for place, mail in enumerate(mails):
-        credential = credentials.get(mail.credential_id)
-        if credential is not None and usable(credential):
+        if credential := credentials.get(mail.credential_id):
             places.append(place)
             submissions.append(
                 Submission(credential.app, credential.stage, mail.envelope, mail.content, Door.GATEWAY, credential)

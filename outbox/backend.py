@@ -14,9 +14,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
+from organization import sql
 from organization.models import App, Stage
 from outbox.models import Door
 from outbox.submission import Envelope, submit
+
+_APP_AND_STAGE = """
+    SELECT app.id, app.name, app.archived, stage.id, stage.name, stage.archived
+    FROM organization_app app, organization_stage stage WHERE app.key = %s AND stage.key = %s
+"""
 
 
 class EmailBackend(BaseEmailBackend):
@@ -52,12 +58,14 @@ class EmailBackend(BaseEmailBackend):
         submit(app, stage, envelope, content, via=Door.BACKEND)
 
     def _place(self) -> tuple[App, Stage]:
-        try:
-            return App.objects.get(key=self.app_key), Stage.objects.get(key=self.stage_key)
-        except (App.DoesNotExist, Stage.DoesNotExist) as error:
+        rows = sql.fetch(_APP_AND_STAGE, self.app_key, self.stage_key)
+        if not rows:
             raise ImproperlyConfigured(
                 f"OUTBOX_APP and OUTBOX_STAGE must name an app and a stage; they are “{self.app_key}” and “{self.stage_key}”."
-            ) from error
+            )
+        ((app_id, app_name, app_archived, stage_id, stage_name, stage_archived),) = rows
+        app = App(pk=app_id, key=self.app_key, name=app_name, archived=bool(app_archived))
+        return app, Stage(pk=stage_id, key=self.stage_key, name=stage_name, archived=bool(stage_archived))
 
 
 def _bare(address: str) -> str:

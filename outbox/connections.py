@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from django.db import transaction
 from django.db.models.functions import Now
 
 from emailconfig.models import SmtpSettings
 from outbox import stage_queue
 from outbox.models import Connection, Worker
+
+_PER_CONNECTION_AND_MINUTE = 60
 
 
 def register(worker: str) -> None:
@@ -40,7 +44,12 @@ def free(connection: Connection) -> None:
 
 
 def allowed_connections(stage_id: int) -> int:
-    return SmtpSettings.objects.filter(stage_id=stage_id).values_list("connections", flat=True).first() or 1
+    """As many as the settings say; fewer where their limit of mails a minute would leave them idle."""
+    found = SmtpSettings.objects.filter(stage_id=stage_id).values_list("connections", "mails_per_minute").first()
+    if found is None:
+        return 1
+    connections, per_minute = found
+    return min(connections, math.ceil(per_minute / _PER_CONNECTION_AND_MINUTE)) if per_minute else connections
 
 
 def taken(stage_id: int) -> int:

@@ -44,6 +44,8 @@ class HeaderField:
 
 def with_crlf(content: bytes) -> bytes:
     """Line ends as SMTP wants them: a lone CR or LF could end the mail early at another server (smuggling)."""
+    if content.count(b"\r\n") == content.count(b"\n") == content.count(b"\r"):
+        return content
     return _BARE_LINE_END.sub(b"\r\n", content)
 
 
@@ -74,8 +76,9 @@ def header_values(fields: Iterable[HeaderField], name: bytes) -> list[bytes]:
 def readable(value: bytes) -> str:
     """A header value as a person reads it: encoded words decoded, nothing that breaks a line or a database."""
     text = value.decode("utf-8", "replace")
-    with contextlib.suppress(HeaderParseError, LookupError, ValueError):  # what can't be decoded is shown as it stands
-        text = str(make_header(decode_header(text)))
+    if "=?" in text:
+        with contextlib.suppress(HeaderParseError, LookupError, ValueError):  # what can't be decoded is shown as it stands
+            text = str(make_header(decode_header(text)))
     text = text.encode("utf-8", "replace").decode().replace("\x00", "")
     return " ".join(text.split())
 

@@ -19,14 +19,23 @@ import structlog
 
 from emailconfig.connection import ConnectionTrouble, connect, cut
 from emailconfig.models import SmtpSettings
+from organization import sql
 from organization.addresses import NamedAddress
-from outbox import sql, stage_queue
+from outbox import stage_queue
 from outbox.clock import uptime
 from outbox.content import Departure, addresses_in, header_values, outgoing, split_header
 from outbox.hand_over import HandOver
-from outbox.ledger import Ledger
+from outbox.ledger import Ledger, Turn
 from outbox.outcomes import Finished, Outcome
-from outbox.transmission import FINAL_REPLY_SECONDS, Conversation, Offer, ServerWentAway, Transmission, refused
+from outbox.transmission import (
+    FINAL_REPLY_SECONDS,
+    Conversation,
+    Offer,
+    ServerWentAway,
+    Transmission,
+    asks_to_slow_down,
+    refused,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +45,8 @@ WINDOW = 2
 EXCHANGE_SECONDS = 2 * FINAL_REPLY_SECONDS
 SLOWEST_BYTES_PER_SECOND = 10_000
 GOODBYE_SECONDS = 5.0
+# A connection that waits for the stage's limit looks after this long whether something has changed.
+_LONGEST_WAIT_SECONDS = 1.0
 # Large mails are read in pieces of this size.
 _PIECE_BYTES = 1024 * 1024
 _UNPREPARED = "5.6.0 The mail's header can't be processed, so the mail was not sent."
@@ -71,7 +82,8 @@ class Session:
         self._current: _Mail | None = None  # its envelope was accepted, its content not yet sent
         self._following: _Mail | None = None  # being offered
         self._finished: list[Finished] = []  # not yet reported
-        self._welcome = False  # the server has answered to a mail
+        self._welcome = False  # the server has decided about a mail
+        self._slower: ConnectionTrouble | None = None  # it asks for fewer mails
 
     def run(self) -> None:
         settings = SmtpSettings.objects.filter(stage_id=self.stage_id).first()
@@ -106,6 +118,8 @@ class Session:
         self._smtp = connect(settings)
         newer = self._go_round(Conversation(self._smtp, self._permit), settings)
         self._say_goodbye(self._smtp)
+        if self._slower:
+            raise self._slower
         return newer
 
     def _permit(self) -> None:
@@ -114,28 +128,34 @@ class Session:
 
     def _go_round(self, conversation: Conversation, settings: SmtpSettings) -> SmtpSettings | None:
         while True:
-            current_settings = self._report_and_take()
-            outdated = current_settings is not None and current_settings.version != settings.version
-            if not outdated:
+            turn = self._report_and_take()
+            outdated = turn.settings is not None and turn.settings.version != settings.version
+            if not outdated and not self._slower:
                 self._following = self._offer_next(conversation, settings)
             if self._current is not None or self._following is not None:
                 self._exchange(conversation)
                 self._settle(settings)
+            elif not outdated and self._waits_its_turn(turn):
+                self.stopping.wait(min(turn.pause, _LONGEST_WAIT_SECONDS))
             elif not self._finished:
                 self._give_back()
-                return current_settings if outdated else None
+                return turn.settings if outdated else None
 
-    def _report_and_take(self) -> SmtpSettings | None:
-        """Report what is finished and take the next mails, as many as the window leaves room for. The settings as they are
-        now."""
+    def _waits_its_turn(self, turn: Turn) -> bool:
+        """Whether it is only the stage's limit that leaves nothing to send: the connection is kept for the next mail."""
+        return turn.pause > 0 and not self._waiting and not self._slower and not self.stopping.is_set()
+
+    def _report_and_take(self) -> Turn:
+        """Report what is finished and take the next mails, as many as the window leaves room for."""
         busy = len(self._waiting) + (self._current is not None)
         done = {one.taken.hold for one in self._finished}
         self._in_hand = tuple(mail for mail in self._in_hand if mail.hold not in done)
-        turn = self.ledger.exchange(self.stage_id, self._finished, 0 if self.stopping.is_set() else WINDOW - busy)
+        room = 0 if self.stopping.is_set() or self._slower else WINDOW - busy
+        turn = self.ledger.exchange(self.stage_id, self._finished, room)
         self._in_hand += tuple(turn.taken)
         self._finished = []
         self._waiting.extend(turn.taken)
-        return turn.settings
+        return turn
 
     def _offer_next(self, conversation: Conversation, settings: SmtpSettings) -> _Mail | None:
         """The next mail to offer. One that can't be sent at all is finished at once."""
@@ -168,18 +188,24 @@ class Session:
             raise
         finally:
             self._deadline = math.inf
-        if not self._welcome:  # only now: a server may greet everybody and then turn each mail away
-            stage_queue.clear(self.stage_id)
-            self._welcome = True
 
     def _settle(self, settings: SmtpSettings) -> None:
         """What is finished after an exchange. A mail whose envelope was accepted is the current one now."""
         if self._current is not None:
-            self._finished.append(self._current.finished(self._current.offer.outcomes, settings))
+            self._finish(self._current, settings)
         if self._following is not None and not self._following.offer.wants_content:
-            self._finished.append(self._following.finished(self._following.offer.outcomes, settings))
+            self._finish(self._following, settings)
             self._following = None
         self._current, self._following = self._following, None
+
+    def _finish(self, mail: _Mail, settings: SmtpSettings) -> None:
+        outcomes = mail.offer.outcomes
+        self._finished.append(mail.finished(outcomes, settings))
+        if slower := next(filter(asks_to_slow_down, outcomes), None):
+            self._slower = ConnectionTrouble(slower.step, f"{settings} asks to send more slowly.", slower.reply)
+        elif not self._welcome:  # only now: a server may greet everybody and then turn each mail away
+            stage_queue.clear(self.stage_id)
+            self._welcome = True
 
     def _give_back(self) -> None:
         """What was taken and not offered goes back to the queue: other settings hold for it now, or the worker stops."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from outbox import sql
+from organization import sql
 from outbox.models import WAITING
 
 _HAS_DUE = " OR ".join(

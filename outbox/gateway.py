@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.mail.utils import DNS_NAME
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
+from organization import sql
 from organization.credentials import authenticate, is_known
 from organization.models import Credential
 from outbox import submission
@@ -31,6 +32,7 @@ T = TypeVar("T")
 COMMAND_TIMEOUT_SECONDS = 120
 _NULL_SENDER = "<>"
 _TRY_AGAIN = "451 4.3.0 The mail could not be stored. Nothing was accepted; try again later."
+_NO_SPACE = "452 4.3.1 The portal's storage is full. Nothing was accepted; try again later."
 # Sign-ins are checked here, off the event loop: each thread has its own database connection.
 _database = ThreadPoolExecutor(max_workers=4, thread_name_prefix="gateway-database")
 
@@ -118,7 +120,7 @@ class GatewayHandler:
             return refused.reply
         except (DatabaseError, InterfaceError) as error:
             log.error("gateway_could_not_store", error=str(error))
-            return _TRY_AGAIN
+            return _NO_SPACE if sql.is_out_of_space(error) else _TRY_AGAIN
         held = f" (held: {message.get_hold_reason_display()})" if message.hold_reason else ""
         return f"250 2.0.0 Ok: queued as {message.pk}{held}"
 

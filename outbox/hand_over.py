@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from organization import sql
 from organization.addresses import NamedAddress, same_address_key
-from outbox import sql
 from outbox.clock import as_moment, database_now
 from outbox.leases import LEASE, Hold
 from outbox.models import WAITING, Message, Recipient, RouteKind
@@ -70,6 +70,9 @@ class _Mail(NamedTuple):
 
     pk: int
     app_id: int
+    app_key: str
+    stage_key: str
+    stage_name: str
     envelope_sender: str
     message_id: str
     created: datetime | str
@@ -115,10 +118,12 @@ def hand_over(stage_id: int, wanted: int, owner: str) -> list[HandOver]:
 def _due_mails(stage_id: int, wanted: int, now: datetime) -> list[_Mail]:
     """The oldest of what was never tried and of what is tried again: each in the order of the index, however many wait."""
     statement = f"""
-        SELECT mail.due, mail.id, mail.app_id, mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route,
+        SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name,
+               mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route,
                CASE WHEN mail.size <= {LARGE_BYTES} THEN
                    (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
         FROM outbox_message mail
+        JOIN organization_app app ON app.id = mail.app_id JOIN organization_stage stage ON stage.id = mail.stage_id
         WHERE mail.stage_id = %s AND mail.status = %s AND mail.due <= %s AND {unlocked_condition("mail.app_id", "mail.stage_id")}
         ORDER BY mail.due, mail.id LIMIT %s
     """ + sql.locking("mail", skip=True)
@@ -148,9 +153,9 @@ def _taken(mail: _Mail, owner: str, test_list: TestList, recipients: _Recipients
     return HandOver(
         pk=mail.pk,
         owner=owner,
-        app_key=test_list.app.key,
-        stage_key=test_list.stage.key,
-        subject_tag=test_list.stage.name if test_list.tag_subject and people is not None else "",
+        app_key=mail.app_key,
+        stage_key=mail.stage_key,
+        subject_tag=mail.stage_name if test_list.tag_subject and people is not None else "",
         envelope_sender=mail.envelope_sender,
         message_id=mail.message_id,
         created=as_moment(mail.created),

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from django.db import transaction
 
 from emailconfig.models import SmtpSettings
+from organization import sql
 from organization.models import Stage
-from outbox import sql
 from outbox.clock import database_now
 from outbox.models import WAITING, HoldReason, Message, Recipient, Status
 from testlists.models import TestListAddress

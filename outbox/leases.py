@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import F, Q
 
+from organization import sql
 from organization.models import Stage
-from outbox import sql
 from outbox.clock import database_now
 from outbox.models import Attempt, Message, Recipient, Status
 from outbox.schedule import LONGEST_PAUSE, next_pause

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -20,20 +21,26 @@ import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from emailconfig.models import SmtpSettings
+from organization import sql
 from outbox import leases
 from outbox.clock import uptime
-from outbox.hand_over import HandOver, hand_over
+from outbox.hand_over import HandOver
 from outbox.leases import Hold
 from outbox.outcomes import Finished, record
+from outbox.pace import hand_over_in_pace
 
 log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS = 0.5
 _IDLE_SECONDS = 1.0
-# Others' reports that come within this time share the commit.
+# Others' reports share the commit when they follow each other this closely, for this long at most.
+_FOLLOW_SECONDS = 0.0003
 _GATHER_SECONDS = 0.001
 # The lease is over for us a little before it is for the others.
 _MARGIN_SECONDS = 5.0
+
+# What was taken for a stage, and the pause that its limit asks for.
+_Found = tuple[list[HandOver], float]
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Turn:
 
     taken: Sequence[HandOver] = ()
     settings: SmtpSettings | None = None
+    pause: float = 0.0  # seconds until the stage's limit lets more mail go; 0: no limit stops it
 
 
 @dataclass
@@ -107,9 +115,10 @@ class Ledger:
             requests = [self._requests.get(timeout=_IDLE_SECONDS)]
         except queue.Empty:
             return []
-        time.sleep(_GATHER_SECONDS)
-        while not self._requests.empty():
-            requests.append(self._requests.get())
+        latest = uptime() + _GATHER_SECONDS
+        with suppress(queue.Empty):
+            while (left := latest - uptime()) > 0:
+                requests.append(self._requests.get(timeout=min(left, _FOLLOW_SECONDS)))
         return [request for request in requests if request is not None]
 
     def _serve_until_done(self, requests: list[_Request]) -> None:
@@ -136,21 +145,22 @@ class Ledger:
         owner, began = self._next_owner(), uptime()
         finished = [one for request in requests for one in request.finished]
         wanted = _wanted(requests)
+        settings = self._current_settings({request.stage_id for request in requests})
         try:
             with transaction.atomic():
                 record(finished)
-                taken = {stage_id: hand_over(stage_id, count, owner) for stage_id, count in wanted.items()}
+                found = {stage_id: _hand_over(stage_id, count, owner, settings) for stage_id, count in wanted.items()}
         except (OperationalError, InterfaceError):
             raise
         except DatabaseError:
             log.exception("turn_refused_by_the_database")
             _record_alone(finished)
-            taken = {stage_id: _hand_over_alone(stage_id, count, owner) for stage_id, count in wanted.items()}
+            found = {stage_id: _hand_over_alone(stage_id, count, owner, settings) for stage_id, count in wanted.items()}
         for one in finished:
             self._lease_ends.pop(one.taken.hold, None)
-        for mail in (mail for mails in taken.values() for mail in mails):
+        for mail in (mail for mails, _ in found.values() for mail in mails):
             self._lease_ends[mail.hold] = _ends(began)
-        return self._turns_of(requests, taken)
+        return _turns(requests, found, settings)
 
     def _next_owner(self) -> str:
         """A new name each turn: one hand-over of a mail can't be taken for another of the same mail, and what a commit that
@@ -158,18 +168,10 @@ class Ledger:
         self._turns += 1
         return f"{self._name}-{self._turns}"
 
-    def _turns_of(self, requests: Sequence[_Request], taken: Mapping[int, Sequence[HandOver]]) -> list[Turn]:
-        settings = self._current_settings({request.stage_id for request in requests})
-        mails = {stage_id: iter(found) for stage_id, found in taken.items()}
-        turns = []
-        for request in requests:
-            own = islice(mails[request.stage_id], request.wanted) if request.wanted else ()
-            turns.append(Turn(list(own), settings.get(request.stage_id)))
-        return turns
-
     def _current_settings(self, stages: set[int]) -> Mapping[int, SmtpSettings]:
         """Read anew only when their version is another."""
-        versions = dict(SmtpSettings.objects.filter(stage__in=stages).values_list("stage_id", "version"))
+        statement = "SELECT stage_id, version FROM emailconfig_smtpsettings WHERE stage_id IN %s"
+        versions: dict[int, int] = dict(sql.fetch(statement, list(stages)))
         for stage_id, version in versions.items():
             known = self._settings.get(stage_id)
             if known is None or known.version != version:
@@ -200,6 +202,24 @@ def _wanted(requests: Sequence[_Request]) -> dict[int, int]:
     return wanted
 
 
+def _turns(requests: Sequence[_Request], found: Mapping[int, _Found], settings: Mapping[int, SmtpSettings]) -> list[Turn]:
+    """Each request's share of what was taken for its stage."""
+    mails = {stage_id: iter(taken) for stage_id, (taken, _) in found.items()}
+    turns = []
+    for request in requests:
+        if request.wanted:
+            own, pause = list(islice(mails[request.stage_id], request.wanted)), found[request.stage_id][1]
+        else:
+            own, pause = [], 0.0
+        turns.append(Turn(own, settings.get(request.stage_id), pause))
+    return turns
+
+
+def _hand_over(stage_id: int, wanted: int, owner: str, settings: Mapping[int, SmtpSettings]) -> _Found:
+    per_minute = settings[stage_id].mails_per_minute if stage_id in settings else 0
+    return hand_over_in_pace(stage_id, wanted, owner, per_minute)
+
+
 def _record_alone(finished: Sequence[Finished]) -> None:
     """Each mail in a transaction of its own: one whose outcome can't be written down must not take the others with it."""
     for one in finished:
@@ -212,16 +232,16 @@ def _record_alone(finished: Sequence[Finished]) -> None:
             log.exception("outcome_not_recorded", message=one.taken.pk)
 
 
-def _hand_over_alone(stage_id: int, wanted: int, owner: str) -> list[HandOver]:
+def _hand_over_alone(stage_id: int, wanted: int, owner: str, settings: Mapping[int, SmtpSettings]) -> _Found:
     """A stage whose mail can't be handed over must not stop the others."""
     try:
         with transaction.atomic():
-            return hand_over(stage_id, wanted, owner)
+            return _hand_over(stage_id, wanted, owner, settings)
     except (OperationalError, InterfaceError):
         raise
     except DatabaseError:
         log.exception("hand_over_failed", stage=stage_id)
-        return []
+        return [], 0.0
 
 
 def _ends(began: float) -> float:

@@ -95,7 +95,6 @@ class Message(models.Model):
         indexes = [
             models.Index(fields=["stage", "status", "due", "id"], name="message_queue"),
             models.Index(fields=["stage", "id"], name="message_log"),
-            models.Index(fields=["app", "stage", "status"], name="message_of_app"),
         ]
 
     def __str__(self) -> str:
@@ -171,6 +170,9 @@ class StageQueue(models.Model):
     paused = models.BooleanField(default=False, help_text="The server refused our sign-in or certificate: a person must act.")
     retry_at = models.DateTimeField(null=True)
     since = models.DateTimeField(null=True)
+    # How many mails the stage's limit lets go, and when that was reckoned (see pace).
+    allowance = models.FloatField(default=0)
+    allowance_at = models.DateTimeField(null=True)
     headline = models.CharField(max_length=200, blank=True)
     detail = models.TextField(blank=True)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from emailconfig.models import SmtpSettings
-from outbox import sql
+from organization import sql
 from outbox.clock import database_now
 from outbox.hand_over import Addressee, HandOver
 from outbox.leases import still_held

@@ -6,6 +6,7 @@ trip per mail instead of four.
 
 from __future__ import annotations
 
+import re
 import smtplib
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +31,9 @@ REPLY_SECONDS = 300.0
 FINAL_REPLY_SECONDS = 600.0
 # A mail up to this size leaves in one write: each further one would wait for the server's acknowledgement.
 ONE_WRITE_BYTES = 256 * 1024
+_SLOWER_CODE = re.compile(r"4\d\d 4\.(7\.\d+|3\.2)\b")
+_THROTTLED = re.compile(r"throttl|rate limit|sending rate|limit exceeded|too many (mails|messages|connections)|slow down", re.I)
+_GREYLISTED = re.compile(r"gr[ae]y-?list", re.I)
 _LAST = b".\r\n"
 
 
@@ -215,6 +219,15 @@ def outcome_of(recipient: Addressee, step: str, code: int, reply: bytes) -> Outc
     else:
         result = Attempt.Outcome.DEFERRED
     return Outcome(recipient, result, step, code if 200 <= code < 600 else None, words(code, reply))
+
+
+def asks_to_slow_down(outcome: Outcome) -> bool:
+    """Whether the server wants fewer mails from us, and not just this one later: 4.7.x or 4.3.2 (RFC 3463) to the mail,
+    or in words to a recipient. Microsoft 365 says `4.3.2 … thread limit exceeded`, Amazon SES `4.7.0 Throttling failure`,
+    Google `4.7.28`. Greylisting is about one sender and recipient, and passes by itself."""
+    if outcome.result != Attempt.Outcome.DEFERRED or _GREYLISTED.search(outcome.reply):
+        return False
+    return bool(_THROTTLED.search(outcome.reply)) or (outcome.step != "RCPT TO" and bool(_SLOWER_CODE.match(outcome.reply)))
 
 
 def _rcpt_to(recipient: Addressee) -> str:

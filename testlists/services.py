@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models.functions import Lower
 
-from organization import audit
+from organization import audit, sql
 from organization.addresses import NamedAddress, printable, same_address_key
 from organization.models import App, Member, Stage
 from organization.permissions import Actor, Permission, Scope, allowed, require
@@ -20,6 +20,11 @@ from organization.services import StaleVersion
 from testlists.models import MAX_ADDRESSES, TestList, TestListAddress
 from testlists.signals import count_leaving, test_list_saved
 
+# Every turn of a worker asks it.
+_LISTS = """
+    SELECT id, app_id, stage_id, active, tag_subject, version, active_version
+    FROM testlists_testlist WHERE stage_id = %s AND app_id IN %s
+"""
 MAY_EDIT = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
 ACTIVATION_WAIT_SECONDS = 10.0
 TOO_MANY = f"A test list has at most {MAX_ADDRESSES} addresses."
@@ -96,8 +101,9 @@ def wait_until_nothing_leaves(test_list: TestList, seconds: float = ACTIVATION_W
 
 def lists_for_hand_over(apps: Collection[int], stage_id: int) -> dict[int, TestList]:
     """The lists of these apps in the stage, by app, as they are now; their locks were taken by `unlocked_condition`."""
-    found = TestList.objects.select_related("app", "stage").filter(app__in=apps, stage=stage_id)
-    return {test_list.app_id: test_list for test_list in found}
+    columns = ("id", "app_id", "stage_id", "active", "tag_subject", "version", "active_version")
+    rows = sql.fetch(_LISTS, stage_id, list(apps))
+    return {row[1]: TestList.from_db(connection.alias, columns, row) for row in rows}
 
 
 def unlocked_condition(app_column: str, stage_column: str) -> str:

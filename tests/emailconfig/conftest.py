@@ -34,6 +34,7 @@ VALUES: dict[str, Any] = {
     "sender_name": "Acme",
     "from_domains": "",
     "connections": "4",
+    "mails_per_minute": "0",
 }
 WITH_PASSWORD = {**VALUES, "authentication": "basic", "username": "portal", "password": CANARY}
 

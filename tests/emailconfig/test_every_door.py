@@ -78,6 +78,8 @@ def test_the_port_proposed_is_587() -> None:
         ("authentication", "kerberos"),
         ("connections", "0"),
         ("connections", "101"),
+        ("mails_per_minute", "-1"),
+        ("mails_per_minute", "1000001"),
     ],
 )
 def test_bad_values_are_refused_at_their_field_and_nothing_is_stored(door: Door, qa: Stage, field: str, value: str) -> None:

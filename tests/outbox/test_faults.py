@@ -23,6 +23,7 @@ import emailconfig.connection
 import outbox.delivery
 import outbox.hand_over
 import outbox.ledger
+import outbox.pace
 from organization.credentials import create_credential
 from outbox.models import Attempt, Message, Recipient, StageQueue, Status
 from outbox.worker import sweep
@@ -204,7 +205,7 @@ def test_database_connections_that_are_cut_are_made_again(crm, qa, configured, s
 
 def test_a_turn_that_was_rolled_back_is_done_again(crm, qa, configured, smtp_server, monkeypatch):
     """What became of the mails before it is written once, and the tries are counted once."""
-    real, failures = outbox.ledger.hand_over, iter([False, True, False, True])
+    real, failures = outbox.pace.hand_over, iter([False, True, False, True])
 
     def hand_over(*request):
         taken = real(*request)
@@ -212,7 +213,7 @@ def test_a_turn_that_was_rolled_back_is_done_again(crm, qa, configured, smtp_ser
             raise OperationalError("the connection went away before the commit")
         return taken
 
-    monkeypatch.setattr(outbox.ledger, "hand_over", hand_over)
+    monkeypatch.setattr(outbox.pace, "hand_over", hand_over)
     smtp_server.rcpt = lambda _: "451 4.7.1 greylisted"
     for _ in range(10):
         send(crm, qa)
@@ -300,11 +301,11 @@ class NotReading:
 
 def test_a_mail_whose_lease_cannot_be_renewed_is_cut_off_before_anybody_else_may_take_it(crm, qa, monkeypatch):
     """Nothing counts as leaving any more once a lease has run out, so nothing may leave any more either."""
-    monkeypatch.setattr(outbox.ledger.leases, "LEASE", timedelta(seconds=3))
-    monkeypatch.setattr(outbox.hand_over, "LEASE", timedelta(seconds=3))
-    monkeypatch.setattr(outbox.ledger, "_MARGIN_SECONDS", 1.0)
     body = (b"x" * 78 + b"\r\n") * 250_000
-    with NotReading() as server:
+    with NotReading() as server, monkeypatch.context() as short:
+        short.setattr(outbox.ledger.leases, "LEASE", timedelta(seconds=3))
+        short.setattr(outbox.hand_over, "LEASE", timedelta(seconds=3))
+        short.setattr(outbox.ledger, "_MARGIN_SECONDS", 1.0)
         configure(qa, port=server.port, from_domains="*", connections=1)
         message = send(crm, qa, content=b"From: crm@acme.example\r\n\r\n" + body)
         deliver()

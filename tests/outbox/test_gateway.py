@@ -14,9 +14,13 @@ from pathlib import Path
 
 import pytest
 from django.core.mail import EmailMessage, get_connection
+from django.db import connection
 
+from organization import sql
 from organization.credentials import NewCredential, create_credential, revoke_credential
+from outbox.acceptance import Handed, store
 from outbox.models import Door, Message, Status
+from outbox.submission import Envelope
 from tests.certificates import Authority
 from tests.conftest import OPERATOR, configure, environment, eventually, mail, manage, running_gateway
 from tests.outbox.conftest import send, set_list
@@ -265,3 +269,36 @@ def test_a_server_on_another_port_is_used_by_the_running_worker_after_saving(crm
         configure(qa, other, from_domains="*")
         send(crm, qa)
         eventually(lambda: len(other.arrived) == 1)
+
+
+def test_a_full_disk_is_said_and_nothing_accepted(credential, crm, qa, monkeypatch):
+    if connection.vendor != "sqlite":
+        return  # no disk of ours to fill
+    with connection.cursor() as cursor:
+        (pages,) = cursor.execute("PRAGMA page_count").fetchone()
+        (unused,) = cursor.execute("PRAGMA freelist_count").fetchone()
+    body = "x" * 4096 * (unused + 20)
+    handed = Handed(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail(body=body))
+    options = connection.settings_dict["OPTIONS"]
+    with monkeypatch.context() as full:
+        full.setitem(options, "init_command", f"{options['init_command']}; PRAGMA max_page_count = {pages}")
+        (answer,) = store([handed])
+    assert sql.is_out_of_space(answer)
+    assert not Message.objects.exists()
+    (answer,) = store([handed])
+    assert isinstance(answer, Message)
+
+
+def test_a_database_that_can_only_be_read_takes_no_mail_and_says_so(credential, crm, qa, monkeypatch):
+    handed = Handed(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail())
+    options = connection.settings_dict["OPTIONS"]
+    with monkeypatch.context() as read_only:
+        if connection.vendor == "sqlite":
+            read_only.setitem(options, "init_command", f"{options['init_command']}; PRAGMA query_only = 1")
+        else:
+            read_only.setitem(options, "options", "-c default_transaction_read_only=on")
+        connection.close()
+        (answer,) = store([handed])
+    connection.close()
+    assert sql.is_out_of_space(answer)
+    assert not Message.objects.exists()

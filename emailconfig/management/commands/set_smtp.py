@@ -31,12 +31,13 @@ class Command(BaseCommand):
         parser.add_argument("--from-domains", default="", help="other sender domains allowed, separated by commas; * for any")
         parser.add_argument("--ca-file", type=Path, help="PEM file with the CA that signed the server's certificate")
         parser.add_argument("--connections", default="4")
+        parser.add_argument("--mails-per-minute", default="0", help="0 for no limit")
 
     def handle(self, *args: Any, **options: Any) -> None:
         stage = stage_by_key(options["stage"])
         settings = settings_of(stage) or SmtpSettings(stage=stage)
         names = ("server", "port", "security", "authentication", "username", "sender_address", "sender_name")
-        data = {name: options[name] for name in (*names, "from_domains", "connections")}
+        data = {name: options[name] for name in (*names, "from_domains", "connections", "mails_per_minute")}
         data |= {
             "ca_certificate": _read(options["ca_file"]),
             "password": sys.stdin.readline().rstrip("\r\n") if options["password_stdin"] else "",

@@ -1,14 +1,17 @@
 """Statements written by hand, for the few that every mail passes: composing them anew each time took longer than running
-them. Everything else uses the ORM. Names of tables and columns are those of models.py."""
+them. Everything else uses the ORM. Names of tables and columns are those of each app's models."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import connection
 
+# PostgreSQL: disk_full, read_only_sql_transaction.
+_OUT_OF_SPACE = ("53100", "25006")
 Row = tuple[Any, ...]
 # Below what either database takes in one statement, however many values a row has.
 _ROWS_PER_STATEMENT = 1000
@@ -49,6 +52,14 @@ def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], re
             if returning:
                 found += cursor.fetchall()
     return found
+
+
+def is_out_of_space(error: BaseException) -> bool:
+    """Whether the database could not write because its disk is full, or can only be read."""
+    cause = error.__cause__
+    if isinstance(cause, sqlite3.Error):
+        return getattr(cause, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY)
+    return getattr(cause, "sqlstate", None) in _OUT_OF_SPACE
 
 
 def stored(moment: datetime) -> Any:

@@ -1,0 +1,37 @@
+"""No more mails a minute than the stage's settings allow, over all workers: providers punish who sends faster."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from outbox import stage_queue
+from outbox.clock import database_now
+from outbox.hand_over import HandOver, hand_over
+from outbox.models import StageQueue
+
+# What wasn't sent in quiet seconds may be made up for, but not more than this much of it at once.
+_BURST_SECONDS = 5.0
+
+
+def hand_over_in_pace(stage_id: int, wanted: int, owner: str, per_minute: int) -> tuple[list[HandOver], float]:
+    """As hand_over(), for a stage with a limit (0: none). Also: how many seconds to wait until the limit lets one more
+    mail go; 0 when it isn't the limit that stops anything."""
+    if not per_minute:
+        return hand_over(stage_id, wanted, owner), 0.0
+    queue = stage_queue.locked(stage_id)
+    now = database_now()
+    allowance = _allowance(queue, per_minute, now)
+    permitted = min(wanted, int(allowance))
+    taken = hand_over(stage_id, permitted, owner) if permitted else []
+    queue.allowance, queue.allowance_at = allowance - len(taken), now
+    queue.save(update_fields=["allowance", "allowance_at"])
+    limited = permitted < wanted and len(taken) == permitted
+    return taken, max(0.0, 1 - queue.allowance) * 60 / per_minute if limited else 0.0
+
+
+def _allowance(queue: StageQueue, per_minute: int, now: datetime) -> float:
+    """How many mails may go now: what was left, and what the time since has added."""
+    most = max(1.0, per_minute * _BURST_SECONDS / 60)
+    if queue.allowance_at is None or now < queue.allowance_at:  # never sent, or the clock was set back
+        return most
+    return min(most, queue.allowance + (now - queue.allowance_at).total_seconds() * per_minute / 60)
