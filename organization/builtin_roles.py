@@ -13,6 +13,7 @@ _PERMISSIONS = {
         Permission.MANAGE_APPS,
         Permission.ACCESS_ASSET_LOGS,
         Permission.ACCESS_USER_INFORMATION,
+        Permission.RESEND_MAIL,
     ],
 }
 

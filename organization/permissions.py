@@ -25,6 +25,8 @@ class Permission(models.TextChoices):
     MANAGE_ORGANIZATION = "manage_organization", "Manage members, roles and stages"
     ACCESS_ASSET_LOGS = "access_asset_logs", "Access asset logs"
     ACCESS_USER_INFORMATION = "access_user_information", "Access user information"
+    RESEND_MAIL = "resend_mail", "Retry, cancel and resend mail"
+    RESEND_TO_REAL_RECIPIENTS = "resend_to_real_recipients", "Resend test mail to real recipients"
 
     @property
     def path(self) -> str:
@@ -45,6 +47,9 @@ EVERYWHERE = Scope()
 
 class Actor(Protocol):
     """Whoever acts: a signed-in member, or an operator at the command line."""
+
+    @property
+    def name(self) -> str: ...
 
     def has_perm(self, perm: str, obj: object = None) -> bool: ...
 

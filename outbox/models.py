@@ -33,6 +33,7 @@ FINAL = (Status.SENT, Status.FAILED)
 class RouteKind(models.TextChoices):
     TEST_LIST = "test_list", "Test list"
     RECIPIENTS = "recipients", "Recipients"
+    RELEASED = "released", "Released to real recipients"  # by a person, whatever the test list says
 
 
 class HoldReason(models.TextChoices):
@@ -52,6 +53,7 @@ class Door(models.TextChoices):
     GATEWAY = "gateway", "SMTP gateway"
     BACKEND = "backend", "Django"
     COMMAND = "command", "Command line"
+    RESEND = "resend", "Resend"
 
 
 class Message(models.Model):
@@ -75,6 +77,10 @@ class Message(models.Model):
     route = models.CharField(max_length=10, choices=RouteKind)
     list_version = models.PositiveIntegerField(default=0)  # of the test list that the route was decided by
     notes = models.JSONField(default=list)
+
+    # The numbers of the mail that this one repeats, and of the last that repeats this one. No keys: either may be pruned.
+    resent_from = models.PositiveBigIntegerField(null=True)
+    resent_as = models.PositiveBigIntegerField(null=True)
 
     # Where it stands.
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)

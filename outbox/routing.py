@@ -61,6 +61,19 @@ def route(requested: Sequence[str], test_list: ListState) -> Route:
     return Route(RouteKind.TEST_LIST, people, tuple(Decision(one, listed, rule) for one in requested))
 
 
+def route_resent(original: RouteKind, requested: Sequence[str], test_list: ListState) -> Route:
+    """Where a mail goes that is sent again: as route() says, but what was test mail once stays with the list, whatever its
+    toggle says now. Only release() lets it go."""
+    return route(requested, replace(test_list, active=test_list.active or original != RouteKind.RECIPIENTS))
+
+
+def release(requested: Sequence[str]) -> Route:
+    """One mail goes to the addresses of its envelope whatever the test list says, because a person decided so."""
+    rule = "A person released this mail, so it goes to the recipient the app gave whatever the test list says."
+    people = _once([NamedAddress(address) for address in requested])
+    return Route(RouteKind.RELEASED, people, tuple(Decision(one, (one,), rule) for one in requested))
+
+
 @dataclass(frozen=True)
 class Decided:
     """What was decided at acceptance: the kind of route, the list's version then, and whether anybody is left to get it."""
@@ -75,8 +88,11 @@ def route_again(decided: Decided, requested: Sequence[str], test_list: ListState
 
     A list that became Active catches what is still queued, also when it was switched off again meanwhile, and queued
     test mail follows the list as it is now. A list that was switched off never frees mail that was routed to it: test
-    mail that was held with nobody to get it goes to the list whatever its toggle says.
+    mail that was held with nobody to get it goes to the list whatever its toggle says. No list catches a mail that a person
+    released: that is what they decided.
     """
+    if decided.kind == RouteKind.RELEASED:
+        return None
     caught = test_list.active or test_list.was_active_since(decided.list_version)
     if not caught and decided.has_recipients:
         return None

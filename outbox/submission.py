@@ -19,8 +19,8 @@ from organization import sql
 from organization.addresses import validate_address, wire_address
 from organization.models import App, Credential, Stage
 from outbox.content import addresses_in, header_values, readable, split_header, with_crlf
-from outbox.models import Door, HoldReason, Message, Status
-from outbox.routing import ListState, Route, route
+from outbox.models import Door, HoldReason, Message, RouteKind, Status
+from outbox.routing import ListState, Route, release, route, route_resent
 from testlists.models import TestList
 from testlists.services import test_list_of
 
@@ -33,7 +33,7 @@ _LIST_AND_SETTINGS = """
 """
 _MESSAGE_COLUMNS = (
     "app_id", "stage_id", "credential_id", "via", "envelope_sender", "requested", "from_address", "subject", "message_id",
-    "size", "search_text", "route", "list_version", "notes", "status", "hold_reason", "owner",
+    "size", "search_text", "route", "list_version", "notes", "resent_from", "status", "hold_reason", "owner",
 )  # fmt: skip
 _CONTENT_COLUMNS = ("message_id", "data")
 _RECIPIENT_COLUMNS = ("message_id", "address", "name", "status", "tries", "last_reply")
@@ -60,8 +60,19 @@ class Envelope:
 
 
 @dataclass(frozen=True)
+class Resent:
+    """Why a mail is sent again: which one it repeats, on whose word, and whether that person released it to the real
+    recipients."""
+
+    original: Message
+    by: str
+    released: bool
+
+
+@dataclass(frozen=True)
 class Submission:
-    """One mail as a door hands it in. `content` is a whole RFC 5322 message."""
+    """One mail as a door hands it in. `content` is a whole RFC 5322 message; `resent` tells about one that a person sends
+    again (interventions)."""
 
     app: App
     stage: Stage
@@ -69,17 +80,25 @@ class Submission:
     content: bytes
     via: Door
     credential: Credential | None = None
+    resent: Resent | None = None
 
 
 def submit(
-    app: App, stage: Stage, envelope: Envelope, content: bytes, *, via: Door, credential: Credential | None = None
+    app: App,
+    stage: Stage,
+    envelope: Envelope,
+    content: bytes,
+    *,
+    via: Door,
+    credential: Credential | None = None,
+    resent: Resent | None = None,
 ) -> Message:
     """Accept one mail: check, route, store.
 
     Raises SubmissionRefused when the mail itself can't be accepted; database errors pass through and mean the same:
     nothing was stored.
     """
-    (answer,) = submit_together([Submission(app, stage, envelope, content, via, credential)])
+    (answer,) = submit_together([Submission(app, stage, envelope, content, via, credential, resent)])
     if isinstance(answer, SubmissionRefused):
         raise answer
     return answer
@@ -111,8 +130,8 @@ def _store(submissions: Sequence[Submission]) -> list[Message]:
     rows, people = [], []
     for one in submissions:
         test_list, configured = found[one.app.pk, one.stage.pk]
-        decided = route(one.envelope.recipients, test_list)
-        rows.append(_new_message(one, decided, test_list.version, configured=configured))
+        decided = _route(one, test_list)
+        rows.append(_new_message(one, decided, test_list, configured=configured))
         people.append(decided.people)
     numbers = sql.flat(sql.insert("outbox_message", _MESSAGE_COLUMNS, [_stored(row) for row in rows], returning="id"))
     sql.insert("outbox_content", _CONTENT_COLUMNS, [(pk, one.content) for pk, one in zip(numbers, submissions, strict=True)])
@@ -126,6 +145,15 @@ def _store(submissions: Sequence[Submission]) -> list[Message]:
         ],
     )
     return [Message.from_db(connection.alias, ["id", *row], [pk, *row.values()]) for pk, row in zip(numbers, rows, strict=True)]
+
+
+def _route(submission: Submission, test_list: ListState) -> Route:
+    recipients, resent = submission.envelope.recipients, submission.resent
+    if resent is None:
+        return route(recipients, test_list)
+    if resent.released:
+        return release(recipients)
+    return route_resent(RouteKind(resent.original.route), recipients, test_list)
 
 
 def _stored(row: dict[str, Any]) -> list[Any]:
@@ -188,7 +216,7 @@ def _check_place(app: App, stage: Stage) -> None:
             raise SubmissionRefused(550, "5.7.1", f"{place} is archived and sends no mail.")
 
 
-def _new_message(submission: Submission, decided: Route, list_version: int, *, configured: bool) -> dict[str, Any]:
+def _new_message(submission: Submission, decided: Route, test_list: ListState, *, configured: bool) -> dict[str, Any]:
     """The mail's row, its columns in the order of _MESSAGE_COLUMNS."""
     fields, _ = split_header(submission.content)
     envelope = submission.envelope
@@ -198,6 +226,7 @@ def _new_message(submission: Submission, decided: Route, list_version: int, *, c
     message_id = readable(b" ".join(header_values(fields, b"message-id")[:1]))[:998] or make_msgid(domain=str(DNS_NAME))
     hold_reason = decided.hold_reason or (None if configured else HoldReason.STAGE_NOT_CONFIGURED)
     routed = [person.email for person in decided.people]
+    resent = submission.resent
     return {
         "app_id": submission.app.pk,
         "stage_id": submission.stage.pk,
@@ -211,12 +240,22 @@ def _new_message(submission: Submission, decided: Route, list_version: int, *, c
         "size": len(submission.content),
         "search_text": search_text(subject, from_address, *envelope.recipients, *routed, message_id),
         "route": decided.kind.value,
-        "list_version": list_version,
-        "notes": [],
+        "list_version": test_list.version,
+        "notes": _resent_notes(resent, decided, test_list) if resent else [],
+        "resent_from": resent.original.pk if resent else None,
         "status": (Status.HELD if hold_reason else Status.QUEUED).value,
         "hold_reason": hold_reason.value if hold_reason else "",
         "owner": "",
     }
+
+
+def _resent_notes(resent: Resent, decided: Route, test_list: ListState) -> list[str]:
+    notes = [f"Resent from #{resent.original.pk} by {resent.by}."]
+    if decided.kind == RouteKind.RELEASED:
+        notes.append(f"Released to the real recipients by {resent.by}: the test list doesn't catch this mail.")
+    elif decided.kind == RouteKind.TEST_LIST and not test_list.active:
+        notes.append("The mail it repeats was test mail, so it goes to the people on the test list, although that is Inactive.")
+    return notes
 
 
 def search_text(*parts: str) -> str:

@@ -15,11 +15,12 @@ from organization.addresses import same_address_key
 from organization.http import MemberRequest, stage_links
 from organization.models import Stage
 from outbox.filters import MessageFilter
+from outbox.interventions import acts_of
 from outbox.models import Message, RouteKind
 from outbox.preview import header_names, preview
 from outbox.preview import source as source_of
 from outbox.stage_queue import trouble_of
-from outbox.visibility import may_see_content, require_content, visible_apps, visible_messages
+from outbox.visibility import find_message, may_see_content, require_content, visible_apps, visible_messages
 
 PAGE = 50
 # For the frame that shows a mail's HTML: no script, no form, no network; only its own styles and inlined pictures.
@@ -54,7 +55,7 @@ def log(request: MemberRequest, stage: str) -> HttpResponse:
 
 @require_safe
 def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
-    found = _find(request, stage, message)
+    found = find_message(request.user, stage, message)
     can_see_content = may_see_content(request.user, found)
     seen = preview(found) if can_see_content else None
     context = {
@@ -66,6 +67,9 @@ def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
         "route_sentence": _route_sentence(found),
         "notes": found.notes,
         "trouble": trouble_of(found.stage),
+        "acts": acts_of(found, request.user),
+        "resent_from": _if_kept(found.resent_from),
+        "resent_as": _if_kept(found.resent_as),
         "can_see_content": can_see_content,
         "text_body": seen.text if seen else "",
         "html_url": reverse("email-log-html", args=[found.stage.key, found.pk]) if seen and seen.html else "",
@@ -80,7 +84,7 @@ def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
 @xframe_options_sameorigin
 def html(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     """The HTML body for the sandboxed frame, under a policy of its own."""
-    found = _find(request, stage, message)
+    found = find_message(request.user, stage, message)
     require_content(request.user, found)
     return HttpResponse(preview(found).html, headers={"Content-Security-Policy": _HTML_POLICY})
 
@@ -89,15 +93,10 @@ def html(request: MemberRequest, stage: str, message: int) -> HttpResponse:
 @never_cache
 def source(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     """The bytes as the app gave them, as plain text."""
-    found = _find(request, stage, message)
+    found = find_message(request.user, stage, message)
     require_content(request.user, found)
     headers = {"Content-Security-Policy": _SOURCE_POLICY, "X-Content-Type-Options": "nosniff"}
     return HttpResponse(source_of(found), content_type="text/plain; charset=utf-8", headers=headers)
-
-
-def _find(request: MemberRequest, stage: str, message: int) -> Message:
-    found = get_object_or_404(Stage, key=stage)
-    return get_object_or_404(visible_messages(request.user, found).select_related("app", "stage"), pk=message)
 
 
 def _page(request: MemberRequest, wanted: MessageFilter) -> tuple[list[Message], str | None, str | None]:
@@ -131,6 +130,11 @@ def _address(request: MemberRequest, **position: int) -> str:
     return f"?{query.urlencode()}"
 
 
+def _if_kept(number: int | None) -> int | None:
+    """The number of a mail that can still be opened."""
+    return number if number and Message.objects.filter(pk=number).exists() else None
+
+
 def _requested(message: Message) -> list[dict[str, str]]:
     headers = header_names(message)
     caught = message.route == RouteKind.TEST_LIST
@@ -144,6 +148,8 @@ def _requested(message: Message) -> list[dict[str, str]]:
 def _route_sentence(message: Message) -> str:
     if message.route == RouteKind.TEST_LIST:
         because = "was Active, so the mail goes to the people on it and to nobody else."
+    elif message.route == RouteKind.RELEASED:
+        because = "doesn't catch this mail: a person released it to the recipients the app gave."
     else:
         because = "was Inactive, so the mail goes to the recipients the app gave."
     return f"The test list of {message.app} in {message.stage} {because}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
 
 from organization.models import App, Member, Stage
 from organization.permissions import Permission, Scope, allowed, require
@@ -27,6 +28,12 @@ def visible_messages(member: Member, stage: Stage) -> QuerySet[Message]:
     if allowed(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS):
         return messages
     return messages.filter(app__in=visible_apps(member, stage))
+
+
+def find_message(member: Member, stage: str, number: int) -> Message:
+    """The mail with its app and stage. A 404 when the stage has no such mail, or none that the member may see."""
+    found = get_object_or_404(Stage, key=stage)
+    return get_object_or_404(visible_messages(member, found).select_related("app", "stage"), pk=number)
 
 
 def may_see_content(member: Member, message: Message) -> bool:

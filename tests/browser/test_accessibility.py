@@ -30,9 +30,9 @@ def busy_portal(crm, shop, development, qa, production, smtp_server) -> dict[str
     set_list(crm, qa, "ana@acme.example", "ben@acme.example", tag_subject=True)
     send(crm, qa, content=html)
     deliver()
-    send(crm, production)
+    held = send(crm, production)
     credential = create_credential(crm, qa, OPERATOR).credential
-    return {"message": Message.objects.filter(subject="HTML").get().pk, "credential": credential.pk}
+    return {"message": Message.objects.filter(subject="HTML").get().pk, "held": held.pk, "credential": credential.pk}
 
 
 PAGES = [
@@ -52,6 +52,10 @@ PAGES = [
     "/monitor/email-log/qa/?q=nothing",
     "/monitor/email-log/development/",
     "/monitor/email-log/qa/{message}/",
+    "/monitor/email-log/qa/{message}/resend/",
+    "/monitor/email-log/qa/{message}/resend/real-recipients/",
+    "/monitor/email-log/production/{held}/",
+    "/monitor/email-log/production/{held}/cancel/",
     "/accounts/profile/",
     "/accounts/password/",
     "/no/such/page/",

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -13,9 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from organization.models import App, Stage
 from outbox.hand_over import HandOver
+from outbox.interventions import cancel, resend, resend_to_real_recipients, retry_now
 from outbox.models import FINAL, Message, Recipient, RouteKind, StageQueue, Status
 from outbox.worker import sweep
-from tests.conftest import configure
+from tests.conftest import OPERATOR, configure
 from tests.outbox.conftest import deliver, send, set_list, take
 from tests.smtp_server import SmtpServer
 
@@ -24,7 +26,8 @@ TESTERS = [f"tester{number}@acme.example" for number in range(3)]
 
 
 class MailAndToggles(RuleBasedStateMachine):
-    """People toggle and edit the list and the settings, apps send, the server answers as it likes, workers die."""
+    """People toggle and edit the list and the settings, retry, cancel and resend mail; apps send, the server answers as it
+    likes, workers die."""
 
     server: SmtpServer
 
@@ -40,6 +43,8 @@ class MailAndToggles(RuleBasedStateMachine):
         self.active, self.listed = False, set[str]()
         self.accepted: set[int] = set()
         self.test_mail: set[int] = set()
+        self.released: set[int] = set()
+        self.cancelled: set[int] = set()
         self.seen = 0
 
     @rule(people=st.sets(st.sampled_from(TESTERS), min_size=1), active=st.booleans())
@@ -47,7 +52,7 @@ class MailAndToggles(RuleBasedStateMachine):
         set_list(self.app, self.stage, *sorted(people), active=active)
         self.active, self.listed = active, people
         if active:  # from here on, what waits is test mail too
-            self.test_mail |= set(Message.objects.exclude(status__in=FINAL).values_list("pk", flat=True))
+            self.test_mail |= set(Message.objects.exclude(status__in=FINAL).values_list("pk", flat=True)) - self.released
 
     @rule(to=st.lists(st.sampled_from(REAL + TESTERS), min_size=1, max_size=4))
     def app_sends(self, to: list[str]) -> None:
@@ -55,6 +60,22 @@ class MailAndToggles(RuleBasedStateMachine):
         self.accepted.add(message.pk)
         if self.active:
             self.test_mail.add(message.pk)
+
+    @precondition(lambda self: Message.objects.exists())
+    @rule(chosen=st.integers(0), act=st.sampled_from([retry_now, cancel, resend, resend_to_real_recipients]))
+    def person_acts(self, chosen: int, act: Any) -> None:
+        message = Message.objects.order_by("pk")[chosen % Message.objects.count()]
+        try:
+            result = act(message, OPERATOR)
+        except ValidationError:
+            return
+        if act == cancel:
+            self.cancelled.add(message.pk)
+        self.accepted.add(result.pk)
+        if act == resend_to_real_recipients:
+            self.released.add(result.pk)
+        elif act == resend and (self.active or message.route != RouteKind.RECIPIENTS):
+            self.test_mail.add(result.pk)
 
     @rule(
         where=st.sampled_from(["mail", "rcpt", "data"]),
@@ -90,16 +111,17 @@ class MailAndToggles(RuleBasedStateMachine):
         addresses = {recipient.address for recipient in taken.recipients}
         if taken.pk in self.test_mail:
             assert addresses <= set(TESTERS)
-        if self.active:
+        if self.active and taken.pk not in self.released:
             assert addresses <= self.listed
 
     @invariant()
     def mail_of_an_active_list_reached_nobody_else(self) -> None:
         by_message_id = dict(Message.objects.values_list("message_id", "pk")) if getattr(self, "accepted", None) else {}
         for arrived in self.server.arrived[getattr(self, "seen", 0) :]:
-            if self.active:
+            message = by_message_id[arrived.mail["Message-ID"]]
+            if self.active and message not in self.released:
                 assert set(arrived.recipients) <= self.listed, (arrived.recipients, self.listed)
-            if by_message_id[arrived.mail["Message-ID"]] in self.test_mail:
+            if message in self.test_mail:
                 assert set(arrived.recipients) <= set(TESTERS)
                 assert not any(real in (arrived.mail["To"] or "") for real in REAL)
         self.seen = len(self.server.arrived)
@@ -112,10 +134,13 @@ class MailAndToggles(RuleBasedStateMachine):
         assert set(messages) == self.accepted
         for message in messages.values():
             recipients = list(message.recipients.all())
-            assert recipients or message.status == Status.HELD
+            assert recipients or message.status == Status.HELD or message.pk in self.cancelled
+            if message.pk in self.released:
+                assert {recipient.address for recipient in recipients} == set(message.requested)
+                assert message.route == RouteKind.RELEASED
             if message.status == Status.SENT:
                 assert all(recipient.status == Status.SENT for recipient in recipients)
-            if message.pk in self.test_mail and message.route == RouteKind.RECIPIENTS:
+            if message.pk in self.test_mail - self.cancelled and message.route == RouteKind.RECIPIENTS:
                 assert message.status not in FINAL or not self.active
 
     def teardown(self) -> None:

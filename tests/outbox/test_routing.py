@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from organization.addresses import NamedAddress, same_address_key
 from outbox.models import HoldReason, RouteKind
-from outbox.routing import Decided, ListState, route, route_again
+from outbox.routing import Decided, ListState, release, route, route_again, route_resent
 
 ANA, BEN = NamedAddress("ana@acme.example", "Ana"), NamedAddress("ben@acme.example")
 OFF, EMPTY, ACTIVE = ListState(False, (ANA, BEN)), ListState(True, ()), ListState(True, (ANA, BEN))
@@ -45,6 +45,10 @@ WAS_ACTIVE_AND_EMPTIED = ListState(False, (), version=3, active_version=2)
         (Decided(RouteKind.TEST_LIST, 0, True), OFF, None, None),
         (Decided(RouteKind.RECIPIENTS, 2, True), WAS_ACTIVE, None, None),
         (Decided(RouteKind.TEST_LIST, 2, True), WAS_ACTIVE, None, None),
+        # A person released it: no list catches it, whatever became of the list since.
+        (Decided(RouteKind.RELEASED, 0, True), ACTIVE, None, None),
+        (Decided(RouteKind.RELEASED, 0, True), EMPTY, None, None),
+        (Decided(RouteKind.RELEASED, 1, True), WAS_ACTIVE, None, None),
         # A list that is Active now, or was meanwhile, catches what is still queued; test mail follows the list.
         (Decided(RouteKind.RECIPIENTS, 0, True), ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
         (Decided(RouteKind.TEST_LIST, 0, True), ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
@@ -63,6 +67,32 @@ def test_the_second_look_goes_only_toward_safer(decided, test_list, kind, delive
     else:
         assert (again.kind, [person.email for person in again.people]) == (kind, delivered_to)
         assert bool(again.hold_reason) is (delivered_to == [])
+
+
+@pytest.mark.parametrize(
+    ("original", "test_list", "kind", "delivered_to"),
+    [
+        (RouteKind.RECIPIENTS, OFF, RouteKind.RECIPIENTS, ["c@x.example"]),
+        (RouteKind.RECIPIENTS, WAS_ACTIVE, RouteKind.RECIPIENTS, ["c@x.example"]),
+        (RouteKind.RECIPIENTS, ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
+        # What was test mail once stays with the list, also when it was released meanwhile.
+        (RouteKind.TEST_LIST, WAS_ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
+        (RouteKind.TEST_LIST, WAS_ACTIVE_AND_EMPTIED, RouteKind.TEST_LIST, []),
+        (RouteKind.RELEASED, WAS_ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
+        (RouteKind.RELEASED, ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
+    ],
+)
+def test_a_resent_mail_is_routed_as_of_now_only_toward_safer(original, test_list, kind, delivered_to):
+    found = route_resent(original, ["c@x.example"], test_list)
+    assert (found.kind, [person.email for person in found.people]) == (kind, delivered_to)
+    assert bool(found.hold_reason) is (delivered_to == [])
+
+
+def test_released_mail_goes_to_each_recipient_of_its_envelope_once():
+    found = release(["c@x.example", "d@x.example", "c@X.example"])
+    assert (found.kind, [person.email for person in found.people]) == (RouteKind.RELEASED, ["c@x.example", "d@x.example"])
+    assert [decision.delivered_to for decision in found.decisions] == [("c@x.example",), ("d@x.example",), ("c@X.example",)]
+    assert found.hold_reason is None
 
 
 addresses = st.sampled_from([f"{name}@{domain}" for name in "abcd" for domain in ("x.example", "X.example", "y.example")])
@@ -89,3 +119,5 @@ def test_test_mail_never_becomes_real_mail(requested, decided, test_list):
     again = route_again(decided, requested, test_list)
     if again is not None and (decided.kind == RouteKind.TEST_LIST or test_list.active):
         assert again.kind == RouteKind.TEST_LIST
+    assert again is not None or decided.kind == RouteKind.RELEASED or not test_list.active
+    assert again is None or again.kind != RouteKind.RELEASED

@@ -1,0 +1,177 @@
+"""What a person does about one mail: retry it now, cancel it, resend it.
+
+Every door ends here: permission, look at the mail, change and audit in one transaction. The mail's row is locked and read
+again first, so that no worker takes it meanwhile and nobody else acts on it: what is being handed over is left alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import QuerySet
+
+from organization import audit
+from organization.permissions import Actor, Permission, Scope, allowed, require
+from outbox.clock import database_now
+from outbox.models import FINAL, WAITING, Content, Door, Message, Recipient, RouteKind, Status
+from outbox.routing import Route, route_resent
+from outbox.submission import Envelope, Resent, SubmissionRefused, state_of, submit
+from outbox.summary import sum_up
+from testlists.services import test_list_of
+
+CANCELLABLE = (*WAITING, Status.HELD)
+_BEING_SENT = "The mail is being handed to the server right now. Try again in a moment."
+_FINISHED = "The mail is finished: nothing of it waits any more."
+_HELD = "The mail is held. It goes by itself as soon as the reason for that is gone."
+_DUE = "The mail is due already: it goes as soon as a worker takes it."
+_UNDER_WAY = "The mail is not finished yet, so resending it could deliver it twice. Wait for it, or cancel it first."
+_RESENT_MEANWHILE = "The mail was resent as #{} after you opened the page. Nothing was sent again; look at that mail first."
+_NO_CONTENT = "What the mail says isn't kept any more, so it can't be resent."
+
+
+def retry_now(message: Message, actor: Actor) -> Message:
+    """The recipients that wait for their next try are due at once. Returns the mail as it is then.
+
+    Raises PermissionDenied; ValidationError when none waits for a try, in words. Then nothing is changed.
+    """
+    require(actor, _scope(message), Permission.RESEND_MAIL)
+    with transaction.atomic():
+        mail = _locked(message)
+        _stop_at(retry_obstacle(mail))
+        waiting = mail.recipients.filter(status__in=WAITING)
+        addresses = _addresses(waiting)
+        waiting.update(due=database_now())
+        sum_up(mail)
+        audit.record(actor, "Retry", mail, after={"recipients": addresses})
+    return mail
+
+
+def cancel(message: Message, actor: Actor) -> Message:
+    """What still waits, or is held, ends as failed; whoever got the mail stays sent. Returns the mail as it is then.
+
+    Raises PermissionDenied; ValidationError when nothing waits or the mail is being handed over. Then nothing is changed.
+    """
+    require(actor, _scope(message), Permission.RESEND_MAIL)
+    with transaction.atomic():
+        mail = _locked(message)
+        _stop_at(cancel_obstacle(mail))
+        waiting = mail.recipients.filter(status__in=CANCELLABLE)
+        addresses, words = _addresses(waiting), f"Cancelled by {actor.name}."
+        waiting.update(status=Status.FAILED, last_reply=words, finished=database_now())
+        mail.hold_reason = ""
+        mail.notes = [*mail.notes, words]
+        sum_up(mail)
+        audit.record(actor, "Cancel", mail, after={"recipients": addresses})
+    return mail
+
+
+def resend(message: Message, actor: Actor, *, read_at: int | None = None) -> Message:
+    """Submit the mail again, as a new one that is routed as of now. Test mail stays test mail. Returns the new mail.
+
+    `read_at` is the number of the resent mail that was known when somebody decided, 0 for none; None where nobody looked.
+    Raises PermissionDenied; ValidationError when the mail isn't finished, was resent meanwhile, or isn't accepted again.
+    Then nothing is stored.
+    """
+    require(actor, _scope(message), Permission.RESEND_MAIL)
+    return _resend("Resend", message, actor, read_at, released=False)
+
+
+def resend_to_real_recipients(message: Message, actor: Actor, *, read_at: int | None = None) -> Message:
+    """As resend(), but to the recipients the app gave, whatever the test list says now or later. For this one mail alone."""
+    require(actor, _scope(message), Permission.RESEND_TO_REAL_RECIPIENTS)
+    return _resend("Resend to real recipients", message, actor, read_at, released=True)
+
+
+def _resend(operation: str, message: Message, actor: Actor, read_at: int | None, *, released: bool) -> Message:
+    with transaction.atomic():
+        original = _locked(message)
+        _stop_at(resend_obstacle(original))
+        if read_at is not None and read_at != (original.resent_as or 0):
+            raise ValidationError(_RESENT_MEANWHILE.format(original.resent_as), code="stale")
+        mail = _submit_again(original, Resent(original, actor.name, released))
+        original.resent_as = mail.pk
+        original.notes = [*original.notes, f"Resent as #{mail.pk} by {actor.name}."]
+        original.save(update_fields=["resent_as", "notes"])
+        after = {"resent_as": mail.pk, "route": mail.get_route_display(), "recipients": _addresses(mail.recipients.all())}
+        audit.record(actor, operation, original, after=after)
+    return mail
+
+
+def _submit_again(original: Message, resent: Resent) -> Message:
+    content = Content.objects.filter(message=original).first()
+    if content is None:
+        raise ValidationError(_NO_CONTENT)
+    envelope = Envelope(original.envelope_sender, original.requested)
+    try:
+        return submit(original.app, original.stage, envelope, bytes(content.data), via=Door.RESEND, resent=resent)
+    except SubmissionRefused as refused:  # the stage or the app was archived, or the limits are others now
+        raise ValidationError(refused.text) from refused
+
+
+def retry_obstacle(message: Message) -> str:
+    """Why the mail can't be retried now, in words; empty when it can."""
+    if message.status in WAITING:
+        later = message.recipients.filter(status__in=WAITING, due__gt=database_now()).exists()
+        return "" if later else _DUE
+    return {Status.HELD: _HELD, Status.SENDING: _BEING_SENT}.get(Status(message.status), _FINISHED)
+
+
+def cancel_obstacle(message: Message) -> str:
+    """Why the mail can't be cancelled, in words; empty when it can."""
+    if message.status in CANCELLABLE:
+        return ""
+    return _BEING_SENT if message.status == Status.SENDING else _FINISHED
+
+
+def resend_obstacle(message: Message) -> str:
+    """Why the mail can't be resent, in words; empty when it can."""
+    return "" if message.status in FINAL else _UNDER_WAY
+
+
+@dataclass(frozen=True)
+class Acts:
+    """What somebody may do about a mail as it stands."""
+
+    retry: bool
+    cancel: bool
+    resend: bool
+    resend_to_real_recipients: bool
+
+
+def acts_of(message: Message, actor: Actor) -> Acts:
+    """The last one is worth offering only where resend() would keep the mail with the test list."""
+    may_act = allowed(actor, _scope(message), Permission.RESEND_MAIL)
+    may_release = allowed(actor, _scope(message), Permission.RESEND_TO_REAL_RECIPIENTS)
+    resendable = not resend_obstacle(message)
+    return Acts(
+        retry=may_act and not retry_obstacle(message),
+        cancel=may_act and not cancel_obstacle(message),
+        resend=may_act and resendable,
+        resend_to_real_recipients=may_release and resendable and resend_route(message).kind == RouteKind.TEST_LIST,
+    )
+
+
+def resend_route(message: Message) -> Route:
+    """Where resend() would send the mail now."""
+    test_list = test_list_of(message.app, message.stage)
+    return route_resent(RouteKind(message.route), message.requested, state_of(test_list))
+
+
+def _scope(message: Message) -> Scope:
+    return Scope(message.app, message.stage)
+
+
+def _locked(message: Message) -> Message:
+    """The mail as it is stored, locked until the transaction ends."""
+    return Message.objects.select_for_update(of=("self",)).select_related("app", "stage").get(pk=message.pk)
+
+
+def _stop_at(obstacle: str) -> None:
+    if obstacle:
+        raise ValidationError(obstacle)
+
+
+def _addresses(recipients: QuerySet[Recipient]) -> list[str]:
+    return list(recipients.values_list("address", flat=True))
