@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import astuple
 
-from django.http import HttpResponse
+from django.conf import settings
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
@@ -16,7 +17,7 @@ from organization.http import MemberRequest, stage_links
 from organization.models import Stage
 from outbox.filters import MessageFilter
 from outbox.models import Message, RouteKind
-from outbox.preview import header_names, preview
+from outbox.preview import has_content, header_names, preview
 from outbox.preview import source as source_of
 from outbox.stage_queue import trouble_of
 from outbox.visibility import may_see_content, require_content, visible_apps, visible_messages
@@ -56,17 +57,19 @@ def log(request: MemberRequest, stage: str) -> HttpResponse:
 def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     found = _find(request, stage, message)
     can_see_content = may_see_content(request.user, found)
-    seen = preview(found) if can_see_content else None
+    content_is_there = has_content(found)
+    seen = preview(found) if can_see_content and content_is_there else None
     context = {
         "stage": found.stage,
         "message": found,
-        "requested": _requested(found),
+        "requested": _requested(found, content_is_there=content_is_there),
         "recipients": found.recipients.all(),
         "attempts": found.attempts.all(),
         "route_sentence": _route_sentence(found),
         "notes": found.notes,
         "trouble": trouble_of(found.stage),
         "can_see_content": can_see_content,
+        "content_gone": "" if content_is_there else _content_gone(),
         "text_body": seen.text if seen else "",
         "html_url": reverse("email-log-html", args=[found.stage.key, found.pk]) if seen and seen.html else "",
         "source_url": reverse("email-log-source", args=[found.stage.key, found.pk]),
@@ -80,8 +83,7 @@ def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
 @xframe_options_sameorigin
 def html(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     """The HTML body for the sandboxed frame, under a policy of its own."""
-    found = _find(request, stage, message)
-    require_content(request.user, found)
+    found = _find_with_content(request, stage, message)
     return HttpResponse(preview(found).html, headers={"Content-Security-Policy": _HTML_POLICY})
 
 
@@ -89,8 +91,7 @@ def html(request: MemberRequest, stage: str, message: int) -> HttpResponse:
 @never_cache
 def source(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     """The bytes as the app gave them, as plain text."""
-    found = _find(request, stage, message)
-    require_content(request.user, found)
+    found = _find_with_content(request, stage, message)
     headers = {"Content-Security-Policy": _SOURCE_POLICY, "X-Content-Type-Options": "nosniff"}
     return HttpResponse(source_of(found), content_type="text/plain; charset=utf-8", headers=headers)
 
@@ -98,6 +99,18 @@ def source(request: MemberRequest, stage: str, message: int) -> HttpResponse:
 def _find(request: MemberRequest, stage: str, message: int) -> Message:
     found = get_object_or_404(Stage, key=stage)
     return get_object_or_404(visible_messages(request.user, found).select_related("app", "stage"), pk=message)
+
+
+def _find_with_content(request: MemberRequest, stage: str, message: int) -> Message:
+    found = _find(request, stage, message)
+    require_content(request.user, found)
+    if not has_content(found):
+        raise Http404(_content_gone())
+    return found
+
+
+def _content_gone() -> str:
+    return f"The content was removed after {settings.CONTENT_RETENTION_DAYS} days."
 
 
 def _page(request: MemberRequest, wanted: MessageFilter) -> tuple[list[Message], str | None, str | None]:
@@ -131,12 +144,14 @@ def _address(request: MemberRequest, **position: int) -> str:
     return f"?{query.urlencode()}"
 
 
-def _requested(message: Message) -> list[dict[str, str]]:
+def _requested(message: Message, *, content_is_there: bool) -> list[dict[str, str]]:
+    """Without the content nobody knows any more which header an address stood in."""
     headers = header_names(message)
+    elsewhere = "Bcc" if content_is_there else ""
     caught = message.route == RouteKind.TEST_LIST
     decision = "Does not get the mail: the people on the test list get it instead." if caught else "Gets the mail."
     return [
-        {"address": address, "header": headers.get(same_address_key(address), "Bcc"), "decision": decision}
+        {"address": address, "header": headers.get(same_address_key(address), elsewhere), "decision": decision}
         for address in message.requested
     ]
 
