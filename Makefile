@@ -7,11 +7,12 @@ export GATEWAY_PORT ?= 2525
 export DEMO_SMTP_PORT ?= 2526
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format lock screenshots clean
+.PHONY: help install demo test interop check format lock screenshots clean
 
 help:
 	@echo "make demo     install, migrate, seed and start everything on http://127.0.0.1:$(PORT)/"
 	@echo "make test     the whole test suite: SQLite, PostgreSQL, real SMTP, a real browser"
+	@echo "make interop  tests with Redis, RabbitMQ, Celery's programs, Postfix, swaks and curl"
 	@echo "make check    ruff, mypy, import-linter, djlint, check --deploy, missing migrations"
 	@echo "make install  only the virtual environment"
 	@echo "make format   let ruff rewrite the sources"
@@ -36,6 +37,9 @@ demo: install
 
 test: $(VENV)/dev.stamp
 	@./.ci/test
+
+interop: $(VENV)/dev.stamp
+	@./.ci/interop
 
 check: $(VENV)/dev.stamp
 	@./.ci/check
