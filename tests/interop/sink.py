@@ -6,8 +6,15 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from contextlib import suppress
 
 _EHLO = b"250-sink.test\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
+
+
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
+    with suppress(ConnectionError, asyncio.IncompleteReadError):  # a client that was killed
+        await session(reader, writer, delay)
+    writer.close()
 
 
 async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
@@ -28,11 +35,10 @@ async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, de
         else:
             writer.write(_EHLO if command == b"EHLO" else b"250 Ok\r\n")
         await writer.drain()
-    writer.close()
 
 
 async def main(port: int, delay: float) -> None:
-    server = await asyncio.start_server(lambda reader, writer: session(reader, writer, delay), "127.0.0.1", port, limit=2**20)
+    server = await asyncio.start_server(lambda reader, writer: serve(reader, writer, delay), "127.0.0.1", port, limit=2**20)
     async with server:
         await server.serve_forever()
 

@@ -151,11 +151,9 @@ def test_any_part_may_be_killed_and_started_again(crm, qa, folder, start_portal,
         eventually(lambda: len(server.arrivals) > 100, 60)
         victim = {"gateway": gateways[0][1], "worker": worker, "beat": beat, "web": webs[0].process}[part]
         victim.kill()
-        before = len(server.arrivals)
         time.sleep(0.5)
         if part == "worker":
             leases_run_out()
-            assert len(server.arrivals) == before  # nobody else delivers
         accepted_before_death = set(webs[0].accepted)
         victim.start()
         for sender in senders:
