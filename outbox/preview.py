@@ -37,8 +37,8 @@ class Preview:
 
 
 def preview(message: Message) -> Preview:
-    """The mail taken apart; an empty preview when it is too large, is gone or can't be read."""
-    if message.size > PARSED_AT_MOST or not has_content(message):
+    """The mail taken apart; an empty preview when it is too large or can't be read."""
+    if message.size > PARSED_AT_MOST:
         return Preview()
     try:
         parsed = BytesParser(policy=policy.default).parsebytes(source(message))

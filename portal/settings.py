@@ -224,5 +224,7 @@ LOGGING = {
     "loggers": {
         "django.server": {"handlers": [], "propagate": True},
         "mail.log": {"level": "ERROR"},  # aiosmtpd's session chatter
+        # Two lines for each hint, and one for each of beat's.
+        **{name: {"level": "WARNING"} for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat")},
     },
 }
