@@ -230,8 +230,8 @@ class Web:
 
 
 @pytest.fixture
-def start_portal(folder: Path) -> Iterator[Callable[[str], Portal]]:
-    """Makes a Portal for a broker's address; everything it starts ends with the test."""
+def start_portal(folder: Path, transactional_db: None) -> Iterator[Callable[[str], Portal]]:
+    """Makes a Portal for a broker's address; everything it starts ends with the test, before the database is emptied."""
     with ExitStack() as stack:
         yield lambda broker: Portal(folder, broker, stack)
 

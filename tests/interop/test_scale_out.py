@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -171,6 +174,21 @@ def test_any_part_may_be_killed_and_started_again(crm, qa, folder, start_portal,
         asked_again = Message.objects.count() - Message.objects.values("message_id").distinct().count()
         assert twice <= 2 * CONNECTIONS + asked_again
         printed(f"{part} killed: {len(accepted)} mails accepted, none lost, {twice} arrived twice")
+
+
+def test_a_single_process_of_a_worker_that_dies_is_replaced(crm, qa, folder, server, start_portal):
+    configure(qa, port=server.port, from_domains="*", connections=CONNECTIONS)
+    with redis(folder) as (address, _):
+        portal = start_portal(address)
+        pid = portal.worker(2).process.pid
+        processes = Path(f"/proc/{pid}/task/{pid}/children")
+        before = processes.read_text().split()
+        os.kill(int(before[0]), signal.SIGKILL)
+        eventually(lambda: len(set(processes.read_text().split()) - set(before)) == 1, 30)
+        web = portal.web(20, 0.05)
+        web.wait()
+        eventually(all_sent)
+        assert set(web.accepted) == set(server.counts)
 
 
 def test_without_its_broker_the_portal_accepts_and_delivers(crm, qa, folder, server, start_portal):
