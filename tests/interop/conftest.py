@@ -179,14 +179,7 @@ class Portal:
     def worker(self, processes: int) -> Process:
         """`celery worker`, as the how-to says; returns when all its processes stand by."""
         before = living_workers()
-        options = [
-            "--without-gossip",
-            "--without-mingle",
-            "--concurrency",
-            str(processes),
-            "--hostname",
-            f"{free_port()}@localhost",
-        ]
+        options = ["--without-heartbeat", "--without-gossip", "--without-mingle", "--concurrency", str(processes)]
         started = self.start("worker", "-m", "celery", "-A", "portal", "worker", *options)
         eventually(lambda: living_workers() - before >= processes, 60)
         return started
