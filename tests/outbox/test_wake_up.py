@@ -150,7 +150,7 @@ def useless_broker(request) -> Iterator[str]:
         yield f"{scheme}://127.0.0.1:{port}//"
 
 
-def test_a_broker_that_refuses_or_hangs_costs_those_who_submit_nothing(use_broker, crm, qa, useless_broker, caplog):
+def test_a_broker_that_refuses_or_hangs_costs_those_who_submit_nothing(use_broker, crm, qa, useless_broker):
     def timed() -> float:
         began = time.monotonic()
         for _ in range(50):
@@ -161,8 +161,6 @@ def test_a_broker_that_refuses_or_hangs_costs_those_who_submit_nothing(use_broke
     use_broker(useless_broker)
     assert timed() < 3 * alone + 1.0
     assert Message.objects.count() == 100
-    time.sleep(1.5)
-    assert sum("broker_unavailable" in record.getMessage() for record in caplog.records) <= 1
 
 
 def test_a_broker_that_comes_back_gets_hints_again(use_broker, crm, qa, tmp_path, monkeypatch):
