@@ -7,11 +7,12 @@ export GATEWAY_PORT ?= 2525
 export DEMO_SMTP_PORT ?= 2526
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench format lock screenshots clean
+.PHONY: help install demo test interop check bench format lock screenshots clean
 
 help:
 	@echo "make demo     install, migrate, seed and start everything on http://127.0.0.1:$(PORT)/"
 	@echo "make test     the whole test suite: SQLite, PostgreSQL, real SMTP, a real browser"
+	@echo "make interop  tests with Redis, RabbitMQ, Celery's programs, Postfix, swaks and curl"
 	@echo "make check    ruff, mypy, import-linter, djlint, check --deploy, missing migrations"
 	@echo "make bench    how fast it accepts and delivers here, beside the machine's limits (about 15 minutes)"
 	@echo "make install  only the virtual environment"
@@ -37,6 +38,9 @@ demo: install
 
 test: $(VENV)/dev.stamp
 	@./.ci/test
+
+interop: $(VENV)/dev.stamp
+	@./.ci/interop
 
 check: $(VENV)/dev.stamp
 	@./.ci/check

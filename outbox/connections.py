@@ -1,4 +1,5 @@
-"""How many connections to a stage's server are open at once, over all workers: no more than its settings allow."""
+"""How many connections to a stage's server are open at once, over all workers: no more than its settings allow, and shared
+out evenly, so that a worker that comes first doesn't leave the others idle."""
 
 from __future__ import annotations
 
@@ -32,12 +33,22 @@ def forget_the_dead() -> None:
     Worker.objects.filter(seen__lt=Now() - _FORGOTTEN_AFTER).delete()
 
 
+def living() -> int:
+    """How many workers have reported lately; never less than one."""
+    return max(1, Worker.objects.filter(seen__gte=Now() - Worker.STALE_AFTER).count())
+
+
 def take(worker: str, stage_id: int) -> Connection | None:
-    """A place among the stage's connections; None when all are taken. A stage in trouble has one, to probe with."""
+    """A place among the stage's connections; None when all are taken, or this worker has its share of them.
+
+    A stage in trouble has one, to probe with.
+    """
     with transaction.atomic():
         queue = stage_queue.locked(stage_id)
         allowed = 1 if queue.failures else allowed_connections(stage_id)
-        if Connection.objects.filter(stage=stage_id, worker__seen__gt=Now() - Worker.STALE_AFTER).count() >= allowed:
+        living_places = Connection.objects.filter(stage=stage_id, worker__seen__gt=Now() - Worker.STALE_AFTER)
+        holders = list(living_places.values_list("worker_id", flat=True))
+        if len(holders) >= allowed or holders.count(worker) >= math.ceil(allowed / living()):
             return None
         return Connection.objects.create(worker_id=worker, stage_id=stage_id)
 

@@ -49,12 +49,21 @@ def preview(message: Message) -> Preview:
         return Preview()
 
 
+def has_content(message: Message) -> bool:
+    """Whether what the mail says is still there (see pruning)."""
+    return Content.objects.filter(message=message).exists()
+
+
 def source(message: Message) -> bytes:
+    """The bytes as the app gave them. Raises Content.DoesNotExist when they were removed."""
     return bytes(Content.objects.get(message=message).data)
 
 
 def header_names(message: Message) -> dict[str, str]:
-    """For each address named in the To or Cc header, which of them; who is in neither was given in the envelope alone."""
+    """For each address named in the To or Cc header, which of them; who is in neither was given in the envelope alone.
+
+    Empty when the content was removed.
+    """
     start = Content.objects.filter(message=message).values_list(Substr("data", 1, _HEADER_AT_MOST), flat=True).first()
     fields, _ = split_header(bytes(start or b""))
     found: dict[str, str] = {}

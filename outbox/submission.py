@@ -18,6 +18,7 @@ from emailconfig.models import SmtpSettings
 from organization import sql
 from organization.addresses import validate_address, wire_address
 from organization.models import App, Credential, Stage
+from outbox import wake_up
 from outbox.content import addresses_in, header_values, readable, split_header, with_crlf
 from outbox.models import Door, HoldReason, Message, RouteKind, Status
 from outbox.routing import ListState, Route, release, route, route_resent
@@ -109,6 +110,7 @@ def submit_together(submissions: Sequence[Submission]) -> list[Message | Submiss
     checked = [_checked(submission) for submission in submissions]
     with transaction.atomic():
         messages = _store([one for one in checked if isinstance(one, Submission)])
+        wake_up.after_commit()
     stored = iter(messages)
     return [next(stored) if isinstance(one, Submission) else one for one in checked]
 

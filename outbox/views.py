@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import astuple
 
-from django.http import HttpResponse
+from django.conf import settings
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
@@ -17,7 +18,7 @@ from organization.models import Stage
 from outbox.filters import MessageFilter
 from outbox.interventions import acts_of
 from outbox.models import Message, RouteKind
-from outbox.preview import header_names, preview
+from outbox.preview import has_content, header_names, preview
 from outbox.preview import source as source_of
 from outbox.stage_queue import trouble_of
 from outbox.visibility import find_message, may_see_content, require_content, visible_apps, visible_messages
@@ -57,11 +58,12 @@ def log(request: MemberRequest, stage: str) -> HttpResponse:
 def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     found = find_message(request.user, stage, message)
     can_see_content = may_see_content(request.user, found)
-    seen = preview(found) if can_see_content else None
+    content_is_there = has_content(found)
+    seen = preview(found) if can_see_content and content_is_there else None
     context = {
         "stage": found.stage,
         "message": found,
-        "requested": _requested(found),
+        "requested": _requested(found, content_is_there=content_is_there),
         "recipients": found.recipients.all(),
         "attempts": found.attempts.all(),
         "route_sentence": _route_sentence(found),
@@ -71,6 +73,7 @@ def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
         "resent_from": _if_kept(found.resent_from),
         "resent_as": _if_kept(found.resent_as),
         "can_see_content": can_see_content,
+        "content_gone": "" if content_is_there else _content_gone(),
         "text_body": seen.text if seen else "",
         "html_url": reverse("email-log-html", args=[found.stage.key, found.pk]) if seen and seen.html else "",
         "source_url": reverse("email-log-source", args=[found.stage.key, found.pk]),
@@ -84,8 +87,7 @@ def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
 @xframe_options_sameorigin
 def html(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     """The HTML body for the sandboxed frame, under a policy of its own."""
-    found = find_message(request.user, stage, message)
-    require_content(request.user, found)
+    found = _find_with_content(request, stage, message)
     return HttpResponse(preview(found).html, headers={"Content-Security-Policy": _HTML_POLICY})
 
 
@@ -93,10 +95,21 @@ def html(request: MemberRequest, stage: str, message: int) -> HttpResponse:
 @never_cache
 def source(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     """The bytes as the app gave them, as plain text."""
-    found = find_message(request.user, stage, message)
-    require_content(request.user, found)
+    found = _find_with_content(request, stage, message)
     headers = {"Content-Security-Policy": _SOURCE_POLICY, "X-Content-Type-Options": "nosniff"}
     return HttpResponse(source_of(found), content_type="text/plain; charset=utf-8", headers=headers)
+
+
+def _find_with_content(request: MemberRequest, stage: str, message: int) -> Message:
+    found = find_message(request.user, stage, message)
+    require_content(request.user, found)
+    if not has_content(found):
+        raise Http404(_content_gone())
+    return found
+
+
+def _content_gone() -> str:
+    return f"The content was removed after {settings.CONTENT_RETENTION_DAYS} days."
 
 
 def _page(request: MemberRequest, wanted: MessageFilter) -> tuple[list[Message], str | None, str | None]:
@@ -135,12 +148,14 @@ def _if_kept(number: int | None) -> int | None:
     return number if number and Message.objects.filter(pk=number).exists() else None
 
 
-def _requested(message: Message) -> list[dict[str, str]]:
+def _requested(message: Message, *, content_is_there: bool) -> list[dict[str, str]]:
+    """Without the content nobody knows any more which header an address stood in."""
     headers = header_names(message)
+    elsewhere = "Bcc" if content_is_there else ""
     caught = message.route == RouteKind.TEST_LIST
     decision = "Does not get the mail: the people on the test list get it instead." if caught else "Gets the mail."
     return [
-        {"address": address, "header": headers.get(same_address_key(address), "Bcc"), "decision": decision}
+        {"address": address, "header": headers.get(same_address_key(address), elsewhere), "decision": decision}
         for address in message.requested
     ]
 

@@ -1,7 +1,7 @@
 """The worker: finds stages with due mail and runs delivery sessions for them, each on a thread of its own, so that one
 stage's slow or dead server never delays another.
 
-`Worker.run()` is `manage.py deliver`; `Worker.drain()` is `manage.py deliver --once`.
+`Worker.run()` is `manage.py deliver`; `Worker.drain()` is `manage.py deliver --once`, and Celery's task (see tasks).
 """
 
 from __future__ import annotations
@@ -27,29 +27,37 @@ from outbox.holding import hold_unconfigured, release_what_waits
 from outbox.leases import LEASE, heal_clock_jumps, recover_abandoned
 from outbox.ledger import Ledger
 from outbox.models import Connection
+from outbox.pruning import prune
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.05
 REPORT_SECONDS = 5.0
 SWEEP_SECONDS = 10.0
+# Once a day, and not in the minutes after a start, when people wait for mail.
+PRUNE_SECONDS = 24 * 3600.0
+FIRST_PRUNE_SECONDS = 600.0
 WATCH_SECONDS = 0.5
 MAILS_WORTH_A_CONNECTION = 10
 
 
 class Worker:
-    """One process's worth of delivery."""
+    """One process's worth of delivery.
 
-    def __init__(self) -> None:
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+    `process`: the name under which a Celery worker process reports that it lives and looks after the rest (see standby).
+    Without it the worker does all that by itself.
+    """
+
+    def __init__(self, process: str = "") -> None:
+        self.name = process or new_name()
+        self._stands_alone = not process
         self.stopping = threading.Event()
         self.ledger = Ledger()
         self._sessions: list[_Running] = []
         self._ended = threading.Event()
-        self._every = [
-            _Periodic(REPORT_SECONDS, lambda: connections.register(self.name)),
-            _Periodic(SWEEP_SECONDS, sweep),
-        ]
+        self._every = [Periodic(REPORT_SECONDS, lambda: connections.register(self.name))]
+        if self._stands_alone:
+            self._every += [Periodic(SWEEP_SECONDS, sweep), Periodic(PRUNE_SECONDS, prune_beside, first=FIRST_PRUNE_SECONDS)]
 
     def run(self) -> None:
         """Deliver until `stop()`. A database that goes away is waited for."""
@@ -64,14 +72,21 @@ class Worker:
             self.stopping.wait(POLL_SECONDS)
         self._end()
 
-    def drain(self) -> None:
-        """Deliver what is due now; ends when nothing is due any more, or what is due waits for a stage in trouble."""
+    def drain(self, seconds: float = math.inf) -> None:
+        """Deliver what is due now; ends when nothing is due any more, or what is due waits for a stage in trouble.
+
+        It also ends after so many `seconds`, and on `stop()`. Database errors pass through.
+        """
+        deadline = uptime() + seconds
         self._begin()
-        self._turn()
-        while self._alive() or self._startable():
+        try:
             self._turn()
-            time.sleep(POLL_SECONDS)
-        self._end()
+            while (self._alive() or self._startable()) and uptime() < deadline and not self.stopping.is_set():
+                self._turn()
+                time.sleep(POLL_SECONDS)
+        finally:
+            self.stop()
+            self._end()
 
     def stop(self) -> None:
         self.stopping.set()
@@ -108,7 +123,7 @@ class Worker:
         return [running.session.stage_id for running in self._sessions]
 
     def _start_session(self, stage_id: int) -> bool:
-        """False: other workers have all the connections that the stage allows."""
+        """False when this worker may have no more connections to the stage's server."""
         place = connections.take(self.name, stage_id)
         if place is None:
             return False
@@ -125,7 +140,9 @@ class Worker:
             running.thread.join(max(0.0, deadline - uptime()))
         self.ledger.close()
         self._ended.set()
-        connections.forget(self.name)
+        connections.forget(self.name)  # and with it the places that its sessions had
+        if not self._stands_alone:
+            connections.register(self.name)
 
 
 class _Running(NamedTuple):
@@ -136,11 +153,16 @@ class _Running(NamedTuple):
     place: Connection
 
 
-class _Periodic:
-    """Runs `action` at most once in so many seconds, the first time at once."""
+def new_name() -> str:
+    """A name that no other worker has or had."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
-    def __init__(self, seconds: float, action: Callable[[], None]) -> None:
-        self.seconds, self.action, self.next = seconds, action, 0.0
+
+class Periodic:
+    """Runs `action` at most once in so many seconds, the first time after `first` seconds."""
+
+    def __init__(self, seconds: float, action: Callable[[], None], first: float = 0.0) -> None:
+        self.seconds, self.action, self.next = seconds, action, uptime() + first
 
     def run_if_due(self) -> None:
         if uptime() >= self.next:
@@ -170,6 +192,20 @@ def sweep() -> None:
     heal_clock_jumps()
     release_what_waits()
     connections.forget_the_dead()
+
+
+def prune_beside() -> None:
+    """Prune on a thread of its own: it may take minutes, and mail must not wait for it."""
+    threading.Thread(target=_prune, name="prune", daemon=True).start()
+
+
+def _prune() -> None:
+    try:
+        prune()
+    except (DatabaseError, InterfaceError) as error:
+        log.error("not_pruned", error=str(error))
+    finally:
+        connection.close()
 
 
 def _run_session(session: Session) -> None:

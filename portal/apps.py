@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class PortalConfig(AppConfig):
@@ -6,3 +7,6 @@ class PortalConfig(AppConfig):
 
     def ready(self) -> None:
         from portal import checks  # noqa: F401  # registers the deployment checks
+
+        if settings.CELERY_BROKER_URL:
+            from portal import celery  # noqa: F401  # makes it the app that outbox.tasks belong to

@@ -57,3 +57,13 @@ def check_gateway(**_: Any) -> list[checks.CheckMessage]:
             )
         ]
     return []
+
+
+@checks.register()
+def check_retention(**_: Any) -> list[checks.CheckMessage]:
+    """Always, not only in production: a negative number would remove everything."""
+    return [
+        checks.Error(f"{name} must be 1 or more.", hint="It is a number of days.", id="portal.E006")
+        for name in ("CONTENT_RETENTION_DAYS", "LOG_RETENTION_DAYS")
+        if getattr(settings, name) < 1
+    ]

@@ -39,6 +39,13 @@ GATEWAY_TLS_CERT = env.str("GATEWAY_TLS_CERT", default="")
 GATEWAY_TLS_KEY = env.str("GATEWAY_TLS_KEY", default="")
 MESSAGE_MAX_BYTES = env.int("MESSAGE_MAX_BYTES", default=25 * 1024 * 1024)
 
+# What final mail says goes after so many days, and the mail with all that is known of it after so many.
+CONTENT_RETENTION_DAYS = env.int("CONTENT_RETENTION_DAYS", default=30)
+LOG_RETENTION_DAYS = env.int("LOG_RETENTION_DAYS", default=365)
+
+# Where Celery's workers are woken up. Empty: no Celery, `manage.py deliver` is the worker.
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="")
+
 # Django's own mail (password resets, error reports) goes through the outbox too, as this app and stage.
 EMAIL_BACKEND = env.str("EMAIL_BACKEND", default="outbox.backend.EmailBackend")
 OUTBOX_APP = env.str("OUTBOX_APP", default="")
@@ -217,5 +224,7 @@ LOGGING = {
     "loggers": {
         "django.server": {"handlers": [], "propagate": True},
         "mail.log": {"level": "ERROR"},  # aiosmtpd's session chatter
+        # Two lines for each hint, and one for each of beat's.
+        **{name: {"level": "WARNING"} for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat")},
     },
 }

@@ -14,6 +14,7 @@ from django.utils import timezone
 import emailconfig.connection
 import outbox.worker
 from emailconfig.services import settings_of
+from outbox import models
 from outbox.connections import forget, register
 from outbox.connections import take as take_place
 from outbox.holding import release_what_waits
@@ -609,6 +610,16 @@ def test_a_server_that_asks_for_fewer_mails_slows_its_stage_down(crm, qa, smtp_s
         deliver()
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
     assert not StageQueue.objects.filter(failures__gt=0).exists()
+
+
+def test_workers_share_a_stages_connections_evenly(crm, qa, smtp_server):
+    """Whoever comes first would leave the others idle; a worker that died counts no more."""
+    configure(qa, smtp_server, from_domains="*", connections=4)
+    register("one")
+    register("two")
+    assert [bool(take_place("one", qa.pk)) for _ in range(3)] == [True, True, False]
+    models.Worker.objects.filter(name="two").update(seen=timezone.now() - timedelta(minutes=1))
+    assert [bool(take_place("one", qa.pk)) for _ in range(3)] == [True, True, False]
 
 
 @pytest.mark.parametrize("size", [300_000, 3_000_000])

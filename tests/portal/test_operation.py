@@ -15,7 +15,7 @@ from emailconfig.models import SmtpSettings
 from organization.credentials import authenticate
 from organization.models import App, Credential, Member, Role, RoleGrant, Stage
 from portal import demo
-from portal.checks import check_gateway, check_secrets
+from portal.checks import check_gateway, check_retention, check_secrets
 from testlists.models import TestList
 from tests.conftest import OPERATOR
 
@@ -23,7 +23,7 @@ KEY = Fernet.generate_key().decode()
 
 
 def identities() -> set[str]:
-    return {str(found.id) for found in (*check_secrets(), *check_gateway())}
+    return {str(found.id) for found in (*check_secrets(), *check_gateway(), *check_retention())}
 
 
 @pytest.fixture
@@ -48,6 +48,8 @@ def test_nothing_is_found_when_production_sets_what_it_must(production_settings:
         ({"ENCRYPTION_KEYS": ["short"]}, {"portal.E003"}),
         ({"ENCRYPTION_KEYS": [KEY, "schlüssel"]}, {"portal.E003"}),
         ({"ENCRYPTION_KEYS": [KEY, Fernet.generate_key().decode()]}, set()),
+        ({"CONTENT_RETENTION_DAYS": -1}, {"portal.E006"}),
+        ({"LOG_RETENTION_DAYS": 0}, {"portal.E006"}),
         ({"GATEWAY_TLS_KEY": ""}, {"portal.E004"}),
         ({"GATEWAY_TLS_CERT": ""}, {"portal.E004"}),
         ({"GATEWAY_TLS_CERT": "", "GATEWAY_TLS_KEY": ""}, {"portal.E005"}),

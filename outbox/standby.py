@@ -1,0 +1,90 @@
+"""What a Celery worker process does by itself, beside its tasks: it reports that it lives, and looks for due mail once a
+second. So retries start in time, a process joins in when there is much to do, and mail flows while the broker is away.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+
+from outbox import connections
+from outbox.clock import database_now
+from outbox.due import stages_with_due_mail
+from outbox.worker import REPORT_SECONDS, Periodic, Worker, new_name, sweep
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 1.0
+# Beat sweeps more often; this is for when beat, or the broker, is away.
+SWEEP_SECONDS = 60.0
+# A drain ends after so long also while there is more to do: the process then takes its other tasks, and can stop.
+DRAIN_SECONDS = 30.0
+# For what is on the wire, as long as a worker lets it finish, and a little more.
+STOP_SECONDS = 40.0
+
+
+class Standby:
+    """One process's: at most one drain runs in it at a time."""
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._one_at_a_time = threading.Lock()
+        self._stopping = threading.Event()
+        self._worker: Worker | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """From now on this process stands by."""
+        self._name = new_name()
+        self._thread = threading.Thread(target=self._run, name="standby", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more mail, let what is on the wire finish, and say goodbye."""
+        self._stopping.set()
+        if worker := self._worker:
+            worker.stop()
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+
+    def drain(self) -> None:
+        """Deliver what is due now, for at most DRAIN_SECONDS. Who comes while another drain runs waits for its end."""
+        with self._one_at_a_time:
+            if self._stopping.is_set() or not stages_with_due_mail(database_now()):
+                return
+            self._worker = Worker(self._name)
+            try:
+                self._worker.drain(DRAIN_SECONDS)
+            finally:
+                self._worker = None
+
+    def _run(self) -> None:
+        every = [
+            Periodic(REPORT_SECONDS, lambda: connections.register(self._name)),
+            Periodic(SWEEP_SECONDS, sweep),
+            Periodic(0.0, self.drain),
+        ]
+        while not self._stopping.wait(LOOK_SECONDS):
+            for periodic in every:
+                _try(periodic.run_if_due)
+        _try(lambda: connections.forget(self._name))
+        connection.close()
+
+
+def _try(action: Callable[[], None]) -> None:
+    """This process stands by whatever happens to it."""
+    try:
+        close_old_connections()
+        action()
+    except (DatabaseError, InterfaceError) as error:
+        log.error("database_unavailable", error=str(error))
+        connection.close()
+    except Exception:
+        log.exception("standby_failed")
+
+
+_standby = Standby()
+start, stop, drain = _standby.start, _standby.stop, _standby.drain

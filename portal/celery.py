@@ -1,0 +1,82 @@
+"""The scaled-out form: `celery -A portal worker` delivers in place of `manage.py deliver`, `celery -A portal beat` keeps time.
+
+Celery is an alarm clock here and nothing more: see docs/decisions/0009-celery-only-as-an-alarm-clock.md.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, signals
+from celery.schedules import crontab
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+
+SWEEP_SECONDS = 10.0
+_FOLDER = "filesystem://"
+
+
+def transport_options(url: str) -> dict[str, Any]:
+    """What kombu must be told about the broker at `url`. Makes the folders that a `filesystem://` broker needs."""
+    if url.startswith(_FOLDER):
+        folder = Path(url.removeprefix(_FOLDER) or settings.DATA_DIR / "broker")
+        control = folder / "control"
+        control.mkdir(parents=True, exist_ok=True)
+        return {"data_folder_in": folder, "data_folder_out": folder, "control_folder": control, "polling_interval": 0.1}
+    if url.startswith(("redis", "sentinel")):
+        return {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}  # one that hangs counts as one that is away
+    return {}
+
+
+def make_app(url: str) -> Celery:
+    """Celery with the broker at `url`. Raises ImproperlyConfigured when that is empty."""
+    if not url:
+        raise ImproperlyConfigured("CELERY_BROKER_URL is empty, so there is nothing for Celery to do: run manage.py deliver.")
+    app = Celery("portal", broker=_FOLDER if url.startswith(_FOLDER) else url, include=["outbox.tasks"])
+    app.conf.update(
+        broker_transport_options=transport_options(url),
+        broker_connection_timeout=2.0,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # a broker may be away for a weekend
+        task_default_queue="email",
+        task_acks_late=True,
+        task_ignore_result=True,
+        task_publish_retry=False,
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        beat_schedule={
+            # One that comes late says no more than the next one.
+            "sweep": {"task": "outbox.tasks.sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}},
+            "prune": {"task": "outbox.tasks.prune", "schedule": crontab(hour="3", minute="0")},
+        },
+        beat_schedule_filename=str(settings.DATA_DIR / "celerybeat-schedule"),
+    )
+    return app
+
+
+app = make_app(settings.CELERY_BROKER_URL)
+app.set_default()  # in every thread, not only in this one
+
+
+@signals.setup_logging.connect
+def keep_our_logging(**_: Any) -> None:
+    """Celery would set up its own: Django's holds."""
+
+
+@signals.worker_process_init.connect
+def stand_by(**_: Any) -> None:
+    from outbox import standby
+
+    standby.start()
+
+
+@signals.worker_process_shutdown.connect
+@signals.worker_shutdown.connect
+def stand_down(**_: Any) -> None:
+    from outbox import standby
+
+    standby.stop()
