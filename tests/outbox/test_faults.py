@@ -26,10 +26,11 @@ import outbox.ledger
 import outbox.pace
 from organization.credentials import create_credential
 from outbox.models import Attempt, Message, Recipient, StageQueue, Status
+from outbox.stage_queue import pause_after
 from outbox.worker import sweep
 from testlists.services import mails_leaving
-from tests.conftest import OPERATOR, ROOT, configure, environment, eventually, mail, running, running_gateway
-from tests.outbox.conftest import deliver, leases_run_out, now_due, outcomes, send, set_list, statuses
+from tests.conftest import OPERATOR, ROOT, configure, environment, eventually, mail, manage, running, running_gateway
+from tests.outbox.conftest import deliver, leases_run_out, now_due, outcomes, send, set_list, statuses, take
 from tests.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -400,3 +401,128 @@ def test_a_poison_mail_fails_and_the_next_goes_on(crm, qa, configured, smtp_serv
     deliver()
     assert statuses(poison) == {"customer@example.com": "failed"}
     assert statuses(fine) == {"customer@example.com": "sent"}
+
+
+@pytest.mark.parametrize("instant", ["before DATA", "after the dot", "between 250 and commit"])
+def test_a_worker_killed_at_any_instant_of_a_hand_over_leaves_a_mail_that_goes_again(crm, qa, smtp_server, instant):
+    reached, never = threading.Event(), threading.Event()
+
+    def stop_here(_: object) -> None:
+        reached.set()
+        never.wait(10)
+
+    locked = contextlib.ExitStack()
+    if instant == "before DATA":
+        smtp_server.rcpt = stop_here
+    elif instant == "after the dot":
+        smtp_server.data = stop_here
+    else:
+
+        def accept_and_lock(_: object) -> None:
+            locked.enter_context(nobody_writes())
+            reached.set()
+
+        smtp_server.data = accept_and_lock
+    configure(qa, smtp_server, from_domains="*", connections=1)
+    message = send(crm, qa)
+    with worker() as process, locked:
+        assert reached.wait(20)
+        time.sleep(0.5)
+        process.kill()
+        process.wait()
+    never.set()
+    smtp_server.rcpt = smtp_server.data = lambda _: None
+    assert statuses(message) == {"customer@example.com": "sending"}
+    arrived_before = len(smtp_server.arrived)
+    leases_run_out()
+    deliver()
+    assert outcomes(message) == [("customer@example.com", "unknown"), ("customer@example.com", "sent")]
+    assert len(smtp_server.arrived) == arrived_before + 1
+    assert len({one.mail["Message-ID"] for one in smtp_server.arrived}) == 1
+
+
+@contextlib.contextmanager
+def nobody_writes() -> Iterator[None]:
+    """The database takes no commit of a worker: SQLite's one write lock, or the mail table's, is somebody else's."""
+    if connection.vendor == "sqlite":
+        import sqlite3
+
+        holder = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None, check_same_thread=False)
+        holder.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            holder.rollback()
+            holder.close()
+    else:
+        import psycopg
+
+        parameters = connection.get_connection_params()
+        names = {name: parameters[name] for name in ("dbname", "user", "host", "password", "port") if parameters.get(name)}
+        with psycopg.connect(**names) as holder:
+            holder.execute("LOCK TABLE outbox_message IN EXCLUSIVE MODE")
+            yield
+            holder.rollback()
+
+
+@pytest.mark.parametrize("days", [-3, 3])
+def test_a_clock_that_jumps_by_days_stops_no_mail(crm, qa, smtp_server, days):
+    """The database's own clock can't be set here, so its times are moved instead: that looks the same from inside."""
+    configure(qa, smtp_server, from_domains="*")
+    waiting, being_sent = send(crm, qa), send(crm, qa)
+    take(qa, 1, owner="before the jump")
+    jump = timedelta(days=days)
+    for moved in Message.objects.all():
+        moved.due += jump
+        if moved.lease_until:
+            moved.lease_until += jump
+        moved.save()
+    for recipient in Recipient.objects.all():
+        recipient.due += jump
+        recipient.save()
+    StageQueue.objects.create(stage=qa, failures=1, retry_at=timezone.now() + jump)
+    for _ in range(2):
+        deliver()
+        now_due()
+    assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
+    assert {one.mail["Message-ID"] for one in smtp_server.arrived} == {waiting.message_id, being_sent.message_id}
+
+
+def test_a_name_that_cannot_be_resolved_holds_up_its_stage_and_loses_nothing(crm, qa, smtp_server):
+    configure(qa, server="mail.nowhere.invalid", port=587)
+    message = send(crm, qa)
+    deliver()
+    queue = StageQueue.objects.get(stage=qa)
+    assert queue.headline == "The name mail.nowhere.invalid can't be resolved."
+    assert not queue.paused
+    assert statuses(message) == {"customer@example.com": "queued"}
+    configure(qa, smtp_server)
+    deliver()
+    assert statuses(message) == {"customer@example.com": "sent"}
+
+
+def test_migrating_while_mail_is_queued_and_delivered_loses_nothing(crm, qa, smtp_server):
+    smtp_server.data = lambda _: time.sleep(0.01)
+    configure(qa, smtp_server, from_domains="*")
+    accepted = {send(crm, qa).message_id for _ in range(200)}
+    with worker():
+        eventually(lambda: smtp_server.arrived)
+        done = manage("migrate")
+        assert done.returncode == 0, done.stderr
+        eventually(lambda: not _waiting(), 60)
+    assert {one.mail["Message-ID"] for one in smtp_server.arrived} == accepted
+
+
+def test_a_long_outage_is_over_within_minutes_of_its_end(crm, qa, smtp_server):
+    """Hours of a server that can't be reached cost the mail no try, and one look a minute finds it again."""
+    configure(qa, smtp_server, from_domains="*")
+    messages = [send(crm, qa) for _ in range(30)]
+    StageQueue.objects.create(
+        stage=qa, failures=500, retry_at=timezone.now() + timedelta(seconds=59), since=timezone.now() - timedelta(hours=9)
+    )
+    deliver()
+    assert smtp_server.connections == 0
+    assert pause_after(501, needs_a_person=False) <= timedelta(minutes=1)
+    StageQueue.objects.update(retry_at=timezone.now())  # a minute later
+    deliver()
+    assert {status for message in messages for status in statuses(message).values()} == {"sent"}
