@@ -87,7 +87,8 @@ class Ledger:
     def __init__(self) -> None:
         self._name = uuid.uuid4().hex[:24]
         self._turns = 0
-        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        # Not a SimpleQueue: its get() with a very short timeout now and then waits for ever (CPython 3.11).
+        self._requests: queue.Queue[_Request | None] = queue.Queue()
         self._lease_ends: dict[Hold, float] = {}  # by uptime()
         self._settings: dict[int, SmtpSettings] = {}
         self._renewed = uptime()
