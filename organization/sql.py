@@ -4,7 +4,8 @@ them. Everything else uses the ORM. Names of tables and columns are those of eac
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +25,15 @@ def fetch(statement: str, *parameters: Any) -> list[Row]:
         return list(cursor.fetchall())
 
 
+def fetch_each(*asked: tuple[str, *tuple[Any, ...]]) -> list[list[Row]]:
+    """As fetch(), for several statements with their parameters; pipelined, they are waited for together."""
+    with ExitStack() as stack:
+        cursors = [stack.enter_context(connection.cursor()) for _ in asked]
+        for cursor, (statement, *parameters) in zip(cursors, asked, strict=True):
+            cursor.execute(*_expanded(statement, parameters))
+        return [list(cursor.fetchall()) for cursor in cursors]
+
+
 def run(statement: str, *parameters: Any) -> None:
     """As fetch(), for statements that return nothing."""
     with connection.cursor() as cursor:
@@ -37,6 +47,18 @@ def _expanded(statement: str, parameters: Sequence[Any]) -> tuple[str, list[Any]
 
 def _marks(count: int) -> str:
     return f"({', '.join(['%s'] * count)})" if count else "(NULL)"  # nothing is equal to NULL
+
+
+@contextmanager
+def pipelined() -> Iterator[None]:
+    """Inside a transaction: statements whose rows nobody reads don't wait for their answer. On PostgreSQL every wait costs a
+    busy process several times what the statement does. An error shows at the next statement that reads, or at the end.
+    """
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.wrap_database_errors, connection.connection.pipeline():
+        yield
 
 
 def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], returning: str = "") -> list[Row]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from organization import sql
 from organization.addresses import NamedAddress, same_address_key
-from outbox.clock import as_moment, database_now
+from outbox.clock import as_moment
 from outbox.leases import LEASE, Hold
 from outbox.models import WAITING, Message, Recipient, RouteKind
 from outbox.routing import Decided, Route, route_again
@@ -92,13 +92,13 @@ class _Recipients:
     due: list[Addressee] = field(default_factory=list)
 
 
-def hand_over(stage_id: int, wanted: int, owner: str) -> list[HandOver]:
-    """Take up to `wanted` due mails of the stage, oldest first, in the caller's transaction.
+def hand_over(stage_id: int, wanted: int, owner: str, now: datetime) -> list[HandOver]:
+    """Take up to `wanted` mails of the stage that are due at `now`, oldest first, in the caller's transaction.
 
     Passed over: mails that another worker is taking, and mails whose test list is being saved at this moment.
     """
     for _ in range(_LOOKS):
-        if not (mails := _due_mails(stage_id, wanted, now := database_now())):
+        if not (mails := _due_mails(stage_id, wanted, now)):
             break
         if taken := _take(mails, stage_id, owner, now):
             return taken
@@ -134,8 +134,9 @@ def _due_mails(stage_id: int, wanted: int, now: datetime) -> list[_Mail]:
         WHERE mail.stage_id = %s AND mail.status = %s AND mail.due <= %s AND {unlocked_condition("mail.app_id", "mail.stage_id")}
         ORDER BY mail.due, mail.id LIMIT %s
     """ + sql.locking("mail", skip=True)
-    rows = [row for status in WAITING for row in sql.fetch(statement, stage_id, status.value, sql.stored(now), wanted)]
-    return [_Mail(*row[1:]) for row in sorted(rows, key=lambda row: row[:2])[:wanted]]
+    found = sql.fetch_each(*((statement, stage_id, status.value, sql.stored(now), wanted) for status in WAITING))
+    rows = sorted((row for rows in found for row in rows), key=lambda row: row[:2])
+    return [_Mail(*row[1:]) for row in rows[:wanted]]
 
 
 def _recipients(messages: list[int], now: datetime) -> dict[int, _Recipients]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from emailconfig.models import SmtpSettings
 from organization import sql
 from outbox import leases
-from outbox.clock import uptime
+from outbox.clock import database_now, uptime
 from outbox.hand_over import HandOver
 from outbox.leases import Hold
 from outbox.outcomes import Finished, record
@@ -178,9 +179,10 @@ class Ledger:
         wanted = _wanted(requests)
         found: dict[int, _Found | Exception]
         try:
-            with transaction.atomic():
-                record(finished)
-                found = {stage_id: _hand_over(stage_id, count, owner, stages) for stage_id, count in wanted.items()}
+            with transaction.atomic(), sql.pipelined():
+                now = database_now()
+                record(finished, now)
+                found = {stage_id: _hand_over(stage_id, count, owner, now, stages) for stage_id, count in wanted.items()}
         except (OperationalError, InterfaceError):
             raise
         except Exception:
@@ -252,9 +254,9 @@ def _turns(
     return turns
 
 
-def _hand_over(stage_id: int, wanted: int, owner: str, stages: Mapping[int, _StageNow]) -> _Found:
+def _hand_over(stage_id: int, wanted: int, owner: str, now: datetime, stages: Mapping[int, _StageNow]) -> _Found:
     per_minute = stages[stage_id].settings.mails_per_minute if stage_id in stages else 0
-    return _Found(*hand_over_in_pace(stage_id, wanted, owner, per_minute))
+    return _Found(*hand_over_in_pace(stage_id, wanted, owner, now, per_minute))
 
 
 def _record_alone(finished: Sequence[Finished]) -> None:
@@ -262,7 +264,7 @@ def _record_alone(finished: Sequence[Finished]) -> None:
     for one in finished:
         try:
             with transaction.atomic():
-                record([one])
+                record([one], database_now())
         except (OperationalError, InterfaceError):
             raise
         except Exception:
@@ -273,7 +275,7 @@ def _hand_over_alone(stage_id: int, wanted: int, owner: str, stages: Mapping[int
     """A stage whose mail can't be handed over must not stop the others."""
     try:
         with transaction.atomic():
-            return _hand_over(stage_id, wanted, owner, stages)
+            return _hand_over(stage_id, wanted, owner, database_now(), stages)
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:

@@ -10,7 +10,6 @@ from django.db.models import F
 
 from emailconfig.models import SmtpSettings
 from organization import sql
-from outbox.clock import database_now
 from outbox.hand_over import Addressee, HandOver
 from outbox.leases import still_held
 from outbox.models import FINAL, Attempt, Message, Recipient, Status
@@ -54,14 +53,13 @@ class Finished:
         return sent and self.taken.complete and not self.notes
 
 
-def record(finished: Sequence[Finished]) -> None:
-    """Write what became of some hand-overs, in the caller's transaction.
+def record(finished: Sequence[Finished], now: datetime) -> None:
+    """Write what became of some hand-overs, in the caller's transaction, at `now`.
 
     A mail whose lease ran out meanwhile is somebody else's by now, and is passed over: its outcome is theirs to write.
     """
     if not finished:
         return
-    now = database_now()
     ours = still_held([one.taken.hold for one in finished], now)
     kept = [one for one in finished if one.taken.hold in ours]
     sql.insert("outbox_attempt", _ATTEMPT_COLUMNS, [_attempt(one, outcome) for one in kept for outcome in one.outcomes])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from outbox import stage_queue
-from outbox.clock import database_now
 from outbox.hand_over import HandOver, hand_over
 from outbox.models import StageQueue
 
@@ -13,16 +12,15 @@ from outbox.models import StageQueue
 _BURST_SECONDS = 5.0
 
 
-def hand_over_in_pace(stage_id: int, wanted: int, owner: str, per_minute: int) -> tuple[list[HandOver], float]:
+def hand_over_in_pace(stage_id: int, wanted: int, owner: str, now: datetime, per_minute: int) -> tuple[list[HandOver], float]:
     """As hand_over(), for a stage with a limit (0: none). Also: how many seconds to wait until the limit lets one more
     mail go; 0 when it isn't the limit that stops anything."""
     if not per_minute:
-        return hand_over(stage_id, wanted, owner), 0.0
+        return hand_over(stage_id, wanted, owner, now), 0.0
     queue = stage_queue.locked(stage_id)
-    now = database_now()
     allowance = _allowance(queue, per_minute, now)
     permitted = min(wanted, int(allowance))
-    taken = hand_over(stage_id, permitted, owner) if permitted else []
+    taken = hand_over(stage_id, permitted, owner, now) if permitted else []
     queue.allowance, queue.allowance_at = allowance - len(taken), now
     queue.save(update_fields=["allowance", "allowance_at"])
     limited = permitted < wanted and len(taken) == permitted

@@ -14,6 +14,7 @@ from emailconfig.models import SmtpSettings
 from organization.addresses import NamedAddress
 from organization.models import App, Stage
 from outbox import models
+from outbox.clock import database_now
 from outbox.hand_over import HandOver, hand_over
 from outbox.models import Door, Message
 from outbox.submission import Envelope, submit
@@ -56,7 +57,7 @@ def deliver() -> None:
 def take(stage: Stage, wanted: int, owner: str) -> list[HandOver]:
     """What a worker's turn does: some due mails are on the wire from now on, as `owner`'s."""
     with transaction.atomic():
-        return hand_over(stage.pk, wanted, owner)
+        return hand_over(stage.pk, wanted, owner, database_now())
 
 
 def leases_run_out() -> None:

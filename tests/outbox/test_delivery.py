@@ -15,6 +15,7 @@ import emailconfig.connection
 import outbox.worker
 from emailconfig.services import settings_of
 from outbox import models
+from outbox.clock import database_now
 from outbox.connections import forget, register
 from outbox.connections import take as take_place
 from outbox.holding import release_what_waits
@@ -380,7 +381,7 @@ def test_a_stalled_worker_can_neither_hand_over_nor_overwrite(crm, qa, configure
     (taken,) = take(qa, 10, owner="stalled")
     leases_run_out()
     deliver()
-    record([Finished(taken, [Outcome(taken.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late")])])
+    record([Finished(taken, [Outcome(taken.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late")])], database_now())
     assert take(qa, 10, owner="stalled") == []
     message.refresh_from_db()
     assert message.status == Status.SENT
@@ -393,9 +394,9 @@ def test_an_outcome_of_one_hand_over_is_not_taken_for_that_of_a_later_one(crm, q
     leases_run_out()
     recover_abandoned()
     (second,) = take(qa, 10, owner="worker-2")
-    record([Finished(first, [Outcome(first.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late")])])
+    record([Finished(first, [Outcome(first.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late")])], database_now())
     assert statuses(message) == {"customer@example.com": "sending"}
-    record([Finished(second, [Outcome(second.recipients[0], Attempt.Outcome.SENT, "content", 250, "250 Ok")])])
+    record([Finished(second, [Outcome(second.recipients[0], Attempt.Outcome.SENT, "content", 250, "250 Ok")])], database_now())
     assert statuses(message) == {"customer@example.com": "sent"}
 
 

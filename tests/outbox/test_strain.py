@@ -141,13 +141,13 @@ def test_a_lost_lease_strands_none_of_the_connections_other_mails(crm, qa, smtp_
     calls = [0]
     away = [0.0, 0.0]
 
-    def hand_over(stage, wanted, owner):
+    def hand_over(*request):
         calls[0] += 1
         if calls[0] == 3:
             away[:] = [time.monotonic(), time.monotonic() + 4.5]
         if calls[0] >= 3 and time.monotonic() < away[1]:
             raise OperationalError("the database is away")
-        return real(stage, wanted, owner)
+        return real(*request)
 
     monkeypatch.setattr(outbox.pace, "hand_over", hand_over)
     [send(crm, qa) for _ in range(6)]
@@ -358,7 +358,7 @@ def test_a_hand_over_that_the_database_refuses_is_not_tried_without_a_pause(crm,
     configure(qa, smtp_server, from_domains="*", connections=1)
     send(crm, qa)
 
-    def hand_over(stage, wanted, owner):
+    def hand_over(*request):
         raise DataError("value too long")
 
     monkeypatch.setattr(outbox.pace, "hand_over", hand_over)
