@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DATABASES = ("SQLite", "PostgreSQL")
 MAILS = {"enqueue": 1000, "fast": 3000, "far": 2000, "gateway": 3000}
 FAR_MS = 20
+FINISHED = (10_000, 1_000_000)
 CONNECTIONS = {"fast": (2, 8), "far": (8, 50)}
 Figures = dict[str, list[float]]
 
@@ -196,10 +197,10 @@ def memory(portal: Portal, database: str, into: Figures) -> None:
         into.setdefault(f"{database}: memory for 25 MiB mails, MiB over idle", []).append(peaks[1] - peaks[0])
 
 
-def growth(portal: Portal, database: str, scale: float, into: Figures) -> None:
+def growth(portal: Portal, database: str, into: Figures) -> None:
     port = free_port()
     portal.send_through(port, 4)
-    for rows in (10_000, int(1_000_000 * scale)):
+    for rows in FINISHED:
         for name, value in portal.inside("grow", rows).items():
             into.setdefault(f"{database}: {name}, ms, {rows:,} finished", []).append(value)
 
@@ -260,7 +261,7 @@ def main() -> None:
                 idle(new_portal(database, address), database, figures)
         for database, address in addresses.items():
             memory(new_portal(database, address), database, figures)
-            growth(new_portal(database, address), database, options.scale, figures)
+            growth(new_portal(database, address), database, figures)
     print(report(figures))
 
 

@@ -1,0 +1,136 @@
+"""A judge that reads what really arrived, while people toggle test lists, mail flows through all doors and workers die."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import smtplib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.utils import make_msgid
+
+import pytest
+from django.core.mail import EmailMessage
+from django.db import connection
+
+from organization.credentials import create_credential
+from organization.models import App, Stage
+from outbox.backend import EmailBackend
+from outbox.models import Message, Recipient, Status
+from testlists.services import wait_until_nothing_leaves
+from tests.conftest import OPERATOR, configure, eventually, running_gateway
+from tests.interop.conftest import Process, printed
+from tests.outbox.conftest import now_due, set_list
+from tests.smtp_server import Arrived, SmtpServer
+
+pytestmark = [pytest.mark.interop, pytest.mark.django_db(transaction=True)]
+
+SECONDS = 120.0
+WORKERS = 3
+# A killed worker's hand-overs count as leaving until their lease has run out.
+PATIENCE_SECONDS = 100.0
+
+
+@dataclass
+class Judge:
+    """Knows for which apps Save has reported that nothing leaves for real people any more, and looks at every arrival."""
+
+    protected: set[str] = field(default_factory=set)
+    leaks: list[str] = field(default_factory=list)
+    arrived: dict[str, int] = field(default_factory=dict)
+
+    def look(self, arrived: Arrived) -> None:
+        protected = set(self.protected)
+        for address in arrived.recipients:
+            if any(address.endswith(f"@{app}.example") for app in protected):
+                self.leaks.append(f"{address}, {arrived.mail['Subject']}")
+        if any("tester" in address for address in arrived.recipients) and "real" in (arrived.mail["To"] or ""):
+            self.leaks.append(f"named in the header: {arrived.mail['To']}")
+        message_id = arrived.mail["Message-ID"]
+        self.arrived[message_id] = self.arrived.get(message_id, 0) + 1
+
+
+@contextlib.contextmanager
+def threads(*works: object) -> Iterator[None]:
+    started = [threading.Thread(target=work, daemon=True) for work in works]
+    for thread in started:
+        thread.start()
+    try:
+        yield
+    finally:
+        for thread in started:
+            thread.join(PATIENCE_SECONDS + 30)
+
+
+def test_no_toggle_no_door_and_no_death_lets_test_mail_out(crm: App, shop: App, qa: Stage, tmp_path) -> None:
+    judge, stop, accepted, toggles = Judge(), threading.Event(), set[str](), {"crm": 0, "shop": 0}
+    dice = random.Random(11)
+
+    def mail(app: App, door: str) -> EmailMessage:
+        real = [f"real{number}@{app.key}.example" for number in range(2)]
+        return EmailMessage(door, "Hi", "app@acme.example", real[:1], bcc=real[1:], headers={"Message-ID": make_msgid()})
+
+    def through_django(app: App) -> None:
+        backend = EmailBackend(app=app.key, stage=qa.key)
+        while not stop.is_set():
+            one = mail(app, "django")
+            backend.send_messages([one])
+            accepted.add(one.extra_headers["Message-ID"])
+            time.sleep(0.01)
+        connection.close()
+
+    def through_gateway(app: App, port: int, username: str, password: str) -> None:
+        with smtplib.SMTP("127.0.0.1", port, timeout=60) as smtp:
+            smtp.login(username, password)
+            while not stop.is_set():
+                one = mail(app, "gateway")
+                smtp.sendmail("app@acme.example", one.recipients(), one.message().as_bytes())
+                accepted.add(one.extra_headers["Message-ID"])
+                time.sleep(0.01)
+
+    def toggle(app: App) -> None:
+        while not stop.is_set():
+            activated = set_list(app, qa, "tester@acme.example", f"tester-{app.key}@acme.example")
+            if wait_until_nothing_leaves(activated, PATIENCE_SECONDS) == 0:
+                judge.protected.add(app.key)
+                time.sleep(dice.uniform(0.2, 2.0))
+                judge.protected.discard(app.key)
+                toggles[app.key] += 1
+            set_list(app, qa, active=False)
+            time.sleep(dice.uniform(0.1, 1.0))
+        connection.close()
+
+    def kill(workers: list[Process]) -> None:
+        while not stop.wait(dice.uniform(8, 15)):
+            victim = dice.choice(workers)
+            victim.kill()
+            victim.start()
+
+    with SmtpServer(data=judge.look, pipelining=True) as server, running_gateway() as port, contextlib.ExitStack() as stack:
+        configure(qa, server, from_domains="*", connections=6)
+        secrets = {app: create_credential(app, qa, OPERATOR) for app in (crm, shop)}
+        workers = [
+            Process(sys.executable, "manage.py", "deliver", output=tmp_path / f"worker{number}") for number in range(WORKERS)
+        ]
+        for worker in workers:
+            stack.callback(worker.end)
+        doors = [work for app, new in secrets.items() for work in (
+            lambda app=app: through_django(app),
+            lambda app=app, new=new: through_gateway(app, port, new.credential.username, new.password),
+            lambda app=app: toggle(app),
+        )]  # fmt: skip
+        with threads(*doors, lambda: kill(workers)):
+            time.sleep(SECONDS)
+            stop.set()
+        for _ in range(3):
+            now_due()
+            eventually(lambda: not Message.objects.exclude(status=Status.SENT).exists(), PATIENCE_SECONDS)
+        assert not Recipient.objects.exclude(status=Status.SENT).exists()
+    twice = sum(times - 1 for times in judge.arrived.values())
+    printed(f"{len(accepted)} mails accepted, {sum(toggles.values())} times Active, {twice} arrived twice, {judge.leaks} leaked")
+    assert judge.leaks == []
+    assert accepted <= set(judge.arrived)
+    assert min(toggles.values()) > 3
