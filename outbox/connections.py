@@ -57,6 +57,11 @@ def free(connection: Connection) -> None:
     Connection.objects.filter(pk=connection.pk).delete()
 
 
+def free_all(worker: str) -> None:
+    """What the worker's sessions had, and could not free."""
+    Connection.objects.filter(worker=worker).delete()
+
+
 def allowed_connections(stage_id: int) -> int:
     """As many as the settings say; fewer where their limit of mails a minute would leave them idle."""
     found = SmtpSettings.objects.filter(stage_id=stage_id).values_list("connections", "mails_per_minute").first()

@@ -140,9 +140,10 @@ class Worker:
             running.thread.join(max(0.0, deadline - uptime()))
         self.ledger.close()
         self._ended.set()
-        connections.forget(self.name)  # and with it the places that its sessions had
-        if not self._stands_alone:
-            connections.register(self.name)
+        if self._stands_alone:
+            connections.forget(self.name)
+        else:
+            connections.free_all(self.name)  # the process lives on, and must not seem dead for a moment
 
 
 class _Running(NamedTuple):
