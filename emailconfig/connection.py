@@ -10,7 +10,6 @@ import base64
 import smtplib
 import socket
 import ssl
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -86,12 +85,11 @@ def _cut_after(smtp: smtplib.SMTP, seconds: float) -> Iterator[None]:
 
 
 def cut(smtp: smtplib.SMTP) -> None:
-    """End a connection from another thread: whoever waits on it sees it broken. What was not sent yet isn't sent any more."""
+    """End a connection from another thread: whoever waits on it sees it broken."""
     sock = smtp.sock
     if sock is not None:
         with suppress(OSError):
             # Not SSLSocket's own: it drops the encryption first, and a thread that still writes would write plain text.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 

@@ -7,6 +7,7 @@ import math
 from datetime import timedelta
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from emailconfig.models import SmtpSettings
@@ -33,9 +34,9 @@ def forget_the_dead() -> None:
     Worker.objects.filter(seen__lt=Now() - _FORGOTTEN_AFTER).delete()
 
 
-def living() -> int:
-    """How many workers have reported lately; never less than one."""
-    return max(1, Worker.objects.filter(seen__gte=Now() - Worker.STALE_AFTER).count())
+def living_workers() -> QuerySet[Worker]:
+    """Those that have reported lately, by the database's clock."""
+    return Worker.objects.filter(seen__gt=Now() - Worker.STALE_AFTER)
 
 
 def take(worker: str, stage_id: int) -> Connection | None:
@@ -46,9 +47,9 @@ def take(worker: str, stage_id: int) -> Connection | None:
     with transaction.atomic():
         queue = stage_queue.locked(stage_id)
         allowed = 1 if queue.failures else allowed_connections(stage_id)
-        living_places = Connection.objects.filter(stage=stage_id, worker__seen__gt=Now() - Worker.STALE_AFTER)
-        holders = list(living_places.values_list("worker_id", flat=True))
-        if len(holders) >= allowed or holders.count(worker) >= math.ceil(allowed / living()):
+        living = living_workers()
+        holders = list(Connection.objects.filter(stage=stage_id, worker__in=living).values_list("worker_id", flat=True))
+        if len(holders) >= allowed or holders.count(worker) >= math.ceil(allowed / max(1, living.count())):
             return None
         return Connection.objects.create(worker_id=worker, stage_id=stage_id)
 
@@ -63,9 +64,9 @@ def free_all(worker: str) -> None:
 
 
 def allowed_connections(stage_id: int) -> int:
-    """As many as the settings say; fewer where their limit of mails a minute would leave them idle."""
+    """As many as the settings say, fewer where their limit of mails a minute would leave them idle; 0 without settings."""
     found = SmtpSettings.objects.filter(stage_id=stage_id).values_list("connections", "mails_per_minute").first()
     if found is None:
-        return 1
+        return 0
     connections, per_minute = found
     return min(connections, math.ceil(per_minute / _PER_CONNECTION_AND_MINUTE)) if per_minute else connections

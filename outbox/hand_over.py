@@ -17,10 +17,9 @@ from organization.addresses import NamedAddress, same_address_key
 from outbox.clock import as_moment
 from outbox.leases import LEASE, Hold
 from outbox.models import WAITING, Message, Recipient, RouteKind
-from outbox.routing import Decided, Route, route_again
+from outbox.routing import Decided, ListState, Route, route_again
 from outbox.submission import search_text, state_of
 from outbox.summary import hold, sum_up
-from testlists.models import TestList
 from testlists.services import lists_for_hand_over, unlocked_condition
 
 CAUGHT = "The test list became Active after the mail was accepted, so it goes to the people on the list instead."
@@ -80,6 +79,7 @@ class _Mail(NamedTuple):
     created: datetime | str
     size: int
     route: str
+    list_version: int
     content: bytes | None
 
 
@@ -107,15 +107,16 @@ def hand_over(stage_id: int, wanted: int, owner: str, now: datetime) -> list[Han
 
 def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime) -> list[HandOver]:
     test_lists = lists_for_hand_over({mail.app_id for mail in mails}, stage_id)
+    states = {app_id: state_of(test_list) for app_id, test_list in test_lists.items()}
     found = _recipients([mail.pk for mail in mails], now)
     taken = []
     for due in mails:
-        mail, test_list, recipients = due, test_lists[due.app_id], found[due.pk]
-        if test_list.active_version or not recipients.waiting:
-            mail = _route_once_more(due, test_list)
+        mail, state, recipients = due, states[due.app_id], found[due.pk]
+        if not _still_right(due, recipients, state):
+            mail = _route_once_more(due, state)
             recipients = _recipients([due.pk], now)[due.pk]
         if recipients.due:
-            taken.append(_taken(mail, owner, test_list, recipients))
+            taken.append(_taken(mail, owner, recipients, state, tag_subject=test_lists[due.app_id].tag_subject))
         else:
             sum_up(Message.objects.get(pk=due.pk))  # held now, or not due after all
     _mark(taken, owner, now)
@@ -126,7 +127,7 @@ def _due_mails(stage_id: int, wanted: int, now: datetime) -> list[_Mail]:
     """The oldest of what was never tried and of what is tried again: each in the order of the index, however many wait."""
     statement = f"""
         SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name,
-               mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route,
+               mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version,
                CASE WHEN mail.size <= {LARGE_BYTES} THEN
                    (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
         FROM outbox_message mail
@@ -156,14 +157,24 @@ def _recipients(messages: list[int], now: datetime) -> dict[int, _Recipients]:
     return found
 
 
-def _taken(mail: _Mail, owner: str, test_list: TestList, recipients: _Recipients) -> HandOver:
-    people = _test_people(mail, test_list, recipients.waiting)
+def _still_right(mail: _Mail, recipients: _Recipients, state: ListState) -> bool:
+    """Whether a second look can't change anything, which spares most mail its cost: the list never was Active, or the mail
+    waits for just the people whom it names now."""
+    if not state.active_version:
+        return bool(recipients.waiting)
+    routed_by_it = mail.route == RouteKind.TEST_LIST and mail.list_version == state.version
+    waiting = {same_address_key(one.address) for one in recipients.waiting}
+    return state.active and routed_by_it and waiting == {same_address_key(person.email) for person in state.people}
+
+
+def _taken(mail: _Mail, owner: str, recipients: _Recipients, state: ListState, *, tag_subject: bool) -> HandOver:
+    people = _test_people(mail, recipients.waiting, state)
     return HandOver(
         pk=mail.pk,
         owner=owner,
         app_key=mail.app_key,
         stage_key=mail.stage_key,
-        subject_tag=mail.stage_name if test_list.tag_subject and people is not None else "",
+        subject_tag=mail.stage_name if tag_subject and people is not None else "",
         envelope_sender=mail.envelope_sender,
         message_id=mail.message_id,
         created=as_moment(mail.created),
@@ -175,12 +186,12 @@ def _taken(mail: _Mail, owner: str, test_list: TestList, recipients: _Recipients
     )
 
 
-def _test_people(mail: _Mail, test_list: TestList, waiting: Sequence[Addressee]) -> list[NamedAddress] | None:
+def _test_people(mail: _Mail, waiting: Sequence[Addressee], state: ListState) -> Sequence[NamedAddress] | None:
     """Never all the mail's recipients: one that was caught half-way may have real ones that are done already."""
     if mail.route != RouteKind.TEST_LIST:
         return None
-    if test_list.active:
-        return test_list.people()
+    if state.active:
+        return state.people
     return [NamedAddress(one.address, one.name) for one in waiting]
 
 
@@ -198,16 +209,16 @@ def _mark(taken: Sequence[HandOver], owner: str, now: datetime) -> None:
     )
 
 
-def _route_once_more(mail: _Mail, test_list: TestList) -> _Mail:
+def _route_once_more(mail: _Mail, state: ListState) -> _Mail:
     """A second look at the list, which changes whom the mail reaches, or holds it, only toward safer."""
     message = Message.objects.get(pk=mail.pk)
     recipients = list(message.recipients.all())
     waiting = [recipient for recipient in recipients if recipient.status in WAITING]
     decided = Decided(RouteKind(message.route), message.list_version, bool(waiting))
-    again = route_again(decided, message.requested, state_of(test_list))
+    again = route_again(decided, message.requested, state)
     if again is None:
         return mail
-    _follow(message, recipients, again, test_list.version)
+    _follow(message, recipients, again, state.version)
     if again.hold_reason:
         hold(message, again.hold_reason)
     return mail._replace(route=message.route)

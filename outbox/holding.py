@@ -7,7 +7,6 @@ from collections.abc import Callable
 from django.db import transaction
 
 from emailconfig.models import SmtpSettings
-from organization import sql
 from organization.models import Stage
 from outbox.clock import database_now
 from outbox.models import WAITING, HoldReason, Message, Recipient, Status
@@ -55,9 +54,8 @@ def _change(change: Callable[[list[int]], None], **which: object) -> None:
     after = 0
     while True:
         with transaction.atomic():
-            found = Message.objects.filter(**which, pk__gt=after).order_by("pk")
-            locked = found.select_for_update(of=("self",)) if sql.locking() else found
-            ids = list(locked.values_list("pk", flat=True)[:_MAILS_AT_ONCE])
+            found = Message.objects.filter(**which, pk__gt=after).order_by("pk").select_for_update(of=("self",))
+            ids = list(found.values_list("pk", flat=True)[:_MAILS_AT_ONCE])
             if not ids:
                 return
             change(ids)

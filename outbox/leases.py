@@ -16,7 +16,7 @@ from django.db.models import F, Q
 from organization import sql
 from organization.models import Stage
 from outbox.clock import database_now
-from outbox.models import Attempt, Message, Recipient, Status
+from outbox.models import WAITING, Attempt, Message, Recipient, Status
 from outbox.schedule import LONGEST_PAUSE, next_pause
 from outbox.summary import sum_up
 
@@ -64,7 +64,7 @@ def recover_abandoned() -> int:
             stage__in=Stage.objects.values("pk"),
             status=Status.SENDING,
         ).order_by("pk")
-        messages = list(abandoned.select_for_update(skip_locked=True, of=("self",)) if sql.locking() else abandoned)
+        messages = list(abandoned.select_for_update(skip_locked=True, of=("self",)))
         for message in messages:
             _send_again(message, now)
     return len(messages)
@@ -89,8 +89,8 @@ def _send_again(message: Message, now: datetime) -> None:
 def heal_clock_jumps() -> None:
     """A due time beyond the longest pause comes from a clock that jumped: such mail is due now."""
     now = database_now()
-    waiting = Message.objects.filter(stage__in=Stage.objects.values("pk"), status__in=[Status.QUEUED, Status.DEFERRED])
+    waiting = Message.objects.filter(stage__in=Stage.objects.values("pk"), status__in=WAITING)
     late = list(waiting.filter(due__gt=now + LONGEST_PAUSE).order_by().values_list("pk", flat=True)[:10_000])
     with transaction.atomic():
-        Message.objects.filter(pk__in=late, status__in=[Status.QUEUED, Status.DEFERRED]).update(due=now)
+        Message.objects.filter(pk__in=late, status__in=WAITING).update(due=now)
         Recipient.objects.filter(message__in=late, due__gt=now + LONGEST_PAUSE).update(due=now)

@@ -16,7 +16,6 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 
-from organization import sql
 from outbox.clock import database_now
 from outbox.models import FINAL, Content, Message
 
@@ -76,5 +75,4 @@ def _remove(rows: QuerySet[Any, tuple[int, datetime]], before: datetime, remove:
 def _final(mails: list[int], before: datetime) -> list[int]:
     """Those that were final before that time, locked. Final mail was due for the last time when it became so."""
     final = Message.objects.filter(pk__in=mails, status__in=FINAL, due__lt=before).order_by("pk")
-    locked = final.select_for_update(skip_locked=True, of=("self",)) if sql.locking() else final
-    return list(locked.values_list("pk", flat=True))
+    return list(final.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True))

@@ -190,18 +190,19 @@ class Conversation:
             self._send(flight)
 
     def _read_final_reply(self, offer: Offer) -> None:
-        code, reply = self._patiently(self.smtp.getreply)
+        code, reply = self._final_reply()
         offer.outcomes += [outcome_of(recipient, "content", code, reply) for recipient in offer.accepted]
         offer.wants_content = False
         _go_on_unless_421(code, reply)
         if not 200 <= code < 300:
             _go_on_unless_confused(code, reply)
 
-    def _patiently(self, ask: Callable[[], tuple[int, bytes]]) -> tuple[int, bytes]:
+    def _final_reply(self) -> tuple[int, bytes]:
+        """The answer to the final dot, which may take longer than others."""
         sock = self.smtp.sock
         if sock is not None:
             sock.settimeout(FINAL_REPLY_SECONDS)
-        answer = ask()
+        answer = self.smtp.getreply()
         if sock is not None:
             sock.settimeout(REPLY_SECONDS)
         return answer

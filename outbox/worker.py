@@ -18,7 +18,6 @@ from typing import NamedTuple
 import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
-from emailconfig.models import SmtpSettings
 from outbox import connections, stage_queue
 from outbox.clock import database_now, uptime
 from outbox.delivery import Session
@@ -174,14 +173,14 @@ class Periodic:
 def connections_worth(stage_id: int) -> int:
     """How many connections the stage's due mail is worth: none while it waits, one while its server is being probed."""
     now = database_now()
-    if not SmtpSettings.objects.filter(stage_id=stage_id).exists():
+    allowed = connections.allowed_connections(stage_id)
+    if not allowed:
         hold_unconfigured(stage_id)
         return 0
     if stage_queue.waits(stage_id, now):
         return 0
     if stage_queue.in_trouble(stage_id):
         return 1
-    allowed = connections.allowed_connections(stage_id)
     return min(allowed, math.ceil(count_due(stage_id, now, allowed * MAILS_WORTH_A_CONNECTION) / MAILS_WORTH_A_CONNECTION))
 
 

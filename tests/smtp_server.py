@@ -143,7 +143,11 @@ class _Handler:
             session.ssl is not None or self.server.implicit_tls,
             login,
         )
-        reply = await asyncio.get_running_loop().run_in_executor(None, self.server.data, arrived)
+        return await asyncio.get_running_loop().run_in_executor(None, self._keep, arrived)
+
+    def _keep(self, arrived: Arrived) -> str:
+        """In a thread, that a client which leaves meanwhile (aiosmtpd then cancels what awaits) doesn't decide what is kept."""
+        reply = self.server.data(arrived)
         if reply is None or reply.startswith("2"):
             self.server.arrived.append(arrived)
         return reply or "250 Ok: kept"

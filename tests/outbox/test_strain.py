@@ -69,16 +69,23 @@ def cut_all():
         cursor.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
 
 
-def test_a_database_restart_leaves_the_stage_its_connections(crm, qa, smtp_server):
-    if connection.vendor != "postgresql":
-        return  # SQLite has no connections to cut, and whoever writes there is alone
+@contextlib.contextmanager
+def sending_first_of(app, stage, smtp_server):
+    """A worker process on whose only connection a mail waits for the server's answer; with `go` the server answers."""
     go = threading.Event()
     smtp_server.data = lambda _: go.wait(30) and None
-    configure(qa, smtp_server, from_domains="*", connections=1)
-    first = send(crm, qa)
+    configure(stage, smtp_server, from_domains="*", connections=1)
+    first = send(app, stage)
     with running("deliver"):
         eventually(lambda: statuses(first) == {"customer@example.com": "sending"})
         time.sleep(0.5)
+        yield first, go
+
+
+def test_a_database_restart_leaves_the_stage_its_connections(crm, qa, smtp_server):
+    if connection.vendor != "postgresql":
+        return  # SQLite has no connections to cut, and whoever writes there is alone
+    with sending_first_of(crm, qa, smtp_server) as (first, go):
         cut_all()  # PostgreSQL restarts; it's back at once
         go.set()
         eventually(lambda: statuses(first) == {"customer@example.com": "sent"}, 30)
@@ -111,13 +118,7 @@ def test_a_connection_whose_place_cannot_be_freed_now_is_freed_later(crm, qa, sm
 def test_a_large_mail_survives_a_database_restart(crm, qa, smtp_server):
     if connection.vendor != "postgresql":
         return  # SQLite has no connections to cut, and whoever writes there is alone
-    go = threading.Event()
-    smtp_server.data = lambda _: go.wait(30) and None
-    configure(qa, smtp_server, from_domains="*", connections=1)
-    first = send(crm, qa)
-    with running("deliver"):
-        eventually(lambda: statuses(first) == {"customer@example.com": "sending"})
-        time.sleep(0.5)
+    with sending_first_of(crm, qa, smtp_server) as (_, go):
         large = send(crm, qa, content=mail(body="x" * 70 + "\r\n" + ("y" * 70 + "\r\n") * 10_000))
         cut_all()
         go.set()
