@@ -8,9 +8,9 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from emailconfig.forms import SmtpSettingsForm
-from emailconfig.models import SmtpSettings
+from emailconfig.models import ConnectionTest, OAuthToken, SmtpSettings
 from emailconfig.services import save_smtp_settings
-from organization.admin_base import PortalAdmin, member_of
+from organization.admin_base import PortalAdmin, ReadOnlyAdmin, member_of
 from organization.permissions import Permission
 
 
@@ -27,9 +27,10 @@ class SmtpSettingsAdmin(PortalAdmin):
         "stage",
         *("server", "port", "security", "ca_certificate"),
         *("authentication", "username", "password"),
+        *("token_url", "client_id", "client_secret", "secret_ends", "scopes", "client_authentication"),
         *("sender_address", "sender_name", "from_domains", "connections", "mails_per_minute", "version"),
     )
-    exclude = ("password", "version")  # the model's own, which can't be edited: the form has fields of these names
+    exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
     list_display = ("stage", "server", "port", "security", "authentication", "sender_address", "updated")
     list_select_related = ("stage",)
 
@@ -38,3 +39,16 @@ class SmtpSettingsAdmin(PortalAdmin):
 
     def save_model(self, request: HttpRequest, obj: SmtpSettings, form: Any, change: bool) -> None:
         save_smtp_settings(obj, member_of(request))
+
+
+@admin.register(OAuthToken)
+class OAuthTokenAdmin(ReadOnlyAdmin):
+    list_display = ("settings", "version", "renew_at", "expires", "refusal_code")
+    list_select_related = ("settings",)
+    exclude = ("token",)
+
+
+@admin.register(ConnectionTest)
+class ConnectionTestAdmin(ReadOnlyAdmin):
+    list_display = ("started", "stage", "server", "member", "finished")
+    list_select_related = ("stage", "member")

@@ -7,17 +7,25 @@ from typing import Any
 from django import forms
 
 from emailconfig.models import SmtpSettings
+from organization.addresses import ADDRESS_MAX_LENGTH, validate_address
+from organization.forms import StageConfirmation
 
 
-class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
-    """`password` is write-only: empty keeps the stored one, and a bound form never renders what was typed."""
-
-    password = forms.CharField(
+def _secret_field() -> forms.CharField:
+    return forms.CharField(
         required=False,
         strip=False,
         max_length=4000,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
+
+
+class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
+    """`password` and `client_secret` are write-only: empty keeps the stored one, and a bound form never renders what was
+    typed."""
+
+    password = _secret_field()
+    client_secret = _secret_field()
     version = forms.IntegerField(widget=forms.HiddenInput, localize=False)
 
     class Meta:
@@ -29,6 +37,11 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
             "ca_certificate",
             "authentication",
             "username",
+            "token_url",
+            "client_id",
+            "scopes",
+            "client_authentication",
+            "secret_ends",
             "sender_address",
             "sender_name",
             "from_domains",
@@ -41,6 +54,10 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
             "mails_per_minute": forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
             "server": forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
             "username": forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+            "token_url": forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "inputmode": "url"}),
+            "client_id": forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+            "secret_ends": forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+            "scopes": forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
             "security": forms.RadioSelect,
             "authentication": forms.RadioSelect,
             "from_domains": forms.Textarea(attrs={"rows": 3}),
@@ -50,14 +67,48 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["version"].initial = self.instance.version
-        if self.instance.password:
-            self.fields["password"].help_text = (
-                "A password is stored. Leave this empty to keep it; it is asked for again when the server, port, "
-                "security, authentication or user name changes."
+        if "client_authentication" in self.fields:  # Django admin has left out what somebody may only read
+            self.fields["client_authentication"].required = False
+        if self.instance.secret and self.instance.secret_field in self.fields:
+            stored = self.instance.secret_field
+            self.fields[stored].help_text = (
+                f"A {stored.replace('_', ' ')} is stored. Leave this empty to keep it; it is asked for again when the server, "
+                "port, security, authentication, user, token URL or client ID changes."
             )
 
+    def clean_client_authentication(self) -> str:
+        return self.cleaned_data["client_authentication"] or SmtpSettings.ClientAuthentication.POST
+
     def _post_clean(self) -> None:
-        # Before the model's own validation, which decides whether a password is missing or must be typed again.
-        self.instance.new_password = self.cleaned_data.get("password", "")
+        # Before the model's own validation, which decides whether a secret is missing or must be typed again.
+        authentication = self.cleaned_data.get("authentication")
+        field = "client_secret" if authentication == SmtpSettings.Authentication.OAUTH2 else "password"
+        self.instance.new_secret = self.cleaned_data.get(field, "")
         self.instance.version = self.cleaned_data.get("version", self.instance.version)
         super()._post_clean()  # type: ignore[misc]  # Django's, unknown to its stubs
+
+
+class RecipientForm(forms.Form):
+    """Whom a test of the connection asks the server about; nobody, if empty."""
+
+    recipient = forms.CharField(
+        label="Recipient to ask about",
+        required=False,
+        max_length=ADDRESS_MAX_LENGTH,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "inputmode": "email"}),
+        help_text="If given, the test also asks whether the server takes mail for this address. No mail is sent.",
+    )
+
+    def clean_recipient(self) -> str:
+        address: str = self.cleaned_data["recipient"]
+        return validate_address(address) if address else ""
+
+
+class DeleteForm(StageConfirmation):
+    """Asked before settings are deleted. `version` is the one that the page showed."""
+
+    version = forms.IntegerField(widget=forms.HiddenInput, localize=False)
+
+    def __init__(self, data: Any, settings: SmtpSettings) -> None:
+        super().__init__(data, settings.stage)
+        self.fields["version"].initial = settings.version

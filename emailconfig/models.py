@@ -8,24 +8,32 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models.functions import Now
 
 from emailconfig.validators import (
     PORT_25_REFUSED,
     is_loopback,
     normalize_domains,
     normalize_server,
+    normalize_token_url,
     validate_ca_certificate,
     validate_port,
 )
-from organization.addresses import ADDRESS_MAX_LENGTH, domain_of, validate_address
+from organization.addresses import ADDRESS_MAX_LENGTH, domain_of, validate_address, wire_address
 from organization.encryption import EncryptedTextField, EncryptedValue
-from organization.models import Stage, validate_one_line
+from organization.models import Member, Stage, validate_one_line
 
-PASSWORD_AGAIN = "Enter the password again: the stored one belongs to the server, port, security and user it was entered for."
+SECRET_AGAIN = (
+    "Enter the {secret} again: the stored one belongs to the server, port, security, authentication and user it was entered for."
+)
 
 
 class SmtpSettings(models.Model):
-    """How a stage's mail leaves. `new_password` carries a password just typed; empty means: keep the stored one."""
+    """How a stage's mail leaves.
+
+    `secret` is the password, or the OAuth 2.0 client secret. `new_secret` carries one just typed; empty means: keep the
+    stored one.
+    """
 
     class Security(models.TextChoices):
         STARTTLS = "starttls", "STARTTLS"
@@ -35,6 +43,11 @@ class SmtpSettings(models.Model):
     class Authentication(models.TextChoices):
         NONE = "none", "None"
         BASIC = "basic", "Basic (username and password)"
+        OAUTH2 = "oauth2", "OAuth 2.0 – client credentials"
+
+    class ClientAuthentication(models.TextChoices):
+        POST = "client_secret_post", "In the form (client_secret_post)"
+        BASIC = "client_secret_basic", "In a header (client_secret_basic)"
 
     stage = models.OneToOneField(Stage, on_delete=models.PROTECT, related_name="smtp_settings")
     server = models.CharField("SMTP server", max_length=255, help_text="A host name or IP address, such as smtp.example.com.")
@@ -48,8 +61,30 @@ class SmtpSettings(models.Model):
         help_text="PEM. Only when the server's certificate isn't signed by a public authority.",
     )
     authentication = models.CharField(max_length=10, choices=Authentication, default=Authentication.NONE)
-    username = models.CharField("username", max_length=255, blank=True, validators=[validate_one_line])
-    password = EncryptedTextField()
+    username = models.CharField(
+        "username",
+        max_length=255,
+        blank=True,
+        validators=[validate_one_line],
+        help_text="With OAuth 2.0: the mailbox that is signed in to; the sender address, if empty.",
+    )
+    token_url = models.CharField(
+        "server token URL",
+        max_length=1000,
+        blank=True,
+        help_text="Where the portal asks for tokens, such as https://login.microsoftonline.com/<tenant>/oauth2/v2.0/token.",
+    )
+    client_id = models.CharField("client ID", max_length=255, blank=True, validators=[validate_one_line])
+    scopes = models.CharField(
+        max_length=1000, blank=True, validators=[validate_one_line], help_text="Separated by spaces, as the provider says."
+    )
+    client_authentication = models.CharField(
+        "how the client secret is sent", max_length=30, choices=ClientAuthentication, default=ClientAuthentication.POST
+    )
+    secret = EncryptedTextField()
+    secret_ends = models.DateField(
+        "client secret ends on", null=True, blank=True, help_text="If you enter it, Home says in time that a new one is needed."
+    )
     sender_address = models.CharField(
         max_length=ADDRESS_MAX_LENGTH,
         help_text="Used where an app gives no sender of its own, such as no-reply@example.com.",
@@ -76,10 +111,10 @@ class SmtpSettings(models.Model):
     updated = models.DateTimeField(auto_now=True)
     updated_by = models.CharField(max_length=360, blank=True, editable=False)
 
-    # What a stored password belongs to: change any of these and it is asked for again.
-    DESTINATION = ("server", "port", "security", "authentication", "username")
+    # What a stored secret belongs to: change any of these and it is asked for again.
+    DESTINATION = ("server", "port", "security", "authentication", "username", "token_url", "client_id")
 
-    new_password: str = ""
+    new_secret: str = ""
 
     class Meta:
         verbose_name = verbose_name_plural = "SMTP settings"
@@ -110,26 +145,67 @@ class SmtpSettings(models.Model):
         if errors:
             raise ValidationError(errors)
 
+    @property
+    def edition(self) -> tuple[int, int]:
+        """Differs from that of any other settings, also where they were deleted and made anew with the same version."""
+        return self.pk, self.version
+
+    @property
+    def mailbox(self) -> str:
+        """Who is signed in with a token: the user, or the sender where none is given."""
+        return self.username or wire_address(self.sender_address)
+
+    @property
+    def secret_field(self) -> str:
+        """What the secret is called where it is entered."""
+        return "client_secret" if self.authentication == self.Authentication.OAUTH2 else "password"
+
+    def reveal_secret(self) -> str:
+        """The secret that holds for these settings: one just typed, or the stored one. Raises UndecryptableSecret."""
+        return self.new_secret or self.secret.reveal()
+
     def _clean_authentication(self, errors: dict[str, Any]) -> None:
+        if self.authentication != self.Authentication.OAUTH2:
+            self.token_url, self.client_id, self.scopes, self.secret_ends = "", "", "", None
+            self.client_authentication = self.ClientAuthentication.POST
         if self.authentication == self.Authentication.NONE:
-            self.username, self.new_password, self.password = "", "", EncryptedValue()
+            self.username, self.new_secret, self.secret = "", "", EncryptedValue()
             return
-        if not self.username:
-            errors["username"] = ValidationError("Enter the user name for Basic authentication.")
         if self.security == self.Security.NONE and not is_loopback(self.server):
             errors["security"] = ValidationError(
                 "A password is never sent unencrypted. Choose STARTTLS or TLS, or no authentication."
             )
-        if self.new_password:
-            if not self.new_password.isprintable():
-                errors["password"] = ValidationError("The password contains a line break or a control character.")
-        elif not self.password:
-            errors["password"] = ValidationError("Enter the password for Basic authentication.")
+        if self.authentication == self.Authentication.BASIC and not self.username:
+            errors["username"] = ValidationError("Enter the user name for Basic authentication.")
+        if self.authentication == self.Authentication.OAUTH2:
+            self._clean_oauth(errors)
+        self._clean_secret(errors)
+
+    def _clean_oauth(self, errors: dict[str, Any]) -> None:
+        if not self.client_id:
+            errors["client_id"] = ValidationError("Enter the client ID.")
+        try:
+            self.token_url = normalize_token_url(self.token_url)
+        except ValidationError as error:
+            errors["token_url"] = error
+        if not self.mailbox.isascii():
+            errors["username"] = ValidationError("A mailbox that is signed in to by OAuth 2.0 has an address in ASCII.")
+
+    def _clean_secret(self, errors: dict[str, Any]) -> None:
+        field = self.secret_field
+        name = field.replace("_", " ")
+        if self.new_secret:
+            if not self.new_secret.isprintable():
+                errors[field] = ValidationError(f"The {name} contains a line break or a control character.")
+            elif set(self.new_secret) <= {"•", "●"}:
+                errors[field] = ValidationError(f"These dots stand for the stored {name}. Leave the field empty to keep it.")
+        elif not self.secret:
+            errors[field] = ValidationError(f"Enter the {name}.")
         elif not self._is_destination_unchanged():
-            errors["password"] = ValidationError(PASSWORD_AGAIN, code="password_again")
+            errors[field] = ValidationError(SECRET_AGAIN.format(secret=name), code="secret_again")
 
     def _is_destination_unchanged(self) -> bool:
-        """Whether the stored password goes where it was entered for: asked of the database, not of what was once read."""
+        """Whether the stored secret goes where it was entered for: asked of the database, not of what was once read."""
         destination = {name: getattr(self, name) for name in self.DESTINATION}
         return SmtpSettings.objects.filter(pk=self.pk, **destination).exists()
 
@@ -137,6 +213,42 @@ class SmtpSettings(models.Model):
         """Whether an app may send as `address`: the sender's own domain, or one the stage allows."""
         allowed = {normalized_domain(self.sender_address), *self.from_domains.split()}
         return "*" in allowed or normalized_domain(address) in allowed
+
+
+class OAuthToken(models.Model):
+    """The token with which all workers sign in to a stage's server, and who is asking for the next (connection.tokens)."""
+
+    settings = models.OneToOneField(SmtpSettings, on_delete=models.CASCADE, primary_key=True, related_name="oauth_token")
+    version = models.PositiveIntegerField(default=0, help_text="Of the settings that the token was asked for with.")
+    token = EncryptedTextField()
+    renew_at = models.DateTimeField(null=True)
+    expires = models.DateTimeField(null=True)
+    asked_at = models.DateTimeField(null=True, help_text="Since when somebody asks the token server.")
+    refusals = models.PositiveIntegerField(default=0)
+    refusal_code = models.CharField(max_length=40, blank=True)
+    refusal = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name = "OAuth 2.0 token"
+
+    def __str__(self) -> str:
+        return f"Token for {self.settings}"
+
+
+class ConnectionTest(models.Model):
+    """A test of a stage's connection, as far as it has come (doctor_runs). Holds no secret."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+")
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+")
+    server = models.CharField(max_length=300, help_text="Server and port that are tested.")
+    sender = models.CharField(max_length=ADDRESS_MAX_LENGTH)
+    recipient = models.CharField(max_length=ADDRESS_MAX_LENGTH, blank=True)
+    findings = models.JSONField(default=list)
+    started = models.DateTimeField(db_default=Now())
+    finished = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"Test of {self.server}"
 
 
 @lru_cache(maxsize=10_000)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from emailconfig.models import SmtpSettings
-from emailconfig.signals import smtp_settings_saved
+from emailconfig.models import OAuthToken, SmtpSettings
+from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
 from organization import audit
 from organization.encryption import EncryptedValue
 from organization.models import Stage
 from organization.permissions import Actor, Permission, Scope, require
-from organization.services import check_version
+from organization.services import StaleVersion
 
 
 def settings_of(stage: Stage) -> SmtpSettings | None:
@@ -21,23 +21,47 @@ def settings_of(stage: Stage) -> SmtpSettings | None:
 def save_smtp_settings(settings: SmtpSettings, actor: Actor) -> SmtpSettings:
     """Store `settings` for its stage; they hold for all apps at once, queued mail included.
 
-    `settings.version` is the version that was read; `settings.new_password` a password just typed, or empty to keep
+    `settings.version` is the version that was read; `settings.new_secret` a secret just typed, or empty to keep
     the stored one. Raises PermissionDenied, ValidationError, StaleVersion; then nothing is stored.
     """
     require(actor, Scope(stage=settings.stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     with transaction.atomic():
-        # One save at a time and stage: also two first ones, which have no row of settings to lock yet.
-        # Without keys: mail is accepted for the stage meanwhile, and refers to it.
-        Stage.objects.select_for_update(no_key=True).get(pk=settings.stage_id)
-        check_version(settings, settings.version)
+        _lock_and_check(settings.stage, settings.version)
         before = audit.stored_snapshot(settings)
         settings.full_clean()
-        if settings.new_password:
-            settings.password, settings.new_password = EncryptedValue.of(settings.new_password), ""
+        if settings.new_secret:
+            settings.secret, settings.new_secret = EncryptedValue.of(settings.new_secret), ""
         settings.version += 1
         settings.updated_by = str(actor)
         settings.save()
+        # A token belongs to the settings it was asked for with; nothing secret is kept for longer than it is used.
+        OAuthToken.objects.filter(settings=settings).update(token=EncryptedValue(), renew_at=None, expires=None)
         operation = "Update" if before else "Create"
         audit.record(actor, operation, settings, before=before, after=audit.snapshot(settings))
         smtp_settings_saved.send(SmtpSettings, settings=settings)
     return settings
+
+
+def delete_smtp_settings(stage: Stage, actor: Actor, *, read_at: int) -> None:
+    """The stage is not configured any more: its mail is accepted and held. `read_at` is the version that was read.
+
+    Raises PermissionDenied, StaleVersion; then nothing is deleted.
+    """
+    require(actor, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    with transaction.atomic():
+        _lock_and_check(stage, read_at)
+        settings = settings_of(stage)
+        if settings is None:
+            return
+        audit.record(actor, "Delete", settings, before=audit.snapshot(settings))
+        settings.delete()
+        smtp_settings_deleted.send(SmtpSettings, stage=stage)
+
+
+def _lock_and_check(stage: Stage, read_at: int) -> None:
+    """One change at a time and stage, and none to what isn't there any more as it was read (0: there were no settings)."""
+    # The stage's row: the first settings have none of their own yet. Without keys: mail is accepted meanwhile and refers to it.
+    Stage.objects.select_for_update(no_key=True).get(pk=stage.pk)
+    stored = SmtpSettings.objects.filter(stage=stage).values_list("version", flat=True).first()
+    if (stored or 0) != read_at:
+        raise StaleVersion

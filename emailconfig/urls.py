@@ -1,9 +1,14 @@
 from django.urls import path
 
-from emailconfig import views
+from emailconfig import doctor_views, views
+
+_STAGE = "management/configure/emails/<slug:stage>/"
 
 urlpatterns = [
     path("management/configure/emails/", views.choose, name="email-configurations"),
-    path("management/configure/emails/<slug:stage>/", views.view, name="email-configuration"),
-    path("management/configure/emails/<slug:stage>/edit/", views.edit, name="email-configuration-edit"),
+    path(_STAGE, views.view, name="email-configuration"),
+    path(f"{_STAGE}edit/", views.edit, name="email-configuration-edit"),
+    path(f"{_STAGE}delete/", views.delete, name="email-configuration-delete"),
+    path(f"{_STAGE}test/", doctor_views.start, name="connection-test-start"),
+    path(f"{_STAGE}test/<int:test>/", doctor_views.show, name="connection-test"),
 ]

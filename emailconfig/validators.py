@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
+from urllib.parse import urlsplit
 
 import idna
+from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from organization.addresses import printable
@@ -63,6 +65,24 @@ def is_loopback(server: str) -> bool:
         return ipaddress.ip_address(server).is_loopback
     except ValueError:
         return server == "localhost"
+
+
+def normalize_token_url(text: str) -> str:
+    """Where tokens are asked for: https, or http to this machine while DEBUG is on. Raises ValidationError."""
+    text = text.strip()
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+    except ValueError as error:
+        raise ValidationError("This isn't a URL.") from error
+    if not text.isascii() or not text.isprintable() or " " in text or not host or port == 0:
+        raise ValidationError("Enter a URL such as https://login.example.com/oauth2/token.")
+    if url.username or url.password or url.fragment:
+        raise ValidationError("The URL must hold no user name, no password and no fragment.")
+    if url.scheme != "https" and not (settings.DEBUG and url.scheme == "http" and is_loopback(host)):
+        raise ValidationError("The URL starts with https://, so that nobody can read the client secret on its way.")
+    normalize_server(host)
+    return text
 
 
 def validate_ca_certificate(pem: str) -> None:

@@ -1,6 +1,8 @@
-"""Email configurations: choose a stage, view its SMTP settings, edit them."""
+"""Email configurations: choose a stage, view its SMTP settings, edit them, delete them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -10,12 +12,18 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
-from emailconfig.forms import SmtpSettingsForm
+from emailconfig.forms import DeleteForm, RecipientForm, SmtpSettingsForm
 from emailconfig.models import SmtpSettings
-from emailconfig.services import save_smtp_settings, settings_of
-from organization.http import MemberRequest, StageLink, stage_links
+from emailconfig.presets import PRESETS, Preset, preset_of
+from emailconfig.services import delete_smtp_settings, save_smtp_settings, settings_of
+from organization.http import MemberRequest, StageLink, search_words, stage_links
 from organization.models import Stage
 from organization.permissions import Permission, Scope, allowed, require
+
+_COPIED = (
+    "These are the settings of {source}, for {target} now. The password or client secret isn't copied: enter the one that is "
+    "meant for {target}. Nothing is stored before you save."
+)
 
 
 @require_safe
@@ -30,23 +38,27 @@ def choose(request: MemberRequest) -> HttpResponse:
 def view(request: MemberRequest, stage: str) -> HttpResponse:
     """View mode: every member may read, nobody sees a secret."""
     found = get_object_or_404(Stage, key=stage)
+    others = Stage.objects.filter(archived=False).exclude(pk=found.pk)
     context = {
         "stage": found,
         "stage_links": _stage_links(found, "email-configuration"),
+        "copy_targets": [other for other in others if _can_edit(request, other)],
+        "recipient_form": RecipientForm(),
         "settings": settings_of(found),
-        "can_edit": allowed(request.user, Scope(stage=found), Permission.MANAGE_EMAIL_CONFIGURATIONS),
+        "can_edit": _can_edit(request, found),
     }
     return render(request, "emailconfig/settings.html", context)
 
 
 @require_http_methods(["GET", "POST"])
-@sensitive_post_parameters("password")
+@sensitive_post_parameters("password", "client_secret")
 def edit(request: MemberRequest, stage: str) -> HttpResponse:
-    """Edit mode: the form, and its Save."""
-    found = get_object_or_404(Stage, key=stage)
-    require(request.user, Scope(stage=found), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    """Edit mode: the form, and its Save. It may begin with a provider's preset, or with another stage's settings."""
+    found = _stage_to_change(request, stage)
     settings = settings_of(found) or SmtpSettings(stage=found)
-    form = SmtpSettingsForm(request.POST or None, instance=settings)
+    preset = preset_of(request.GET.get("preset", ""))
+    source = _source_of_copy(request, found)
+    form = SmtpSettingsForm(request.POST or None, instance=settings, initial=_proposed(preset, source))
     if request.method == "POST" and form.is_valid():
         try:
             save_smtp_settings(form.instance, request.user)
@@ -57,8 +69,60 @@ def edit(request: MemberRequest, stage: str) -> HttpResponse:
                 request, f"The email configuration of {found.name} was saved. It applies to all apps from the next mail on."
             )
             return redirect("email-configuration", found.key)
-    context = {"stage": found, "stage_links": _stage_links(found, "email-configuration-edit"), "form": form}
+    context = {
+        "stage": found,
+        "stage_links": _stage_links(found, "email-configuration-edit"),
+        "form": form,
+        "recipient_form": RecipientForm(),
+        "presets": PRESETS,
+        "preset": preset,
+        "copy_note": _COPIED.format(source=source.stage, target=found) if source else "",
+    }
     return render(request, "emailconfig/settings_edit.html", context, status=422 if form.errors else 200)
+
+
+@require_http_methods(["GET", "POST"])
+def delete(request: MemberRequest, stage: str) -> HttpResponse:
+    """Say what it means, then delete."""
+    found = _stage_to_change(request, stage)
+    settings = settings_of(found)
+    if settings is None:
+        messages.error(request, f"{found.name} has no email configuration.")
+        return redirect("email-configuration", found.key)
+    form = DeleteForm(request.POST if request.method == "POST" else None, settings)
+    if request.method == "POST" and form.is_valid():
+        try:
+            delete_smtp_settings(found, request.user, read_at=form.cleaned_data["version"])
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            messages.success(request, f"The email configuration of {found.name} was deleted. Its mail is held from now on.")
+            return redirect("email-configuration", found.key)
+    context = {"stage": found, "settings": settings, "form": form}
+    return render(request, "emailconfig/settings_delete.html", context, status=422 if form.errors else 200)
+
+
+def _can_edit(request: MemberRequest, stage: Stage) -> bool:
+    return allowed(request.user, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+
+
+def _stage_to_change(request: MemberRequest, key: str) -> Stage:
+    found = get_object_or_404(Stage, key=key)
+    require(request.user, Scope(stage=found), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    return found
+
+
+def _source_of_copy(request: MemberRequest, target: Stage) -> SmtpSettings | None:
+    """The settings of another stage (`?copy_from=`) that the form shall begin with. Never their secret."""
+    key = search_words(request.GET, "copy_from")
+    return SmtpSettings.objects.filter(stage__key=key).exclude(stage=target).select_related("stage").first() if key else None
+
+
+def _proposed(preset: Preset | None, source: SmtpSettings | None) -> dict[str, Any]:
+    """What the form begins with in place of the stored values."""
+    if source:
+        return {name: getattr(source, name) for name in SmtpSettingsForm.Meta.fields if name != "secret_ends"}
+    return dict(preset.values) if preset else {}
 
 
 def _stage_links(current: Stage, url_name: str) -> list[StageLink]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 
-from organization.models import App, Credential, Member
+from organization.models import App, Credential, Member, Stage
 
 
 class AppForm(forms.ModelForm[App]):
@@ -29,6 +29,18 @@ class AppForm(forms.ModelForm[App]):
         super()._post_clean()  # type: ignore[misc]  # Django's, unknown to its stubs
 
 
+class StageForm(forms.ModelForm[Stage]):
+    class Meta:
+        model = Stage
+        fields = ("name", "key", "kind")
+        widgets = {"kind": forms.RadioSelect, "key": forms.TextInput(attrs={"spellcheck": "false"})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.fields.pop("key")
+
+
 class CredentialForm(forms.ModelForm[Credential]):
     class Meta:
         model = Credential
@@ -42,3 +54,23 @@ class ProfileForm(forms.ModelForm[Member]):
         model = Member
         fields = ("name", "theme", "time_zone")
         widgets = {"theme": forms.RadioSelect}
+
+
+class StageConfirmation(forms.Form):
+    """Before an act that can't be undone: in a Production stage its name is typed, so that nobody takes it for another."""
+
+    stage_name = forms.CharField(label="Name of the stage", max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+
+    def __init__(self, data: Any, stage: Stage) -> None:
+        super().__init__(data)
+        self.stage = stage
+        if stage.is_production:
+            self.fields["stage_name"].help_text = f"This is a Production stage. Type “{stage.name}” to confirm."
+        else:
+            del self.fields["stage_name"]
+
+    def clean_stage_name(self) -> str:
+        name: str = self.cleaned_data["stage_name"]
+        if name != self.stage.name:
+            raise forms.ValidationError(f"This isn't the stage's name: it is “{self.stage.name}”.")
+        return name

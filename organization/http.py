@@ -15,6 +15,7 @@ class MemberRequest(HttpRequest):
     """A request that LoginRequiredMiddleware let pass: its user is a member."""
 
     user: Member
+    htmx: object  # true when htmx asks for a part of a page (HtmxMiddleware)
 
 
 def gateway_context() -> dict[str, object]:

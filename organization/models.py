@@ -170,10 +170,21 @@ class Stage(ImmutableKeyModel):
         NON_PRODUCTION = "non_production", "Non-production"
         PRODUCTION = "production", "Production"
 
-    key = models.SlugField(max_length=40, unique=True, validators=[validate_key])
+    key = models.SlugField(
+        max_length=40,
+        unique=True,
+        validators=[validate_key],
+        help_text="Lower-case letters, digits and hyphens, such as “qa”. It stands in addresses and can't be changed later.",
+    )
     name = models.CharField(max_length=60, validators=[validate_one_line])
     order = models.PositiveSmallIntegerField(default=0)
-    kind = models.CharField(max_length=20, choices=Kind, default=Kind.NON_PRODUCTION)
+    kind = models.CharField(
+        "type",
+        max_length=20,
+        choices=Kind,
+        default=Kind.NON_PRODUCTION,
+        help_text="In a Production stage the portal asks for the stage's name before acts that can't be undone.",
+    )
     archived = models.BooleanField(default=False)
 
     class Meta:
@@ -266,6 +277,7 @@ class AuditEvent(models.Model):
     class Status(models.TextChoices):
         SUCCEEDED = "succeeded", "Succeeded"
         REFUSED = "refused", "Refused"
+        FAILED = "failed", "Failed"
 
     at = models.DateTimeField(default=timezone.now)
     actor = models.ForeignKey(Member, on_delete=models.SET_NULL, null=True, related_name="audit_events")

@@ -49,6 +49,19 @@ def save_in_organization(instance: M, actor: Actor) -> M:
         return _validate_save_record(instance, actor)
 
 
+def move_stage(stage: Stage, by: int, actor: Actor) -> None:
+    """Move a stage `by` so many places, up where negative; beyond the ends it stays there. Raises PermissionDenied."""
+    require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+    with transaction.atomic():
+        stages = list(Stage.objects.select_for_update())
+        place = stages.index(stage)
+        stages.insert(max(0, place + by), stages.pop(place))
+        for order, one in enumerate(stages, start=1):
+            if one.order != order:
+                one.order = order
+                _validate_save_record(one, actor)
+
+
 def save_role(role: Role, stages: Collection[Stage], actor: Actor) -> Role:
     """Store a role that holds in `stages`; in all of them when there are none. Raises PermissionDenied, ValidationError."""
     require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)

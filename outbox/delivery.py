@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from emailconfig.connection import ConnectionTrouble, connect, cut
+from emailconfig.connection import ConnectionTrouble, connect, cut, meaning_of
 from emailconfig.models import SmtpSettings
 from organization import sql
 from organization.addresses import NamedAddress
@@ -133,7 +133,7 @@ class Session:
     def _go_round(self, conversation: Conversation, settings: SmtpSettings) -> SmtpSettings | None:
         while True:
             turn = self._report_and_take()
-            outdated = turn.settings is not None and turn.settings.version != settings.version
+            outdated = turn.settings is None or turn.settings.edition != settings.edition
             if not outdated and not self._slower:
                 self._following = self._offer_next(conversation, settings)
             if self._current is not None or self._following is not None:
@@ -201,7 +201,8 @@ class Session:
         the next connection goes on; at the first it is trouble."""
         if self._decided:
             return smtplib.SMTPServerDisconnected(str(error))
-        return ConnectionTrouble("MAIL FROM", f"{self._settings} closed the session.", str(error))
+        code = meaning_of("MAIL FROM", str(error)) if isinstance(error, ServerWentAway) else "session_closed"
+        return ConnectionTrouble("MAIL FROM", code, str(error))
 
     def _settle(self, settings: SmtpSettings) -> None:
         """What is finished after an exchange. A mail whose envelope was accepted is the current one now."""
@@ -216,7 +217,7 @@ class Session:
         outcomes = mail.offer.outcomes
         self._finished.append(mail.finished(outcomes, settings))
         if slower := next(filter(asks_to_slow_down, outcomes), None):
-            self._slower = ConnectionTrouble(slower.step, f"{settings} asks to send more slowly.", slower.reply)
+            self._slower = ConnectionTrouble(slower.step, "throttled", slower.reply)
         elif self._trouble_is_over:  # only now: a server may greet everybody and then turn each mail away
             stage_queue.clear(self.stage_id)
             self._trouble_is_over = False

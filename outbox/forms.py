@@ -6,43 +6,88 @@ from typing import Any
 
 from django import forms
 
+from organization.addresses import ADDRESS_MAX_LENGTH, parse_named_address, split_addresses, validate_address
+from organization.forms import StageConfirmation
+from organization.models import App
 from outbox.models import Message
+from outbox.submission import MAX_RECIPIENTS
 
 
-class _AboutMail(forms.Form):
+class TestMailForm(forms.Form):
+    """As which app a test mail is sent, and to whom."""
+
+    app = forms.ModelChoiceField(
+        App.objects.filter(archived=False),
+        empty_label=None,
+        help_text="The mail goes the way of this app's mail: while its test list is Active, to the people on that list.",
+    )
+    address = forms.CharField(
+        label="Recipient",
+        max_length=ADDRESS_MAX_LENGTH,
+        widget=forms.TextInput(attrs={"autocomplete": "email", "inputmode": "email"}),
+    )
+
+    def clean_address(self) -> str:
+        return validate_address(self.cleaned_data["address"])
+
+
+class SimulationForm(forms.Form):
+    """A mail that nobody sends: its recipients, and whether the test list shall be as it is or otherwise."""
+
+    to = forms.CharField(label="To", widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}), max_length=100_000)
+    cc = forms.CharField(label="Cc", required=False, max_length=100_000)
+    bcc = forms.CharField(label="Bcc", required=False, max_length=100_000)
+    as_if = forms.ChoiceField(
+        label="The test list",
+        required=False,
+        choices=[("", "as it is now"), ("active", "as if it were Active"), ("inactive", "as if it were Inactive")],
+        widget=forms.RadioSelect,
+    )
+
+    def clean_to(self) -> list[str]:
+        return self._addresses("to")
+
+    def clean_cc(self) -> list[str]:
+        return self._addresses("cc")
+
+    def clean_bcc(self) -> list[str]:
+        return self._addresses("bcc")
+
+    def recipients(self) -> list[str]:
+        """The addresses of the envelope, for a valid form."""
+        return [*self.cleaned_data["to"], *self.cleaned_data["cc"], *self.cleaned_data["bcc"]]
+
+    def clean(self) -> None:
+        if not self.errors and len(self.recipients()) > MAX_RECIPIENTS:
+            self.add_error("to", f"A mail has at most {MAX_RECIPIENTS:,} recipients.")
+
+    def _addresses(self, field: str) -> list[str]:
+        """As written in mail programs: separated by commas or lines, with or without names."""
+        return [parse_named_address(part).email for part in split_addresses(self.cleaned_data[field])]
+
+
+class CancelForm(StageConfirmation):
+    """In a Production stage its name is typed."""
+
     def __init__(self, data: Any, message: Message) -> None:
-        super().__init__(data)
-        self.message = message
+        super().__init__(data, message.stage)
 
 
-class CancelForm(_AboutMail):
-    """In a Production stage its name is typed, so that nobody takes it for another."""
-
-    stage_name = forms.CharField(label="Name of the stage", max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
-
-    def __init__(self, data: Any, message: Message) -> None:
-        super().__init__(data, message)
-        if message.stage.is_production:
-            self.fields["stage_name"].help_text = f"This is a Production stage. Type “{message.stage.name}” to confirm."
-        else:
-            del self.fields["stage_name"]
-
-    def clean_stage_name(self) -> str:
-        name: str = self.cleaned_data["stage_name"]
-        if name != self.message.stage.name:
-            raise forms.ValidationError(f"This isn't the stage's name: it is “{self.message.stage.name}”.")
-        return name
-
-
-class ResendForm(_AboutMail):
+class ResendForm(forms.Form):
     """The last mail that repeats this one, as the page knew it; 0 for none. A second click must not send it twice."""
 
     read_at = forms.IntegerField(widget=forms.HiddenInput, localize=False)
 
     def __init__(self, data: Any, message: Message) -> None:
-        super().__init__(data, message)
+        super().__init__(data)
         self.fields["read_at"].initial = message.resent_as or 0
 
 
-class ReleaseForm(CancelForm, ResendForm):
+class ReleaseForm(StageConfirmation):
     """For resending past the test list: both."""
+
+    read_at = forms.IntegerField(widget=forms.HiddenInput, localize=False)
+
+    def __init__(self, data: Any, message: Message) -> None:
+        super().__init__(data, message.stage)
+        self.fields["read_at"].initial = message.resent_as or 0

@@ -42,7 +42,7 @@ _GATHER_SECONDS = 0.001
 _MARGIN_SECONDS = 5.0
 
 _STAGES = """
-    SELECT settings.stage_id, settings.version, queue.failures > 0 AND queue.retry_at <= CURRENT_TIMESTAMP
+    SELECT settings.stage_id, settings.id, settings.version, queue.failures > 0 AND queue.retry_at <= CURRENT_TIMESTAMP
     FROM emailconfig_smtpsettings settings LEFT JOIN outbox_stagequeue queue ON queue.stage_id = settings.stage_id
     WHERE settings.stage_id IN %s
 """
@@ -204,9 +204,9 @@ class Ledger:
     def _stages_now(self, stages: set[int]) -> dict[int, _StageNow]:
         """Each configured stage's settings, read anew only when their version is another."""
         found = {}
-        for stage_id, version, trouble_is_over in sql.fetch(_STAGES, list(stages)):
+        for stage_id, pk, version, trouble_is_over in sql.fetch(_STAGES, list(stages)):
             known = self._settings.get(stage_id)
-            if known is None or known.version != version:
+            if known is None or known.edition != (pk, version):
                 self._settings.update(SmtpSettings.objects.in_bulk([stage_id], field_name="stage_id"))
             if stage_id in self._settings:
                 found[stage_id] = _StageNow(self._settings[stage_id], bool(trouble_is_over))
@@ -255,8 +255,9 @@ def _turns(
 
 
 def _hand_over(stage_id: int, wanted: int, owner: str, now: datetime, stages: Mapping[int, _StageNow]) -> _Found:
-    per_minute = stages[stage_id].settings.mails_per_minute if stage_id in stages else 0
-    return _Found(*hand_over_in_pace(stage_id, wanted, owner, now, per_minute))
+    if stage_id not in stages:  # not configured any more
+        return _Found([], 0.0)
+    return _Found(*hand_over_in_pace(stage_id, wanted, owner, now, stages[stage_id].settings.mails_per_minute))
 
 
 def _record_alone(finished: Sequence[Finished]) -> None:

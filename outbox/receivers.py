@@ -1,4 +1,4 @@
-"""What the outbox does when the layers below change: let go of held mail, and tell how much is on the wire."""
+"""What the outbox does when the layers below change or ask: let go of held mail, and tell how much is or was sent."""
 
 from __future__ import annotations
 
@@ -7,24 +7,33 @@ from typing import Any
 from django.db import transaction
 
 from emailconfig.models import SmtpSettings
-from emailconfig.signals import smtp_settings_saved
+from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
 from organization.addresses import same_address_key
+from organization.models import Stage
 from outbox import stage_queue
-from outbox.holding import release
+from outbox.holding import hold_unconfigured, release
 from outbox.models import HoldReason, Recipient, Status
+from outbox.recent import recent_mail
 from testlists.models import TestList
-from testlists.signals import count_leaving, test_list_saved
+from testlists.signals import RecentMail, count_leaving, count_recent, test_list_saved
 
 
 def connect() -> None:
     smtp_settings_saved.connect(_on_settings_saved)
+    smtp_settings_deleted.connect(_on_settings_deleted)
     test_list_saved.connect(_on_test_list_saved)
     count_leaving.connect(_count_leaving)
+    count_recent.connect(_count_recent)
 
 
 def _on_settings_saved(settings: SmtpSettings, **_: Any) -> None:
     stage_queue.clear(settings.stage_id)
     _after_commit(HoldReason.STAGE_NOT_CONFIGURED, stage=settings.stage_id)
+
+
+def _on_settings_deleted(stage: Stage, **_: Any) -> None:
+    stage_queue.clear(stage.pk)
+    transaction.on_commit(lambda: hold_unconfigured(stage.pk), robust=True)  # the worker does it if we can't
 
 
 def _on_test_list_saved(test_list: TestList, **_: Any) -> None:
@@ -47,3 +56,7 @@ def _count_leaving(test_list: TestList, **_: Any) -> int:
         message__stage=test_list.stage_id,
     ).values_list("message_id", "address")
     return len({message for message, address in on_the_wire if same_address_key(address) not in listed})
+
+
+def _count_recent(test_list: TestList, **_: Any) -> RecentMail:
+    return recent_mail(test_list)

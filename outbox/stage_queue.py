@@ -12,7 +12,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from emailconfig.connection import ConnectionTrouble
+from organization import audit
 from organization.models import Stage
+from organization.permissions import Actor, Permission, Scope, require
+from outbox import wake_up
 from outbox.clock import database_now
 from outbox.models import StageQueue
 
@@ -39,11 +42,11 @@ def note_trouble(stage_id: int, trouble: ConnectionTrouble) -> None:
             return
         if queue.failures == 0:
             queue.since = now
-            log.warning("stage_in_trouble", stage=stage_id, step=trouble.step, headline=trouble.headline, detail=trouble.detail)
+            log.warning("stage_in_trouble", stage=stage_id, step=trouble.step, code=trouble.code, evidence=trouble.evidence)
         queue.failures += 1
         queue.paused = trouble.needs_a_person
         queue.retry_at = now + pause_after(queue.failures, needs_a_person=trouble.needs_a_person)
-        queue.headline, queue.detail = trouble.headline[:200], trouble.detail[:1000]
+        queue.step, queue.code, queue.evidence = trouble.step, trouble.code, trouble.evidence[:1000]
         queue.save()
 
 
@@ -56,7 +59,7 @@ def locked(stage_id: int) -> StageQueue:
 def clear(stage_id: int) -> None:
     """The server takes mail again, or the settings were changed: the mail goes at once. Writes only after trouble."""
     StageQueue.objects.filter(stage_id=stage_id, failures__gt=0).update(
-        failures=0, paused=False, retry_at=None, since=None, headline="", detail=""
+        failures=0, paused=False, retry_at=None, since=None, step="", code="", evidence=""
     )
 
 
@@ -69,9 +72,18 @@ def in_trouble(stage_id: int) -> bool:
     return StageQueue.objects.filter(stage_id=stage_id, failures__gt=0).exists()
 
 
-def trouble_of(stage: Stage) -> StageQueue | None:
+def trouble_of(stage_key: str) -> StageQueue | None:
     """What a person should see about the stage's server; None when all is well."""
-    return StageQueue.objects.filter(stage=stage, failures__gt=0).first()
+    return StageQueue.objects.filter(stage__key=stage_key, failures__gt=0).select_related("stage").first()
+
+
+def resume(stage: Stage, actor: Actor) -> None:
+    """A person says that the server can be tried again. Raises PermissionDenied."""
+    require(actor, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    with transaction.atomic():
+        clear(stage.pk)
+        audit.record(actor, "Resume deliveries", stage)
+        wake_up.after_commit()
 
 
 def _waiting(now: datetime) -> QuerySet[StageQueue]:

@@ -4,6 +4,7 @@ Secrets are also read from files: `SECRET_KEY_FILE=/run/secrets/key` stands in f
 The defaults are those of the demo on one machine; `manage.py check --deploy` names what production must set.
 """
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,10 @@ GATEWAY_PUBLIC_HOST = env.str("GATEWAY_PUBLIC_HOST", default=GATEWAY_HOST)
 GATEWAY_TLS_CERT = env.str("GATEWAY_TLS_CERT", default="")
 GATEWAY_TLS_KEY = env.str("GATEWAY_TLS_KEY", default="")
 MESSAGE_MAX_BYTES = env.int("MESSAGE_MAX_BYTES", default=25 * 1024 * 1024)
+
+# Where stages' SMTP servers and token servers may be, beside public and private addresses; denied ones win.
+SMTP_ALLOWED_NETWORKS = [ip_network(one.strip()) for one in env.list("SMTP_ALLOWED_NETWORKS", default=[])]
+SMTP_DENIED_NETWORKS = [ip_network(one.strip()) for one in env.list("SMTP_DENIED_NETWORKS", default=[])]
 
 # What final mail says goes after so many days, and the mail with all that is known of it after so many.
 CONTENT_RETENTION_DAYS = env.int("CONTENT_RETENTION_DAYS", default=30)
@@ -102,6 +107,8 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "portal.navigation.shell",
+                "portal.stage_banner.stage_banner",
+                "portal.test_list_banner.test_list_banner",
             ],
             "builtins": ["lucide.templatetags.lucide"],
         },
@@ -141,7 +148,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 LOGIN_URL = "login"
-LOGIN_REDIRECT_URL = "apps"
+LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
 
 LANGUAGE_CODE = "en"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import collections
+import re
 import socket
 import ssl
 import threading
@@ -41,7 +44,8 @@ class SmtpServer:
 
     `mail`, `rcpt` and `data` answer the commands: a reply, or None for 250; `data` may block. With `users` sign-in is
     required, and `refusal` is what a wrong one is told; with `tls` STARTTLS is offered (or, with `implicit_tls`, spoken
-    from the start).
+    from the start). With `bearer`, such as XOAUTH2, sign-in is by OAuth 2.0: `token` answers mailbox and token, with a
+    reply or None for 235, and `challenge` gives the reason for a refusal.
     """
 
     tls: ssl.SSLContext | None = None
@@ -51,6 +55,9 @@ class SmtpServer:
     rcpt: Callable[[str], str | None] = lambda address: None
     data: Callable[[Arrived], str | None] = lambda arrived: None
     refusal: Callable[[str, str], str] = lambda login, password: "535 5.7.8 Authentication credentials invalid"
+    bearer: Sequence[str] = ()
+    token: Callable[[str, str], str | None] = lambda mailbox, token: None
+    challenge: Callable[[str], str] = lambda token: '{"status":"401","schemes":"bearer","scope":"mail.send"}'
     smtputf8: bool = True
     pipelining: bool = False
     host: str = "127.0.0.1"
@@ -89,14 +96,16 @@ class SmtpServer:
 
     def _session(self) -> SMTP:
         self.connections += 1
-        return SMTP(
+        without = {"XOAUTH2", "OAUTHBEARER"} - {*self.bearer} | ({"PLAIN", "LOGIN"} if self.bearer and not self.users else set())
+        return (_LongLines if self.bearer else SMTP)(
             _Handler(self),
             hostname="smtp.test",
             enable_SMTPUTF8=self.smtputf8,
             data_size_limit=None,
             tls_context=None if self.implicit_tls else self.tls,
-            auth_required=bool(self.users),
+            auth_required=bool(self.users or self.bearer),
             auth_require_tls=False,
+            auth_exclude_mechanism=without,
             authenticator=self._authenticate,
             loop=self._loop,
         )
@@ -110,9 +119,35 @@ class SmtpServer:
         return AuthResult(success=right, auth_data=data, handled=False, message=None if right else self.refusal(login, password))
 
 
+class _LongLines(SMTP):
+    """Tokens are longer than other commands (RFC 4954 section 4)."""
+
+    line_length_limit = command_size_limit = 12 * 1024
+    command_size_limits = collections.defaultdict(lambda: 12 * 1024)
+
+
 class _Handler:
     def __init__(self, server: SmtpServer) -> None:
         self.server = server
+
+    async def auth_XOAUTH2(self, server: SMTP, arguments: list[str]) -> AuthResult:
+        return await self._signed_in(server, arguments, r"user=(.+)\x01auth=Bearer (.+)\x01\x01", b"")
+
+    async def auth_OAUTHBEARER(self, server: SMTP, arguments: list[str]) -> AuthResult:
+        return await self._signed_in(server, arguments, r"n,a=(.+),\x01auth=Bearer (.+)\x01\x01", b"\x01")
+
+    async def _signed_in(self, server: SMTP, arguments: list[str], form: str, farewell: bytes) -> AuthResult:
+        found = re.fullmatch(form, base64.b64decode(arguments[1], validate=True).decode())
+        if found is None:
+            return AuthResult(success=False, handled=False, message="501 5.5.2 Malformed")
+        mailbox, token = found[1].replace("=2C", ",").replace("=3D", "="), found[2]
+        self.server.logins.append((mailbox, token))
+        refusal = self.server.token(mailbox, token)
+        if refusal and await server.challenge_auth(self.server.challenge(token)) != farewell:
+            refusal = "501 5.5.2 An empty answer was expected"
+        return AuthResult(
+            success=not refusal, handled=False, message=refusal, auth_data=LoginPassword(mailbox.encode(), token.encode())
+        )
 
     async def handle_EHLO(
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]

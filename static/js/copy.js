@@ -1,6 +1,6 @@
-// <button data-copy="id">: copies the text of the element with that id and says so.
+// <button data-copy="id">: copies the text of the element with that id and says so. Also those that htmx brings in later.
 
-for (const button of document.querySelectorAll("button[data-copy]")) {
+function prepare(button) {
   button.hidden = false;
   const words = button.querySelector("[data-copy-words]");
   const before = words.textContent;
@@ -19,3 +19,8 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
     }, 3000);
   });
 }
+
+const prepareAll = (root) => root.querySelectorAll("button[data-copy][hidden]").forEach(prepare);
+
+prepareAll(document);
+document.addEventListener("htmx:load", (event) => prepareAll(event.target));

@@ -30,6 +30,11 @@ VALUES: dict[str, Any] = {
     "authentication": "none",
     "username": "",
     "password": "",
+    "token_url": "",
+    "client_id": "",
+    "client_secret": "",
+    "scopes": "",
+    "client_authentication": "client_secret_post",
     "sender_address": "no-reply@acme.example",
     "sender_name": "Acme",
     "from_domains": "",
@@ -37,6 +42,16 @@ VALUES: dict[str, Any] = {
     "mails_per_minute": "0",
 }
 WITH_PASSWORD = {**VALUES, "authentication": "basic", "username": "portal", "password": CANARY}
+WITH_CLIENT_SECRET = {
+    **VALUES,
+    "authentication": "oauth2",
+    "username": "mailbox@acme.example",
+    "token_url": "https://login.example.com/tenant/token",
+    "client_id": "portal",
+    "client_secret": CANARY,
+    "scopes": "https://smtp.example.com/.default",
+}
+_SECRETS = ("password", "client_secret")
 
 Door = Callable[..., str]  # (stage, **values) -> what was said against them; empty when they were saved
 
@@ -70,13 +85,14 @@ def by_admin(stage: Stage, **values: Any) -> str:
 
 def by_command(stage: Stage, **values: Any) -> str:
     values = {**VALUES, **values}
-    secret = values.pop("password")
+    secrets = {name: secret for name in _SECRETS if (secret := values.pop(name))}
     options = [
         f"--{name.replace('_', '-')}={value}" for name, value in values.items() if name not in ("ca_certificate", "version")
     ]
-    with patch.object(sys, "stdin", io.StringIO(f"{secret}\n")):
+    options += [f"--{name.replace('_', '-')}-stdin" for name in secrets]
+    with patch.object(sys, "stdin", io.StringIO("".join(f"{secret}\n" for secret in secrets.values()))):
         try:
-            call_command("set_smtp", stage.key, *options, *(["--password-stdin"] if secret else []), stdout=io.StringIO())
+            call_command("set_smtp", stage.key, *options, stdout=io.StringIO())
         except CommandError as error:
             return str(error)
     return ""
@@ -85,7 +101,8 @@ def by_command(stage: Stage, **values: Any) -> str:
 def by_service(stage: Stage, **values: Any) -> str:
     values = {**VALUES, **values}
     found = settings_of(stage) or SmtpSettings(stage=stage)
-    found.new_password = values.pop("password")
+    secrets = {name: values.pop(name) for name in _SECRETS}
+    found.new_secret = secrets["client_secret" if values["authentication"] == "oauth2" else "password"]
     for name, value in values.items():
         setattr(found, name, value)
     try:
@@ -106,11 +123,17 @@ def door(request: pytest.FixtureRequest) -> Door:
 @pytest.fixture
 def configured(qa: Stage) -> SmtpSettings:
     """QA with a password stored for smtp.example.com."""
-    return configure(qa, **{**_typed(WITH_PASSWORD), "new_password": CANARY})
+    return configure(qa, **{**_typed(WITH_PASSWORD), "new_secret": CANARY})
+
+
+@pytest.fixture
+def with_tokens(qa: Stage) -> SmtpSettings:
+    """QA with a client secret stored for login.example.com."""
+    return configure(qa, **{**_typed(WITH_CLIENT_SECRET), "new_secret": CANARY})
 
 
 def _typed(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != "password"}
+    return {name: value for name, value in values.items() if name not in _SECRETS}
 
 
 def _administrator() -> Client:

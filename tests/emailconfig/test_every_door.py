@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
+from pytest_django import Settings
 
-from emailconfig.models import PASSWORD_AGAIN, SmtpSettings
+from emailconfig.models import SECRET_AGAIN, SmtpSettings
 from emailconfig.services import settings_of
 from emailconfig.validators import PORT_25_REFUSED
 from organization.models import AuditEvent, Stage
 from tests.conftest import configure
-from tests.emailconfig.conftest import CANARY, VALUES, WITH_PASSWORD, Door, by_service, version_of
+from tests.emailconfig.conftest import CANARY, VALUES, WITH_CLIENT_SECRET, WITH_PASSWORD, Door, by_service, version_of
 
 SPELLINGS_OF_25 = ["25", " 25", "25 ", "025", "+25", "25.0", "25.", "٢٥", "２５", "2_5"]
 ONLY_TEXT = {"25.0", "25."}  # a number to the form, not to the model, which refuses the text
@@ -93,7 +94,7 @@ def test_a_password_kept_when_left_empty_is_the_stored_one(door: Door, configure
     values = {**WITH_PASSWORD, "password": "", "sender_name": "Acme Corp"}
     assert door(configured.stage, **values) == ""
     found = SmtpSettings.objects.get()
-    assert (found.sender_name, found.password.reveal()) == ("Acme Corp", CANARY)
+    assert (found.sender_name, found.secret.reveal()) == ("Acme Corp", CANARY)
 
 
 CHANGED_DESTINATION = [
@@ -109,7 +110,7 @@ def test_the_password_is_asked_for_again_when_its_destination_changes(
     door: Door, configured: SmtpSettings, field: str, value: str
 ) -> None:
     said = door(configured.stage, **{**WITH_PASSWORD, "password": "", field: value})
-    assert said == f"password: {PASSWORD_AGAIN}"
+    assert said == f"password: {SECRET_AGAIN.format(secret='password')}"
     found = SmtpSettings.objects.get()
     assert (found.server, found.port, found.version) == ("smtp.example.com", 587, 1)
 
@@ -118,7 +119,7 @@ def test_the_password_is_asked_for_again_when_its_destination_changes(
 def test_a_password_typed_anew_may_go_to_a_new_destination(door: Door, configured: SmtpSettings, field: str, value: str) -> None:
     assert door(configured.stage, **{**WITH_PASSWORD, "password": "another", field: value}) == ""
     found = SmtpSettings.objects.get()
-    assert (str(getattr(found, field)), found.password.reveal()) == (value, "another")
+    assert (str(getattr(found, field)), found.secret.reveal()) == (value, "another")
 
 
 def test_the_same_server_in_other_spelling_is_the_same_destination(door: Door, configured: SmtpSettings) -> None:
@@ -130,7 +131,7 @@ def test_switching_authentication_off_forgets_user_and_password_so_that_on_again
 ) -> None:
     assert door(configured.stage, **{**VALUES, "username": "portal"}) == ""
     found = SmtpSettings.objects.get()
-    assert (found.username, found.password.stored) == ("", "")
+    assert (found.username, found.secret.stored) == ("", "")
     assert "Enter the password" in door(configured.stage, **{**WITH_PASSWORD, "password": ""})
 
 
@@ -155,7 +156,7 @@ def test_basic_authentication_needs_a_user_and_a_password_on_one_line(
 @pytest.mark.parametrize("password", [" surrounded by blanks ", "pässwört-€-密码", "x" * 4000, "'\"\\;--<script>"])
 def test_any_printable_password_is_kept_exactly_as_typed(door: Door, qa: Stage, password: str) -> None:
     assert door(qa, **{**WITH_PASSWORD, "password": password}) == ""
-    assert SmtpSettings.objects.get().password.reveal() == password
+    assert SmtpSettings.objects.get().secret.reveal() == password
 
 
 @pytest.mark.parametrize(
@@ -197,5 +198,163 @@ def test_saving_counts_the_version_and_writes_who_changed_what(door: Door, confi
 def test_the_audit_trail_tells_that_a_password_was_changed_but_not_what_it_is(door: Door, configured: SmtpSettings) -> None:
     assert door(configured.stage, **{**WITH_PASSWORD, "password": "another-canary"}) == ""
     event = AuditEvent.objects.get(operation="Update", entity="SMTP settings")
-    assert event.before["password"] == event.after["password"] == "••••••••"
+    assert event.before["secret"] == event.after["secret"] == "••••••••"
     assert "another-canary" not in str(AuditEvent.objects.values_list())
+
+
+# OAuth 2.0
+
+
+def test_client_credentials_are_stored_as_they_were_entered(door: Door, qa: Stage) -> None:
+    values = {**WITH_CLIENT_SECRET, "client_id": "a:b%&+ü", "client_authentication": "client_secret_basic"}
+    assert door(qa, **{**values, "client_secret": "a:b%&+ü "}) == ""
+    found = SmtpSettings.objects.get()
+    assert {name: getattr(found, name) for name in ("token_url", "client_id", "scopes", "client_authentication")} == {
+        "token_url": "https://login.example.com/tenant/token",
+        "client_id": "a:b%&+ü",
+        "scopes": "https://smtp.example.com/.default",
+        "client_authentication": "client_secret_basic",
+    }
+    assert (found.username, found.secret.reveal()) == ("mailbox@acme.example", "a:b%&+ü ")
+
+
+def test_the_mailbox_and_the_scopes_may_be_left_out(door: Door, qa: Stage) -> None:
+    assert door(qa, **{**WITH_CLIENT_SECRET, "username": "", "scopes": ""}) == ""
+    assert SmtpSettings.objects.get().mailbox == "no-reply@acme.example"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("token_url", ""),
+        ("token_url", "login.example.com/token"),
+        ("token_url", "http://login.example.com/token"),
+        ("token_url", "http://127.0.0.1/token"),
+        ("token_url", "ftp://login.example.com/token"),
+        ("token_url", "javascript:alert(1)"),
+        ("token_url", "https:///token"),
+        ("token_url", "https://[::1/token"),
+        ("token_url", "https://user@login.example.com/token"),
+        ("token_url", "https://user:password@login.example.com/token"),
+        ("token_url", "https://login.example.com\\@evil.example/token"),
+        ("token_url", "https://login.example.com/token#fragment"),
+        ("token_url", "https://login.example.com/to ken"),
+        ("token_url", "https://login.example.com/token\r\nX: y"),
+        ("token_url", "https://login.example.com/t\tken"),
+        ("token_url", "https://login.exämple.com/token"),
+        ("token_url", "https://login..example.com/token"),
+        ("token_url", "https://login.example.com:0/token"),
+        ("token_url", "https://login.example.com:65536/token"),
+        ("token_url", "https://login.example.com/" + "x" * 1000),
+        ("client_id", ""),
+        ("client_id", "portal\r\nRSET"),
+        ("client_id", "x" * 256),
+        ("scopes", "one\ntwo"),
+        ("client_authentication", "private_key_jwt"),
+        ("username", "jürgen@acme.example"),
+        ("client_secret", ""),
+        ("client_secret", "with\tcontrol"),
+        ("client_secret", "••••••••"),
+        ("client_secret", "●●●●●●●●"),
+        ("security", "none"),
+    ],
+)
+def test_bad_client_credentials_are_refused_at_their_field_and_nothing_is_stored(
+    door: Door, qa: Stage, field: str, value: str
+) -> None:
+    said = door(qa, **{**WITH_CLIENT_SECRET, field: value})
+    assert field.replace("_", "-") in said.replace("_", "-")  # argparse names an option, the others a field
+    assert "This field is required" not in said  # but what for
+    assert CANARY not in said
+    assert settings_of(qa) is None
+
+
+@pytest.mark.parametrize("dots", ["••••••••", "●●●●●●●●"])
+def test_the_dots_that_stand_for_a_password_are_none(door: Door, qa: Stage, dots: str) -> None:
+    assert door(qa, **{**WITH_PASSWORD, "password": dots}).startswith("password: These dots stand for the stored password")
+    assert settings_of(qa) is None
+
+
+def test_a_sender_outside_ascii_needs_a_mailbox_that_is_inside(door: Door, qa: Stage) -> None:
+    values = {**WITH_CLIENT_SECRET, "sender_address": "jürgen@bücher.example"}
+    assert door(qa, **{**values, "username": ""}).startswith("username: A mailbox")
+    assert door(qa, **values) == ""
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080/token", "http://localhost/token", "http://[::1]/token?a=b"])
+def test_while_debug_is_on_a_token_server_on_this_machine_may_do_without_https(
+    door: Door, qa: Stage, settings: Settings, url: str
+) -> None:
+    assert door(qa, **{**WITH_CLIENT_SECRET, "token_url": url}).startswith("token_url: The URL starts with https://")
+    settings.DEBUG = True
+    for elsewhere in ("http://127.0.0.1.example.com/token", "http://10.0.0.1/token", "ftp://127.0.0.1/token"):
+        assert door(qa, **{**WITH_CLIENT_SECRET, "token_url": elsewhere}).startswith("token_url: ")
+    assert door(qa, **{**WITH_CLIENT_SECRET, "token_url": url}) == ""
+
+
+CHANGED_TOKEN_DESTINATION = [
+    ("server", "smtp.evil.example"),
+    ("port", "465"),
+    ("security", "tls"),
+    ("username", "somebody-else@acme.example"),
+    ("username", ""),
+    ("token_url", "https://login.evil.example/tenant/token"),
+    ("token_url", "https://login.example.com/other-tenant/token"),
+    ("client_id", "somebody-else"),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), CHANGED_TOKEN_DESTINATION)
+def test_the_client_secret_is_asked_for_again_when_its_destination_changes(
+    door: Door, with_tokens: SmtpSettings, field: str, value: str
+) -> None:
+    said = door(with_tokens.stage, **{**WITH_CLIENT_SECRET, "client_secret": "", field: value})
+    assert said == f"client_secret: {SECRET_AGAIN.format(secret='client secret')}"
+    assert version_of(with_tokens.stage) == 1
+    assert door(with_tokens.stage, **{**WITH_CLIENT_SECRET, "client_secret": "another", field: value}) == ""
+    found = SmtpSettings.objects.get()
+    assert (str(getattr(found, field)), found.secret.reveal()) == (value, "another")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("scopes", "other"), ("client_authentication", "client_secret_basic"), ("sender_name", "Acme Corp")]
+)
+def test_the_client_secret_is_kept_when_left_empty(door: Door, with_tokens: SmtpSettings, field: str, value: str) -> None:
+    assert door(with_tokens.stage, **{**WITH_CLIENT_SECRET, "client_secret": "", field: value}) == ""
+    found = SmtpSettings.objects.get()
+    assert (getattr(found, field), found.secret.reveal()) == (value, CANARY)
+
+
+@pytest.mark.parametrize("typed", ["", "typed-in-the-wrong-field"])
+def test_a_password_is_never_taken_for_a_client_secret(door: Door, configured: SmtpSettings, typed: str) -> None:
+    values = {**WITH_CLIENT_SECRET, "username": "portal", "client_secret": "", "password": typed}
+    assert door(configured.stage, **values) == f"client_secret: {SECRET_AGAIN.format(secret='client secret')}"
+    found = SmtpSettings.objects.get()
+    assert (found.authentication, found.secret.reveal()) == ("basic", CANARY)
+
+
+@pytest.mark.parametrize("typed", ["", "typed-in-the-wrong-field"])
+def test_a_client_secret_is_never_taken_for_a_password(door: Door, with_tokens: SmtpSettings, typed: str) -> None:
+    values = {**WITH_PASSWORD, "username": "mailbox@acme.example", "password": "", "client_secret": typed}
+    assert door(with_tokens.stage, **values) == f"password: {SECRET_AGAIN.format(secret='password')}"
+    found = SmtpSettings.objects.get()
+    assert (found.authentication, found.secret.reveal()) == ("oauth2", CANARY)
+
+
+@pytest.mark.parametrize("values", [VALUES, WITH_PASSWORD])
+def test_without_oauth_nothing_of_it_is_kept(door: Door, with_tokens: SmtpSettings, values: dict[str, Any]) -> None:
+    left = {name: WITH_CLIENT_SECRET[name] for name in ("token_url", "client_id", "scopes")}
+    assert door(with_tokens.stage, **{**values, **left, "password": values["password"] and "another"}) == ""
+    found = SmtpSettings.objects.get()
+    assert (found.token_url, found.client_id, found.scopes) == ("", "", "")
+    assert found.secret.reveal() == (values["password"] and "another")
+
+
+def test_the_audit_trail_tells_what_changed_about_tokens_but_no_secret(door: Door, with_tokens: SmtpSettings) -> None:
+    assert door(with_tokens.stage, **{**WITH_CLIENT_SECRET, "client_secret": "another-canary", "client_id": "other"}) == ""
+    event = AuditEvent.objects.get(operation="Update", entity="SMTP settings")
+    assert (event.before["client_id"], event.after["client_id"]) == ("portal", "other")
+    assert event.before["secret"] == event.after["secret"] == "••••••••"
+    everything = str(AuditEvent.objects.values_list())
+    assert CANARY not in everything
+    assert "another-canary" not in everything

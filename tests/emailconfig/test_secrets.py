@@ -28,7 +28,7 @@ from tests.smtp_server import SmtpServer
 
 
 def test_the_tests_own_eyes_are_open(configured: SmtpSettings) -> None:
-    assert configured.password.reveal() == CANARY  # what the tests below look for is really there
+    assert configured.secret.reveal() == CANARY  # what the tests below look for is really there
 
 
 @pytest.mark.parametrize("path", ["", "qa/", "qa/edit/"])
@@ -36,7 +36,7 @@ def test_no_page_shows_a_password(as_administrator: Client, configured: SmtpSett
     page = as_administrator.get(f"/management/configure/emails/{path}").content.decode()
     assert "smtp.example.com" in page
     assert CANARY not in page
-    assert configured.password.stored not in page
+    assert configured.secret.stored not in page
 
 
 def test_no_admin_page_shows_a_password(as_administrator: Client, as_viewer: Client, configured: SmtpSettings) -> None:
@@ -47,7 +47,7 @@ def test_no_admin_page_shows_a_password(as_administrator: Client, as_viewer: Cli
             answer = client.get(path)
             assert answer.status_code == 200
             assert CANARY not in answer.content.decode()
-            assert configured.password.stored not in answer.content.decode()
+            assert configured.secret.stored not in answer.content.decode()
 
 
 @pytest.mark.parametrize("door", ["browser", "admin"])
@@ -97,14 +97,14 @@ def test_show_smtp_shows_dots(configured: SmtpSettings) -> None:
         assert "smtp.example.com" in out.getvalue()
         assert "••••••••" in out.getvalue()
         assert CANARY not in out.getvalue()
-        assert configured.password.stored not in out.getvalue()
+        assert configured.secret.stored not in out.getvalue()
 
 
 def test_the_audit_trail_masks_the_password(configured: SmtpSettings) -> None:
     event = AuditEvent.objects.get(entity="SMTP settings")
-    assert event.after["password"] == "••••••••"
+    assert event.after["secret"] == "••••••••"
     assert CANARY not in str(AuditEvent.objects.values_list())
-    assert configured.password.stored not in str(AuditEvent.objects.values_list())
+    assert configured.secret.stored not in str(AuditEvent.objects.values_list())
 
 
 def test_a_secret_that_is_printed_shows_dots() -> None:
@@ -159,29 +159,29 @@ def test_what_is_encrypted_differs_each_time_and_comes_back_the_same() -> None:
 @pytest.mark.parametrize("plain", ["", "x", "pässwört-€-密码", " ", "x" * 4000])
 def test_a_secret_survives_the_database(qa: Stage, plain: str) -> None:
     settings = configure(qa)
-    settings.password = EncryptedValue.of(plain)
+    settings.secret = EncryptedValue.of(plain)
     settings.save()
     found = SmtpSettings.objects.get()
-    assert found.password.reveal() == plain
-    assert bool(found.password) is bool(plain)
+    assert found.secret.reveal() == plain
+    assert bool(found.secret) is bool(plain)
 
 
 def test_the_wrong_key_opens_nothing_and_says_so(configured: SmtpSettings, settings: Settings) -> None:
     settings.ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
     with pytest.raises(UndecryptableSecret, match="ENCRYPTION_KEYS") as refused:
-        SmtpSettings.objects.get().password.reveal()
-    assert configured.password.stored not in str(refused.value)
+        SmtpSettings.objects.get().secret.reveal()
+    assert configured.secret.stored not in str(refused.value)
 
 
 def test_what_was_tampered_with_is_not_opened(configured: SmtpSettings) -> None:
     with pytest.raises(UndecryptableSecret):
-        decrypt(configured.password.stored[:-4] + "AAA=")
+        decrypt(configured.secret.stored[:-4] + "AAA=")
 
 
 def test_a_new_key_in_front_opens_old_secrets_and_closes_new_ones(configured: SmtpSettings, settings: Settings) -> None:
     old, new = settings.ENCRYPTION_KEYS, Fernet.generate_key().decode()
     settings.ENCRYPTION_KEYS = [new, *old]
-    assert SmtpSettings.objects.get().password.reveal() == CANARY
+    assert SmtpSettings.objects.get().secret.reveal() == CANARY
     fresh = encrypt("fresh")
     settings.ENCRYPTION_KEYS = [new]
     assert decrypt(fresh) == "fresh"
@@ -197,13 +197,13 @@ def test_pages_work_while_the_stored_password_cannot_be_opened(
     assert as_administrator.get("/management/configure/emails/qa/").status_code == 200
     values = {**WITH_PASSWORD, "password": "typed-again", "version": version_of(configured.stage)}
     assert as_administrator.post(edit_url(configured.stage), values).status_code == 302
-    assert SmtpSettings.objects.get().password.reveal() == "typed-again"
+    assert SmtpSettings.objects.get().secret.reveal() == "typed-again"
 
 
 def test_a_password_that_cannot_be_opened_is_told_in_words_when_connecting(
     qa: Stage, smtp_server: SmtpServer, settings: Settings
 ) -> None:
-    found = configure(qa, smtp_server, authentication="basic", username="portal", new_password=CANARY)
+    found = configure(qa, smtp_server, authentication="basic", username="portal", new_secret=CANARY)
     settings.ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
     with pytest.raises(ConnectionTrouble, match="can't be read") as trouble:
         connect(found)

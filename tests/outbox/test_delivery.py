@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-import emailconfig.connection
+import emailconfig.connection.opening
 import outbox.worker
 from emailconfig.services import settings_of
 from outbox import models
@@ -220,7 +220,7 @@ def test_a_server_that_cannot_be_reached_backs_off_the_stage_and_costs_the_mail_
     assert (message.status, message.owner) == (Status.QUEUED, "")
     assert not message.attempts.exists()
     queue = StageQueue.objects.get(stage=qa)
-    assert "can't be reached" in queue.headline
+    assert queue.code == "connection_refused"
     assert not queue.paused
     with SmtpServer() as server:
         configure(qa, server)  # saving starts at once
@@ -231,13 +231,13 @@ def test_a_server_that_cannot_be_reached_backs_off_the_stage_and_costs_the_mail_
 
 def test_refused_sign_in_pauses_the_stage_after_one_try_for_all_its_mail(crm, qa):
     with SmtpServer(users={"portal": "right"}) as server:
-        configure(qa, server, authentication="basic", username="portal", new_password="wrong", connections=1)
+        configure(qa, server, authentication="basic", username="portal", new_secret="wrong", connections=1)
         for _ in range(5):
             send(crm, qa)
         deliver()
         assert server.logins == [("portal", "wrong")]
         assert StageQueue.objects.get(stage=qa).paused
-        configure(qa, server, new_password="right")
+        configure(qa, server, new_secret="right")
         deliver()
         assert len(server.arrived) == 5
 
@@ -248,15 +248,15 @@ def test_a_server_that_repeats_the_password_in_its_refusal_gives_nothing_away(cr
         return f"535 5.7.8 refused: {plain} {base64.b64encode(password.encode()).decode()} {password}"
 
     with SmtpServer(users={"portal": "right"}, refusal=repeat) as server:
-        configure(qa, server, authentication="basic", username="portal", new_password="hunter2hunter2")
+        configure(qa, server, authentication="basic", username="portal", new_secret="hunter2hunter2")
         send(crm, qa)
         deliver()
-    assert StageQueue.objects.get(stage=qa).detail == "535 5.7.8 refused: … … …"
+    assert StageQueue.objects.get(stage=qa).evidence == "535 5.7.8 refused: •••• •••• ••••"
 
 
 def test_a_password_outside_ascii_works(crm, qa):
     with SmtpServer(users={"portal": "pässwörd €"}) as server:
-        configure(qa, server, authentication="basic", username="portal", new_password="pässwörd €")
+        configure(qa, server, authentication="basic", username="portal", new_secret="pässwörd €")
         send(crm, qa)
         deliver()
         assert server.arrived[0].login == "portal"
@@ -511,7 +511,7 @@ def test_a_mail_that_cannot_be_sent_is_finished_also_when_the_connection_breaks_
 
 
 def test_a_server_that_takes_its_time_over_the_content_gets_the_mail_once(crm, qa, configured, smtp_server, monkeypatch):
-    monkeypatch.setattr(emailconfig.connection, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(emailconfig.connection.opening, "REPLY_SECONDS", 0.5)
     smtp_server.data = lambda _: time.sleep(1.5)
     message = send(crm, qa)
     deliver()
@@ -599,8 +599,8 @@ def test_a_server_that_asks_for_fewer_mails_slows_its_stage_down(crm, qa, smtp_s
     trouble = StageQueue.objects.filter(stage=qa, failures=1).first()
     assert (bool(trouble), tried <= 2) == (slower, slower)
     if slower:
-        assert "asks to send more slowly" in trouble.headline
-        assert reply[:20] in trouble.detail
+        assert trouble.code == "throttled"
+        assert reply[:20] in trouble.evidence
         assert not trouble.paused
         now_due()
         deliver()

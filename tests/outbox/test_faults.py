@@ -19,7 +19,7 @@ import pytest
 from django.db import DataError, OperationalError, connection
 from django.utils import timezone
 
-import emailconfig.connection
+import emailconfig.connection.opening
 import outbox.delivery
 import outbox.hand_over
 import outbox.ledger
@@ -349,7 +349,7 @@ class Dripper:
 
 
 def test_a_server_that_drips_cannot_hold_a_worker(crm, qa, monkeypatch):
-    monkeypatch.setattr(emailconfig.connection, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(emailconfig.connection.opening, "OPENING_SECONDS", 1.0)
     with Dripper() as dripper:
         configure(qa, port=dripper.port)
         message = send(crm, qa)
@@ -494,7 +494,7 @@ def test_a_name_that_cannot_be_resolved_holds_up_its_stage_and_loses_nothing(crm
     message = send(crm, qa)
     deliver()
     queue = StageQueue.objects.get(stage=qa)
-    assert queue.headline == "The name mail.nowhere.invalid can't be resolved."
+    assert queue.code in ("name_not_found", "name_servers_silent")  # as this machine's resolver has it
     assert not queue.paused
     assert statuses(message) == {"customer@example.com": "queued"}
     configure(qa, smtp_server)

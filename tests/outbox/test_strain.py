@@ -13,7 +13,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-import emailconfig.connection
+import emailconfig.connection.opening
 import outbox.delivery
 import outbox.hand_over
 import outbox.leases
@@ -22,6 +22,7 @@ import outbox.pace
 import outbox.receivers
 import outbox.transmission
 import outbox.worker
+from emailconfig.connection import ConnectionTrouble
 from outbox import connections, stage_queue
 from outbox.holding import release_what_waits
 from outbox.leases import recover_abandoned
@@ -309,10 +310,10 @@ def test_a_refused_connection_beside_one_that_works_is_no_lasting_trouble(crm, q
             calls[0] += 1
             if calls[0] == 2:
                 time.sleep(0.5)  # the first one is welcome by now
-                raise emailconfig.connection.ConnectionTrouble("connect", "refused", "421 too many connections")
+                raise ConnectionTrouble("greeting", "too_many_connections", "421 too many connections")
             if calls[0] in (3, 4):
                 time.sleep(0.4)
-                raise emailconfig.connection.ConnectionTrouble("connect", "refused", "421 too many connections")
+                raise ConnectionTrouble("greeting", "too_many_connections", "421 too many connections")
             return real(settings)
 
         monkeypatch.setattr(outbox.delivery, "connect", connect)
@@ -325,7 +326,7 @@ def test_a_refused_connection_beside_one_that_works_is_no_lasting_trouble(crm, q
 
 
 def test_a_server_that_drips_after_a_slow_handshake_is_cut_off_too(crm, qa, tmp_path, monkeypatch):
-    monkeypatch.setattr(emailconfig.connection, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(emailconfig.connection.opening, "OPENING_SECONDS", 1.0)
     authority = Authority(tmp_path)
     context = authority.server_context("localhost")
     listener = socket.create_server(("localhost", 0))

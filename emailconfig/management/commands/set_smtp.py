@@ -16,7 +16,7 @@ from organization.cli import one_clear_line, operator, stage_by_key
 
 
 class Command(BaseCommand):
-    help = "Replace the SMTP settings of a stage. The stored password is kept only if nothing it belongs to changes."
+    help = "Replace the SMTP settings of a stage. The stored secret is kept only if nothing it belongs to changes."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("stage", help="the stage's key, such as qa")
@@ -24,8 +24,20 @@ class Command(BaseCommand):
         parser.add_argument("--port", default="587")
         parser.add_argument("--security", default="starttls", choices=SmtpSettings.Security.values)
         parser.add_argument("--authentication", default="none", choices=SmtpSettings.Authentication.values)
-        parser.add_argument("--username", default="")
-        parser.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
+        parser.add_argument("--username", default="", help="with oauth2: the mailbox, where it isn't the sender's")
+        parser.add_argument("--token-url", default="", help="with oauth2: where tokens are asked for, https://…")
+        parser.add_argument("--client-id", default="")
+        parser.add_argument("--scopes", default="", help="separated by spaces")
+        parser.add_argument(
+            "--client-authentication",
+            default=SmtpSettings.ClientAuthentication.POST,
+            choices=SmtpSettings.ClientAuthentication.values,
+            help="how the client secret is sent to the token server",
+        )
+        parser.add_argument("--secret-ends", default="", metavar="YYYY-MM-DD", help="until when the client secret holds")
+        secret = parser.add_mutually_exclusive_group()
+        secret.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
+        secret.add_argument("--client-secret-stdin", action="store_true", help="read the client secret from standard input")
         parser.add_argument("--sender-address", required=True)
         parser.add_argument("--sender-name", default="")
         parser.add_argument("--from-domains", default="", help="other sender domains allowed, separated by commas; * for any")
@@ -36,11 +48,12 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         stage = stage_by_key(options["stage"])
         settings = settings_of(stage) or SmtpSettings(stage=stage)
-        names = ("server", "port", "security", "authentication", "username", "sender_address", "sender_name")
-        data = {name: options[name] for name in (*names, "from_domains", "connections", "mails_per_minute")}
+        names = [name for name in SmtpSettingsForm.Meta.fields if name != "ca_certificate"]
+        data = {name: options[name] for name in names}
         data |= {
             "ca_certificate": _read(options["ca_file"]),
-            "password": sys.stdin.readline().rstrip("\r\n") if options["password_stdin"] else "",
+            "password": _from_stdin() if options["password_stdin"] else "",
+            "client_secret": _from_stdin() if options["client_secret_stdin"] else "",
             "version": settings.version,
         }
         form = SmtpSettingsForm(data, instance=settings)
@@ -49,6 +62,11 @@ class Command(BaseCommand):
                 raise ValidationError(form.errors.as_data())
             save_smtp_settings(form.instance, operator("set_smtp"))
         self.stdout.write(f"{stage.name} sends through {settings}. It applies to all apps from the next mail on.")
+
+
+def _from_stdin() -> str:
+    """Never an argument: everybody on the machine sees those."""
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 def _read(file: Path | None) -> str:

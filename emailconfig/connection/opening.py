@@ -1,0 +1,172 @@
+"""Opening a connection to a stage's SMTP server, step by step: name, TCP, greeting, EHLO, TLS, token, sign-in.
+
+Whatever fails on the way raises ConnectionTrouble with the step, the server's own words and what to do about it. No
+sign-in and no mail on a connection that isn't what the settings ask for (RFC 3207, RFC 8314).
+"""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from emailconfig.connection import networks, sign_in, tokens
+from emailconfig.connection.smtp import REPLY_SECONDS, Smtp, cut_after
+from emailconfig.connection.trouble import ConnectionTrouble, explained
+from emailconfig.models import SmtpSettings
+
+OPENING_SECONDS = 60.0
+# The command isn't known (RFC 5321 section 3.2): HELO is. Any other refusal is meant, and the connection may be closed.
+_NO_EHLO = (500, 502)
+
+
+class Step(NamedTuple):
+    name: str
+    act: Callable[[], None]
+
+
+def connect(settings: SmtpSettings) -> Smtp:
+    """A connection ready for MAIL FROM. Raises ConnectionTrouble. A token that is refused is asked for anew, once."""
+    first = Opening(settings, tokens.token_of)
+    try:
+        return _open(first)
+    except ConnectionTrouble as trouble:
+        if not tokens.is_worth_another(trouble):
+            raise
+        tokens.drop(settings, first.token)
+        return _open(Opening(settings, tokens.token_of))
+
+
+def _open(opening: Opening) -> Smtp:
+    try:
+        with cut_after(opening.smtp, OPENING_SECONDS) as over:
+            for step in opening.steps():
+                perform(step, over_in_time=over.is_set)
+    except BaseException:
+        opening.smtp.close()
+        raise
+    opening.smtp.listening = False
+    return opening.smtp
+
+
+def perform(step: Step, over_in_time: Callable[[], bool]) -> None:
+    """Take one step. Raises ConnectionTrouble, which says so where it was the time for all steps that ran out."""
+    try:
+        with explained(step.name):
+            step.act()
+    except ConnectionTrouble as trouble:
+        if over_in_time():
+            raise ConnectionTrouble(step.name, "too_slow", trouble.evidence) from trouble
+        raise
+
+
+class Opening:
+    """One connection on its way. `token_for` gives the OAuth 2.0 token for settings that need one."""
+
+    def __init__(self, settings: SmtpSettings, token_for: Callable[[SmtpSettings], str]) -> None:
+        self.settings, self.token_for = settings, token_for
+        self.smtp = Smtp(settings.server)
+        self._addresses: list[networks.Address] = []
+        self.token = ""
+
+    def steps(self) -> Iterator[Step]:
+        settings = self.settings
+        yield Step("name", self._resolve)
+        yield Step("TCP", self._reach)
+        if settings.security == SmtpSettings.Security.TLS:
+            yield Step("TLS", self._encrypt)
+        yield Step("greeting", self._greet)
+        yield Step("EHLO", self._say_hello)
+        if settings.security == SmtpSettings.Security.STARTTLS:
+            yield Step("STARTTLS", self._start_tls)
+        if settings.authentication == SmtpSettings.Authentication.OAUTH2:
+            yield Step("token", self._get_token)
+        if settings.authentication != SmtpSettings.Authentication.NONE:
+            yield Step("AUTH", self._sign_in)
+
+    def _resolve(self) -> None:
+        self._addresses = networks.resolve(self.settings.server, self.settings.port)
+        self.smtp.note(f"{self.settings.server} is {', '.join(map(str, self._addresses))}")
+
+    def _reach(self) -> None:
+        try:
+            self.smtp.sock = networks.reach(self._addresses)
+        except OSError as error:
+            if all(address.is_ipv6 for address in self._addresses) and networks.has_no_route(error):
+                raise ConnectionTrouble("TCP", "ipv6_unreachable", error.strerror or "") from error
+            raise
+        self.smtp.sock.settimeout(REPLY_SECONDS)
+        self.smtp.note(f"Connected to {_written(self.smtp.sock.getpeername())}")
+
+    def _greet(self) -> None:
+        try:
+            with explained("greeting"):
+                code, reply = self.smtp.getreply()
+                if code != 220:
+                    raise smtplib.SMTPConnectError(code, reply)
+        except ConnectionTrouble as trouble:
+            if trouble.code == "silent" and self.settings.port == 465:
+                raise ConnectionTrouble("greeting", "tls_expected", trouble.evidence) from trouble
+            raise
+
+    def _say_hello(self) -> None:
+        code, reply = self.smtp.ehlo()
+        if code in _NO_EHLO:
+            code, reply = self.smtp.helo()
+        if not 200 <= code < 300:
+            raise smtplib.SMTPHeloError(code, reply)
+
+    def _start_tls(self) -> None:
+        if not self.smtp.has_extn("starttls"):
+            raise ConnectionTrouble("STARTTLS", "starttls_not_offered", f"{self.settings} doesn't announce it.")
+        code, reply = self.smtp.docmd("STARTTLS")
+        if code != 220:
+            raise smtplib.SMTPResponseException(code, reply)
+        self._encrypt()
+        self._say_hello()
+
+    def _get_token(self) -> None:
+        self.token = self.token_for(self.settings)
+        self.smtp.note(f"{self.settings.token_url} gave a token")
+
+    def _sign_in(self) -> None:
+        if self.settings.authentication == SmtpSettings.Authentication.OAUTH2:
+            sign_in.with_token(self.smtp, self.settings.mailbox, self.token)
+        else:
+            sign_in.with_password(self.smtp, self.settings.username, self.settings.reveal_secret())
+
+    def _encrypt(self) -> None:
+        """TLS, verified. Whatever the server said before it counts for nothing (RFC 3207 section 4.2)."""
+        plain = self.smtp.sock
+        if plain is None:
+            raise smtplib.SMTPServerDisconnected("The server closed the connection.")
+        context = _tls_context(self.settings)
+        # The handshake comes when the socket is in its place: there it can be cut.
+        sock = context.wrap_socket(plain, server_hostname=self.settings.server, do_handshake_on_connect=False)
+        self.smtp.sock, self.smtp.file = sock, None
+        sock.do_handshake()
+        self.smtp.note(f"{sock.version()}, {(sock.cipher() or ('',))[0]}")
+        self.smtp.note(_certificate(sock.getpeercert() or {}))
+
+
+def _tls_context(settings: SmtpSettings) -> ssl.SSLContext:
+    """Verifies against the system's authorities, or the stage's own CA alone; TLS 1.2 or newer."""
+    context = ssl.create_default_context(cadata=settings.ca_certificate or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _certificate(certificate: Any) -> str:
+    """For whom it is, who signed it, and how long it lasts."""
+    names = [name for _, name in certificate.get("subjectAltName", ())]
+    issuer = dict(part[0] for part in certificate.get("issuer", ()))
+    until = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)
+    by = issuer.get("organizationName") or issuer.get("commonName", "")
+    days = (until - datetime.now(UTC)).days
+    return f"Certificate for {', '.join(names[:5])}; issued by {by}; valid until {until:%Y-%m-%d} ({days} days left)"
+
+
+def _written(peer: Any) -> str:
+    return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"

@@ -1,0 +1,130 @@
+"""What goes wrong while a connection is opened, as one kind of exception with an explanation."""
+
+from __future__ import annotations
+
+import errno
+import smtplib
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from emailconfig.connection.explanations import EXPLANATIONS, meaning_of
+from emailconfig.connection.networks import AddressRefused, NameServersSilent, has_no_route
+from emailconfig.connection.smtp import words
+from organization.encryption import UndecryptableSecret
+
+# OpenSSL's X509_V_ERR_…
+_CERTIFICATE = {
+    9: "certificate_not_yet_valid",
+    10: "certificate_expired",
+    18: "certificate_self_signed",
+    19: "certificate_unknown_authority",
+    20: "certificate_unknown_authority",
+    21: "certificate_unknown_authority",
+    62: "certificate_wrong_name",
+    64: "certificate_wrong_name",
+}
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
+_OLD_TLS = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE")
+_FIRST_STEPS = ("TCP", "TLS", "greeting")
+
+
+@dataclass
+class ConnectionTrouble(Exception):
+    """Why no mail can be handed over. `code` names the explanation; `evidence` is what the server or the system said."""
+
+    step: str
+    code: str
+    evidence: str = ""
+
+    @property
+    def cause(self) -> str:
+        return EXPLANATIONS[self.code].cause
+
+    @property
+    def next_step(self) -> str:
+        return EXPLANATIONS[self.code].next_step
+
+    @property
+    def needs_a_person(self) -> bool:
+        return EXPLANATIONS[self.code].needs_a_person
+
+    def __str__(self) -> str:
+        return f"{self.cause} {self.evidence}".strip()
+
+
+@contextmanager
+def explained(step: str) -> Iterator[None]:
+    """Turns whatever a step raises into ConnectionTrouble."""
+    try:
+        yield
+    except ConnectionTrouble:
+        raise
+    except UndecryptableSecret as error:
+        raise ConnectionTrouble(step, "secret_unreadable") from error
+    except (OSError, smtplib.SMTPException, AddressRefused, NameServersSilent) as error:
+        code, evidence = _explained(step, error)
+        raise ConnectionTrouble(step, code, evidence) from error
+
+
+def _explained(step: str, error: Exception) -> tuple[str, str]:
+    """The code of the explanation, and the evidence."""
+    match error:
+        case AddressRefused():
+            return "address_refused", ""
+        case NameServersSilent():
+            return "name_servers_silent", "No answer."
+        case smtplib.SMTPException():
+            return _smtp(step, error)
+        case ssl.SSLError():
+            return _tls(step, error)
+        case _:
+            return _network(step, error), getattr(error, "strerror", None) or str(error)
+
+
+def _smtp(step: str, error: smtplib.SMTPException) -> tuple[str, str]:
+    if isinstance(error, smtplib.SMTPResponseException):
+        return _refused(step, error.smtp_code, error.smtp_error)
+    if isinstance(error, smtplib.SMTPServerDisconnected):
+        return (_silence(step) if "timed out" in str(error) else "dropped"), str(error)
+    return "unintelligible", str(error)  # ReplyTooLong, for one
+
+
+def _refused(step: str, code: int, reply: bytes | str) -> tuple[str, str]:
+    said = words(code, reply)
+    if not 200 <= code < 600:  # smtplib: no number at all
+        return ("not_smtp" if step in _FIRST_STEPS else "unintelligible"), said
+    if code == 500 and said.endswith("Line too long."):  # smtplib's own words
+        return "unintelligible", said
+    return meaning_of(step, said), said
+
+
+def _tls(step: str, error: ssl.SSLError) -> tuple[str, str]:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _CERTIFICATE.get(error.verify_code, "certificate_not_verified"), error.verify_message
+    said = str(error.reason or error)
+    if said in _NO_TLS and step == "TLS":
+        return "no_tls_from_the_start", said
+    if said in _OLD_TLS:
+        return "tls_too_old", said
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return "dropped", said
+    return "tls_failed", said
+
+
+def _network(step: str, error: Exception) -> str:
+    if isinstance(error, socket.gaierror):
+        return "name_servers_silent" if error.errno == socket.EAI_AGAIN else "name_not_found"
+    if isinstance(error, TimeoutError):
+        return _silence(step)
+    if isinstance(error, ConnectionRefusedError):
+        return "connection_refused"
+    if isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno == errno.ENOTCONN):
+        return "dropped"
+    return "unreachable" if isinstance(error, OSError) and has_no_route(error) else "connection_failed"
+
+
+def _silence(step: str) -> str:
+    return {"TCP": "connect_timeout", "greeting": "silent"}.get(step, "no_answer")

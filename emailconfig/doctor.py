@@ -1,0 +1,106 @@
+"""The connection doctor: tries SMTP settings out, stored or not, and says step by step what it found.
+
+It goes the way that delivery goes (connection.opening), and on to the sender and a recipient, but sends no mail.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from emailconfig.connection.opening import Opening, Step, perform
+from emailconfig.connection.smtp import Smtp, cut_after
+from emailconfig.connection.token_request import request_token
+from emailconfig.connection.trouble import ConnectionTrouble
+from emailconfig.models import SmtpSettings
+from organization.addresses import wire_address
+
+# All steps together; looking up a name and asking for a token have limits of their own.
+TOTAL_SECONDS = 40.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one step found. `ok` is None while it runs; `code` is "ok" or names
+    the explanation, of which `cause` and `next` are the words."""
+
+    step: str
+    ok: bool | None = None
+    ms: int = 0
+    evidence: str = ""
+    code: str = ""
+    cause: str = ""
+    next: str = ""
+
+
+def examine(
+    settings: SmtpSettings, recipient: str = "", report: Callable[[Finding], None] = lambda finding: None
+) -> list[Finding]:
+    """Take the steps until one fails; the findings of all that were taken.
+
+    `settings` may be unsaved (`new_secret` then is what was typed). With `recipient` the server is asked whether it would
+    take mail for that address. `report` hears of each step when it begins and when it is done.
+    """
+    opening = Opening(settings, lambda wanted: request_token(wanted)[0])
+    findings: list[Finding] = []
+    try:
+        with cut_after(opening.smtp, TOTAL_SECONDS) as over:
+            for step in (*opening.steps(), *_trial(opening, recipient)):
+                report(Finding(step.name))
+                findings.append(_taken(opening, step, over.is_set))
+                report(findings[-1])
+                if not findings[-1].ok:
+                    break
+    finally:
+        with suppress(smtplib.SMTPException, OSError):
+            opening.smtp.close()
+    return findings
+
+
+def is_healthy(findings: list[Finding]) -> bool:
+    return bool(findings) and all(finding.ok for finding in findings)
+
+
+def _trial(opening: Opening, recipient: str) -> Iterator[Step]:
+    """A mail that is begun and taken back."""
+    smtp = opening.smtp
+    sender, to = wire_address(opening.settings.sender_address), wire_address(recipient)
+    yield Step("MAIL FROM", lambda: _offer(smtp, sender, to))
+    if recipient:
+        yield Step("RCPT TO", lambda: _expect_ok(smtp.docmd("RCPT", f"TO:<{to}>")))
+    yield Step("RSET", lambda: _expect_ok(smtp.docmd("RSET")))
+
+
+def _offer(smtp: Smtp, sender: str, recipient: str) -> None:
+    """MAIL FROM; with SMTPUTF8 if an address needs it (RFC 6531), as delivery does."""
+    option = ""
+    if not f"{sender}{recipient}".isascii():
+        if not smtp.has_extn("smtputf8"):
+            raise ConnectionTrouble("MAIL FROM", "smtputf8_missing", "It doesn't announce SMTPUTF8.")
+        smtp.command_encoding, option = "utf-8", " SMTPUTF8"
+    _expect_ok(smtp.docmd("MAIL", f"FROM:<{sender}>{option}"))
+
+
+def _expect_ok(answer: tuple[int, bytes]) -> None:
+    code, reply = answer
+    if not 200 <= code < 300:
+        raise smtplib.SMTPResponseException(code, reply)
+
+
+def _taken(opening: Opening, step: Step, over_in_time: Callable[[], bool]) -> Finding:
+    started, said_before = time.monotonic(), len(opening.smtp.said)
+    trouble = None
+    try:
+        perform(step, over_in_time)
+    except ConnectionTrouble as error:
+        trouble = error
+    ms = round((time.monotonic() - started) * 1000)
+    said = opening.smtp.said[said_before:]
+    if trouble is None:
+        return Finding(step.name, True, ms, "\n".join(said), "ok")
+    if trouble.evidence and not any(trouble.evidence in line for line in said):
+        said.append(trouble.evidence)
+    return Finding(step.name, False, ms, "\n".join(said), trouble.code, trouble.cause, trouble.next_step)

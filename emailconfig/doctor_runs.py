@@ -1,0 +1,80 @@
+"""Tests of a connection that somebody watches in the browser.
+
+They run beside the web process's requests, a few at once, so that a server that hangs holds nobody up; what they find is
+kept in a row, which the page asks for.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextvars import copy_context
+from dataclasses import asdict
+from datetime import timedelta
+
+import structlog
+from django.db import connection
+from django.db.models.functions import Now
+
+from emailconfig.connection.networks import RESOLVE_SECONDS
+from emailconfig.connection.token_request import ASK_SECONDS
+from emailconfig.doctor import TOTAL_SECONDS, Finding, examine, is_healthy
+from emailconfig.models import ConnectionTest, SmtpSettings
+from organization import audit
+from organization.models import AuditEvent, Member
+from organization.permissions import Permission, Scope, require
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 4
+# A test that has said nothing new for so long has lost its process.
+INTERRUPTED_AFTER = timedelta(seconds=TOTAL_SECONDS + RESOLVE_SECONDS + 2 * ASK_SECONDS)
+_KEPT_FOR = timedelta(days=1)
+_places = threading.BoundedSemaphore(AT_ONCE)
+
+
+class TooManyTests(Exception):
+    """This process tests as many connections as it may."""
+
+
+def start(settings: SmtpSettings, recipient: str, member: Member) -> ConnectionTest:
+    """Begin to test `settings`, valid but not saved perhaps, and return at once. Raises PermissionDenied, TooManyTests."""
+    require(member, Scope(stage=settings.stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    if not _places.acquire(blocking=False):
+        raise TooManyTests
+    try:
+        ConnectionTest.objects.filter(started__lt=Now() - _KEPT_FOR).delete()
+        test = ConnectionTest.objects.create(
+            stage=settings.stage, member=member, server=str(settings), sender=settings.sender_address, recipient=recipient
+        )
+        # In the request's context, so that the log and the audit trail know the request.
+        threading.Thread(target=copy_context().run, args=(_run, test, settings), name="doctor", daemon=True).start()
+    except BaseException:
+        _places.release()
+        raise
+    return test
+
+
+def is_interrupted(test: ConnectionTest) -> bool:
+    """Whether its process ended before it did, as when the portal is restarted."""
+    return test.finished is None and ConnectionTest.objects.filter(pk=test.pk, started__lt=Now() - INTERRUPTED_AFTER).exists()
+
+
+def _run(test: ConnectionTest, settings: SmtpSettings) -> None:
+    findings: list[Finding] = []
+
+    def report(finding: Finding) -> None:
+        if findings and findings[-1].ok is None:
+            findings.pop()
+        findings.append(finding)
+        ConnectionTest.objects.filter(pk=test.pk).update(findings=[asdict(one) for one in findings])
+
+    try:
+        healthy = is_healthy(examine(settings, test.recipient, report))
+        status = AuditEvent.Status.SUCCEEDED if healthy else AuditEvent.Status.FAILED
+        audit.record(test.member, "Test", settings, status=status)
+        ConnectionTest.objects.filter(pk=test.pk).update(finished=Now())
+    except Exception:
+        log.exception("connection_test_failed", test=test.pk)
+    finally:
+        connection.close()
+        _places.release()

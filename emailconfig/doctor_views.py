@@ -1,0 +1,99 @@
+"""Test connection: try out what the form says, saved or not, and watch it step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import NON_FIELD_ERRORS
+from django.forms import Form, ModelForm
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST, require_safe
+
+from emailconfig import doctor_runs
+from emailconfig.forms import RecipientForm, SmtpSettingsForm
+from emailconfig.models import ConnectionTest, SmtpSettings
+from emailconfig.services import settings_of
+from organization.http import MemberRequest
+from organization.models import Stage
+from organization.permissions import Permission, Scope, require
+
+# What the steps are called for people; scripts know them by the short names (check_smtp --json).
+LABELS = {
+    "name": "Name resolution",
+    "TCP": "Connection (TCP)",
+    "TLS": "Encryption (TLS)",
+    "greeting": "Greeting",
+    "EHLO": "Introduction (EHLO)",
+    "STARTTLS": "Encryption (STARTTLS)",
+    "token": "OAuth 2.0 token",
+    "AUTH": "Sign-in (AUTH)",
+    "MAIL FROM": "Sender (MAIL FROM)",
+    "RCPT TO": "Recipient (RCPT TO)",
+    "RSET": "Taking it back (RSET)",
+}
+_BUSY = "As many tests as may run at once are running. Try again in a minute."
+
+
+@require_POST
+@sensitive_post_parameters("password", "client_secret")
+def start(request: MemberRequest, stage: str) -> HttpResponse:
+    """Test the posted form, or (`saved`) the settings as they are stored. Answers with the panel that shows the test."""
+    found = _stage(request, stage)
+    stored = settings_of(found)
+    form = None if "saved" in request.POST else SmtpSettingsForm(request.POST, instance=stored or SmtpSettings(stage=found))
+    settings = form.instance if form else stored
+    recipient = RecipientForm(request.POST)
+    problems = [*(_problems(form) if form else []), *_problems(recipient)]
+    if settings is None or problems:
+        return _refused(request, found, problems)
+    try:
+        test = doctor_runs.start(settings, recipient.cleaned_data["recipient"], request.user)
+    except doctor_runs.TooManyTests:
+        return _refused(request, found, [_BUSY])
+    return _shown(request, test) if request.htmx else redirect("connection-test", found.key, test.pk)
+
+
+@require_safe
+def show(request: MemberRequest, stage: str, test: int) -> HttpResponse:
+    """How far the test has come: a page, or for the page that watches it the panel alone."""
+    found = _stage(request, stage)
+    return _shown(request, get_object_or_404(ConnectionTest, pk=test, stage=found))
+
+
+def _stage(request: MemberRequest, key: str) -> Stage:
+    found = get_object_or_404(Stage, key=key)
+    require(request.user, Scope(stage=found), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    return found
+
+
+def _problems(form: Form | ModelForm[SmtpSettings]) -> list[str]:
+    """What must be corrected first."""
+    return [
+        str(reason) if name == NON_FIELD_ERRORS else f"{form[name].label}: {reason}"
+        for name, reasons in form.errors.items()
+        for reason in reasons
+    ]
+
+
+def _refused(request: MemberRequest, stage: Stage, problems: list[str]) -> HttpResponse:
+    return _render(request, {"stage": stage, "problems": problems}, status=422)
+
+
+def _shown(request: MemberRequest, test: ConnectionTest) -> HttpResponse:
+    interrupted = doctor_runs.is_interrupted(test)
+    context = {
+        "stage": test.stage,
+        "test": test,
+        "findings": [(finding, LABELS.get(finding["step"], finding["step"])) for finding in test.findings],
+        "running": test.finished is None and not interrupted,
+        "interrupted": interrupted,
+        "healthy": bool(test.finished) and all(finding["ok"] for finding in test.findings),
+    }
+    return _render(request, context)
+
+
+def _render(request: MemberRequest, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    template = "emailconfig/test_panel.html" if request.htmx else "emailconfig/connection_test.html"
+    return render(request, template, context, status=status)

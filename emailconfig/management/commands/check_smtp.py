@@ -1,0 +1,60 @@
+"""manage.py check_smtp: try out a stage's SMTP settings, step by step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from emailconfig.doctor import Finding, examine, is_healthy
+from emailconfig.services import settings_of
+from organization import audit
+from organization.addresses import validate_address
+from organization.cli import one_clear_line, operator, stage_by_key
+from organization.models import AuditEvent
+
+
+class Command(BaseCommand):
+    help = "Try out the SMTP settings of a stage, step by step. No mail is sent. Exit code 1 when something is wrong."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("stage", help="the stage's key, such as qa")
+        parser.add_argument("--to", default="", metavar="ADDRESS", help="also ask whether the server takes mail for this address")
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stage = stage_by_key(options["stage"])
+        settings = settings_of(stage)
+        if settings is None:
+            raise CommandError(f"{stage.name} has no SMTP settings yet. Its mail is held until set_smtp makes them.")
+        with one_clear_line():
+            recipient = _address(options["to"])
+        findings = examine(settings, recipient, (lambda _: None) if options["json"] else self._print)
+        healthy = is_healthy(findings)
+        status = AuditEvent.Status.SUCCEEDED if healthy else AuditEvent.Status.FAILED
+        audit.record(operator("check_smtp"), "Test", settings, status=status)
+        if options["json"]:
+            self.stdout.write(json.dumps({"ok": healthy, "steps": [asdict(one) for one in findings]}, ensure_ascii=False))
+        if not healthy:
+            raise CommandError(f"{settings} can't be used as it is: {findings[-1].cause}")
+        if not options["json"]:
+            self.stdout.write(f"{settings} takes mail from {settings.sender_address}.")
+
+    def _print(self, finding: Finding) -> None:
+        if finding.ok is None:
+            return
+        self.stdout.write(f"{'ok    ' if finding.ok else 'FAILED'} {finding.step} ({finding.ms} ms)")
+        for line in finding.evidence.splitlines():
+            self.stdout.write(f"         {line}")
+        if not finding.ok:
+            self.stdout.write(f"       {finding.cause}\n       {finding.next}")
+
+
+def _address(text: str) -> str:
+    try:
+        return validate_address(text) if text else ""
+    except ValidationError as error:
+        raise ValidationError({"--to": error.messages}) from error

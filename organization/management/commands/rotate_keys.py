@@ -1,0 +1,53 @@
+"""manage.py rotate_keys: encrypt all stored secrets with the newest key, so that older ones can be thrown away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps
+from django.core.management.base import BaseCommand, CommandError
+from django.db import models, transaction
+
+from organization import audit
+from organization.cli import operator
+from organization.encryption import EncryptedTextField, EncryptedValue, UndecryptableSecret
+
+
+class Command(BaseCommand):
+    help = (
+        "Encrypt all stored secrets with the first key of ENCRYPTION_KEYS. Put a new key in front of the list, run this, then "
+        "take the old keys out. Can be repeated, and run while the portal works."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        encrypted, lost = 0, []
+        for model, field in _encrypted_fields():
+            for instance in model._default_manager.exclude(**{field: EncryptedValue()}).iterator():
+                try:
+                    encrypted += _encrypt_anew(instance, field)
+                except UndecryptableSecret:
+                    lost.append(f"{model._meta.verbose_name} {instance}")
+        self.stdout.write(f"{encrypted} stored secrets are encrypted with the newest key.")
+        if lost:
+            raise CommandError(f"No key opens these: {', '.join(lost)}. Put their key back, or enter the secrets again.")
+
+
+def _encrypted_fields() -> list[tuple[type[models.Model], str]]:
+    return [
+        (model, field.name)
+        for model in apps.get_models()
+        for field in model._meta.concrete_fields
+        if isinstance(field, EncryptedTextField)
+    ]
+
+
+def _encrypt_anew(instance: models.Model, field: str) -> bool:
+    """Whether it was done: not where somebody has stored another secret meanwhile."""
+    secret: EncryptedValue = getattr(instance, field)
+    anew = EncryptedValue.of(secret.reveal())
+    with transaction.atomic():
+        rows = type(instance)._default_manager.filter(pk=instance.pk, **{field: secret})
+        if not rows.update(**{field: anew}):
+            return False
+        audit.record(operator("rotate_keys"), "Rotate key", instance)
+        return True

@@ -1,0 +1,70 @@
+"""What a person does about a stage's deliveries: resume them, and send a test mail the way all mail goes."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_http_methods, require_POST
+
+from emailconfig.models import SmtpSettings
+from emailconfig.services import settings_of
+from organization import audit
+from organization.addresses import NamedAddress
+from organization.http import MemberRequest
+from organization.models import App, Member, Stage
+from organization.permissions import Permission, Scope, allowed, require
+from outbox import stage_queue
+from outbox.forms import TestMailForm
+from outbox.models import Door, Message
+from outbox.submission import Envelope, SubmissionRefused, submit
+
+
+@require_POST
+def resume(request: MemberRequest, stage: str) -> HttpResponse:
+    """Try the stage's server again at once; back to the page the button stood on."""
+    found = get_object_or_404(Stage, key=stage)
+    stage_queue.resume(found, request.user)
+    messages.success(request, f"Deliveries of {found.name} were resumed: its server is being tried now.")
+    back = request.POST.get("next", "")
+    if url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}, require_https=request.is_secure()):
+        return redirect(back)
+    return redirect("email-configuration", found.key)
+
+
+@require_http_methods(["GET", "POST"])
+def send_test_mail(request: MemberRequest, stage: str) -> HttpResponse:
+    """Ask for app and address, submit, and show the mail on its way."""
+    found = get_object_or_404(Stage, key=stage)
+    require(request.user, Scope(stage=found), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    settings = settings_of(found)
+    if settings is None:
+        messages.error(request, f"{found.name} has no email configuration yet.")
+        return redirect("email-configuration", found.key)
+    form = TestMailForm(request.POST or None, initial={"address": request.user.email})
+    if request.method == "POST" and form.is_valid():
+        app, address = form.cleaned_data["app"], form.cleaned_data["address"]
+        try:
+            mail = _submit(settings, app, address, request.user)
+        except SubmissionRefused as refused:
+            form.add_error("address", refused.text)
+        else:
+            messages.success(request, "The test mail was accepted. Refresh this page to see how it gets on.")
+            if allowed(request.user, Scope(app, found), Permission.ACCESS_ASSET_LOGS):
+                return redirect("email-log-message", found.key, mail.pk)
+            return redirect("email-configuration", found.key)
+    context = {"stage": found, "settings": settings, "form": form}
+    return render(request, "outbox/send_test_mail.html", context, status=422 if form.errors else 200)
+
+
+def _submit(settings: SmtpSettings, app: App, address: str, member: Member) -> Message:
+    stage, sender = settings.stage, NamedAddress(settings.sender_address, settings.sender_name)
+    text = f"This mail was sent by {member} to try out the email configuration of {stage.name}.\n\nServer: {settings}\n"
+    mail = EmailMessage(f"Test mail of {stage.name}", text, str(sender), [address])
+    with transaction.atomic():
+        message = submit(app, stage, Envelope(sender.email, [address]), mail.message().as_bytes(), via=Door.PORTAL)
+        audit.record(member, "Send test mail", message)
+    return message

@@ -1,0 +1,407 @@
+"""The connection doctor against servers with every fault we know: each is found at its step, explained as what it is, and
+nothing is said to the server after it."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import emailconfig.connection.networks
+import emailconfig.connection.opening
+import emailconfig.doctor
+from emailconfig.connection import ConnectionTrouble, explanations
+from emailconfig.connection.explanations import EXPLANATIONS, meaning_of
+from emailconfig.connection.networks import Address, reach
+from emailconfig.connection.trouble import explained
+from emailconfig.doctor import Finding, examine, is_healthy
+from emailconfig.models import SmtpSettings
+from organization.models import Stage
+from tests.emailconfig.conftest import CANARY
+from tests.emailconfig.faulty_servers import FAULTS, Fault, FaultyServer, Forger, SelfSigned, deaf_port, drip, token_server
+from tests.emailconfig.problems_page import PAGE, table
+from tests.smtp_server import SmtpServer, free_port
+
+TOKEN = "kanarientoken-77c2b1"
+RECIPIENT = "customer@example.com"
+# In the order in which they are sent.
+COMMANDS = ("EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "RSET")
+LAST_COMMAND = {"greeting": "", "TLS": "", "EHLO": "HELO", "MAIL FROM": "MAIL", "RCPT TO": "RCPT"}
+
+
+@pytest.fixture(autouse=True)
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emailconfig.connection.opening, "REPLY_SECONDS", 0.6)
+    monkeypatch.setattr(emailconfig.connection.networks, "CONNECT_SECONDS", 0.5)
+
+
+@pytest.fixture
+def names_lead_to(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Tell what the system's resolver answers, whatever it is asked."""
+
+    def lead(*addresses: str, port: int) -> None:
+        found = [(socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in addresses]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+    return lead
+
+
+@pytest.fixture(scope="module")
+def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
+    return Forger(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def token_url() -> Iterator[str]:
+    with token_server(TOKEN) as url:
+        yield url
+
+
+def settings_for(port: int, **values: Any) -> SmtpSettings:
+    """For a server on this machine, with a password, as they come from the form: not stored."""
+    defaults = {"server": "127.0.0.1", "security": "none", "authentication": "basic", "username": "portal", "client_id": "client"}
+    settings = SmtpSettings(stage=Stage(key="qa"), sender_address="no-reply@acme.example")
+    settings.new_secret = CANARY
+    for name, value in {**defaults, "port": port, **values}.items():
+        setattr(settings, name, value)
+    return settings
+
+
+def secrets() -> set[str]:
+    """As they could stand in a finding or in what a server hears."""
+    shapes = [CANARY, f"\0portal\0{CANARY}", TOKEN, f"user=portal\x01auth=Bearer {TOKEN}\x01\x01"]
+    encoded = [base64.b64encode(one.encode()).decode() for one in shapes]
+    # smtplib takes the first four characters of a line for its code
+    return {part for one in (*shapes, *encoded) for part in (one, one[4:])}
+
+
+def assert_no_secret_in(text: str) -> None:
+    assert [secret for secret in secrets() if secret in text] == []
+
+
+def assert_found(findings: list[Finding], step: str, code: str) -> None:
+    """This is the last thing found, and the only one that is wrong."""
+    *before, last = findings
+    assert (last.step, last.code, last.ok) == (step, code, False)
+    assert (last.cause, last.next) == (EXPLANATIONS[code].cause, EXPLANATIONS[code].next_step)
+    assert [(one.ok, one.code, one.cause, one.next) for one in before] == [(True, "ok", "", "")] * len(before)
+    assert_no_secret_in(repr(findings))
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_found_where_it_is_and_explained(
+    name: str, forger: Forger, token_url: str, monkeypatch: pytest.MonkeyPatch, names_lead_to: Callable[..., None]
+) -> None:
+    fault = FAULTS[name]
+    if fault.code == "too_slow":
+        monkeypatch.setattr(emailconfig.doctor, "TOTAL_SECONDS", 1.0)
+    unvouched = fault.tls in ("unknown authority", "self-signed")
+    tls = forger.context(fault.tls) if fault.tls else None
+    with FaultyServer(fault.answers, tls, fault.from_the_start, fault.offers) as server:
+        values = {"port": server.port, "ca_certificate": "" if unvouched else forger.pem, "token_url": token_url, **fault.values}
+        if values["port"] != server.port:
+            names_lead_to("127.0.0.1", port=server.port)
+        findings = examine(settings_for(**values), RECIPIENT)
+    assert_found(findings, fault.step, fault.code)
+    assert_nothing_follows(fault, server)
+    assert server.connections == 1
+    if isinstance(answer := fault.answers.get(LAST_COMMAND.get(fault.step, fault.step)), str):
+        assert " ".join(answer.splitlines()[-1].split()) in findings[-1].evidence
+
+
+def assert_nothing_follows(fault: Fault, server: FaultyServer) -> None:
+    """No command after the one that failed, and no secret before the sign-in."""
+    last = LAST_COMMAND.get(fault.step, fault.step)
+    later = COMMANDS[COMMANDS.index(last) + 1 :] if last else COMMANDS
+    assert not set(server.commands) & set(later)
+    if "AUTH" in later:
+        assert_no_secret_in("\n".join(server.heard))
+
+
+# --- No server to talk to
+
+
+def test_nothing_listens() -> None:
+    assert_found(examine(settings_for(free_port())), "TCP", "connection_refused")
+
+
+def test_a_firewall_drops_what_is_sent() -> None:
+    with deaf_port() as port:
+        assert_found(examine(settings_for(port)), "TCP", "connect_timeout")
+
+
+def test_a_firewall_in_front_of_many_addresses_is_no_slow_server(
+    monkeypatch: pytest.MonkeyPatch, names_lead_to: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(emailconfig.connection.networks, "REACH_SECONDS", 1.0)
+    monkeypatch.setattr(emailconfig.doctor, "TOTAL_SECONDS", 1.5)
+    with deaf_port() as port:
+        names_lead_to(*(f"127.0.0.{number}" for number in range(1, 7)), port=port)
+        assert_found(examine(settings_for(port)), "TCP", "connect_timeout")
+
+
+@pytest.mark.parametrize("first", ["IPv4", "IPv6"])
+def test_a_missing_way_by_ipv6_does_not_hide_what_ipv4_said(
+    no_ipv6: None, names_lead_to: Callable[..., None], first: str
+) -> None:
+    port = free_port()
+    addresses = ["127.0.0.1", "2001:db8::1"]
+    names_lead_to(*(addresses if first == "IPv4" else reversed(addresses)), port=port)
+    assert_found(examine(settings_for(port)), "TCP", "connection_refused")
+
+
+def test_a_server_with_ipv6_alone_cannot_be_reached_without_it(no_ipv6: None, names_lead_to: Callable[..., None]) -> None:
+    names_lead_to("2001:db8::1", "2001:db8::2", port=587)
+    assert_found(examine(settings_for(587)), "TCP", "ipv6_unreachable")
+
+
+def test_there_is_no_way_to_the_server(monkeypatch: pytest.MonkeyPatch, names_lead_to: Callable[..., None]) -> None:
+    monkeypatch.setattr(socket.socket, "connect", _no_route)
+    names_lead_to("192.0.2.1", "2001:db8::1", port=587)
+    assert_found(examine(settings_for(587)), "TCP", "unreachable")
+
+
+def test_an_address_of_a_protocol_that_this_machine_does_not_speak_is_passed_over() -> None:
+    with FaultyServer() as server:
+        foreign = Address(socket.AF_UNSPEC, ("2001:db8::1", 587, 0, 0))
+        reach([foreign, Address(socket.AF_INET, ("127.0.0.1", server.port))]).close()
+
+
+@pytest.fixture
+def no_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without a route to the IPv6 internet."""
+    connect = socket.socket.connect
+    monkeypatch.setattr(
+        socket.socket, "connect", lambda sock, to: (_no_route if sock.family == socket.AF_INET6 else connect)(sock, to)
+    )
+
+
+def _no_route(sock: socket.socket, to: Any) -> None:
+    raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name_not_found"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "name_servers_silent"),
+    ],
+)
+def test_a_name_cannot_be_resolved(monkeypatch: pytest.MonkeyPatch, error: OSError, code: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    findings = examine(settings_for(587, server="smtp.acme.example"))
+    assert_found(findings, "name", code)
+    assert findings[-1].evidence == error.strerror
+
+
+@pytest.mark.parametrize("server", ["a..b", f"{'x' * 70}.example"])
+def test_a_name_that_is_none_cannot_be_resolved(server: str) -> None:
+    assert_found(examine(settings_for(587, server=server)), "name", "name_not_found")
+
+
+def test_name_servers_give_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emailconfig.connection.networks, "RESOLVE_SECONDS", 0.2)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1))
+    assert_found(examine(settings_for(587, server="smtp.acme.example")), "name", "name_servers_silent")
+
+
+def test_an_address_that_is_refused_is_not_shown(names_lead_to: Callable[..., None]) -> None:
+    names_lead_to("192.0.2.1", "169.254.169.254", port=587)
+    findings = examine(settings_for(587, server="smtp.acme.example"))
+    assert_found(findings, "name", "address_refused")
+    assert "192.0.2.1" not in repr(findings)
+    assert "169.254" not in repr(findings)
+
+
+def test_a_connection_that_is_gone_before_tls_starts_was_dropped() -> None:
+    with pytest.raises(ConnectionTrouble) as trouble, explained("STARTTLS"), socket.socket() as sock:
+        sock.getpeername()  # as TLS asks first, after an RST
+    assert trouble.value.code == "dropped"
+
+
+# --- Servers that are well
+
+
+def test_a_server_that_is_well_is_asked_and_gets_no_mail(smtp_server: SmtpServer) -> None:
+    told: list[Finding] = []
+    findings = examine(settings_for(smtp_server.port, authentication="none"), RECIPIENT, told.append)
+    assert is_healthy(findings)
+    assert [one.step for one in findings] == ["name", "TCP", "greeting", "EHLO", "MAIL FROM", "RCPT TO", "RSET"]
+    assert told == [one for finding in findings for one in (Finding(finding.step), finding)]
+    assert smtp_server.arrived == []
+
+
+@pytest.mark.parametrize(
+    ("security", "from_the_start", "steps"),
+    [("starttls", False, ["greeting", "EHLO", "STARTTLS", "AUTH"]), ("tls", True, ["TLS", "greeting", "EHLO", "AUTH"])],
+)
+def test_over_tls_the_certificate_is_shown_and_the_secret_is_not(
+    forger: Forger, security: str, from_the_start: bool, steps: list[str]
+) -> None:
+    with FaultyServer(tls=forger.context("good"), tls_from_the_start=from_the_start) as server:
+        findings = examine(settings_for(server.port, server="localhost", security=security, ca_certificate=forger.pem))
+    assert is_healthy(findings)
+    assert [one.step for one in findings] == ["name", "TCP", *steps, "MAIL FROM", "RSET"]
+    assert "Certificate for localhost; issued by Test authority; valid until" in repr(findings)
+    assert server.commands[-3:] == ["AUTH", "MAIL", "RSET"]
+    assert CANARY in base64.b64decode(server.heard[-3].split()[-1]).decode()
+    assert_no_secret_in(repr(findings))
+
+
+def test_a_certificate_that_signed_itself_is_accepted_when_it_is_entered_as_advised(tmp_path: Path) -> None:
+    itself = SelfSigned(tmp_path)
+    with FaultyServer(tls=itself.forged()) as server:
+        pem = (tmp_path / "forged.pem").read_text().partition("-----BEGIN PRIVATE")[0]
+        findings = examine(settings_for(server.port, server="localhost", security="starttls", ca_certificate=pem))
+    assert is_healthy(findings)
+
+
+def test_what_was_said_before_tls_counts_for_nothing_after_it(forger: Forger) -> None:
+    fault = FAULTS["is injected into at STARTTLS"]
+    with FaultyServer({"STARTTLS": fault.answers["STARTTLS"]}, forger.context("good"), offers=("AUTH PLAIN",)) as server:
+        values = {"server": "localhost", "security": "starttls", "ca_certificate": forger.pem}
+        assert is_healthy(examine(settings_for(server.port, **values)))
+    assert server.commands == ["EHLO", "STARTTLS", "EHLO", "AUTH", "MAIL", "RSET"]
+
+
+def test_an_old_server_that_knows_only_helo_will_do() -> None:
+    with FaultyServer({"EHLO": "502 5.5.1 Command not implemented"}) as server:
+        assert is_healthy(examine(settings_for(server.port, authentication="none")))
+    assert server.commands == ["EHLO", "HELO", "MAIL", "RSET"]
+
+
+@pytest.mark.parametrize(
+    "addresses", [{"sender": "grüße@acme.example"}, {"recipient": "jürgen@example.com"}, {"recipient": "用户@例子.example"}]
+)
+def test_addresses_outside_ascii_are_asked_for_as_delivery_sends_them(addresses: dict[str, str]) -> None:
+    sender, recipient = addresses.get("sender", "no-reply@acme.example"), addresses.get("recipient", RECIPIENT)
+    with FaultyServer(offers=("SMTPUTF8",)) as server:
+        assert is_healthy(examine(settings_for(server.port, authentication="none", sender_address=sender), recipient))
+    assert server.heard[1] == f"MAIL FROM:<{sender}> SMTPUTF8"
+    with FaultyServer() as server:
+        findings = examine(settings_for(server.port, authentication="none", sender_address=sender), recipient)
+    assert_found(findings, "MAIL FROM", "smtputf8_missing")
+    assert server.commands == ["EHLO"]
+
+
+def test_a_domain_outside_ascii_needs_no_smtputf8() -> None:
+    with FaultyServer() as server:
+        assert is_healthy(examine(settings_for(server.port, authentication="none"), "info@bücher.example"))
+    assert server.heard[-2] == "RCPT TO:<info@xn--bcher-kva.example>"
+
+
+# --- Time, and words
+
+
+@pytest.mark.parametrize("step", ["greeting", "EHLO", "AUTH", "MAIL", "RSET"])
+def test_all_steps_together_end_in_time(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    monkeypatch.setattr(emailconfig.doctor, "TOTAL_SECONDS", 0.6)
+    started = time.monotonic()
+    with FaultyServer({step: drip}) as server:
+        findings = examine(settings_for(server.port))
+        assert time.monotonic() - started < 2
+    assert findings[-1].code == "too_slow"
+    assert findings[-1].ms < 1500
+
+
+def test_a_server_speaks_for_itself_from_its_first_letter_on() -> None:
+    """smtplib takes the first four for a code, whatever they are."""
+    with FaultyServer({"greeting": "HTTP/1.1 400 Bad Request"}) as server:
+        assert examine(settings_for(server.port))[-1].evidence == "← HTTP/1.1 400 Bad Request"
+
+
+def test_a_password_that_looks_like_a_reply_does_no_harm() -> None:
+    with FaultyServer() as server:
+        assert is_healthy(examine(settings_for(server.port, new_secret="250"), RECIPIENT))
+
+
+# --- The table
+
+
+# What SMTP doesn't bring about: tokens, keys, the network (above), and what only a mail's content meets.
+ELSEWHERE = {
+    *(code for code in EXPLANATIONS if code.startswith("token_") and code != "token_not_accepted"),
+    *("name_not_found", "name_servers_silent", "address_refused"),
+    *("connection_refused", "connect_timeout", "unreachable", "ipv6_unreachable", "connection_failed"),
+    *("secret_unreadable", "certificate_not_verified", "mail_too_large", "content_refused"),
+}
+
+
+def test_there_is_a_fault_for_each_explanation() -> None:
+    assert set(EXPLANATIONS) - {fault.code for fault in FAULTS.values()} == ELSEWHERE
+
+
+@pytest.mark.parametrize("code", EXPLANATIONS)
+def test_each_explanation_has_a_cause_and_a_next_step(code: str) -> None:
+    cause, next_step, _ = EXPLANATIONS[code]
+    assert cause.endswith((".", "?"))
+    assert next_step.endswith((".", "?"))
+    assert len(code) <= 40  # as many as StageQueue.code holds
+    assert code.isidentifier()
+
+
+def test_no_two_explanations_are_the_same() -> None:
+    assert len({one.cause for one in EXPLANATIONS.values()}) == len(EXPLANATIONS)
+
+
+def test_each_sign_leads_to_an_explanation() -> None:
+    assert {sign.code for sign in explanations._SIGNS} <= set(EXPLANATIONS)
+
+
+@pytest.mark.parametrize(
+    ("step", "reply", "code"),
+    [
+        # Microsoft 365
+        ("MAIL FROM", "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/…", "too_many_connections"),
+        ("content", "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", "too_many_connections"),
+        ("content", "554 5.2.252 SendAsDenied; a@acme.example not allowed to send as b@acme.example", "sender_not_owned"),
+        ("MAIL FROM", "451 5.7.3 STARTTLS is required to send mail", "encryption_required"),
+        ("RCPT TO", "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", "relay_denied"),
+        ("RCPT TO", "550 5.1.10 RESOLVER.ADR.RecipientNotFound; not found by SMTP address lookup", "recipient_unknown"),
+        # Google
+        ("MAIL FROM", "530 5.7.0 Authentication Required. https://support.google.com/… - gsmtp", "sign_in_required"),
+        ("AUTH", "534 5.7.14 Please log in via your web browser - gsmtp", "google_auth_refused"),
+        ("content", "552 5.3.4 Your message exceeded Google's message size limits - gsmtp", "mail_too_large"),
+        ("content", "550 5.7.26 This mail is unauthenticated: SPF and DKIM did not pass - gsmtp", "content_refused"),
+        # Amazon SES
+        ("greeting", "421 Too many concurrent SMTP connections", "too_many_connections"),
+        ("content", "454 Throttling failure: Maximum sending rate exceeded.", "throttled"),
+        ("content", "454 Throttling failure: Daily message quota exceeded.", "throttled"),
+        ("MAIL FROM", "530 Authentication required", "sign_in_required"),
+        ("MAIL FROM", "530 Must issue a STARTTLS command first", "encryption_required"),
+        ("content", "554 Message rejected: Email address is not verified. They failed the check in EU-WEST-1", "ses_sandbox"),
+        # Postfix, Exim and others
+        ("greeting", "421 4.7.0 mx.test Error: too many connections from 192.0.2.1", "too_many_connections"),
+        ("AUTH", "535 Incorrect authentication data", "auth_refused"),
+        ("AUTH", "534 5.7.9 Authentication mechanism is too weak", "auth_refused"),
+        ("AUTH", "421 4.7.0 Try again later", "auth_later"),
+        ("RCPT TO", "451 4.7.1 Greylisting in action, please come back in 00:05:00", "greylisted"),
+        ("RCPT TO", "550 relay not permitted", "relay_denied"),
+        ("RCPT TO", "550 5.7.1 Relaying denied. Proper authentication required.", "relay_denied"),
+        ("RCPT TO", "550 No such user here", "recipient_unknown"),
+        ("RCPT TO", "552 5.2.2 Over quota", "mailbox_full"),
+        ("content", "552 5.2.3 Message length exceeds administrative limit", "mail_too_large"),
+        ("content", "550 5.7.1 The content looks like spam", "content_refused"),
+        ("content", "451 4.3.0 Try again", "refused_for_now"),
+        ("MAIL FROM", "421 4.4.2 Timeout", "session_closed"),
+        ("RSET", "500 5.5.2 Syntax error", "refused"),
+        ("RCPT TO", "354 Go ahead", "unintelligible"),
+        ("EHLO", "", "unintelligible"),
+    ],
+)
+def test_a_reply_is_understood(step: str, reply: str, code: str) -> None:
+    assert meaning_of(step, reply) == code
+
+
+def test_the_page_shows_the_table_as_it_is() -> None:
+    assert PAGE.read_text().endswith(table())  # otherwise: python -m tests.emailconfig.problems_page

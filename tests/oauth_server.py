@@ -1,0 +1,165 @@
+"""A real OAuth 2.0 server for tests (authlib's): hands out tokens for client credentials, knows which hold, and fails as told."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from authlib.integrations.flask_oauth2 import AuthorizationServer
+from authlib.oauth2.rfc6749 import ClientMixin, list_to_scope, scope_to_list
+from authlib.oauth2.rfc6749.grants import ClientCredentialsGrant
+from flask import Flask, Response, request
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from tests.smtp_server import free_port
+
+os.environ.setdefault("AUTHLIB_INSECURE_TRANSPORT", "true")  # on loopback
+SCOPES = "https://smtp.example.com/.default"
+
+
+@dataclass
+class Client(ClientMixin):
+    """Who may ask for tokens, and how."""
+
+    client_id: str = "portal"
+    client_secret: str = "client-secret"
+    scopes: str = SCOPES
+    authentication: str = "client_secret_post"
+    grants: tuple[str, ...] = ("client_credentials",)
+
+    def get_client_id(self) -> str:
+        return self.client_id
+
+    def get_allowed_scope(self, scope: str | None) -> str | None:
+        wanted = set(scope_to_list(scope or self.scopes))
+        return list_to_scope(wanted) if wanted <= set(scope_to_list(self.scopes)) else None
+
+    def check_client_secret(self, client_secret: str) -> bool:
+        return secrets.compare_digest(self.client_secret.encode(), client_secret.encode())
+
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
+        return method == self.authentication
+
+    def check_grant_type(self, grant_type: str) -> bool:
+        return grant_type in self.grants
+
+
+@dataclass
+class OAuthServer:
+    """Gives `client` tokens for `lifetime` seconds, and says whether one is good for a mailbox.
+
+    `before` is called with each request, and may block or answer in the token's place. `changes` replaces parts of what is
+    answered with a token, and leaves out those that are `...`.
+    """
+
+    client: Client = field(default_factory=Client)
+    lifetime: int = 3600
+    mailboxes: set[str] = field(default_factory=lambda: {"no-reply@acme.example"})
+    before: Callable[[], Response | None] = lambda: None
+    changes: dict[str, Any] = field(default_factory=dict)
+    token: Callable[[], str] = lambda: secrets.token_urlsafe(900)  # as long as Microsoft's
+    tls: ssl.SSLContext | None = None
+    host: str = "127.0.0.1"
+    port: int = field(default_factory=free_port)
+    forms: list[dict[str, str]] = field(default_factory=list)
+    issued: dict[str, float] = field(default_factory=dict)  # when each ends
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def requests(self) -> int:
+        return len(self.forms)
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}/tenant/token?api=2"
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The settings of a stage that signs in with tokens from here; its `new_secret` included."""
+        return {
+            "authentication": "oauth2",
+            "token_url": self.url,
+            "client_id": self.client.client_id,
+            "new_secret": self.client.client_secret,
+            "scopes": self.client.scopes,
+            "client_authentication": self.client.authentication,
+        }
+
+    def refusal(self, mailbox: str, token: str) -> str | None:
+        """What an SMTP server says to this sign-in; None when the token is good."""
+        if mailbox in self.mailboxes and self.issued.get(token, 0) > time.time():
+            return None
+        return "535 5.7.3 Authentication unsuccessful"
+
+    def revoke(self) -> None:
+        self.issued.clear()
+
+    def __enter__(self) -> OAuthServer:
+        app = Flask(__name__)
+        app.config["OAUTH2_ACCESS_TOKEN_GENERATOR"] = lambda *_, **__: self.token()
+        app.config["OAUTH2_TOKEN_EXPIRES_IN"] = {"client_credentials": self.lifetime}
+        authlib = AuthorizationServer(app, self._client, self._save)
+        authlib.register_grant(_Grant)
+
+        @app.post("/tenant/token")
+        def token() -> Response:
+            self.forms.append({**request.form, "authorization": request.headers.get("Authorization", "")})
+            return self.before() or self._changed(authlib.create_token_response())
+
+        self._server = make_server(self.host, self.port, app, threaded=True, request_handler=_Quiet, ssl_context=self.tls)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._thread.join(10)
+        self._server.server_close()
+
+    def _client(self, client_id: str) -> Client | None:
+        return self.client if client_id == self.client.client_id else None
+
+    def _save(self, token: dict[str, Any], _: object) -> None:
+        self.issued[token["access_token"]] = time.time() + token["expires_in"]
+
+    def _changed(self, answer: Response) -> Response:
+        if answer.status_code == 200 and self.changes:
+            answer.set_data(json.dumps({k: v for k, v in {**answer.get_json(), **self.changes}.items() if v is not ...}))
+        return answer
+
+    # What `before` may be told to do.
+
+    def hangs(self) -> Response:
+        self.closing.wait(30)
+        return Response(status=503)
+
+    def drips(self) -> Response:
+        def drops() -> Iterator[bytes]:
+            while not self.closing.wait(0.05):
+                yield b" "
+
+        return Response(drops(), mimetype="application/json")
+
+
+class _Grant(ClientCredentialsGrant):
+    TOKEN_ENDPOINT_AUTH_METHODS = ["client_secret_basic", "client_secret_post"]
+
+
+class _Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, *_: object) -> None:
+        pass
+
+
+logging.getLogger("authlib").setLevel(logging.WARNING)  # says each token it issues
