@@ -8,11 +8,12 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from organization.addresses import NamedAddress, parse_named_address, split_addresses
+from organization.addresses import NamedAddress
 from organization.http import is_row_number
 from organization.models import Member
-from testlists.models import MAX_ADDRESSES, TestList, TestListAddress
-from testlists.services import TOO_MANY, Wanted
+from testlists.models import TestList, TestListAddress
+from testlists.preview import Preview, preview_of
+from testlists.services import Wanted
 
 _ERRORS_SHOWN = 10
 
@@ -42,7 +43,7 @@ class Row:
 
 
 class TestListForm(forms.Form):
-    """Everything a Save needs; `wanted()` is what the list shall be."""
+    """Everything a Save needs; `wanted()` is what the list shall be, `preview` what becomes of what was pasted."""
 
     __test__ = False
 
@@ -51,6 +52,12 @@ class TestListForm(forms.Form):
         required=False,
         label="Status",
         widget=forms.CheckboxInput(attrs={"role": "switch", "data-on": "Active", "data-off": "Inactive"}),
+    )
+    stage_name = forms.CharField(
+        label="Name of the stage",
+        max_length=100,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        error_messages={"required": "Type the stage's name to activate the list."},
     )
     tag_subject = forms.BooleanField(
         required=False,
@@ -68,11 +75,16 @@ class TestListForm(forms.Form):
     add = forms.CharField(
         required=False,
         label="Add other addresses",
-        help_text="One per line, or separated by commas: ana@example.com, or Ana Silva <ana@example.com>.",
-        widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
+        help_text=(
+            "One per line, or separated by commas: ana@example.com, or Ana Silva <ana@example.com>. "
+            "Or paste one or two columns of a spreadsheet: name and address."
+        ),
+        widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false"}),
     )
 
     def __init__(self, data: Any = None, *, test_list: TestList) -> None:
+        self.stage = test_list.stage
+        self.preview: Preview | None = None  # until what was pasted is cleaned, and if it is too much to check
         self.entries: list[TestListAddress] = test_list.present_entries()
         keys = [entry.key for entry in self.entries]
         super().__init__(
@@ -87,21 +99,31 @@ class TestListForm(forms.Form):
         keep = self.fields["keep"]
         assert isinstance(keep, forms.MultipleChoiceField)
         keep.choices = [(entry.key, str(entry.person)) for entry in self.entries]
+        self._ask_for_the_stage_name(already_active=test_list.active)
+
+    def _ask_for_the_stage_name(self, *, already_active: bool) -> None:
+        """Only where a person switches on what keeps real people's mail from them in Production."""
+        if already_active or not self.stage.is_production:
+            del self.fields["stage_name"]
+            return
+        field = self.fields["stage_name"]
+        field.help_text = f"This is a Production stage: real people stop getting mail. Type “{self.stage.name}” to confirm."
+        field.required = not self.is_bound or bool(self["active"].value())
+
+    def clean_stage_name(self) -> str:
+        name: str = self.cleaned_data["stage_name"]
+        if self.cleaned_data.get("active") and name != self.stage.name:
+            raise ValidationError(f"This isn't the stage's name: it is “{self.stage.name}”.")
+        return name
 
     def clean_add(self) -> list[NamedAddress]:
-        parts = split_addresses(self.cleaned_data["add"])
-        if len(parts) > MAX_ADDRESSES:
-            raise ValidationError(f"{TOO_MANY} These are {len(parts):,}.")
-        people, problems = [], []
-        for number, part in enumerate(parts, start=1):
-            try:
-                people.append(parse_named_address(part))
-            except ValidationError as error:
-                problems.append(f"Entry {number}: {error.messages[0]}")
+        """Whom Save adds. Who is on the list already, or twice in the text, is no mistake: they stand on it once."""
+        self.preview = preview_of(self.cleaned_data["add"], *self._staying())
+        problems = [f"Entry {row.number}: {row.reason}" for row in self.preview.wrong]
         if problems:
             more = len(problems) - _ERRORS_SHOWN
             raise ValidationError(problems[:_ERRORS_SHOWN] + ([f"… and {more} more."] if more > 0 else []))
-        return people
+        return self.preview.added
 
     def rows(self) -> list[Row]:
         """Everybody on the list, with whether the form as it stands keeps them."""
@@ -110,14 +132,19 @@ class TestListForm(forms.Form):
 
     def wanted(self) -> Wanted:
         """What a valid form asks for."""
-        kept = [entry for entry in self.entries if entry.key in self.cleaned_data["keep"]]
-        members = [entry.member for entry in kept if entry.member is not None]
+        members, people = self._staying()
         return Wanted(
             active=self.cleaned_data["active"],
             tag_subject=self.cleaned_data["tag_subject"],
-            members=[*members, *self.cleaned_data["members"]],
-            people=[*(entry.person for entry in kept if not entry.is_member), *self.cleaned_data["add"]],
+            members=members,
+            people=[*people, *self.cleaned_data["add"]],
         )
+
+    def _staying(self) -> tuple[list[Member], list[NamedAddress]]:
+        """Who is on the list whatever was pasted: those kept, and the members ticked."""
+        kept = [entry for entry in self.entries if entry.key in self.cleaned_data["keep"]]
+        members = [entry.member for entry in kept if entry.member is not None]
+        return [*members, *self.cleaned_data.get("members", [])], [entry.person for entry in kept if not entry.is_member]
 
     def add_service_error(self, error: ValidationError) -> None:
         """Put what the service refused at its field: what is wrong with the people stands at `add`."""

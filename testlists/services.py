@@ -133,8 +133,8 @@ def check(wanted: Wanted) -> None:
 def _validated_entries(wanted: Wanted) -> list[TestListAddress]:
     if len(wanted.members) + len(wanted.people) > MAX_ADDRESSES:
         raise ValidationError({"people": f"{TOO_MANY} These are {len(wanted.members) + len(wanted.people):,}."})
-    entries = _entries(wanted)
-    problems = [*_invalid(entries), *_duplicates(entries)]
+    entries = resolve(wanted.members, wanted.people)
+    problems = [*(problem for entry in entries for problem in problems_of(entry)), *_duplicates(entries)]
     if problems:
         raise ValidationError({"people": problems})
     if wanted.active and not entries:
@@ -142,27 +142,27 @@ def _validated_entries(wanted: Wanted) -> list[TestListAddress]:
     return entries
 
 
-def _entries(wanted: Wanted) -> list[TestListAddress]:
+def resolve(chosen: Sequence[Member], people: Sequence[NamedAddress]) -> list[TestListAddress]:
+    """How they would stand on a list, in this order: a member's address becomes the member, a removed member is left out."""
     members = Member.objects.filter(is_active=True).annotate(address=Lower("email"))
     by_address = {
-        member.email.lower(): member for member in members.filter(address__in=[person.email.lower() for person in wanted.people])
+        member.email.lower(): member for member in members.filter(address__in=[person.email.lower() for person in people])
     }
-    entries = [TestListAddress(member=member) for member in wanted.members if member.is_active]
-    for person in wanted.people:
+    entries = [TestListAddress(member=member) for member in chosen if member.is_active]
+    for person in people:
         member = by_address.get(person.email.lower())
         entries.append(TestListAddress(member=member) if member else TestListAddress(email=person.email, name=person.name))
     return entries
 
 
-def _invalid(entries: list[TestListAddress]) -> list[str]:
-    problems: list[str] = []
-    for entry in entries:
-        try:
-            entry.clean_fields(exclude=["test_list", "member"])
-            entry.clean()
-        except ValidationError as error:
-            problems += [f"{printable(entry.person.email)}: {message}" for message in error.messages]
-    return problems
+def problems_of(entry: TestListAddress) -> list[str]:
+    """What keeps the entry off every list."""
+    try:
+        entry.clean_fields(exclude=["test_list", "member"])
+        entry.clean()
+    except ValidationError as error:
+        return [f"{printable(entry.person.email)}: {message}" for message in error.messages]
+    return []
 
 
 def _duplicates(entries: list[TestListAddress]) -> list[str]:

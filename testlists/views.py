@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from organization.forms import CredentialForm
 from organization.http import MemberRequest, StageLink, gateway_context, is_row_number, search_words, stage_links
@@ -16,6 +16,7 @@ from organization.models import App, Credential, Member, Stage
 from organization.permissions import Permission, Scope, allowed, require
 from testlists.forms import TestListForm
 from testlists.models import TestList
+from testlists.recent import recent_mail_in_words
 from testlists.services import MAY_EDIT, mails_leaving, may_edit, save_test_list, test_list_of, wait_until_nothing_leaves
 
 _FOUND_AT_MOST = 20
@@ -30,6 +31,7 @@ def emails(request: MemberRequest, app: str, stage: str) -> HttpResponse:
         "test_list": test_list,
         "people": test_list.present_entries(),
         "leaving": mails_leaving(test_list),
+        "recent_mail": recent_mail_in_words(test_list),
         "can_edit": may_edit(request.user, test_list.app, test_list.stage),
         "credentials": Credential.objects.filter(app=test_list.app, stage=test_list.stage),
         "credential_form": CredentialForm(),
@@ -40,12 +42,12 @@ def emails(request: MemberRequest, app: str, stage: str) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
-    """Edit mode: the form, its member search for browsers without JavaScript, and its Save."""
+    """Edit mode: the form, its Save, and for browsers without JavaScript its member search and its check of what is pasted."""
     test_list = _find(app, stage)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
     form = TestListForm(request.POST or None, test_list=test_list)
-    searching = "find_members" in request.POST
-    if request.method == "POST" and form.is_valid() and not searching:
+    only_asked = "find_members" in request.POST or "check" in request.POST
+    if request.method == "POST" and form.is_valid() and not only_asked:
         try:
             saved = save_test_list(
                 test_list.app, test_list.stage, form.wanted(), request.user, read_at=form.cleaned_data["version"]
@@ -61,9 +63,22 @@ def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
         "people": form.rows(),
         "found_members": _chosen_and_found(request) if request.method == "POST" else None,
         "member_query": request.POST.get("find", ""),
-        "searching": searching,
+        "only_asked": only_asked,
+        "preview": form.preview,
+        "is_active": test_list.active,
+        "recent_mail": recent_mail_in_words(test_list),
     }
-    return render(request, "testlists/emails_edit.html", context, status=422 if form.errors and not searching else 200)
+    return render(request, "testlists/emails_edit.html", context, status=422 if form.errors and not only_asked else 200)
+
+
+@require_POST
+def preview(request: MemberRequest, app: str, stage: str) -> HttpResponse:
+    """What Save would do with what is pasted, while somebody types. Stores nothing."""
+    test_list = _find(app, stage)
+    require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
+    form = TestListForm(request.POST, test_list=test_list)
+    form.full_clean()
+    return render(request, "testlists/preview.html", {"preview": form.preview, "refused": form.errors.get("add")})
 
 
 @require_safe

@@ -134,10 +134,20 @@ def test_the_hundred_and_first_is_refused(as_developer: Client, ana_and_bob: Tes
 
 
 @pytest.mark.parametrize(
-    "pasted", ["ana@example.com", "ana@EXAMPLE.com", "carl@example.com\ncarl@Example.com", "x <ana@example.com>"]
+    ("pasted", "after"),
+    [
+        ("ana@example.com", []),
+        ("ana@EXAMPLE.com", []),
+        ("carl@example.com\ncarl@Example.com", ["carl@example.com"]),
+        ("x <ana@example.com>, dora@example.com", ["dora@example.com"]),
+    ],
 )
-def test_an_address_twice_is_told(as_developer: Client, ana_and_bob: TestList, pasted: str) -> None:
-    assert "would stand on the list more than once" in said(as_developer.post(EDIT, typed(ana_and_bob, add=pasted)))
+def test_whoever_is_pasted_twice_or_stands_on_the_list_already_stands_on_it_once(
+    as_developer: Client, ana_and_bob: TestList, crm: App, qa: Stage, pasted: str, after: list[str]
+) -> None:
+    assert as_developer.post(EDIT, typed(ana_and_bob, add=pasted)).status_code == 302
+    assert on_list(crm, qa) == ["ana@example.com", "bob@example.com", *after]
+    assert not test_list_of(crm, qa).addresses.exclude(name="").exists()
 
 
 def test_an_empty_list_is_not_activated(as_developer: Client, crm: App, qa: Stage) -> None:

@@ -1,0 +1,27 @@
+"""The apps whose test lists are Active in a stage, for the email log: who wonders why a mail went elsewhere sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from organization.models import App, Stage
+from testlists.models import TestList
+
+_SHOWN_AT_MOST = 5
+
+
+@dataclass(frozen=True)
+class ActiveLists:
+    """The first of these apps, and how many there are besides."""
+
+    apps: Sequence[App]
+    more: int
+
+
+def active_lists(stage: Stage, visible: Collection[App]) -> ActiveLists:
+    """Of the `visible` apps alone."""
+    lists = TestList.objects.filter(stage=stage, active=True).select_related("app").order_by("app__name", "app__key")
+    may_see = {app.pk for app in visible}
+    apps = [one.app for one in lists if one.app_id in may_see]
+    return ActiveLists(apps[:_SHOWN_AT_MOST], max(0, len(apps) - _SHOWN_AT_MOST))

@@ -1,0 +1,121 @@
+"""What becomes of each pasted entry: asked while somebody types, and by Save itself, so that both say the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from organization.addresses import NamedAddress, same_address_key
+from organization.models import Member
+from testlists.models import MAX_ADDRESSES
+from testlists.pasting import Pasted, read_pasted
+from testlists.services import problems_of, resolve
+
+_SHOWN_AT_MOST = 100
+
+
+class Verdict(Enum):
+    """In the order in which they are summed up."""
+
+    ADDED = "Will be added"
+    MEMBER = "Member"
+    LISTED = "Already on the list"
+    TWICE = "Twice in what you pasted"
+    TITLES = "Column titles"
+    WRONG = "Not an address"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One pasted entry. `person` is who would stand on the list; `reason` says more where the verdict doesn't suffice."""
+
+    number: int
+    text: str
+    verdict: Verdict
+    reason: str = ""
+    person: NamedAddress | None = None
+
+    @property
+    def is_added(self) -> bool:
+        return self.verdict in (Verdict.ADDED, Verdict.MEMBER)
+
+    @property
+    def kind(self) -> str:
+        """The verdict's name, for templates."""
+        return self.verdict.name.lower()
+
+
+@dataclass(frozen=True)
+class Preview:
+    """All entries, and how many people stay on the list besides."""
+
+    rows: Sequence[Row]
+    staying: int
+
+    at_most = MAX_ADDRESSES
+
+    @property
+    def added(self) -> list[NamedAddress]:
+        """Whom Save adds, if nothing is wrong."""
+        return [row.person for row in self.rows if row.is_added and row.person is not None]
+
+    @property
+    def wrong(self) -> list[Row]:
+        return [row for row in self.rows if row.verdict is Verdict.WRONG]
+
+    @property
+    def after(self) -> int:
+        """How many people the list has after Save."""
+        return self.staying + len(self.added)
+
+    @property
+    def counts(self) -> list[tuple[str, str, int]]:
+        """Kind, words and number of each verdict that occurs. A member is added too, and counted so."""
+        found = Counter(Verdict.ADDED if row.is_added else row.verdict for row in self.rows)
+        return [(verdict.name.lower(), verdict.value, found[verdict]) for verdict in Verdict if found[verdict]]
+
+    @property
+    def shown(self) -> list[Row]:
+        """What is wrong first: it is what somebody has to act on."""
+        return sorted(self.rows, key=lambda row: row.verdict is not Verdict.WRONG)[:_SHOWN_AT_MOST]
+
+    @property
+    def hidden(self) -> int:
+        return max(0, len(self.rows) - _SHOWN_AT_MOST)
+
+
+def preview_of(text: str, members: Sequence[Member], people: Sequence[NamedAddress]) -> Preview:
+    """Judge the pasted `text`. `members` and `people` are on the list without it.
+
+    Raises ValidationError when there are too many entries to check.
+    """
+    pasted = read_pasted(text)
+    staying = {same_address_key(entry.person.email) for entry in resolve(members, people)}
+    entries = iter(resolve([], [one.person for one in pasted if one.person is not None]))
+    rows: list[Row] = []
+    seen: set[str] = set()
+    for one in pasted:
+        if one.person is None:
+            rows.append(_unread(one))
+            continue
+        entry = next(entries)
+        key = same_address_key(entry.person.email)
+        if problems := problems_of(entry):
+            rows.append(Row(one.number, one.text, Verdict.WRONG, problems[0]))
+        elif key in staying:
+            rows.append(Row(one.number, one.text, Verdict.LISTED, person=entry.person))
+        elif key in seen:
+            rows.append(Row(one.number, one.text, Verdict.TWICE, "Added once.", entry.person))
+        else:
+            seen.add(key)
+            verdict = Verdict.MEMBER if entry.is_member else Verdict.ADDED
+            rows.append(Row(one.number, one.text, verdict, "Stands for the member." if entry.is_member else "", entry.person))
+    return Preview(rows, len(staying))
+
+
+def _unread(one: Pasted) -> Row:
+    if one.problem:
+        return Row(one.number, one.text, Verdict.WRONG, one.problem)
+    return Row(one.number, one.text, Verdict.TITLES, "Left out.")

@@ -1,0 +1,41 @@
+"""Whom a test list affects: the app's mail of the last day, in words. Who keeps the mail counts it (signals.count_recent)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from testlists.models import TestList
+from testlists.signals import RecentMail, count_recent
+
+
+def recent_mail_in_words(test_list: TestList) -> str:
+    """One or two sentences; empty where nobody keeps any mail."""
+    answers = cast(list[tuple[object, RecentMail]], count_recent.send(TestList, test_list=test_list))
+    return " ".join(_sentences(test_list, recent) for _, recent in answers)
+
+
+def _sentences(test_list: TestList, recent: RecentMail) -> str:
+    since = "In the last 24 hours"
+    if not recent.caught and not recent.others:
+        rest = "handed over no mail" if recent.complete else "handed over none of the stage's newest mails"
+        return f"{since} {test_list.app} {rest} in {test_list.stage}."
+    if test_list.active:
+        caught = f"{since} the list caught {_mails(recent.caught, recent)}."
+        return f"{caught} It didn't catch {_not_caught(recent)}." if recent.others else caught
+    if not recent.others:
+        return f"{since} the list caught {_mails(recent.caught, recent)}, before it was switched off."
+    missed = f"{since} {_not_caught(recent)} went past this list: while Active it would have caught them."
+    return f"{missed} It caught {_mails(recent.caught, recent)}, before it was switched off." if recent.caught else missed
+
+
+def _not_caught(recent: RecentMail) -> str:
+    people = f"{recent.recipients:,}{' or more' if recent.recipients >= RecentMail.AT_MOST else ''}"
+    return f"{_mails(recent.others, recent)} for {people} real {'recipient' if recent.recipients == 1 else 'recipients'}"
+
+
+def _mails(count: int, recent: RecentMail) -> str:
+    if not count:
+        return "no mail"
+    if not recent.complete:
+        return f"{count:,} or more mails"
+    return "1 mail" if count == 1 else f"{count:,} mails"

@@ -1,0 +1,132 @@
+"""A test list as a person keeps it: paste a column, see what will change, save; with JavaScript on and off."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from organization.models import Member
+from testlists.services import test_list_of as list_of
+from tests.browser.conftest import Person
+from tests.browser.test_accessibility import RULES
+from tests.conftest import make_member
+from tests.outbox.conftest import set_list
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+EDIT = "/apps/crm/configuration/emails/qa/edit/"
+COLUMN = "Name\tE-mail\nAna Silva\tana@example.com\nbob@example.com\tBob\nTess\ttess.tester@acme.example\nrubbish"
+ADD = "Add other addresses"
+
+
+def save(page: Page, stage: str = "qa") -> None:
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url(f"**/apps/crm/configuration/emails/{stage}/")
+
+
+@pytest.mark.parametrize("script", ["person", "person_without_javascript"])
+def test_a_column_is_pasted_looked_at_and_saved(request, script, crm, qa):
+    make_member("Tess Tester")
+    set_list(crm, qa, "ana@example.com", active=False)
+    somebody: Person = request.getfixturevalue(script)
+    page = somebody.page
+    check = page.get_by_role("button", name="Check")
+    somebody.sign_in("ada.admin@acme.example")
+    page.goto(somebody.url + EDIT)
+
+    page.get_by_label(ADD).fill(COLUMN)
+    if script == "person_without_javascript":
+        check.click()
+    preview = page.locator("#paste")
+    expect(preview.get_by_text("Will be added: 2")).to_be_visible()
+    expect(preview.get_by_text("Already on the list: 1")).to_be_visible()
+    expect(preview.get_by_text("Not an address: 1")).to_be_visible()
+    expect(preview.get_by_role("row").filter(has_text="Column titles")).to_be_visible()
+    expect(preview.get_by_role("row").filter(has_text="Stands for the member.")).to_contain_text("Tess Tester")
+    expect(preview.get_by_text("3 of 100")).to_be_visible()
+    expect(page.get_by_label(ADD)).to_have_value(COLUMN)
+    if script == "person":
+        expect(page.locator("#paste-status")).to_contain_text("Will be added: 2.")
+        page.get_by_label("Keep ana@example.com").uncheck()
+        expect(preview.get_by_text("Will be added: 3")).to_be_visible()
+        page.get_by_label("Keep ana@example.com").check()
+    assert [person.email for person in list_of(crm, qa).people()] == ["ana@example.com"]
+
+    page.get_by_label(ADD).fill(COLUMN.removesuffix("\nrubbish"))
+    save(page)
+    added = ["Tess Tester <tess.tester@acme.example>", "ana@example.com", "Bob <bob@example.com>"]
+    assert sorted(str(person) for person in list_of(crm, qa).people()) == sorted(added)
+
+
+@pytest.mark.parametrize("script", ["person", "person_without_javascript"])
+def test_activation_in_production_asks_for_the_stages_name(request, script, crm, production):
+    set_list(crm, production, "ana@example.com", active=False)
+    somebody: Person = request.getfixturevalue(script)
+    page = somebody.page
+    name = page.get_by_label(re.compile("Name of the stage"))
+    somebody.sign_in("ada.admin@acme.example")
+    page.goto(somebody.url + "/apps/crm/configuration/emails/production/edit/")
+    expect(name).to_be_hidden()
+    page.get_by_role("switch").check(force=True)
+    expect(name).to_be_visible()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert").get_by_text("Type the stage's name")).to_be_visible()
+    expect(page.get_by_role("switch")).to_be_checked()
+    name.fill("Production")
+    name.press("Enter") if script == "person" else page.get_by_role("button", name="Save").click()
+    page.wait_for_url("**/apps/crm/configuration/emails/production/")
+    assert list_of(crm, production).active
+
+    page.goto(somebody.url + "/apps/crm/configuration/emails/production/edit/")
+    warning = page.get_by_text("new mail goes to real people again")
+    expect(warning).to_be_hidden()
+    page.get_by_role("switch").uncheck(force=True)
+    expect(warning).to_be_visible()
+    save(page, "production")
+    assert not list_of(crm, production).active
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_preview_and_the_confirmation_are_accessible(person, crm, production, theme, width):
+    set_list(crm, production, "ana@example.com", active=False)
+    Member.objects.update(theme=theme)
+    page = person.page
+    page.set_viewport_size({"width": width, "height": 900})
+    person.sign_in("ada.admin@acme.example")
+    person.open("/apps/crm/configuration/emails/production/edit/")
+    page.get_by_role("switch").check(force=True)
+    page.get_by_label(ADD).fill(f"{COLUMN}\n{'x' * 300}")
+    expect(page.locator("#paste").get_by_text("Not an address: 2")).to_be_visible()
+    page.wait_for_timeout(300)  # the toggle's and the buttons' colours take a moment
+    violations = Axe().run(page, options=RULES).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"][:120]) for one in violations] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    page.on("dialog", lambda dialog: dialog.accept())  # the form is left unsaved
+
+
+def test_members_are_found_and_ticked_by_keyboard_alone(person, crm, qa):
+    make_member("Tess Tester")
+    make_member("Tess Other")
+    page = person.page
+    person.sign_in("ada.admin@acme.example")
+    person.open(EDIT)
+    page.get_by_label("Find members").focus()
+    page.keyboard.type("tess")
+    expect(page.locator("#found-status")).to_have_text("2 members to choose from.")
+    assert page.evaluate("document.activeElement.name") == "find"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.name") == "find_members"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(page.get_by_label(re.compile("Tess Tester"))).to_be_checked()
+    expect(page.locator("#paste").get_by_text("1 of 100")).to_be_visible()
+    page.get_by_label("Find members").fill("nobody")
+    page.keyboard.press("Enter")  # searches; saves nothing and leaves nothing
+    expect(page.locator("#found-status")).to_have_text("1 member to choose from.")  # the one that is ticked
+    save(page)
+    assert [person.name for person in list_of(crm, qa).people()] == ["Tess Tester"]
