@@ -18,6 +18,7 @@ from django.db.models import QuerySet
 
 from outbox.clock import database_now
 from outbox.models import FINAL, Content, Message
+from outbox.rollup import forget_before
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,8 @@ class Pruned:
 def prune() -> Pruned:
     """Remove the content of mail that has been final for CONTENT_RETENTION_DAYS, and mail that has been for LOG_RETENTION_DAYS.
 
+    The counts of Analytics go after LOG_RETENTION_DAYS too, whatever becomes of the mail.
+
     Database errors pass through; what was removed before stays removed.
     """
     now = database_now()
@@ -52,6 +55,7 @@ def prune() -> Pruned:
             lambda mails: Message.objects.filter(pk__in=mails).delete(),
         ),
     )
+    forget_before(now - timedelta(days=settings.LOG_RETENTION_DAYS))
     log.info("pruned", contents=pruned.contents, messages=pruned.messages)
     return pruned
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from outbox import pruning, standby, worker
+from outbox import pruning, rollup, standby, worker
 
 
 @shared_task
@@ -18,8 +18,9 @@ def drain() -> None:
 
 @shared_task
 def sweep() -> None:
-    """Repair what a crash or a clock left."""
+    """Repair what a crash or a clock left, and count what is new for Analytics."""
     worker.sweep()
+    rollup.roll_up()
 
 
 @shared_task

@@ -27,12 +27,14 @@ from outbox.leases import LEASE, heal_clock_jumps, recover_abandoned
 from outbox.ledger import Ledger
 from outbox.models import Connection
 from outbox.pruning import prune
+from outbox.rollup import roll_up
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.05
 REPORT_SECONDS = 5.0
 SWEEP_SECONDS = 10.0
+ROLL_UP_SECONDS = 15.0
 # Once a day, and not in the minutes after a start, when people wait for mail.
 PRUNE_SECONDS = 24 * 3600.0
 FIRST_PRUNE_SECONDS = 600.0
@@ -56,7 +58,11 @@ class Worker:
         self._ended = threading.Event()
         self._every = [Periodic(REPORT_SECONDS, lambda: connections.register(self.name))]
         if self._stands_alone:
-            self._every += [Periodic(SWEEP_SECONDS, sweep), Periodic(PRUNE_SECONDS, prune_beside, first=FIRST_PRUNE_SECONDS)]
+            self._every += [
+                Periodic(SWEEP_SECONDS, sweep),
+                Periodic(ROLL_UP_SECONDS, roll_up_beside, first=ROLL_UP_SECONDS),
+                Periodic(PRUNE_SECONDS, prune_beside, first=FIRST_PRUNE_SECONDS),
+            ]
 
     def run(self) -> None:
         """Deliver until `stop()`. A database that goes away is waited for."""
@@ -196,14 +202,19 @@ def sweep() -> None:
 
 def prune_beside() -> None:
     """Prune on a thread of its own: it may take minutes, and mail must not wait for it."""
-    threading.Thread(target=_prune, name="prune", daemon=True).start()
+    threading.Thread(target=_beside, args=("prune", prune), name="prune", daemon=True).start()
 
 
-def _prune() -> None:
+def roll_up_beside() -> None:
+    """Count what is new for Analytics, likewise: it may be an outbox that was never counted."""
+    threading.Thread(target=_beside, args=("roll_up", roll_up), name="roll-up", daemon=True).start()
+
+
+def _beside(what: str, action: Callable[[], object]) -> None:
     try:
-        prune()
+        action()
     except (DatabaseError, InterfaceError) as error:
-        log.error("not_pruned", error=str(error))
+        log.error("not_done_beside", what=what, error=str(error))
     finally:
         connection.close()
 

@@ -1,0 +1,121 @@
+"""Bar charts as inline SVG, worked out on the server: no script, no style in the page. Colours and type are the stylesheet's.
+
+A chart is drawn on a canvas of WIDTH × HEIGHT units that the browser scales to the room there is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 460, 260
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 6, 14, 54
+_FILLED = 0.72  # how much of a column its bars take
+_TICKS = 4
+_LABELS = 4
+_LOWEST_BAR = 2.0  # so that one mail shows beside a million
+
+
+@dataclass(frozen=True)
+class Series:
+    """Bars that belong together. `colour` is one of .chart--… in analytics.css; `striped` tells two series apart without it."""
+
+    name: str
+    colour: str
+    values: Sequence[int]
+    striped: bool = False
+
+    @property
+    def total(self) -> int:
+        return sum(self.values)
+
+
+@dataclass(frozen=True)
+class Bar:
+    series: Series
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Column:
+    """All that stands at one place of the x axis; `x` and `width` are those of the whole column. `label` is shown where
+    there is room for it. `named`: each series' name and value."""
+
+    label: str
+    shown: bool
+    x: float
+    width: float
+    bars: Sequence[Bar]
+    named: Sequence[tuple[str, int]]
+
+    @property
+    def middle(self) -> float:
+        return self.x + self.width / 2
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A line across the chart, and the number it stands for."""
+
+    y: float
+    value: int
+
+
+@dataclass(frozen=True)
+class Chart:
+    """`key` is part of the names within the page; `x_title` and `y_title` say what the axes count."""
+
+    key: str
+    title: str
+    x_title: str
+    y_title: str
+    series: Sequence[Series]
+    columns: Sequence[Column]
+    ticks: Sequence[Tick]
+
+    width, height = WIDTH, HEIGHT
+    left, right, top, plot_height = _LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _TOP - _BOTTOM
+    center, middle = (_LEFT + WIDTH - _RIGHT) / 2, (_TOP + HEIGHT - _BOTTOM) / 2
+    tick_x, label_y, title_x, title_y = _LEFT - 8, HEIGHT - _BOTTOM + 20, 14, HEIGHT - 8
+
+
+def bar_chart(key: str, title: str, x_title: str, y_title: str, labels: Sequence[str], series: Sequence[Series]) -> Chart:
+    """A chart with a column for each of `labels`, in which the series' bars stand side by side."""
+    step = tick_step(max((max(one.values, default=0) for one in series), default=0))
+    ticks = [Tick(_y(number * step, step), number * step) for number in range(_TICKS + 1)]
+    columns = [_column(place, labels, series, step) for place in range(len(labels))]
+    return Chart(key, title, x_title, y_title, series, columns, ticks)
+
+
+def tick_step(highest: int) -> int:
+    """The least of 1, 2, 5, 10, 20, … of which as many as there are ticks reach up to `highest`."""
+    wanted = max(1, math.ceil(highest / _TICKS))
+    power: int = 10 ** (len(str(wanted)) - 1)
+    return next(nice * power for nice in (1, 2, 5, 10) if nice * power >= wanted)
+
+
+def _column(place: int, labels: Sequence[str], series: Sequence[Series], step: int) -> Column:
+    width = (WIDTH - _LEFT - _RIGHT) / len(labels)
+    x = _LEFT + place * width
+    bar_width = width * _FILLED / len(series)
+    first = x + width * (1 - _FILLED) / 2
+    bars = [
+        _bar(one, first + number * bar_width, bar_width, one.values[place], step)
+        for number, one in enumerate(series)
+        if one.values[place]
+    ]
+    shown = place % math.ceil(len(labels) / _LABELS) == 0
+    return Column(labels[place], shown, x, width, bars, [(one.name, one.values[place]) for one in series])
+
+
+def _bar(series: Series, x: float, width: float, value: int, step: int) -> Bar:
+    y = min(_y(value, step), HEIGHT - _BOTTOM - _LOWEST_BAR)
+    return Bar(series, x, y, width, HEIGHT - _BOTTOM - y)
+
+
+def _y(value: int, step: int) -> float:
+    return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * value / (step * _TICKS)
