@@ -66,6 +66,13 @@ def same_address_key(address: str) -> str:
     return f"{local}{at}{domain.lower()}"
 
 
+def masked_address(address: str) -> str:
+    """`a•••@example.com`, for those who may not know whose it is; nothing stays nothing."""
+    name, at, domain = address.rpartition("@") if "@" in address else (address, "", "")
+    start = name[0] if len(name) > 1 else ""
+    return f"{start}•••{at}{domain}" if address else ""
+
+
 @dataclass(frozen=True)
 class NamedAddress:
     """A person: `email` in normal form, `name` may be empty."""

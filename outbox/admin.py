@@ -5,7 +5,19 @@ from __future__ import annotations
 from django.contrib import admin
 
 from organization.admin_base import LogAdmin
-from outbox.models import Attempt, Connection, Content, Message, Recipient, StageQueue, Worker
+from outbox.models import (
+    Attempt,
+    Connection,
+    Content,
+    HourlyCause,
+    HourlyCount,
+    HourlyLatency,
+    Message,
+    Recipient,
+    RollUpPosition,
+    StageQueue,
+    Worker,
+)
 
 
 @admin.register(Message)
@@ -38,7 +50,7 @@ class AttemptAdmin(LogAdmin):
 
 @admin.register(StageQueue)
 class StageQueueAdmin(LogAdmin):
-    list_display = ("stage", "failures", "paused", "retry_at", "headline")
+    list_display = ("stage", "failures", "paused", "retry_at", "step", "code")
 
 
 @admin.register(Worker)
@@ -49,3 +61,32 @@ class WorkerAdmin(LogAdmin):
 @admin.register(Connection)
 class ConnectionAdmin(LogAdmin):
     list_display = ("worker", "stage")
+
+
+@admin.register(HourlyCount)
+class HourlyCountAdmin(LogAdmin):
+    list_display = ("hour", "stage", "app", "accepted", "to_test_list", "held", "sent", "deferred", "failed", "unknown")
+    list_select_related = ("app", "stage")
+    list_filter = ("stage", "app")
+    ordering = ("-pk",)
+
+
+@admin.register(HourlyLatency)
+class HourlyLatencyAdmin(LogAdmin):
+    list_display = ("hour", "stage", "app", "bucket", "sent")
+    list_select_related = ("app", "stage")
+    list_filter = ("stage", "app")
+    ordering = ("-pk",)
+
+
+@admin.register(HourlyCause)
+class HourlyCauseAdmin(LogAdmin):
+    list_display = ("hour", "stage", "app", "code", "deferred", "failed", "unknown")
+    list_select_related = ("app", "stage")
+    list_filter = ("stage", "app")
+    ordering = ("-pk",)
+
+
+@admin.register(RollUpPosition)
+class RollUpPositionAdmin(LogAdmin):
+    list_display = ("counted", "last")

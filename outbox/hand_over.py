@@ -18,7 +18,8 @@ from outbox.clock import as_moment
 from outbox.leases import LEASE, Hold
 from outbox.models import WAITING, Message, Recipient, RouteKind
 from outbox.routing import Decided, ListState, Route, route_again
-from outbox.submission import search_text, state_of
+from outbox.search import with_recipients
+from outbox.submission import state_of
 from outbox.summary import hold, sum_up
 from testlists.services import lists_for_hand_over, unlocked_condition
 
@@ -240,5 +241,5 @@ def _follow(message: Message, recipients: Sequence[Recipient], again: Route, lis
         message.route = again.kind
         message.notes = [*message.notes, CAUGHT]
     message.list_version = list_version
-    message.search_text = search_text(*message.search_text.split("\n"), *(person.email for person in again.people))
+    message.search_text = with_recipients(message.search_text, [person.email for person in again.people])
     message.save(update_fields=["route", "list_version", "notes", "search_text"])

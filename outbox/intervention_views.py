@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -16,7 +16,7 @@ from organization.permissions import Permission, Scope, require
 from outbox import interventions
 from outbox.forms import CancelForm, ReleaseForm, ResendForm
 from outbox.models import Message, RouteKind
-from outbox.visibility import find_message
+from outbox.visibility import find_message, mask_of
 
 _RESENT = "The mail was resent. This is the new one."
 
@@ -35,8 +35,8 @@ def cancel(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         return _act(request, found, lambda: interventions.cancel(found, request.user), "The mail was cancelled.")
     waiting = found.recipients.filter(status__in=interventions.CANCELLABLE)
-    details = {"addresses": [recipient.address for recipient in waiting]}
-    return _ask(request, found, "cancel", form, interventions.cancel_obstacle(found), details)
+    addresses = [recipient.address for recipient in waiting]
+    return _ask(request, found, "cancel", form, interventions.cancel_obstacle(found), addresses)
 
 
 @require_http_methods(["GET", "POST"])
@@ -48,8 +48,8 @@ def resend(request: MemberRequest, stage: str, message: int) -> HttpResponse:
         read_at = form.cleaned_data["read_at"]
         return _act(request, found, lambda: interventions.resend(found, request.user, read_at=read_at), _RESENT)
     route = interventions.resend_route(found)
-    details = {"addresses": [person.email for person in route.people], "to_test_list": route.kind == RouteKind.TEST_LIST}
-    return _ask(request, found, "resend", form, interventions.resend_obstacle(found), details)
+    addresses, to_test_list = [person.email for person in route.people], route.kind == RouteKind.TEST_LIST
+    return _ask(request, found, "resend", form, interventions.resend_obstacle(found), addresses, to_test_list=to_test_list)
 
 
 @require_http_methods(["GET", "POST"])
@@ -62,7 +62,7 @@ def resend_to_real_recipients(request: MemberRequest, stage: str, message: int) 
         return _act(
             request, found, lambda: interventions.resend_to_real_recipients(found, request.user, read_at=read_at), _RESENT
         )
-    return _ask(request, found, "release", form, interventions.resend_obstacle(found), {"addresses": found.requested})
+    return _ask(request, found, "release", form, interventions.resend_obstacle(found), found.requested)
 
 
 def _find(request: MemberRequest, stage: str, message: int, permission: Permission) -> Message:
@@ -80,7 +80,7 @@ def _act(request: MemberRequest, found: Message, act: Callable[[], Message], don
     try:
         mail = act()
     except ValidationError as error:
-        messages.error(request, " ".join(error.messages))
+        messages.error(request, mask_of(request.user, found).text(" ".join(error.messages)))
         mail = found
     else:
         messages.success(request, done)
@@ -88,11 +88,14 @@ def _act(request: MemberRequest, found: Message, act: Callable[[], Message], don
 
 
 def _ask(
-    request: MemberRequest, found: Message, about: str, form: Form, obstacle: str, details: Mapping[str, object]
+    request: MemberRequest, found: Message, about: str, form: Form, obstacle: str, hit: Sequence[str], **details: object
 ) -> HttpResponse:
-    """The page that asks; back to the mail, with the reason, when it can't be done anyway."""
+    """The page that asks, and names the addresses that are `hit`; back to the mail, with the reason, when it can't be done
+    anyway."""
     if obstacle:
         messages.error(request, obstacle)
         return redirect("email-log-message", found.stage.key, found.pk)
-    context = {**details, "message": found, "stage": found.stage, "form": form}
+    mask = mask_of(request.user, found)
+    addresses = [mask.address(address) for address in hit]
+    context = {**details, "addresses": addresses, "message": found, "stage": found.stage, "form": form}
     return render(request, f"outbox/ask_{about}.html", context, status=422 if form.errors else 200)

@@ -16,7 +16,7 @@ from django.db.models import F, Q
 from organization import sql
 from organization.models import Stage
 from outbox.clock import database_now
-from outbox.models import WAITING, Attempt, Message, Recipient, Status
+from outbox.models import GIVEN_UP, WAITING, Attempt, Message, Recipient, Status
 from outbox.schedule import LONGEST_PAUSE, next_pause
 from outbox.summary import sum_up
 
@@ -25,7 +25,7 @@ RENEW_EVERY = timedelta(seconds=20)
 # A mail that outlives so many workers is what kills them.
 DEATHS_UNTIL_FAILED = 5
 _DIED = "The worker stopped during the hand-over. The mail may have arrived; it is sent again."
-_TOO_MANY_DEATHS = f"Given up: {DEATHS_UNTIL_FAILED} workers stopped while they handed this mail over. It may have arrived."
+_TOO_MANY_DEATHS = f"{GIVEN_UP}: {DEATHS_UNTIL_FAILED} workers stopped while they handed this mail over. It may have arrived."
 
 # Who took which mail: its number, and the name of the turn that took it.
 Hold = tuple[int, str]

@@ -11,6 +11,8 @@ from datetime import timedelta
 from django.db import models
 from django.db.models.functions import Now
 
+from emailconfig.connection import ConnectionTrouble, meaning_of
+from emailconfig.connection.explanations import EXPLANATIONS, SAYS_NOTHING, Explanation
 from organization.addresses import ADDRESS_MAX_LENGTH
 from organization.models import App, Credential, Stage
 
@@ -28,6 +30,8 @@ class Status(models.TextChoices):
 
 WAITING = (Status.QUEUED, Status.DEFERRED)
 FINAL = (Status.SENT, Status.FAILED)
+# How the last reply of a recipient begins that was tried often enough, although nobody refused it for good.
+GIVEN_UP = "Given up"
 
 
 class RouteKind(models.TextChoices):
@@ -53,6 +57,7 @@ class Door(models.TextChoices):
     GATEWAY = "gateway", "SMTP gateway"
     BACKEND = "backend", "Django"
     COMMAND = "command", "Command line"
+    PORTAL = "portal", "Portal (test mail)"
     RESEND = "resend", "Resend"
 
 
@@ -99,12 +104,6 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.subject or '(no subject)'}"
-
-    @property
-    def summary_recipients(self) -> str:
-        """Whom the app asked for, short enough for a table."""
-        others = len(self.requested) - 1
-        return f"{self.requested[0]} and {others:,} more" if others > 0 else "".join(self.requested)
 
 
 class Content(models.Model):
@@ -158,6 +157,14 @@ class Attempt(models.Model):
     class Meta:
         ordering = ["pk"]
 
+    @property
+    def meaning(self) -> Explanation | None:
+        """What the server's words mean and what to do, where that can be told from them."""
+        if self.code is None or self.outcome == self.Outcome.SENT:
+            return None
+        code = meaning_of(self.step, self.reply)
+        return None if code in SAYS_NOTHING else EXPLANATIONS[code]
+
     def __str__(self) -> str:
         return f"{self.get_outcome_display()}: {self.address}"
 
@@ -173,8 +180,14 @@ class StageQueue(models.Model):
     # How many mails the stage's limit lets go, and when that was reckoned (see pace).
     allowance = models.FloatField(default=0)
     allowance_at = models.DateTimeField(null=True)
-    headline = models.CharField(max_length=200, blank=True)
-    detail = models.TextField(blank=True)
+    step = models.CharField(max_length=20, blank=True)
+    code = models.CharField(max_length=40, blank=True, help_text="Of the explanation (emailconfig.connection.explanations).")
+    evidence = models.TextField(blank=True)
+
+    @property
+    def trouble(self) -> ConnectionTrouble:
+        """What keeps the stage's mail waiting, while there are `failures`."""
+        return ConnectionTrouble(self.step, self.code, self.evidence)
 
     def __str__(self) -> str:
         return f"Queue of {self.stage}"
@@ -200,3 +213,71 @@ class Connection(models.Model):
 
     def __str__(self) -> str:
         return f"{self.worker} to {self.stage}"
+
+
+class HourlyCount(models.Model):
+    """What happened to an app's mail in a stage in one hour, for Analytics (see rollup). It outlives the mail it counts."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
+    hour = models.DateTimeField(help_text="When it begins.")
+    # Mails, by the hour in which they were accepted.
+    accepted = models.PositiveIntegerField(default=0)
+    to_test_list = models.PositiveIntegerField(default=0)
+    held = models.PositiveIntegerField(default=0)
+    # Tries to reach one address, by the hour in which they were made.
+    sent = models.PositiveIntegerField(default=0)
+    deferred = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    unknown = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["stage", "hour", "app"], name="hourly_count_once")]
+
+    def __str__(self) -> str:
+        return f"{self.app} in {self.stage}, {self.hour:%Y-%m-%d %H:%M}"
+
+
+class HourlyLatency(models.Model):
+    """How long mail that was sent in that hour had been on its way: so many addresses in this bucket (see latency)."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
+    hour = models.DateTimeField()
+    bucket = models.PositiveSmallIntegerField()
+    sent = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "hourly latencies"
+        constraints = [models.UniqueConstraint(fields=["stage", "hour", "app", "bucket"], name="hourly_latency_once")]
+
+    def __str__(self) -> str:
+        return f"{self.app} in {self.stage}, {self.hour:%Y-%m-%d %H:%M}, bucket {self.bucket}"
+
+
+class HourlyCause(models.Model):
+    """Why tries of that hour didn't end as sent. `code` names the explanation (see causes)."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
+    hour = models.DateTimeField()
+    code = models.CharField(max_length=40)
+    deferred = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    unknown = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["stage", "hour", "app", "code"], name="hourly_cause_once")]
+
+    def __str__(self) -> str:
+        return f"{self.app} in {self.stage}, {self.hour:%Y-%m-%d %H:%M}, {self.code}"
+
+
+class RollUpPosition(models.Model):
+    """How far mails, or tries, are counted: up to the row with the number `last`."""
+
+    counted = models.CharField(max_length=10, primary_key=True)
+    last = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.counted}: {self.last}"

@@ -12,11 +12,11 @@ from emailconfig.models import SmtpSettings
 from organization import sql
 from outbox.hand_over import Addressee, HandOver
 from outbox.leases import still_held
-from outbox.models import FINAL, Attempt, Message, Recipient, Status
+from outbox.models import FINAL, GIVEN_UP, Attempt, Message, Recipient, Status
 from outbox.schedule import next_pause
 from outbox.summary import sum_up
 
-_GAVE_UP = "Given up after 48 hours of tries. The last answer was: "
+_GAVE_UP = f"{GIVEN_UP} after 48 hours of tries. The last answer was: "
 _ATTEMPT_COLUMNS = ("message_id", "address", "outcome", "step", "code", "reply", "server", "settings_version", "seconds")
 
 

@@ -22,6 +22,7 @@ from outbox import wake_up
 from outbox.content import addresses_in, header_values, readable, split_header, with_crlf
 from outbox.models import Door, HoldReason, Message, RouteKind, Status
 from outbox.routing import ListState, Route, release, route, route_resent
+from outbox.search import search_text
 from testlists.models import TestList
 from testlists.services import test_list_of
 
@@ -240,7 +241,7 @@ def _new_message(submission: Submission, decided: Route, test_list: ListState, *
         "subject": subject,
         "message_id": message_id,
         "size": len(submission.content),
-        "search_text": search_text(subject, from_address, *envelope.recipients, *routed, message_id),
+        "search_text": search_text(subject, from_address, [*envelope.recipients, *routed], message_id),
         "route": decided.kind.value,
         "list_version": test_list.version,
         "notes": _resent_notes(resent, decided, test_list) if resent else [],
@@ -258,8 +259,3 @@ def _resent_notes(resent: Resent, decided: Route, test_list: ListState) -> list[
     elif decided.kind == RouteKind.TEST_LIST and not test_list.active:
         notes.append("The mail it repeats was test mail, so it goes to the people on the test list, although that is Inactive.")
     return notes
-
-
-def search_text(*parts: str) -> str:
-    """What the email log's search looks through: everything once, in lower case."""
-    return "\n".join(dict.fromkeys(part.lower() for part in parts if part))

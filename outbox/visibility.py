@@ -1,43 +1,75 @@
-"""Whose mail a member may see in a stage: that of every app over which they hold the permission."""
+"""What a member may see of a stage's mail: that of every app over which they hold the permission, and, with a second
+permission, whom it concerns and what it says."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.shortcuts import get_object_or_404
 
 from organization.models import App, Member, Stage
 from organization.permissions import Permission, Scope, allowed, require
+from outbox.masking import Mask
 from outbox.models import Message
 
 
-def visible_apps(member: Member, stage: Stage) -> list[App]:
-    """The apps whose log of `stage` the member may read. Raises PermissionDenied when there is none at all."""
-    apps = list(App.objects.all())
-    if allowed(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS):
-        return apps
-    visible = [app for app in apps if allowed(member, Scope(app, stage), Permission.ACCESS_ASSET_LOGS)]
-    if not visible:
+@dataclass(frozen=True)
+class Sight:
+    """Of one stage: the apps whose mail the member may see, and those of them whose recipients and contents too.
+
+    `every_app` and `every_app_open` say that it is all of them, so that a query need not name them.
+    """
+
+    stage: Stage
+    apps: list[App]
+    every_app: bool
+    open_apps: list[App]
+    every_app_open: bool
+
+    def messages(self) -> QuerySet[Message]:
+        messages = Message.objects.filter(stage=self.stage).select_related("app")
+        return messages if self.every_app else messages.filter(app__in=self.apps)
+
+    @property
+    def open_mail(self) -> Q:
+        """Mail whose recipients and content the member may see."""
+        return Q() if self.every_app_open else Q(app__in=self.open_apps)
+
+    def mask(self, message: Message) -> Mask:
+        return Mask(message, open=self.every_app_open or message.app in self.open_apps)
+
+
+def sight_of(member: Member, stage: Stage) -> Sight:
+    """Raises PermissionDenied when there is no app at all whose log the member may read."""
+    everything = list(App.objects.all())
+    apps, every_app = _apps(member, stage, everything, Permission.ACCESS_ASSET_LOGS)
+    if not every_app and not apps:
         require(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS)
-    return visible
+    open_apps, every_app_open = _apps(member, stage, apps, Permission.ACCESS_USER_INFORMATION)
+    return Sight(stage, apps, every_app, open_apps, every_app_open)
 
 
-def visible_messages(member: Member, stage: Stage) -> QuerySet[Message]:
-    """The stage's mail that the member may see."""
-    messages = Message.objects.filter(stage=stage).select_related("app")
-    if allowed(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS):
-        return messages
-    return messages.filter(app__in=visible_apps(member, stage))
+def _apps(member: Member, stage: Stage, apps: list[App], permission: Permission) -> tuple[list[App], bool]:
+    """Those of `apps` over which the member holds the permission, and whether they hold it over all there can be."""
+    if allowed(member, Scope(stage=stage), permission):
+        return apps, True
+    return [app for app in apps if allowed(member, Scope(app, stage), permission)], False
 
 
 def find_message(member: Member, stage: str, number: int) -> Message:
     """The mail with its app and stage. A 404 when the stage has no such mail, or none that the member may see."""
-    found = get_object_or_404(Stage, key=stage)
-    return get_object_or_404(visible_messages(member, found).select_related("app", "stage"), pk=number)
+    sight = sight_of(member, get_object_or_404(Stage, key=stage))
+    return get_object_or_404(sight.messages().select_related("app", "stage"), pk=number)
+
+
+def mask_of(member: Member, message: Message) -> Mask:
+    return Mask(message, open=may_see_content(member, message))
 
 
 def may_see_content(member: Member, message: Message) -> bool:
-    """What mails say, and their attachments, needs a permission of its own."""
+    """Whom mail concerns, what it says, and its attachments, need a permission of their own."""
     return allowed(member, Scope(message.app, message.stage), Permission.ACCESS_USER_INFORMATION)
 
 

@@ -25,6 +25,11 @@ from tests.conftest import OPERATOR, configure, mail
 from tests.smtp_server import SmtpServer
 
 
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture(params=["step by step", "pipelining"])
 def smtp_server(request: pytest.FixtureRequest) -> Iterator[SmtpServer]:
     """The stage's server, once without and once with PIPELINING: what arrives must be the same."""

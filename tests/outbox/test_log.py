@@ -28,7 +28,7 @@ def log(client, **query):
 
 
 def subjects(response) -> list[str]:
-    return [message.subject for message in response.context["messages"]]
+    return [message.subject for message, _ in response.context["rows"]]
 
 
 def named(crm, qa, subject, *to, **fields):
@@ -77,12 +77,12 @@ def test_pages_by_key_lead_there_and_back(as_administrator, crm, qa):
         named(crm, qa, f"mail {number}")
     first = log(as_administrator, status="queued")
     assert subjects(first) == [f"mail {number}" for number in range(119, 69, -1)]
-    assert first.context["newer_url"] is None
+    assert not first.context["newer_url"]
     second = as_administrator.get("/monitor/email-log/qa/" + first.context["older_url"])
     assert subjects(second)[0] == "mail 69"
     third = as_administrator.get("/monitor/email-log/qa/" + second.context["older_url"])
     assert subjects(third)[-1] == "mail 0"
-    assert third.context["older_url"] is None
+    assert not third.context["older_url"]
     back = as_administrator.get("/monitor/email-log/qa/" + third.context["newer_url"])
     assert subjects(back) == subjects(second)
     assert "status=queued" in third.context["newer_url"]
@@ -240,9 +240,26 @@ def test_no_content_breaks_the_page(as_administrator, crm, qa, content):
         assert as_administrator.get(url(message, page)).status_code == 200
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("where", "reply", "says"),
+    [
+        ("data", "554 Message rejected: Email address is not verified.", "Amazon SES is in its sandbox"),
+        ("rcpt", "450 4.7.1 Greylisted, try again later", "makes strangers wait"),
+        ("mail", "550 5.7.60 SMTP; Client does not have permissions to send as this sender", "may not send as this sender"),
+    ],
+)
+def test_the_detail_says_what_the_servers_words_mean(as_administrator, crm, qa, smtp_server, where, reply, says):
+    configure(qa, smtp_server, from_domains="*")
+    setattr(smtp_server, where, lambda _: reply)
+    message = send(crm, qa)
+    deliver()
+    assert says in as_administrator.get(url(message)).content.decode()
+
+
 def test_a_stage_in_trouble_says_so_on_its_log(as_administrator, qa):
     from emailconfig.connection import ConnectionTrouble
     from outbox.stage_queue import note_trouble
 
-    note_trouble(qa.pk, ConnectionTrouble("AUTH", "smtp refused the sign-in.", "535 5.7.8 no", needs_a_person=True))
+    note_trouble(qa.pk, ConnectionTrouble("AUTH", "auth_refused", "535 5.7.8 no"))
     assert "535 5.7.8 no" in log(as_administrator).content.decode()

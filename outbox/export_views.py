@@ -1,0 +1,28 @@
+"""The email log as a file to download. The audit trail says who took what."""
+
+from __future__ import annotations
+
+from django.http import StreamingHttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from organization import audit
+from organization.http import MemberRequest
+from organization.models import Stage
+from outbox.export import csv_lines
+from outbox.filters import MessageFilter
+from outbox.visibility import sight_of
+
+
+@require_GET
+@never_cache
+def export(request: MemberRequest, stage: str) -> StreamingHttpResponse:
+    found = get_object_or_404(Stage, key=stage)
+    wanted = MessageFilter(request.GET, sight_of(request.user, found))
+    audit.record(request.user, "Export", found, after={"what": "email log", "filters": wanted.asked})
+    zone = timezone.get_current_timezone()  # the member's; it isn't set any more while the lines are written
+    name = f"email-log-{found.key}-{timezone.localdate():%Y-%m-%d}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingHttpResponse(csv_lines(wanted, zone), content_type="text/csv; charset=utf-8", headers=headers)

@@ -1,0 +1,170 @@
+"""One mail's page: what was asked for, where it went, what the server said, and, to those who may, what the mail says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.http import content_disposition_header
+from django.views.decorators.cache import never_cache
+from django.views.decorators.clickjacking import xframe_options_sameorigin
+from django.views.decorators.http import require_safe
+
+from organization.addresses import same_address_key
+from organization.http import MemberRequest
+from outbox.interventions import acts_of
+from outbox.masking import Mask
+from outbox.models import Message, RouteKind
+from outbox.preview import (
+    SHOWN_AT_MOST,
+    Preview,
+    attachment_data,
+    harmless_html,
+    has_content,
+    header_fields,
+    header_names,
+    preview,
+    source_start,
+)
+from outbox.preview import source as source_of
+from outbox.visibility import find_message, mask_of, may_see_content, require_content
+
+# For the frame that shows a mail's HTML: no script, no form, no network; only its own styles and inlined pictures.
+_HTML_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; sandbox",
+    "X-DNS-Prefetch-Control": "off",
+}
+_DOWNLOAD_HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox", "X-Content-Type-Options": "nosniff"}
+
+
+@require_safe
+def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
+    found = find_message(request.user, stage, message)
+    mask = mask_of(request.user, found)
+    content_is_there = has_content(found)
+    context = {
+        "stage": found.stage,
+        "message": found,
+        "mask": mask,
+        "requested": _requested(found, mask, content_is_there=content_is_there),
+        "recipients": found.recipients.all(),
+        "attempts": found.attempts.all(),
+        "route_sentence": _route_sentence(found),
+        "acts": acts_of(found, request.user),
+        "resent_from": _if_kept(found.resent_from),
+        "resent_as": _if_kept(found.resent_as),
+        "can_see_content": may_see_content(request.user, found),
+        "content_gone": "" if content_is_there else _content_gone(),
+    }
+    if context["can_see_content"] and content_is_there:
+        context |= _content(found, request.GET.get("show", ""))
+    return render(request, "outbox/message.html", context)
+
+
+@require_safe
+@never_cache
+@xframe_options_sameorigin
+def html(request: MemberRequest, stage: str, message: int) -> HttpResponse:
+    """The HTML body for the sandboxed frame, under a policy of its own."""
+    found = _find_with_content(request, stage, message)
+    return HttpResponse(harmless_html(preview(found).html), headers=_HTML_HEADERS)
+
+
+@require_safe
+@never_cache
+def source(request: MemberRequest, stage: str, message: int) -> HttpResponse:
+    """The bytes as the app gave them, as plain text."""
+    found = _find_with_content(request, stage, message)
+    return HttpResponse(source_of(found), content_type="text/plain; charset=utf-8", headers=_DOWNLOAD_HEADERS)
+
+
+@require_safe
+@never_cache
+def attachment(request: MemberRequest, stage: str, message: int, number: int) -> HttpResponse:
+    """One attachment, to be saved and never opened in the portal's place."""
+    found = _find_with_content(request, stage, message)
+    data = attachment_data(found, number)
+    if data is None:
+        raise Http404("The mail has no such attachment.")
+    disposition = content_disposition_header(True, preview(found).attachments[number].safe_name)
+    headers = {**_DOWNLOAD_HEADERS, "Content-Disposition": disposition or "attachment"}
+    return HttpResponse(data, content_type="application/octet-stream", headers=headers)
+
+
+@dataclass(frozen=True)
+class _Tab:
+    key: str
+    label: str
+    number: int | None = None  # of attachments
+
+
+def _content(message: Message, wanted: str) -> dict[str, object]:
+    """The tabs, and what the chosen one shows; the first one, when that isn't there."""
+    seen = preview(message)
+    tabs = _tabs(seen)
+    shown = wanted if wanted in {tab.key for tab in tabs} else tabs[0].key
+    place = [message.stage.key, message.pk]
+    context: dict[str, object] = {
+        "tabs": tabs,
+        "shown": shown,
+        "seen": seen,
+        "html_url": reverse("email-log-html", args=place),
+        "source_url": reverse("email-log-source", args=place),
+    }
+    if shown == "headers":
+        context["header_fields"] = header_fields(message)
+    if shown == "source":
+        context["source_start"] = source_start(message)
+        context["source_is_longer"] = message.size > SHOWN_AT_MOST
+    return context
+
+
+def _tabs(seen: Preview) -> list[_Tab]:
+    tabs = [_Tab("html", "HTML")] if seen.html else []
+    if seen.text:
+        tabs.append(_Tab("text", "Text"))
+    if seen.attachments:
+        tabs.append(_Tab("attachments", "Attachments", len(seen.attachments)))
+    return [*tabs, _Tab("headers", "Headers"), _Tab("source", "Source")]
+
+
+def _find_with_content(request: MemberRequest, stage: str, message: int) -> Message:
+    found = find_message(request.user, stage, message)
+    require_content(request.user, found)
+    if not has_content(found):
+        raise Http404(_content_gone())
+    return found
+
+
+def _content_gone() -> str:
+    return f"The content was removed after {settings.CONTENT_RETENTION_DAYS} days."
+
+
+def _if_kept(number: int | None) -> int | None:
+    """The number of a mail that can still be opened."""
+    return number if number and Message.objects.filter(pk=number).exists() else None
+
+
+def _requested(message: Message, mask: Mask, *, content_is_there: bool) -> list[dict[str, str]]:
+    """Without the content nobody knows any more which header an address stood in."""
+    headers = header_names(message)
+    elsewhere = "Bcc" if content_is_there else ""
+    caught = message.route == RouteKind.TEST_LIST
+    decision = "Does not get the mail: the people on the test list get it instead." if caught else "Gets the mail."
+    return [
+        {"address": mask.address(address), "header": headers.get(same_address_key(address), elsewhere), "decision": decision}
+        for address in message.requested
+    ]
+
+
+def _route_sentence(message: Message) -> str:
+    if message.route == RouteKind.TEST_LIST:
+        because = "was Active, so the mail goes to the people on it and to nobody else."
+    elif message.route == RouteKind.RELEASED:
+        because = "doesn't catch this mail: a person released it to the recipients the app gave."
+    else:
+        because = "was Inactive, so the mail goes to the recipients the app gave."
+    return f"The test list of {message.app} in {message.stage} {because}"

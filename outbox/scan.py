@@ -1,0 +1,90 @@
+"""Looking through a stage's mail by its numbers, a bounded piece at a time (decision 6).
+
+What is looked for may be rare, or not there at all: no request reads more than `AT_ONCE` mails for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Max, Min, QuerySet
+
+from outbox.models import Message
+
+AT_ONCE = 50_000
+# A mail's time is that of the transaction it was accepted in, its number a little later. No transaction is that long.
+_SLACK = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Mail with numbers above `above` and below `below`; None for no limit."""
+
+    above: int | None = None
+    below: int | None = None
+
+    def of(self, rows: QuerySet[Message]) -> QuerySet[Message]:
+        if self.above is not None:
+            rows = rows.filter(pk__gt=self.above)
+        return rows if self.below is None else rows.filter(pk__lt=self.below)
+
+    def within(self, other: Span) -> Span:
+        """What both have in common."""
+        lower = [number for number in (self.above, other.above) if number is not None]
+        upper = [number for number in (self.below, other.below) if number is not None]
+        return Span(max(lower, default=None), min(upper, default=None))
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Where a look stopped although there is more mail: the last number that was looked at, and when the next came in."""
+
+    number: int
+    created: datetime
+
+
+@dataclass(frozen=True)
+class Look:
+    """The mail that was found, in the order it was looked at. `edge` is None when there is enough, or no more to look at."""
+
+    found: list[Message]
+    edge: Edge | None = None
+
+
+def look(stage_mail: QuerySet[Message], matching: QuerySet[Message], span: Span, limit: int, *, upward: bool = False) -> Look:
+    """Up to `limit` mails of `matching` among the next AT_ONCE of `stage_mail`: the newest first, or upward the oldest."""
+    order, furthest = ("pk", Max("pk")) if upward else ("-pk", Min("pk"))
+    last = span.of(stage_mail).order_by(order)[:AT_ONCE].aggregate(number=furthest)["number"]
+    if last is None:
+        return Look([])
+    piece, beyond = (Span(below=last + 1), Span(above=last)) if upward else (Span(above=last - 1), Span(below=last))
+    found = list(piece.within(span).of(matching).order_by(order)[:limit])
+    if len(found) == limit:
+        return Look(found)
+    following = beyond.within(span).of(stage_mail).order_by(order).values_list("created", flat=True).first()
+    return Look(found, Edge(last, following) if following else None)
+
+
+def span_of_time(stage_mail: QuerySet[Message], start: datetime | None, end: datetime | None) -> Span:
+    """Numbers between which all mail of that time is, with a little more at both ends."""
+    above = None if start is None else _first_since(stage_mail, start - _SLACK) - 1
+    below = None if end is None else _first_since(stage_mail, end + _SLACK)
+    return Span(above, below)
+
+
+def _first_since(stage_mail: QuerySet[Message], moment: datetime) -> int:
+    """The lowest number from which on all mail came in at `moment` or later. Found by halving: numbers follow the time."""
+    rows = stage_mail.order_by("pk").values_list("pk", "created")
+    lowest, highest = rows.first(), rows.last()
+    if lowest is None or highest is None:
+        return 0
+    low, high = lowest[0], highest[0] + 1
+    while low < high:
+        middle = (low + high) // 2
+        mail = rows.filter(pk__gte=middle).first()
+        if mail is not None and mail[1] < moment:
+            low = mail[0] + 1
+        else:
+            high = middle
+    return low

@@ -1,0 +1,39 @@
+"""“Where would this mail go?”: the decision for each recipient, by the same route() that delivery asks. Nothing is sent."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.views.decorators.http import require_safe
+
+from organization.http import MemberRequest, stage_links
+from organization.models import App, Stage
+from outbox.forms import SimulationForm
+from outbox.routing import ListState, route
+from testlists.models import TestList
+from testlists.services import test_list_of
+
+
+@require_safe
+def simulate(request: MemberRequest, app: str, stage: str) -> HttpResponse:
+    """Every member may ask, as everybody may read the test list."""
+    found_app, found_stage = get_object_or_404(App, key=app), get_object_or_404(Stage, key=stage)
+    test_list = test_list_of(found_app, found_stage)
+    form = SimulationForm(request.GET if "to" in request.GET else None)
+    asked = form.is_bound and form.is_valid()
+    decided = route(form.recipients(), _as_if(test_list, form.cleaned_data["as_if"])) if asked else None
+    context = {
+        "app": found_app,
+        "stage": found_stage,
+        "stage_links": stage_links(found_stage, lambda other: reverse("route-simulator", args=[found_app.key, other.key])),
+        "test_list": test_list,
+        "form": form,
+        "route": decided,
+    }
+    return render(request, "outbox/simulator.html", context, status=422 if form.errors else 200)
+
+
+def _as_if(test_list: TestList, as_if: str) -> ListState:
+    active = {"active": True, "inactive": False}.get(as_if, test_list.active)
+    return ListState(active, tuple(test_list.people()), test_list.version, test_list.active_version)

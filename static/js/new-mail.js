@@ -1,0 +1,11 @@
+// #new-mail asks every few seconds how much mail has come in: not while nobody looks, and it says the same thing only once.
+
+const place = document.getElementById("new-mail");
+
+place?.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden) event.preventDefault();
+});
+place?.addEventListener("htmx:beforeSwap", (event) => {
+  const link = new DOMParser().parseFromString(event.detail.serverResponse, "text/html").querySelector(".new-mail__link");
+  if ((link?.textContent ?? "").trim() === place.textContent.trim()) event.detail.shouldSwap = false;
+});
