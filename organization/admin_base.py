@@ -70,12 +70,13 @@ class ReadOnlyAdmin(PortalAdmin):
 
 
 class LogAdmin(ReadOnlyAdmin):
-    """For mail: shown to those who may read the logs of everything; never with a count over millions of rows."""
+    """For mail: shown to those who may read the logs of everything, addresses too; never with a count over millions of rows."""
 
     show_full_result_count = False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_module_permission(request) and request.user.has_perm(Permission.ACCESS_ASSET_LOGS.path)
+        needed = [Permission.ACCESS_ASSET_LOGS.path, Permission.ACCESS_USER_INFORMATION.path]
+        return self.has_module_permission(request) and request.user.has_perms(needed)
 
     def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
         return {**super().get_model_perms(request), "view": self.has_view_permission(request)}

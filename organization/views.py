@@ -62,7 +62,7 @@ def app(request: MemberRequest, app: str) -> HttpResponse:
     found = get_object_or_404(App, key=app)
     stage = Stage.objects.filter(archived=False).first()
     if stage is None:
-        messages.warning(request, "There is no stage yet. An administrator creates the first one in Django admin.")
+        messages.warning(request, "There is no stage yet. An administrator creates the first one under Management, Stages.")
         return redirect("apps")
     return redirect("app-emails", found.key, stage.key)
 

@@ -86,19 +86,29 @@ def _member(request: HttpRequest) -> Member | None:
 
 
 def _main(path: str, member: Member) -> Navigation:
-    groups = [Group("", [_item(path, "Apps", "apps", "layout-grid")])]
+    groups = [Group("", [_home(path), _item(path, "Apps", "apps", "layout-grid")])]
     if member.has_perm_anywhere(Permission.ACCESS_ASSET_LOGS.path):
-        groups.append(Group("Monitor", [_item(path, "Email log", "email-log", "scroll-text")]))
+        monitor = [_item(path, "Analytics", "analytics", "chart-column"), _item(path, "Email log", "email-log", "scroll-text")]
+        groups.append(Group("Monitor", monitor))
     return Navigation(
         switch=Item("Management", reverse("email-configurations"), "settings", active=False), back=False, groups=groups
     )
 
 
 def _management(path: str, member: Member) -> Navigation:
-    groups = [Group("Configure", [_item(path, "Emails", "email-configurations", "mail")])]
+    configure = [_item(path, "Emails", "email-configurations", "mail")]
+    if member.has_perm(Permission.MANAGE_ORGANIZATION.path):
+        configure.append(_item(path, "Stages", "stages", "layers"))
+    groups = [Group("Configure", configure)]
     if member.is_staff:
         groups.append(Group("", [Item("Django admin", reverse("admin:index"), "database", active=False)]))
     return Navigation(switch=Item("Management", reverse("apps"), "", active=False), back=True, groups=groups)
+
+
+def _home(path: str) -> Item:
+    """Every page is below it, so that it is marked on its own page alone."""
+    url = reverse("home")
+    return Item("Home", url, "house", active=path == url)
 
 
 def _item(path: str, label: str, url_name: str, icon: str) -> Item:

@@ -1,13 +1,17 @@
-// <form data-autosubmit>: choosing a filter applies it, and what is left empty stays out of the address.
-// The Apply button does the same without JavaScript.
+// <form data-autosubmit>: choosing a filter applies it, and what is left empty or isn't shown stays out of the address.
+// The Apply button does the same without JavaScript. A time range of one's own is typed first.
 
 for (const form of document.querySelectorAll("form[data-autosubmit]")) {
+  const range = form.querySelector(".filters__range");
   form.addEventListener("change", (event) => {
-    if (event.target.matches("select")) form.requestSubmit();
+    if (!event.target.matches("select")) return;
+    if (event.target.value === "custom") range.querySelector("input").focus();
+    else form.requestSubmit();
   });
   form.addEventListener("formdata", ({ formData }) => {
+    const custom = formData.get("since") === "custom";
     for (const [name, value] of [...formData]) {
-      if (value === "") formData.delete(name);
+      if (value === "" || (!custom && range?.querySelector(`[name="${name}"]`))) formData.delete(name);
     }
   });
 }

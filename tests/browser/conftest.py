@@ -61,7 +61,7 @@ class Person:
         self.page.get_by_label("Email").fill(email)
         self.page.locator("[name=password]").fill(PASSWORD)
         self.page.get_by_role("button", name="Sign in").click()
-        self.page.wait_for_url("**/apps/")
+        self.page.wait_for_url(self.url + "/")
 
     @property
     def toast(self) -> str:

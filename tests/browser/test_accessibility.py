@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
+from emailconfig import doctor_runs
+from emailconfig.models import ConnectionTest, SmtpSettings
 from organization.credentials import create_credential
-from organization.models import Member
-from outbox.models import Message
+from organization.models import App, Member, Stage
+from outbox import rollup
+from outbox.models import Message, StageQueue
 from tests.browser.conftest import Person
-from tests.conftest import OPERATOR, configure, make_member
+from tests.conftest import OPERATOR, configure, eventually, make_member
 from tests.outbox.conftest import deliver, send, set_list
+from tests.smtp_server import SmtpServer, free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,7 +26,7 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "be
 
 
 @pytest.fixture
-def busy_portal(crm, shop, development, qa, production, smtp_server) -> dict[str, Any]:
+def busy_portal(crm, shop, development, qa, production, administrator, smtp_server, monkeypatch) -> dict[str, Any]:
     """A portal with something on every page."""
     configure(qa, smtp_server, from_domains="*", authentication="none")
     smtp_server.rcpt = {"no@example.com": "550 5.1.1 no such user", "later@example.com": "451 4.7.1 later"}.get
@@ -31,11 +36,37 @@ def busy_portal(crm, shop, development, qa, production, smtp_server) -> dict[str
     send(crm, qa, content=html)
     deliver()
     held = send(crm, production)
+    monkeypatch.setattr(rollup, "LAG", timedelta(0))
+    rollup.roll_up()
     credential = create_credential(crm, qa, OPERATOR).credential
-    return {"message": Message.objects.filter(subject="HTML").get().pk, "held": held.pk, "credential": credential.pk}
+    in_trouble(crm, development)
+    return {
+        "message": Message.objects.filter(subject="HTML").get().pk,
+        "held": held.pk,
+        "credential": credential.pk,
+        "test": failed_test(qa, administrator).pk,
+    }
+
+
+def in_trouble(app: App, stage: Stage) -> None:
+    """A stage whose server refuses it, so that a mail waits."""
+    with SmtpServer(users={"portal": "right"}) as refusing:
+        configure(stage, refusing, authentication="basic", username="portal", new_secret="another")
+        send(app, stage)
+        deliver()
+    assert StageQueue.objects.get(stage=stage).paused
+
+
+def failed_test(stage: Stage, member: Member) -> ConnectionTest:
+    """A test of a connection that failed."""
+    settings = SmtpSettings(stage=stage, server="127.0.0.1", port=free_port(), security="none", sender_address="a@acme.example")
+    test = doctor_runs.start(settings, "", member)
+    eventually(lambda: ConnectionTest.objects.exclude(finished=None).exists())
+    return test
 
 
 PAGES = [
+    "/",
     "/apps/",
     "/apps/?q=nothing",
     "/apps/new/",
@@ -43,11 +74,21 @@ PAGES = [
     "/apps/crm/configuration/emails/qa/",
     "/apps/shop/configuration/emails/production/",
     "/apps/crm/configuration/emails/qa/edit/",
+    "/apps/crm/configuration/emails/qa/route/",
+    "/apps/crm/configuration/emails/production/edit/",
     "/apps/crm/configuration/emails/qa/credentials/{credential}/revoke/",
     "/management/configure/emails/",
     "/management/configure/emails/qa/",
     "/management/configure/emails/production/",
     "/management/configure/emails/qa/edit/",
+    "/management/configure/emails/qa/edit/?preset=microsoft-365",
+    "/management/configure/emails/qa/delete/",
+    "/management/configure/emails/qa/test-mail/",
+    "/management/configure/emails/qa/test/{test}/",
+    "/management/configure/emails/development/",
+    "/monitor/analytics/",
+    "/monitor/analytics/qa/?range=7d",
+    "/monitor/analytics/production/",
     "/monitor/email-log/qa/",
     "/monitor/email-log/qa/?q=nothing",
     "/monitor/email-log/development/",
@@ -62,8 +103,7 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "dark"), (390, "light")])
 def test_every_page_is_accessible(browser: Browser, live_server, people, busy_portal, theme, width):
     Member.objects.update(theme=theme)
     make_member("Unused Person")
@@ -71,13 +111,16 @@ def test_every_page_is_accessible(browser: Browser, live_server, people, busy_po
     person = Person(context, live_server.url)
     problems: list[str] = []
 
-    def look(path: str) -> None:
-        person.open(path)
+    def examine(shown: str) -> None:
         found = Axe().run(person.page, options=RULES)
-        problems.extend(f"{path}: {one['id']} {one['nodes'][0]['html'][:120]}" for one in found.response["violations"])
+        problems.extend(f"{shown}: {one['id']} {one['nodes'][0]['html'][:120]}" for one in found.response["violations"])
         overflow = person.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         if overflow > 0:
-            problems.append(f"{path}: {overflow} px too wide")
+            problems.append(f"{shown}: {overflow} px too wide")
+
+    def look(path: str) -> None:
+        person.open(path)
+        examine(path)
 
     look("/accounts/login/")
     person.sign_in("ada.admin@acme.example")
@@ -86,8 +129,16 @@ def test_every_page_is_accessible(browser: Browser, live_server, people, busy_po
     person.open("/management/configure/emails/qa/edit/")
     person.page.get_by_label("SMTP port").fill("25")
     person.page.get_by_role("button", name="Save").click()
-    found = Axe().run(person.page, options=RULES)
-    problems.extend(f"errors shown: {one['id']} {one['nodes'][0]['html'][:120]}" for one in found.response["violations"])
+    examine("errors shown")
+    for port, verdict in ("25", "Nothing was tested yet"), (str(free_port()), "What to do:"):
+        person.page.get_by_label("SMTP port").fill(port)
+        person.page.get_by_role("button", name="Test connection").click()
+        expect(person.page.locator("#connection-test").get_by_text(verdict)).to_be_visible()
+        examine(verdict)
+    person.open("/management/configure/emails/qa/")
+    person.page.get_by_text("More", exact=True).click()
+    expect(person.page.get_by_role("link", name="Delete")).to_be_visible()
+    examine("the More menu")
     context.close()
     assert problems == []
 

@@ -66,7 +66,7 @@ def test_an_administrator_sets_up_email_for_a_stage(somebody, crm, development, 
     fill(page, Sender_name="Acme Mail")
     page.get_by_role("button", name="Save").click()
     page.wait_for_url("**/management/configure/emails/qa/")
-    assert settings_of(qa).password.reveal() == "s3cret-canary"
+    assert settings_of(qa).secret.reveal() == "s3cret-canary"
     page.get_by_role("link", name="Edit").click()
     fill(page, SMTP_server="localhost")
     page.get_by_role("button", name="Save").click()
@@ -81,6 +81,7 @@ def test_a_developer_keeps_a_test_list_and_real_people_get_nothing(somebody, crm
     make_member("Tess Tester")
     page = somebody.page
     somebody.sign_in("devon.dev@acme.example")
+    page.get_by_role("link", name="Apps", exact=True).click()
     page.get_by_role("link", name="Customer Relations").click()
     page.wait_for_url("**/apps/crm/configuration/emails/qa/")
     page.get_by_role("link", name="Edit", exact=True).click()
@@ -149,6 +150,7 @@ def test_an_app_gets_a_credential_that_is_shown_once(somebody, crm, qa):
 def test_an_app_is_created_and_edited(somebody, qa):
     page = somebody.page
     somebody.sign_in("ada.admin@acme.example")
+    page.get_by_role("link", name="Apps", exact=True).click()
     page.get_by_role("link", name=re.compile("^Create")).first.click()
     fill(page, Name="Payroll", Key="payroll", Description="Pay slips")
     page.get_by_role("button", name="Save").click()
@@ -177,13 +179,13 @@ def test_members_are_found_while_typing(person, crm, qa):
 
 
 def test_the_eye_shows_only_what_was_just_typed(person, qa):
-    configure(qa, server="localhost", authentication="basic", username="portal", new_password="stored-canary")
+    configure(qa, server="localhost", authentication="basic", username="portal", new_secret="stored-canary")
     person.sign_in("ada.admin@acme.example")
     person.open("/management/configure/emails/qa/edit/")
     password = person.page.locator("[name=password]")
     expect(password).to_have_value("")
     password.fill("typed")
-    person.page.locator(".input-group button").click()
+    person.page.locator("[aria-controls=id_password]").click()
     expect(password).to_have_attribute("type", "text")
     assert "stored-canary" not in person.page.content()
 

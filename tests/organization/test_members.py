@@ -58,7 +58,7 @@ def test_after_sign_in_one_is_where_one_wanted_to_go_but_never_on_another_site(c
     data = {"username": viewer.email, "password": PASSWORD}
     assert client.post(f"{LOGIN}?next=/accounts/profile/", data)["Location"] == PROFILE
     client.logout()
-    assert client.post(f"{LOGIN}?next=https://evil.example/", data)["Location"] == "/apps/"
+    assert client.post(f"{LOGIN}?next=https://evil.example/", data)["Location"] == "/"
 
 
 def test_signing_out_is_a_post(as_viewer: Client) -> None:

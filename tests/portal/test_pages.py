@@ -12,11 +12,24 @@ from django.contrib import admin
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
+from emailconfig.models import ConnectionTest, OAuthToken
 from organization import audit
 from organization.models import App, Member, RoleGrant, Stage
-from outbox.models import Attempt, Connection, Door, Message, StageQueue, Worker
+from outbox.models import (
+    Attempt,
+    Connection,
+    Door,
+    HourlyCause,
+    HourlyCount,
+    HourlyLatency,
+    Message,
+    RollUpPosition,
+    StageQueue,
+    Worker,
+)
 from outbox.submission import Envelope, submit
 from tests.conftest import OPERATOR, configure, mail, make_member, signed_in
 from tests.testlists.conftest import keep_list
@@ -42,13 +55,20 @@ def everything(
     """An organization in which every page has something to show. Gives the administrator."""
     from organization.credentials import create_credential
 
-    configure(qa)
+    settings = configure(qa)
+    OAuthToken.objects.create(settings=settings)
+    ConnectionTest.objects.create(stage=qa, member=administrator, server=str(settings), sender=settings.sender_address)
     keep_list(crm, qa, "ana@example.com", members=(viewer,), active=True)
     create_credential(crm, qa, OPERATOR)
     for stage in (qa, production):
         message = submit(crm, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)
     Attempt.objects.create(message=message, address="customer@example.com", outcome=Attempt.Outcome.DEFERRED)
     StageQueue.objects.get_or_create(stage=qa)
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    HourlyCount.objects.create(stage=qa, app=crm, hour=hour, accepted=2, sent=1, deferred=1)
+    HourlyLatency.objects.create(stage=qa, app=crm, hour=hour, bucket=3, sent=1)
+    HourlyCause.objects.create(stage=qa, app=crm, hour=hour, code="greylisted", deferred=1)
+    RollUpPosition.objects.create(counted="mails", last=2)
     Connection.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
     audit.record(OPERATOR, "Update", crm)
     return administrator
@@ -114,6 +134,7 @@ def test_the_navigation_shows_what_the_member_may_see(everything: Member, who: s
     client = signed_in(Member.objects.filter(name=names.get(who)).first() or make_member("Mia"))
     main, management = (client.get(path).content.decode() for path in ("/apps/", "/management/configure/emails/"))
     assert ('href="/monitor/email-log/"' in main) is sees_log
+    assert ('href="/monitor/analytics/"' in main) is sees_log
     assert ('href="/admin/"' in management) is sees_admin
     assert 'href="/management/configure/emails/"' in main
     assert 'href="/apps/"' in management
@@ -122,7 +143,9 @@ def test_the_navigation_shows_what_the_member_may_see(everything: Member, who: s
 def test_the_page_one_is_on_is_marked(everything: Member) -> None:
     client = signed_in(everything)
     for path, label in (
+        ("/", "Home"),
         ("/apps/crm/edit/", "Apps"),
+        ("/monitor/analytics/qa/", "Analytics"),
         ("/monitor/email-log/qa/", "Email log"),
         ("/management/configure/emails/qa/", "Emails"),
     ):
@@ -169,8 +192,8 @@ def test_grants_and_members_are_deleted_or_removed_only_as_the_portal_wants(ever
         assert client.post(f"/admin/organization/{model}/1/delete/", {"post": "yes"}).status_code == 403
 
 
-def test_the_start_page_leads_to_the_apps(as_viewer: Client, client: Client) -> None:
-    assert as_viewer.get("/")["Location"] == "/apps/"
+def test_the_start_page_is_home_for_members(as_viewer: Client, client: Client) -> None:
+    assert as_viewer.get("/").status_code == 200
     assert client.get("/", follow=True).redirect_chain[-1][0].startswith("/accounts/login/")
 
 

@@ -1,0 +1,86 @@
+"""Stages: create, rename, order, archive and restore."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from organization.forms import StageConfirmation, StageForm
+from organization.http import MemberRequest
+from organization.models import Stage
+from organization.permissions import EVERYWHERE, Permission, require
+from organization.services import move_stage, save_in_organization
+
+
+@require_safe
+def stages(request: MemberRequest) -> HttpResponse:
+    _require(request)
+    return render(request, "organization/stages.html", {"stages": Stage.objects.all()})
+
+
+@require_http_methods(["GET", "POST"])
+def create_stage(request: MemberRequest) -> HttpResponse:
+    _require(request)
+    last = Stage.objects.last()
+    return _edit(request, Stage(order=last.order + 1 if last else 1))
+
+
+@require_http_methods(["GET", "POST"])
+def edit_stage(request: MemberRequest, stage: str) -> HttpResponse:
+    _require(request)
+    return _edit(request, get_object_or_404(Stage, key=stage))
+
+
+@require_POST
+def move(request: MemberRequest, stage: str, by: int) -> HttpResponse:
+    """One place up or down in the order of all stage selectors."""
+    move_stage(get_object_or_404(Stage, key=stage), by, request.user)
+    return redirect("stages")
+
+
+@require_http_methods(["GET", "POST"])
+def archive(request: MemberRequest, stage: str) -> HttpResponse:
+    """Say what it means, then archive."""
+    _require(request)
+    found = get_object_or_404(Stage, key=stage)
+    form = StageConfirmation(request.POST if request.method == "POST" else None, found)
+    if request.method == "POST" and form.is_valid():
+        _set_archived(request, found, archived=True)
+        messages.success(request, f"{found.name} was archived: it takes no mail any more.")
+        return redirect("stages")
+    return render(request, "organization/stage_archive.html", {"stage": found, "form": form}, status=422 if form.errors else 200)
+
+
+@require_POST
+def restore(request: MemberRequest, stage: str) -> HttpResponse:
+    found = get_object_or_404(Stage, key=stage)
+    _set_archived(request, found, archived=False)
+    messages.success(request, f"{found.name} takes mail again.")
+    return redirect("stages")
+
+
+def _require(request: MemberRequest) -> None:
+    require(request.user, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+
+
+def _edit(request: MemberRequest, stage: Stage) -> HttpResponse:
+    form = StageForm(request.POST or None, instance=stage)
+    shown = Stage.objects.filter(pk=stage.pk).first()  # the stored values: the form changes its own instance
+    if request.method == "POST" and form.is_valid():
+        try:
+            save_in_organization(form.instance, request.user)
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            messages.success(request, f"The stage {form.instance.name} was saved.")
+            return redirect("stages")
+    context = {"form": form, "edited": shown}
+    return render(request, "organization/stage_form.html", context, status=422 if form.errors else 200)
+
+
+def _set_archived(request: MemberRequest, stage: Stage, *, archived: bool) -> None:
+    stage.archived = archived
+    save_in_organization(stage, request.user)

@@ -1,0 +1,142 @@
+"""Home: what waits for this member to do something, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models import Count
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from emailconfig.models import SmtpSettings
+from organization.http import MemberRequest
+from organization.models import App, Member, Stage
+from organization.permissions import EVERYWHERE, Permission, Scope, allowed
+from outbox.connections import living_workers
+from outbox.models import HoldReason, Message, StageQueue, Status
+
+# A client secret that ends within this time is told of.
+SOON = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One thing to do: how urgent (danger, warning or info), what is the matter, and where it is mended."""
+
+    kind: str
+    title: str
+    text: str
+    url: str
+    label: str
+
+
+@require_safe
+def home(request: MemberRequest) -> HttpResponse:
+    return render(request, "portal/home.html", {"waiting": waiting_for(request.user)})
+
+
+def waiting_for(member: Member) -> list[Waiting]:
+    """The most urgent first. A member hears of what they may mend, or may look into."""
+    stages = list(Stage.objects.filter(archived=False))
+    configurable = [one for one in stages if allowed(member, Scope(stage=one), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
+    found = [
+        *_no_worker(configurable),
+        *_in_trouble(stages),
+        *_ending_secrets(configurable),
+        *_unconfigured(configurable),
+        *_held(member, stages),
+        *_nothing_set_up(member, stages),
+    ]
+    urgency = ("danger", "warning", "info")
+    return sorted(found, key=lambda one: urgency.index(one.kind))
+
+
+def _no_worker(configurable: list[Stage]) -> list[Waiting]:
+    if not configurable or living_workers().exists():
+        return []
+    text = "No worker has reported lately. Mail is accepted and waits; the operator starts one with manage.py deliver."
+    return [Waiting("danger", "No mail is being delivered", text, reverse("email-configurations"), "Email configurations")]
+
+
+def _in_trouble(stages: list[Stage]) -> list[Waiting]:
+    queues = StageQueue.objects.filter(stage__in=stages, failures__gt=0).select_related("stage")
+    return [
+        Waiting(
+            "danger" if queue.paused else "warning",
+            f"{'Deliveries of ' if queue.paused else 'Mail of '}{queue.stage} {'are paused' if queue.paused else 'waits'}",
+            queue.trouble.cause,
+            reverse("email-configuration", args=[queue.stage.key]),
+            "Open the email configuration",
+        )
+        for queue in queues
+    ]
+
+
+def _ending_secrets(configurable: list[Stage]) -> list[Waiting]:
+    today = timezone.localdate()
+    ending = SmtpSettings.objects.filter(stage__in=configurable, secret_ends__lte=today + SOON).select_related("stage")
+    return [
+        Waiting(
+            "danger" if settings.secret_ends <= today else "warning",
+            f"The client secret of {settings.stage} {_when((settings.secret_ends - today).days)}",
+            "Make a new one with the provider and enter it, so that mail goes on.",
+            reverse("email-configuration-edit", args=[settings.stage.key]),
+            "Enter a new client secret",
+        )
+        for settings in ending
+        if settings.secret_ends is not None
+    ]
+
+
+def _when(days: int) -> str:
+    if days < 0:
+        return "has ended"
+    return {0: "ends today", 1: "ends tomorrow"}.get(days, f"ends in {days} days")
+
+
+def _unconfigured(configurable: list[Stage]) -> list[Waiting]:
+    configured = set(SmtpSettings.objects.filter(stage__in=configurable).values_list("stage", flat=True))
+    return [
+        Waiting(
+            "warning",
+            f"{stage} has no SMTP server yet",
+            "Its mail is accepted and held until it has one.",
+            reverse("email-configuration-edit", args=[stage.key]),
+            "Set up email",
+        )
+        for stage in configurable
+        if stage.pk not in configured
+    ]
+
+
+def _held(member: Member, stages: list[Stage]) -> list[Waiting]:
+    """Mail that waits because nobody is on a test list. What waits for a stage's settings is told of with the stage."""
+    held = Message.objects.filter(stage__in=stages, status=Status.HELD, hold_reason=HoldReason.TEST_LIST_EMPTY)
+    counts = held.order_by().values_list("stage", "app").annotate(Count("pk"))
+    apps, by_pk = App.objects.in_bulk(), {stage.pk: stage for stage in stages}
+    return [
+        Waiting(
+            "warning",
+            f"{count:,} {'mail' if count == 1 else 'mails'} of {apps[app]} in {by_pk[stage]} held",
+            "The test list is Active and nobody is on it. Put somebody on it, and the mail goes to them.",
+            reverse("app-emails-edit", args=[apps[app].key, by_pk[stage].key]),
+            "Open the test list",
+        )
+        for stage, app, count in counts
+        if allowed(member, Scope(apps[app], by_pk[stage]), Permission.ACCESS_ASSET_LOGS, Permission.EDIT_ASSET_CONFIGURATIONS)
+    ]
+
+
+def _nothing_set_up(member: Member, stages: list[Stage]) -> list[Waiting]:
+    found = []
+    if not stages and allowed(member, EVERYWHERE, Permission.MANAGE_ORGANIZATION):
+        text = "A stage is where apps run, such as Development or Production."
+        found.append(Waiting("info", "Create the first stage", text, reverse("stage-new"), "Create stage"))
+    if not App.objects.exists() and allowed(member, EVERYWHERE, Permission.MANAGE_APPS):
+        text = "An app stands for a program that sends mail. It gets its own credentials and test lists."
+        found.append(Waiting("info", "Create the first app", text, reverse("app-new"), "Create app"))
+    return found

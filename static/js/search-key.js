@@ -1,0 +1,11 @@
+// "/" puts the cursor into the page's search, unless somebody is typing.
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+  const search = document.querySelector("main input[type=search]");
+  if (search === null) return;
+  event.preventDefault();
+  search.focus();
+  search.select();
+});

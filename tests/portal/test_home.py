@@ -1,0 +1,103 @@
+"""Home: what waits for whom."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from emailconfig.connection import ConnectionTrouble
+from emailconfig.models import SmtpSettings
+from organization.models import App, Stage
+from outbox.models import Door, Message, Worker
+from outbox.stage_queue import note_trouble
+from outbox.submission import Envelope, submit
+from testlists.models import TestList
+from tests.conftest import configure, mail
+
+
+@pytest.fixture(autouse=True)
+def worker(db: None) -> None:
+    Worker.objects.create(name="w1")
+
+
+def titles(client: Client) -> list[str]:
+    return [one.title for one in client.get("/").context["waiting"]]
+
+
+def test_nothing_waits_when_all_is_well(as_administrator: Client, crm: App, qa: Stage) -> None:
+    configure(qa)
+    assert titles(as_administrator) == []
+    assert "All is well" in as_administrator.get("/").content.decode()
+
+
+def test_it_is_for_members_and_takes_no_post(as_viewer: Client) -> None:
+    assert Client().get("/").status_code == 302
+    assert as_viewer.post("/").status_code == 405
+
+
+def test_a_stage_without_a_server_waits_for_whom_may_set_it_up(
+    as_administrator: Client, as_developer: Client, crm: App, qa: Stage
+) -> None:
+    assert titles(as_administrator) == ["QA has no SMTP server yet"]
+    assert titles(as_developer) == []
+
+
+def test_an_archived_stage_waits_for_nobody(as_administrator: Client, crm: App, qa: Stage) -> None:
+    Stage.objects.update(archived=True)
+    assert not [title for title in titles(as_administrator) if "QA" in title]
+
+
+@pytest.mark.parametrize(
+    ("code", "says"), [("auth_refused", "Deliveries of QA are paused"), ("connection_refused", "Mail of QA waits")]
+)
+def test_everybody_hears_of_a_stage_in_trouble(as_viewer: Client, crm: App, qa: Stage, code: str, says: str) -> None:
+    configure(qa)
+    note_trouble(qa.pk, ConnectionTrouble("AUTH", code))
+    assert titles(as_viewer) == [says]
+
+
+@pytest.mark.parametrize(
+    ("days", "says"),
+    [(-1, ["has ended"]), (0, ["ends today"]), (1, ["ends tomorrow"]), (30, ["ends in 30 days"]), (31, [])],
+)
+def test_a_client_secret_that_ends_soon(as_administrator: Client, crm: App, qa: Stage, days: int, says: list[str]) -> None:
+    configure(qa)
+    SmtpSettings.objects.update(secret_ends=timezone.localdate() + datetime.timedelta(days=days))
+    assert [title.removeprefix("The client secret of QA ") for title in titles(as_administrator)] == says
+
+
+def test_held_mail_is_counted_for_whom_may_see_or_release_it(
+    as_administrator: Client, as_developer: Client, as_viewer: Client, crm: App, shop: App, qa: Stage
+) -> None:
+    configure(qa)
+    for app in (crm, shop):
+        test_list, _ = TestList.objects.get_or_create(app=app, stage=qa)
+        TestList.objects.filter(pk=test_list.pk).update(active=True, version=1, active_version=1)  # emptied behind our back
+        submit(app, qa, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)
+    assert set(Message.objects.values_list("status", flat=True)) == {"held"}
+    everything = {f"1 mail of {crm} in QA held", f"1 mail of {shop} in QA held"}
+    assert set(titles(as_administrator)) == everything
+    assert f"1 mail of {crm} in QA held" in titles(as_developer)
+
+
+def test_no_worker_is_told_first(as_administrator: Client, as_viewer: Client, crm: App, qa: Stage) -> None:
+    Worker.objects.all().delete()
+    assert titles(as_administrator) == ["No mail is being delivered", "QA has no SMTP server yet"]
+    assert titles(as_viewer) == []
+
+
+def test_an_empty_portal_says_where_to_begin(as_administrator: Client) -> None:
+    assert titles(as_administrator) == ["Create the first stage", "Create the first app"]
+
+
+def test_the_number_of_queries_does_not_grow(
+    as_administrator: Client, crm: App, qa: Stage, django_assert_max_num_queries
+) -> None:
+    for number in range(30):
+        stage = Stage.objects.create(key=f"s{number}", name=f"S{number}")
+        note_trouble(stage.pk, ConnectionTrouble("AUTH", "auth_refused"))
+    with django_assert_max_num_queries(18):
+        assert len(titles(as_administrator)) == 61
