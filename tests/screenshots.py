@@ -68,6 +68,20 @@ def _fill(manage, smtp_port: int) -> None:
         manage("send_email", "crm", "qa", *recipients, "--subject", subject, "--body", f"{subject}\n\nDear Maria", "--html", html)
     manage("deliver", "--once")
     manage("send_email", "hr", "qa", "--to", "employee@example.com", "--subject", "Leave request approved")
+    _an_hour_later(manage)
+
+
+def _an_hour_later(manage) -> None:
+    """Analytics counts what is older than a minute; meanwhile a secret comes to its end, and a worker lives."""
+    statements = (
+        "from datetime import timedelta; from django.db.models import F; from django.utils.timezone import localdate;"
+        "from emailconfig.models import SmtpSettings; from outbox.models import Attempt, Message, Worker;"
+        "from outbox.rollup import roll_up;"
+        "[model.objects.update(created=F('created') - timedelta(hours=1)) for model in (Message, Attempt)]; roll_up();"
+        "SmtpSettings.objects.filter(stage__key='production').update(secret_ends=localdate() + timedelta(days=12));"
+        "Worker.objects.create(name='worker')"
+    )
+    manage("shell", "-c", statements)
 
 
 def _take(page: Page, url: str) -> None:
@@ -75,17 +89,33 @@ def _take(page: Page, url: str) -> None:
     page.locator("[name=username]").fill("ada.admin@acme.example")
     page.locator("[name=password]").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/apps/")
+    page.wait_for_url(f"{url}/")
     for name, path in (
+        ("home", "/"),
         ("apps", "/apps/"),
+        ("email-configurations", "/management/configure/emails/"),
         ("email-configuration", "/management/configure/emails/qa/"),
         ("email-configuration-edit", "/management/configure/emails/qa/edit/"),
+        ("preset", "/management/configure/emails/qa/edit/?preset=microsoft-365"),
+        ("delete", "/management/configure/emails/production/delete/"),
+        ("send-test-mail", "/management/configure/emails/qa/test-mail/"),
+        ("stages", "/management/configure/stages/"),
+        ("analytics", "/monitor/analytics/qa/"),
+        ("simulator", "/apps/crm/configuration/emails/qa/route/?to=customer@example.com&cc=billing@example.com"),
+        ("documentation", "/help/"),
         ("test-list", "/apps/crm/configuration/emails/qa/"),
         ("test-list-edit", "/apps/crm/configuration/emails/qa/edit/"),
         ("email-log", "/monitor/email-log/qa/"),
     ):
         page.goto(url + path)
         page.screenshot(path=IMAGES / f"{name}.png")
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    page.goto(f"{url}/management/configure/emails/qa/")
+    page.get_by_label("Recipient to ask about").fill("customer@example.com")
+    page.get_by_role("button", name="Test connection").click()
+    page.get_by_text("The connection test was successful").first.wait_for()
+    page.locator(".doctor-start").screenshot(path=IMAGES / "connection-test.png")
+    page.goto(f"{url}/monitor/email-log/qa/")
     page.set_viewport_size({"width": 1280, "height": 2050})
     page.get_by_role("link", name="Your invoice 7731").click()
     page.wait_for_load_state("networkidle")
