@@ -16,7 +16,10 @@ from emailconfig.connection.smtp import Smtp, cut_after
 from emailconfig.connection.token_request import request_token
 from emailconfig.connection.trouble import ConnectionTrouble
 from emailconfig.models import SmtpSettings
+from organization import audit
 from organization.addresses import wire_address
+from organization.models import AuditEvent
+from organization.permissions import Actor
 
 # All steps together; looking up a name and asking for a token have limits of their own.
 TOTAL_SECONDS = 40.0
@@ -62,6 +65,12 @@ def examine(
 
 def is_healthy(findings: list[Finding]) -> bool:
     return bool(findings) and all(finding.ok for finding in findings)
+
+
+def record(actor: Actor, settings: SmtpSettings, findings: list[Finding]) -> None:
+    """Write into the audit trail that the connection was tested, and how that ended."""
+    status = AuditEvent.Status.SUCCEEDED if is_healthy(findings) else AuditEvent.Status.FAILED
+    audit.record(actor, "Test", settings, status=status)
 
 
 def _trial(opening: Opening, recipient: str) -> Iterator[Step]:

@@ -17,10 +17,9 @@ from django.db.models.functions import Now
 
 from emailconfig.connection.networks import RESOLVE_SECONDS
 from emailconfig.connection.token_request import ASK_SECONDS
-from emailconfig.doctor import TOTAL_SECONDS, Finding, examine, is_healthy
+from emailconfig.doctor import TOTAL_SECONDS, Finding, examine, record
 from emailconfig.models import ConnectionTest, SmtpSettings
-from organization import audit
-from organization.models import AuditEvent, Member
+from organization.models import Member
 from organization.permissions import Permission, Scope, require
 
 log = structlog.get_logger(__name__)
@@ -69,9 +68,7 @@ def _run(test: ConnectionTest, settings: SmtpSettings) -> None:
         ConnectionTest.objects.filter(pk=test.pk).update(findings=[asdict(one) for one in findings])
 
     try:
-        healthy = is_healthy(examine(settings, test.recipient, report))
-        status = AuditEvent.Status.SUCCEEDED if healthy else AuditEvent.Status.FAILED
-        audit.record(test.member, "Test", settings, status=status)
+        record(test.member, settings, examine(settings, test.recipient, report))
         ConnectionTest.objects.filter(pk=test.pk).update(finished=Now())
     except Exception:
         log.exception("connection_test_failed", test=test.pk)

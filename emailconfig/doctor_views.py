@@ -12,6 +12,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
 from emailconfig import doctor_runs
+from emailconfig.doctor import Finding, is_healthy
 from emailconfig.forms import RecipientForm, SmtpSettingsForm
 from emailconfig.models import ConnectionTest, SmtpSettings
 from emailconfig.services import settings_of
@@ -83,13 +84,14 @@ def _refused(request: MemberRequest, stage: Stage, problems: list[str]) -> HttpR
 
 def _shown(request: MemberRequest, test: ConnectionTest) -> HttpResponse:
     interrupted = doctor_runs.is_interrupted(test)
+    findings = [Finding(**finding) for finding in test.findings]
     context = {
         "stage": test.stage,
         "test": test,
-        "findings": [(finding, LABELS.get(finding["step"], finding["step"])) for finding in test.findings],
+        "findings": [(finding, LABELS.get(finding.step, finding.step)) for finding in findings],
         "running": test.finished is None and not interrupted,
         "interrupted": interrupted,
-        "healthy": bool(test.finished) and all(finding["ok"] for finding in test.findings),
+        "healthy": test.finished is not None and is_healthy(findings),
     }
     return _render(request, context)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 
-from emailconfig.models import SmtpSettings
+from emailconfig.models import SmtpSettings, secret_field_of
 from organization.addresses import ADDRESS_MAX_LENGTH, validate_address
 from organization.forms import StageConfirmation
 
@@ -81,8 +81,7 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
 
     def _post_clean(self) -> None:
         # Before the model's own validation, which decides whether a secret is missing or must be typed again.
-        authentication = self.cleaned_data.get("authentication")
-        field = "client_secret" if authentication == SmtpSettings.Authentication.OAUTH2 else "password"
+        field = secret_field_of(self.cleaned_data.get("authentication", ""))
         self.instance.new_secret = self.cleaned_data.get(field, "")
         self.instance.version = self.cleaned_data.get("version", self.instance.version)
         super()._post_clean()  # type: ignore[misc]  # Django's, unknown to its stubs

@@ -158,7 +158,7 @@ class SmtpSettings(models.Model):
     @property
     def secret_field(self) -> str:
         """What the secret is called where it is entered."""
-        return "client_secret" if self.authentication == self.Authentication.OAUTH2 else "password"
+        return secret_field_of(self.authentication)
 
     def reveal_secret(self) -> str:
         """The secret that holds for these settings: one just typed, or the stored one. Raises UndecryptableSecret."""
@@ -213,6 +213,11 @@ class SmtpSettings(models.Model):
         """Whether an app may send as `address`: the sender's own domain, or one the stage allows."""
         allowed = {normalized_domain(self.sender_address), *self.from_domains.split()}
         return "*" in allowed or normalized_domain(address) in allowed
+
+
+def secret_field_of(authentication: str) -> str:
+    """What the secret of that authentication is called where it is entered."""
+    return "client_secret" if authentication == SmtpSettings.Authentication.OAUTH2 else "password"
 
 
 class OAuthToken(models.Model):

@@ -61,8 +61,8 @@ class StageConfirmation(forms.Form):
 
     stage_name = forms.CharField(label="Name of the stage", max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
 
-    def __init__(self, data: Any, stage: Stage) -> None:
-        super().__init__(data)
+    def __init__(self, data: Any, stage: Stage, *others: Any) -> None:
+        super().__init__(data, *others)  # for the form that this one may be mixed with
         self.stage = stage
         if stage.is_production:
             self.fields["stage_name"].help_text = f"This is a Production stage. Type “{stage.name}” to confirm."
@@ -71,6 +71,11 @@ class StageConfirmation(forms.Form):
 
     def clean_stage_name(self) -> str:
         name: str = self.cleaned_data["stage_name"]
-        if name != self.stage.name:
-            raise forms.ValidationError(f"This isn't the stage's name: it is “{self.stage.name}”.")
+        check_stage_name(self.stage, name)
         return name
+
+
+def check_stage_name(stage: Stage, typed: str) -> None:
+    """Raise ValidationError unless the stage's name was typed."""
+    if typed != stage.name:
+        raise forms.ValidationError(f"This isn't the stage's name: it is “{stage.name}”.")

@@ -61,11 +61,14 @@ def pipelined() -> Iterator[None]:
         yield
 
 
-def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], returning: str = "") -> list[Row]:
-    """Add `rows`; with `returning`, that column of each, in the order of the rows."""
+def insert(
+    table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, on_conflict: str = "", returning: str = ""
+) -> list[Row]:
+    """Add `rows`; with `returning`, that column of each, in the order of the rows. `on_conflict` says, in SQL, what becomes
+    of a row that is there already."""
     found: list[Row] = []
     head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
-    tail = f" RETURNING {returning}" if returning else ""
+    tail = (f" ON CONFLICT {on_conflict}" if on_conflict else "") + (f" RETURNING {returning}" if returning else "")
     for start in range(0, len(rows), _ROWS_PER_STATEMENT):
         part = rows[start : start + _ROWS_PER_STATEMENT]
         values = ", ".join([_marks(len(columns))] * len(part))

@@ -83,11 +83,8 @@ class ResendForm(forms.Form):
         self.fields["read_at"].initial = message.resent_as or 0
 
 
-class ReleaseForm(StageConfirmation):
+class ReleaseForm(StageConfirmation, ResendForm):
     """For resending past the test list: both."""
 
-    read_at = forms.IntegerField(widget=forms.HiddenInput, localize=False)
-
     def __init__(self, data: Any, message: Message) -> None:
-        super().__init__(data, message.stage)
-        self.fields["read_at"].initial = message.resent_as or 0
+        super().__init__(data, message.stage, message)

@@ -7,7 +7,7 @@ transaction as the counts. Only what is a minute old is read, because a number i
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
@@ -34,7 +34,6 @@ from outbox.models import (
 LAG = timedelta(minutes=1)
 # Of mails and of tries each, in one call. An outbox that was never counted takes many calls.
 ROWS_AT_ONCE = 20_000
-_ROWS_PER_STATEMENT = 500
 _MAILS_PER_QUERY = 1000
 
 _COLUMNS: dict[type[models.Model], tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -205,22 +204,10 @@ def _key(row: Mail | Try) -> tuple[object, ...]:
 
 def _add(additions: Mapping[type[models.Model], Mapping[tuple[object, ...], Counter[str]]]) -> None:
     for model, rows in additions.items():
-        columns = _COLUMNS[model][1]
+        table, (keys, columns) = model._meta.db_table, _COLUMNS[model]
         values = [[*map(_stored, key), *(counts[column] for column in columns)] for key, counts in rows.items()]
-        for start in range(0, len(values), _ROWS_PER_STATEMENT):
-            part = values[start : start + _ROWS_PER_STATEMENT]
-            sql.run(_statement(model, len(part)), *part)
-
-
-def _statement(model: type[models.Model], rows: int) -> str:
-    table, (keys, columns) = model._meta.db_table, _COLUMNS[model]
-    added = _listed(f"{column} = {table}.{column} + excluded.{column}" for column in columns)
-    values = _listed(["%s"] * rows)
-    return f"INSERT INTO {table} ({_listed(keys + columns)}) VALUES {values} ON CONFLICT ({_listed(keys)}) DO UPDATE SET {added}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
+        added = ", ".join(f"{column} = {table}.{column} + excluded.{column}" for column in columns)
+        sql.insert(table, keys + columns, values, on_conflict=f"({', '.join(keys)}) DO UPDATE SET {added}")
 
 
 def _stored(value: object) -> object:

@@ -67,7 +67,7 @@ def _in_trouble(stages: list[Stage]) -> list[Waiting]:
     return [
         Waiting(
             "danger" if queue.paused else "warning",
-            f"{'Deliveries of ' if queue.paused else 'Mail of '}{queue.stage} {'are paused' if queue.paused else 'waits'}",
+            f"Deliveries of {queue.stage} are paused" if queue.paused else f"Mail of {queue.stage} waits",
             queue.trouble.cause,
             reverse("email-configuration", args=[queue.stage.key]),
             "Open the email configuration",

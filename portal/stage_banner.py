@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from django.utils.functional import SimpleLazyObject
 
 from organization.permissions import Permission, Scope, allowed
-from outbox.models import StageQueue
 from outbox.stage_queue import trouble_of
 
 if TYPE_CHECKING:
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class StageBanner(TypedDict, total=False):
-    """`stage_trouble` is missing or None when all is well, and on pages that belong to no stage."""
+    """Missing on pages that belong to no stage. Looked up by pages that show it, not by parts of pages."""
 
-    stage_trouble: StageQueue | None
-    can_resume: bool
+    stage_trouble: SimpleLazyObject[Any]  # a StageQueue, or None when all is well
+    can_resume: SimpleLazyObject[bool]
 
 
 def stage_banner(request: HttpRequest) -> StageBanner:
@@ -25,8 +26,6 @@ def stage_banner(request: HttpRequest) -> StageBanner:
     member = getattr(request, "user", None)
     if key is None or member is None or not member.is_authenticated:
         return {}
-    trouble = trouble_of(key)
-    if trouble is None:
-        return {}
-    scope = Scope(stage=trouble.stage)
-    return {"stage_trouble": trouble, "can_resume": allowed(member, scope, Permission.MANAGE_EMAIL_CONFIGURATIONS)}
+    trouble = SimpleLazyObject(lambda: trouble_of(key))
+    may = Permission.MANAGE_EMAIL_CONFIGURATIONS
+    return {"stage_trouble": trouble, "can_resume": SimpleLazyObject(lambda: allowed(member, Scope(stage=trouble.stage), may))}

@@ -9,6 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from organization.addresses import NamedAddress
+from organization.forms import check_stage_name
 from organization.http import is_row_number
 from organization.models import Member
 from testlists.models import TestList, TestListAddress
@@ -112,8 +113,8 @@ class TestListForm(forms.Form):
 
     def clean_stage_name(self) -> str:
         name: str = self.cleaned_data["stage_name"]
-        if self.cleaned_data.get("active") and name != self.stage.name:
-            raise ValidationError(f"This isn't the stage's name: it is “{self.stage.name}”.")
+        if self.cleaned_data.get("active"):
+            check_stage_name(self.stage, name)
         return name
 
     def clean_add(self) -> list[NamedAddress]:

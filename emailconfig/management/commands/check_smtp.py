@@ -9,12 +9,10 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from emailconfig.doctor import Finding, examine, is_healthy
+from emailconfig.doctor import Finding, examine, is_healthy, record
 from emailconfig.services import settings_of
-from organization import audit
 from organization.addresses import validate_address
 from organization.cli import one_clear_line, operator, stage_by_key
-from organization.models import AuditEvent
 
 
 class Command(BaseCommand):
@@ -34,8 +32,7 @@ class Command(BaseCommand):
             recipient = _address(options["to"])
         findings = examine(settings, recipient, (lambda _: None) if options["json"] else self._print)
         healthy = is_healthy(findings)
-        status = AuditEvent.Status.SUCCEEDED if healthy else AuditEvent.Status.FAILED
-        audit.record(operator("check_smtp"), "Test", settings, status=status)
+        record(operator("check_smtp"), settings, findings)
         if options["json"]:
             self.stdout.write(json.dumps({"ok": healthy, "steps": [asdict(one) for one in findings]}, ensure_ascii=False))
         if not healthy:
