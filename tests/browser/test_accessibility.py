@@ -110,7 +110,8 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize(("width", "theme"), [(1280, "dark"), (390, "light")])
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("width", [1280, 390])
 def test_every_page_is_accessible(browser: Browser, live_server, people, busy_portal, theme, width):
     Member.objects.update(theme=theme)
     make_member("Unused Person")
