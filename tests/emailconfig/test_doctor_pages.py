@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -74,22 +74,21 @@ class HangingServer:
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._taken: list[socket.socket] = []
         self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._take, daemon=True).start()
+        self._thread = threading.Thread(target=self._take, daemon=True)
+        self._thread.start()
 
     def _take(self) -> None:
-        try:
+        """Whoever takes connections also closes them: one that is taken while the server goes is closed as well."""
+        with ExitStack() as taken, suppress(OSError):
             while True:
-                self._taken.append(self._listener.accept()[0])
-        except OSError:
-            return
+                taken.enter_context(self._listener.accept()[0])
 
     def go(self) -> None:
         with suppress(OSError):  # gone already
             self._listener.shutdown(socket.SHUT_RDWR)
-        for one in (self._listener, *self._taken):
-            one.close()
+        self._thread.join(10)
+        self._listener.close()
 
 
 @pytest.fixture
