@@ -3,35 +3,36 @@ them. Everything else uses the ORM. Names of tables and columns are those of eac
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 # PostgreSQL: disk_full, read_only_sql_transaction.
 _OUT_OF_SPACE = ("53100", "25006")
 Row = tuple[Any, ...]
-# Below what either database takes in one statement, however many values a row has.
-_ROWS_PER_STATEMENT = 1000
+# What is read when it is called.
+Answer = Callable[[], list[Row]]
 
 
 def fetch(statement: str, *parameters: Any) -> list[Row]:
     """The rows that `statement` returns. A parameter that is a list stands for `(…, …)`, as in `id IN %s`."""
-    with connection.cursor() as cursor:
-        cursor.execute(*_expanded(statement, parameters))
-        return list(cursor.fetchall())
+    return ask(statement, *parameters)()
 
 
-def fetch_each(*asked: tuple[str, *tuple[Any, ...]]) -> list[list[Row]]:
-    """As fetch(), for several statements with their parameters; pipelined, they are waited for together."""
-    with ExitStack() as stack:
-        cursors = [stack.enter_context(connection.cursor()) for _ in asked]
-        for cursor, (statement, *parameters) in zip(cursors, asked, strict=True):
-            cursor.execute(*_expanded(statement, parameters))
-        return [list(cursor.fetchall()) for cursor in cursors]
+def ask(statement: str, *parameters: Any) -> Answer:
+    """As fetch(), but the rows are there when the answer is called: of several that are asked in a pipelined transaction,
+    the first that is called waits for all."""
+    cursor = connection.cursor()
+    cursor.execute(*_expanded(statement, parameters))
+    if connection.vendor == "postgresql":
+        return lambda: list(cursor.fetchall())
+    rows = list(cursor.fetchall())  # SQLite would look at what is written meanwhile
+    return lambda: rows
 
 
 def run(statement: str, *parameters: Any) -> None:
@@ -50,33 +51,57 @@ def _marks(count: int) -> str:
 
 
 @contextmanager
-def pipelined() -> Iterator[None]:
-    """Inside a transaction: statements whose rows nobody reads don't wait for their answer. On PostgreSQL every wait costs a
-    busy process several times what the statement does. An error shows at the next statement that reads, or at the end.
+def pipelined_transaction() -> Iterator[None]:
+    """A transaction in which no statement waits for its answer before somebody reads that, the last ones not even for the
+    commit: on PostgreSQL every wait costs a busy process several times what the statement does.
+
+    An error shows at the next statement that reads, or at the end; so statements inside must not be expected to fail. A
+    row has to be read before the end. Inside another transaction it is a part of that, and every statement waits.
     """
-    if connection.vendor != "postgresql":
-        yield
+    if connection.vendor != "postgresql" or connection.in_atomic_block:
+        with transaction.atomic():
+            yield
         return
-    with connection.wrap_database_errors, connection.connection.pipeline():
+    connection.ensure_connection()
+    with connection.wrap_database_errors, connection.connection.pipeline(), transaction.atomic():
         yield
 
 
-def insert(
-    table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, on_conflict: str = "", returning: str = ""
-) -> list[Row]:
-    """Add `rows`; with `returning`, that column of each, in the order of the rows. `on_conflict` says, in SQL, what becomes
-    of a row that is there already."""
-    found: list[Row] = []
-    head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
-    tail = (f" ON CONFLICT {on_conflict}" if on_conflict else "") + (f" RETURNING {returning}" if returning else "")
-    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-        part = rows[start : start + _ROWS_PER_STATEMENT]
-        values = ", ".join([_marks(len(columns))] * len(part))
-        with connection.cursor() as cursor:
-            cursor.execute(head + values + tail, [value for row in part for value in row])
-            if returning:
-                found += cursor.fetchall()
-    return found
+def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, on_conflict: str = "") -> None:
+    """Add `rows`; a list in one is stored as JSON. `on_conflict` says, in SQL, what becomes of a row that is there already."""
+    if not rows:
+        return
+    names, tail = ", ".join(columns), f" ON CONFLICT {on_conflict}" if on_conflict else ""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # All rows as one value: a statement with a place for each value takes longer to put together than to run.
+            values = f"SELECT {names} FROM json_populate_recordset(NULL::{table}, %s)"
+            given = json.dumps([dict(zip(columns, row, strict=True)) for row in rows], default=str)
+            cursor.execute(f"INSERT INTO {table} ({names}) {values}{tail}", [given])
+        else:
+            stored = [[json.dumps(one) if isinstance(one, list) else one for one in row] for row in rows]
+            cursor.executemany(f"INSERT INTO {table} ({names}) VALUES {_marks(len(columns))}{tail}", stored)
+
+
+def insert_bytes(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Add `rows` with bytes in them, which JSON can't carry."""
+    statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {_marks(len(columns))}"
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":  # executemany() would wait
+            for row in rows:
+                cursor.execute(statement, row)
+        else:
+            cursor.executemany(statement, rows)
+
+
+def ask_new_numbers(table: str, count: int) -> Callable[[], Sequence[int]]:
+    """The numbers of so many rows that are to be inserted into `table`, for nobody else. In a transaction: on SQLite whoever
+    is in one is alone."""
+    if connection.vendor == "postgresql":
+        numbers = ask("SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)", table, count)
+        return lambda: flat(numbers())
+    (last,) = flat(fetch("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = %s", table))
+    return lambda: range(last + 1, last + 1 + count)
 
 
 def is_out_of_space(error: BaseException) -> bool:

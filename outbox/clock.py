@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from django.db import connection
 
+from organization import sql
+
 
 def database_now() -> datetime:
     """The time in the database, with time zone UTC. Two machines whose own clocks differ agree on it."""
-    sql = "SELECT clock_timestamp()" if connection.vendor == "postgresql" else "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
-        (value,) = cursor.fetchone()
-    return as_moment(value)
+    return ask_database_now()()
+
+
+def ask_database_now() -> Callable[[], datetime]:
+    """As database_now(), asked beside something else (see sql.ask)."""
+    clock = "clock_timestamp()" if connection.vendor == "postgresql" else "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+    answer = sql.ask(f"SELECT {clock}")
+    return lambda: as_moment(answer()[0][0])
 
 
 def as_moment(value: datetime | str) -> datetime:

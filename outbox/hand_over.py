@@ -7,7 +7,7 @@ its commit a mail may reach exactly the addresses returned; before it, none.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from outbox.routing import Decided, ListState, Route, route_again
 from outbox.search import with_recipients
 from outbox.submission import state_of
 from outbox.summary import hold, sum_up
-from testlists.services import lists_for_hand_over, unlocked_condition
+from testlists.services import ask_lists_for_hand_over, unlocked_condition
 
 CAUGHT = "The test list became Active after the mail was accepted, so it goes to the people on the list instead."
 # Mail may turn out to be held when it is looked at: how often the next is taken instead, in one turn.
@@ -93,39 +93,22 @@ class _Recipients:
     due: list[Addressee] = field(default_factory=list)
 
 
-def hand_over(stage_id: int, wanted: int, owner: str, now: datetime) -> list[HandOver]:
-    """Take up to `wanted` mails of the stage that are due at `now`, oldest first, in the caller's transaction.
+@dataclass(frozen=True)
+class DueMail:
+    """A stage's mail that was due at `now`: up to `wanted`, asked for in the caller's transaction. What of it is read stays
+    this transaction's."""
+
+    stage_id: int
+    wanted: int
+    now: datetime
+    read: Callable[[], list[_Mail]]
+
+
+def ask_due_mail(stage_id: int, wanted: int, now: datetime) -> DueMail:
+    """The oldest of what was never tried and of what is tried again: each in the order of the index, however many wait.
 
     Passed over: mails that another worker is taking, and mails whose test list is being saved at this moment.
     """
-    for _ in range(_LOOKS):
-        if not (mails := _due_mails(stage_id, wanted, now)):
-            break
-        if taken := _take(mails, stage_id, owner, now):
-            return taken
-    return []
-
-
-def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime) -> list[HandOver]:
-    test_lists = lists_for_hand_over({mail.app_id for mail in mails}, stage_id)
-    states = {app_id: state_of(test_list) for app_id, test_list in test_lists.items()}
-    found = _recipients([mail.pk for mail in mails], now)
-    taken = []
-    for due in mails:
-        mail, state, recipients = due, states[due.app_id], found[due.pk]
-        if not _still_right(due, recipients, state):
-            mail = _route_once_more(due, state)
-            recipients = _recipients([due.pk], now)[due.pk]
-        if recipients.due:
-            taken.append(_taken(mail, owner, recipients, state, tag_subject=test_lists[due.app_id].tag_subject))
-        else:
-            sum_up(Message.objects.get(pk=due.pk))  # held now, or not due after all
-    _mark(taken, owner, now)
-    return taken
-
-
-def _due_mails(stage_id: int, wanted: int, now: datetime) -> list[_Mail]:
-    """The oldest of what was never tried and of what is tried again: each in the order of the index, however many wait."""
     statement = f"""
         SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name,
                mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version,
@@ -136,18 +119,56 @@ def _due_mails(stage_id: int, wanted: int, now: datetime) -> list[_Mail]:
         WHERE mail.stage_id = %s AND mail.status = %s AND mail.due <= %s AND {unlocked_condition("mail.app_id", "mail.stage_id")}
         ORDER BY mail.due, mail.id LIMIT %s
     """ + sql.locking("mail", skip=True)
-    found = sql.fetch_each(*((statement, stage_id, status.value, sql.stored(now), wanted) for status in WAITING))
-    rows = sorted((row for rows in found for row in rows), key=lambda row: row[:2])
-    return [_Mail(*row[1:]) for row in rows[:wanted]]
+    asked = [sql.ask(statement, stage_id, status.value, sql.stored(now), wanted) for status in WAITING]
+
+    def read() -> list[_Mail]:
+        rows = sorted((row for answer in asked for row in answer()), key=lambda row: row[:2])
+        return [_Mail(*row[1:]) for row in rows[:wanted]]
+
+    return DueMail(stage_id, wanted, now, read)
 
 
-def _recipients(messages: list[int], now: datetime) -> dict[int, _Recipients]:
-    found: dict[int, _Recipients] = defaultdict(_Recipients)
-    rows = sql.fetch(
+def hand_over(due: DueMail, owner: str, at_most: int | None = None) -> list[HandOver]:
+    """Take what is due, oldest first, in the same transaction: all that was wanted, or `at_most` so many."""
+    for _ in range(_LOOKS):
+        if not (mails := due.read()[:at_most]):
+            break
+        if taken := _take(mails, due.stage_id, owner, due.now):
+            return taken
+        due = ask_due_mail(due.stage_id, due.wanted, due.now)
+    return []
+
+
+def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime) -> list[HandOver]:
+    ask_lists = ask_lists_for_hand_over({mail.app_id for mail in mails}, stage_id)
+    ask_recipients = _ask_recipients([mail.pk for mail in mails], now)
+    test_lists, found = ask_lists(), ask_recipients()
+    states = {app_id: state_of(test_list) for app_id, test_list in test_lists.items()}
+    taken = []
+    for due in mails:
+        mail, state, recipients = due, states[due.app_id], found[due.pk]
+        if not _still_right(due, recipients, state):
+            mail = _route_once_more(due, state)
+            recipients = _ask_recipients([due.pk], now)()[due.pk]
+        if recipients.due:
+            taken.append(_taken(mail, owner, recipients, state, tag_subject=test_lists[due.app_id].tag_subject))
+        else:
+            sum_up(Message.objects.get(pk=due.pk))  # held now, or not due after all
+    _mark(taken, owner, now)
+    return taken
+
+
+def _ask_recipients(messages: list[int], now: datetime) -> Callable[[], dict[int, _Recipients]]:
+    rows = sql.ask(
         "SELECT message_id, status, due <= %s, id, address, name, tries FROM outbox_recipient WHERE message_id IN %s ORDER BY id",
         sql.stored(now),
         messages,
     )
+    return lambda: _by_message(rows())
+
+
+def _by_message(rows: Sequence[sql.Row]) -> dict[int, _Recipients]:
+    found: dict[int, _Recipients] = defaultdict(_Recipients)
     for message_id, status, due, *addressee in rows:
         recipients = found[message_id]
         recipients.total += 1

@@ -7,7 +7,7 @@ about a hand-over asks for name and lease, so that a worker that wakes up late o
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -31,22 +31,24 @@ _TOO_MANY_DEATHS = f"{GIVEN_UP}: {DEATHS_UNTIL_FAILED} workers stopped while the
 Hold = tuple[int, str]
 
 
-def still_held(holds: Collection[Hold], now: datetime) -> set[Hold]:
+def ask_still_held(holds: Collection[Hold], now: datetime) -> Callable[[], set[Hold]]:
     """Which of these mails are still under these names and leases. Their rows are locked until the transaction ends."""
-    found = sql.fetch(
+    if not holds:
+        return set
+    found = sql.ask(
         "SELECT id, owner FROM outbox_message WHERE id IN %s AND status = 'sending' AND lease_until > %s ORDER BY id"
         + sql.locking(),
         sorted({message_id for message_id, _ in holds}),
         sql.stored(now),
     )
-    return set(found) & set(holds)
+    return lambda: set(found()) & set(holds)
 
 
 def renew(holds: Collection[Hold]) -> set[Hold]:
     """Keep the leases that haven't run out yet; the others may be somebody else's by now. Returns those kept."""
     with transaction.atomic():
         now = database_now()
-        kept = still_held(holds, now)
+        kept = ask_still_held(holds, now)()
         messages = [message_id for message_id, _ in kept]
         sql.run("UPDATE outbox_message SET lease_until = %s WHERE id IN %s", sql.stored(now + LEASE), messages)
     return kept

@@ -25,10 +25,10 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from emailconfig.models import SmtpSettings
 from organization import sql
 from outbox import leases
-from outbox.clock import database_now, uptime
-from outbox.hand_over import HandOver
+from outbox.clock import ask_database_now, database_now, uptime
+from outbox.hand_over import DueMail, HandOver, ask_due_mail
 from outbox.leases import Hold
-from outbox.outcomes import Finished, record
+from outbox.outcomes import Finished, ask_held, record
 from outbox.pace import hand_over_in_pace
 
 log = structlog.get_logger(__name__)
@@ -53,6 +53,9 @@ class _Found(NamedTuple):
 
     mails: list[HandOver]
     pause: float
+
+
+_NOTHING = _Found([], 0.0)
 
 
 class _StageNow(NamedTuple):
@@ -175,18 +178,20 @@ class Ledger:
     def _serve(self, requests: Sequence[_Request]) -> list[Turn | Exception]:
         owner, began = self._next_owner(), uptime()
         finished = [one for request in requests for one in request.finished]
-        stages = self._stages_now({request.stage_id for request in requests})
         wanted = _wanted(requests)
         found: dict[int, _Found | Exception]
         try:
-            with transaction.atomic(), sql.pipelined():
-                now = database_now()
-                record(finished, now)
-                found = {stage_id: _hand_over(stage_id, count, owner, now, stages) for stage_id, count in wanted.items()}
+            with sql.pipelined_transaction():
+                now, stages = self._now_and_stages({request.stage_id for request in requests})
+                ours = ask_held(finished, now)
+                due = [ask_due_mail(stage_id, count, now) for stage_id, count in wanted.items() if stage_id in stages]
+                record(finished, ours(), now)
+                found = {one.stage_id: _hand_over(one, owner, stages) for one in due}
         except (OperationalError, InterfaceError):
             raise
         except Exception:
             log.exception("turn_failed")
+            _, stages = self._now_and_stages({request.stage_id for request in requests})
             _record_alone(finished)
             found = {stage_id: _hand_over_alone(stage_id, count, owner, stages) for stage_id, count in wanted.items()}
         for one in finished:
@@ -201,16 +206,17 @@ class Ledger:
         self._turns += 1
         return f"{self._name}-{self._turns}"
 
-    def _stages_now(self, stages: set[int]) -> dict[int, _StageNow]:
-        """Each configured stage's settings, read anew only when their version is another."""
+    def _now_and_stages(self, stages: set[int]) -> tuple[datetime, dict[int, _StageNow]]:
+        """The database's time, and each configured stage's settings, read anew only when their version is another."""
+        now, rows = ask_database_now(), sql.ask(_STAGES, list(stages))
         found = {}
-        for stage_id, pk, version, trouble_is_over in sql.fetch(_STAGES, list(stages)):
+        for stage_id, pk, version, trouble_is_over in rows():
             known = self._settings.get(stage_id)
             if known is None or known.edition != (pk, version):
                 self._settings.update(SmtpSettings.objects.in_bulk([stage_id], field_name="stage_id"))
             if stage_id in self._settings:
                 found[stage_id] = _StageNow(self._settings[stage_id], bool(trouble_is_over))
-        return found
+        return now(), found
 
     def _renew_in_time(self) -> None:
         if uptime() < self._renewed + leases.RENEW_EVERY.total_seconds():
@@ -245,19 +251,17 @@ def _turns(
     for request in requests:
         stage = stages.get(request.stage_id)
         settings, trouble_is_over = stage or (None, False)
-        taken = found[request.stage_id] if request.wanted else _Found([], 0.0)
+        taken = found.get(request.stage_id, _NOTHING) if request.wanted else _NOTHING
         if isinstance(taken, Exception):
             turns.append(taken)
         else:
-            own = list(islice(mails[request.stage_id], request.wanted)) if request.wanted else []
+            own = list(islice(mails.get(request.stage_id, ()), request.wanted))
             turns.append(Turn(own, settings, taken.pause, trouble_is_over))
     return turns
 
 
-def _hand_over(stage_id: int, wanted: int, owner: str, now: datetime, stages: Mapping[int, _StageNow]) -> _Found:
-    if stage_id not in stages:  # not configured any more
-        return _Found([], 0.0)
-    return _Found(*hand_over_in_pace(stage_id, wanted, owner, now, stages[stage_id].settings.mails_per_minute))
+def _hand_over(due: DueMail, owner: str, stages: Mapping[int, _StageNow]) -> _Found:
+    return _Found(*hand_over_in_pace(due, owner, stages[due.stage_id].settings.mails_per_minute))
 
 
 def _record_alone(finished: Sequence[Finished]) -> None:
@@ -265,7 +269,8 @@ def _record_alone(finished: Sequence[Finished]) -> None:
     for one in finished:
         try:
             with transaction.atomic():
-                record([one], database_now())
+                now = database_now()
+                record([one], ask_held([one], now)(), now)
         except (OperationalError, InterfaceError):
             raise
         except Exception:
@@ -274,9 +279,11 @@ def _record_alone(finished: Sequence[Finished]) -> None:
 
 def _hand_over_alone(stage_id: int, wanted: int, owner: str, stages: Mapping[int, _StageNow]) -> _Found | Exception:
     """A stage whose mail can't be handed over must not stop the others."""
+    if stage_id not in stages:  # not configured any more
+        return _NOTHING
     try:
         with transaction.atomic():
-            return _hand_over(stage_id, wanted, owner, database_now(), stages)
+            return _hand_over(ask_due_mail(stage_id, wanted, database_now()), owner, stages)
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from django.db.models import F
 from emailconfig.models import SmtpSettings
 from organization import sql
 from outbox.hand_over import Addressee, HandOver
-from outbox.leases import still_held
+from outbox.leases import Hold, ask_still_held
 from outbox.models import FINAL, GIVEN_UP, Attempt, Message, Recipient, Status
 from outbox.schedule import next_pause
 from outbox.summary import sum_up
@@ -53,14 +53,13 @@ class Finished:
         return sent and self.taken.complete and not self.notes
 
 
-def record(finished: Sequence[Finished], now: datetime) -> None:
-    """Write what became of some hand-overs, in the caller's transaction, at `now`.
+def ask_held(finished: Sequence[Finished], now: datetime) -> Callable[[], set[Hold]]:
+    """Which of these mails are still ours to write about (see leases); the others' outcomes are somebody else's to write."""
+    return ask_still_held([one.taken.hold for one in finished], now)
 
-    A mail whose lease ran out meanwhile is somebody else's by now, and is passed over: its outcome is theirs to write.
-    """
-    if not finished:
-        return
-    ours = still_held([one.taken.hold for one in finished], now)
+
+def record(finished: Sequence[Finished], ours: Collection[Hold], now: datetime) -> None:
+    """Write what became of those hand-overs that are `ours`, in the caller's transaction, at `now`."""
     kept = [one for one in finished if one.taken.hold in ours]
     sql.insert("outbox_attempt", _ATTEMPT_COLUMNS, [_attempt(one, outcome) for one in kept for outcome in one.outcomes])
     _record_sent([one for one in kept if one.is_simple], now)

@@ -5,25 +5,25 @@ from __future__ import annotations
 from datetime import datetime
 
 from outbox import stage_queue
-from outbox.hand_over import HandOver, hand_over
+from outbox.hand_over import DueMail, HandOver, hand_over
 from outbox.models import StageQueue
 
 # What wasn't sent in quiet seconds may be made up for, but not more than this much of it at once.
 _BURST_SECONDS = 5.0
 
 
-def hand_over_in_pace(stage_id: int, wanted: int, owner: str, now: datetime, per_minute: int) -> tuple[list[HandOver], float]:
+def hand_over_in_pace(due: DueMail, owner: str, per_minute: int) -> tuple[list[HandOver], float]:
     """As hand_over(), for a stage with a limit (0: none). Also: how many seconds to wait until the limit lets one more
     mail go; 0 when it isn't the limit that stops anything."""
     if not per_minute:
-        return hand_over(stage_id, wanted, owner, now), 0.0
-    queue = stage_queue.locked(stage_id)
-    allowance = _allowance(queue, per_minute, now)
-    permitted = min(wanted, int(allowance))
-    taken = hand_over(stage_id, permitted, owner, now) if permitted else []
-    queue.allowance, queue.allowance_at = allowance - len(taken), now
+        return hand_over(due, owner), 0.0
+    queue = stage_queue.locked(due.stage_id)
+    allowance = _allowance(queue, per_minute, due.now)
+    permitted = min(due.wanted, int(allowance))
+    taken = hand_over(due, owner, permitted) if permitted else []
+    queue.allowance, queue.allowance_at = allowance - len(taken), due.now
     queue.save(update_fields=["allowance", "allowance_at"])
-    limited = permitted < wanted and len(taken) == permitted
+    limited = permitted < due.wanted and len(taken) == permitted
     return taken, max(0.0, 1 - queue.allowance) * 60 / per_minute if limited else 0.0
 
 

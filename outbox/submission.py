@@ -3,7 +3,6 @@ transaction) and will end as sent, failed or held."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,9 +11,8 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.mail import make_msgid
 from django.core.mail.utils import DNS_NAME
-from django.db import connection, transaction
+from django.db import connection
 
-from emailconfig.models import SmtpSettings
 from organization import sql
 from organization.addresses import validate_address, wire_address
 from organization.models import App, Credential, Stage
@@ -24,7 +22,7 @@ from outbox.models import Door, HoldReason, Message, RouteKind, Status
 from outbox.routing import ListState, Route, release, route, route_resent
 from outbox.search import search_text
 from testlists.models import TestList
-from testlists.services import test_list_of
+from testlists.services import make_test_list
 
 # RFC 5321 section 4.5.3.1.8 asks for at least 100.
 MAX_RECIPIENTS = 1000
@@ -109,7 +107,7 @@ def submit(
 def submit_together(submissions: Sequence[Submission]) -> list[Message | SubmissionRefused]:
     """Accept several mails in one transaction, which costs little more than one. Each is refused for itself alone."""
     checked = [_checked(submission) for submission in submissions]
-    with transaction.atomic():
+    with sql.pipelined_transaction():
         messages = _store([one for one in checked if isinstance(one, Submission)])
         wake_up.after_commit()
     stored = iter(messages)
@@ -128,16 +126,22 @@ def _checked(submission: Submission) -> Submission | SubmissionRefused:
 
 
 def _store(submissions: Sequence[Submission]) -> list[Message]:
+    if not submissions:
+        return []
     places = {(one.app.pk, one.stage.pk): (one.app, one.stage) for one in submissions}
-    found = {key: _list_and_settings(*place) for key, place in places.items()}
+    asked = {key: sql.ask(_LIST_AND_SETTINGS, *key) for key in places}
+    new_numbers = sql.ask_new_numbers("outbox_message", len(submissions))
+    found = {key: _list_and_settings(*places[key], answer()) for key, answer in asked.items()}
+    numbers = new_numbers()
     rows, people = [], []
     for one in submissions:
         test_list, configured = found[one.app.pk, one.stage.pk]
         decided = _route(one, test_list)
         rows.append(_new_message(one, decided, test_list, configured=configured))
         people.append(decided.people)
-    numbers = sql.flat(sql.insert("outbox_message", _MESSAGE_COLUMNS, [_stored(row) for row in rows], returning="id"))
-    sql.insert("outbox_content", _CONTENT_COLUMNS, [(pk, one.content) for pk, one in zip(numbers, submissions, strict=True)])
+    sql.insert("outbox_message", ("id", *_MESSAGE_COLUMNS), [(pk, *row.values()) for pk, row in zip(numbers, rows, strict=True)])
+    contents = [(pk, one.content) for pk, one in zip(numbers, submissions, strict=True)]
+    sql.insert_bytes("outbox_content", _CONTENT_COLUMNS, contents)
     sql.insert(
         "outbox_recipient",
         _RECIPIENT_COLUMNS,
@@ -159,15 +163,11 @@ def _route(submission: Submission, test_list: ListState) -> Route:
     return route_resent(RouteKind(resent.original.route), recipients, test_list)
 
 
-def _stored(row: dict[str, Any]) -> list[Any]:
-    """A mail's values as the database keeps them."""
-    return [json.dumps(value) if isinstance(value, list) else value for value in row.values()]
-
-
-def _list_and_settings(app: App, stage: Stage) -> tuple[ListState, bool]:
-    """The list that decides, and whether the stage is configured; the list is made if it is missing."""
-    if not (rows := sql.fetch(_LIST_AND_SETTINGS, app.pk, stage.pk)):
-        return state_of(test_list_of(app, stage)), SmtpSettings.objects.filter(stage=stage).exists()
+def _list_and_settings(app: App, stage: Stage, rows: list[sql.Row]) -> tuple[ListState, bool]:
+    """The list that decides, and whether the stage is configured. No rows: the list has to be made first."""
+    if not rows:
+        make_test_list(app, stage)
+        rows = sql.fetch(_LIST_AND_SETTINGS, app.pk, stage.pk)
     ((pk, active, version, active_version, configured),) = rows
     return state_of(TestList(pk=pk, active=bool(active), version=version, active_version=active_version)), bool(configured)
 

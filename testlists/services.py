@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -47,6 +47,11 @@ def test_list_of(app: App, stage: Stage) -> TestList:
     """The app's list in the stage, its app and stage loaded; made, empty and inactive, the first time it is asked for."""
     test_list, _ = TestList.objects.select_related("app", "stage").get_or_create(app=app, stage=stage)
     return test_list
+
+
+def make_test_list(app: App, stage: Stage) -> None:
+    """See that there is one. Nothing fails when somebody else makes it in the same moment."""
+    TestList.objects.bulk_create([TestList(app=app, stage=stage)], ignore_conflicts=True)
 
 
 test_list_of.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of the name
@@ -99,11 +104,11 @@ def wait_until_nothing_leaves(test_list: TestList, seconds: float = ACTIVATION_W
     return leaving
 
 
-def lists_for_hand_over(apps: Collection[int], stage_id: int) -> dict[int, TestList]:
+def ask_lists_for_hand_over(apps: Collection[int], stage_id: int) -> Callable[[], dict[int, TestList]]:
     """The lists of these apps in the stage, by app, as they are now; their locks were taken by `unlocked_condition`."""
     columns = ("id", "app_id", "stage_id", "active", "tag_subject", "version", "active_version")
-    rows = sql.fetch(_LISTS, stage_id, list(apps))
-    return {row[1]: TestList.from_db(connection.alias, columns, row) for row in rows}
+    rows = sql.ask(_LISTS, stage_id, list(apps))
+    return lambda: {row[1]: TestList.from_db(connection.alias, columns, row) for row in rows()}
 
 
 def unlocked_condition(app_column: str, stage_column: str) -> str:

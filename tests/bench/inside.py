@@ -22,7 +22,7 @@ from django.test import Client
 from organization.models import App, Member, Stage
 from outbox.clock import database_now
 from outbox.due import stages_with_due_mail
-from outbox.hand_over import hand_over
+from outbox.hand_over import ask_due_mail, hand_over
 from outbox.models import Door, Message
 from outbox.submission import Envelope, submit
 
@@ -96,7 +96,7 @@ def grow(finished: int) -> dict[str, float]:
 
     def take() -> None:
         with transaction.atomic():
-            assert len(hand_over(stage.pk, 2, "bench", database_now())) == 2
+            assert len(hand_over(ask_due_mail(stage.pk, 2, database_now()), "bench")) == 2
             transaction.set_rollback(True)
 
     def page(path: str) -> None:

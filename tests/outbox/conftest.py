@@ -15,8 +15,9 @@ from organization.addresses import NamedAddress
 from organization.models import App, Stage
 from outbox import models
 from outbox.clock import database_now
-from outbox.hand_over import HandOver, hand_over
+from outbox.hand_over import HandOver, ask_due_mail, hand_over
 from outbox.models import Door, Message
+from outbox.outcomes import Finished, Outcome, ask_held, record
 from outbox.submission import Envelope, submit
 from outbox.worker import Worker
 from testlists.models import TestList
@@ -62,7 +63,14 @@ def deliver() -> None:
 def take(stage: Stage, wanted: int, owner: str) -> list[HandOver]:
     """What a worker's turn does: some due mails are on the wire from now on, as `owner`'s."""
     with transaction.atomic():
-        return hand_over(stage.pk, wanted, owner, database_now())
+        return hand_over(ask_due_mail(stage.pk, wanted, database_now()), owner)
+
+
+def report(taken: HandOver, outcome: Outcome) -> None:
+    """What a worker's turn does with a mail whose hand-over ended like this."""
+    finished, now = [Finished(taken, [outcome])], database_now()
+    with transaction.atomic():
+        record(finished, ask_held(finished, now)(), now)
 
 
 def leases_run_out() -> None:

@@ -15,19 +15,18 @@ import emailconfig.connection.opening
 import outbox.worker
 from emailconfig.services import settings_of
 from outbox import models
-from outbox.clock import database_now
 from outbox.connections import forget, register
 from outbox.connections import take as take_place
 from outbox.holding import release_what_waits
 from outbox.leases import recover_abandoned
 from outbox.models import Attempt, HoldReason, Message, Recipient, StageQueue, Status
-from outbox.outcomes import Finished, Outcome, record
+from outbox.outcomes import Outcome
 from outbox.schedule import PAUSES, next_pause
 from outbox.stage_queue import pause_after
 from testlists.services import mails_leaving, wait_until_nothing_leaves
 from testlists.signals import test_list_saved
 from tests.conftest import configure, eventually, mail
-from tests.outbox.conftest import deliver, leases_run_out, now_due, outcomes, send, set_list, statuses, take
+from tests.outbox.conftest import deliver, leases_run_out, now_due, outcomes, report, send, set_list, statuses, take
 from tests.smtp_server import SmtpServer, free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -381,7 +380,7 @@ def test_a_stalled_worker_can_neither_hand_over_nor_overwrite(crm, qa, configure
     (taken,) = take(qa, 10, owner="stalled")
     leases_run_out()
     deliver()
-    record([Finished(taken, [Outcome(taken.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late")])], database_now())
+    report(taken, Outcome(taken.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late"))
     assert take(qa, 10, owner="stalled") == []
     message.refresh_from_db()
     assert message.status == Status.SENT
@@ -394,9 +393,9 @@ def test_an_outcome_of_one_hand_over_is_not_taken_for_that_of_a_later_one(crm, q
     leases_run_out()
     recover_abandoned()
     (second,) = take(qa, 10, owner="worker-2")
-    record([Finished(first, [Outcome(first.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late")])], database_now())
+    report(first, Outcome(first.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late"))
     assert statuses(message) == {"customer@example.com": "sending"}
-    record([Finished(second, [Outcome(second.recipients[0], Attempt.Outcome.SENT, "content", 250, "250 Ok")])], database_now())
+    report(second, Outcome(second.recipients[0], Attempt.Outcome.SENT, "content", 250, "250 Ok"))
     assert statuses(message) == {"customer@example.com": "sent"}
 
 

@@ -13,8 +13,6 @@ from django.urls import reverse
 
 from organization.models import AuditEvent, Member, Role, RoleGrant
 from organization.permissions import Permission
-from outbox.clock import database_now
-from outbox.hand_over import hand_over
 from outbox.interventions import cancel, resend, resend_to_real_recipients, retry_now
 from outbox.leases import recover_abandoned
 from outbox.models import Content, HoldReason, Message, RouteKind, Status
@@ -200,7 +198,7 @@ def test_mail_that_a_worker_is_taking_is_not_cancelled_behind_its_back(crm, qa, 
 
     person = threading.Thread(target=cancel_it)
     with transaction.atomic():
-        assert hand_over(qa.pk, 1, "worker", database_now())
+        assert take(qa, 1, "worker")
         person.start()
         time.sleep(0.3)
         assert person.is_alive()
