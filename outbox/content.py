@@ -13,6 +13,8 @@ from datetime import datetime
 from email.errors import HeaderParseError
 from email.header import Header, decode_header, make_header
 from email.utils import format_datetime, getaddresses, quote
+from functools import lru_cache
+from typing import NamedTuple
 
 from organization.addresses import NamedAddress, same_address_key
 
@@ -29,8 +31,7 @@ _DROPPED_FROM_TEST_MAIL = re.compile(
 _ALWAYS_DROPPED = re.compile(rb"bcc|return-path|resent-bcc")
 
 
-@dataclass(frozen=True)
-class HeaderField:
+class HeaderField(NamedTuple):
     """One header field: `name` in lower case, `raw` all its lines with their line ends."""
 
     name: bytes
@@ -85,12 +86,21 @@ def readable(value: bytes) -> str:
 
 def addresses_in(values: Iterable[bytes]) -> list[NamedAddress]:
     """The people named in address headers, as far as they can be read."""
-    texts = [value.decode("utf-8", "replace") for value in values]
+    texts = tuple(value.decode("utf-8", "replace") for value in values)
+    return list(_addresses_read_before(texts) if sum(map(len, texts)) <= _REMEMBERED_LENGTH else _read_addresses(texts))
+
+
+def _read_addresses(texts: Sequence[str]) -> list[NamedAddress]:
     try:
         found = getaddresses(texts)
     except RecursionError:  # thousands of nested comments: nobody's honest header
         return []
     return [NamedAddress(email, readable(name.encode())) for name, email in found if "@" in email]
+
+
+# The same few senders again and again.
+_REMEMBERED_LENGTH = 300
+_addresses_read_before = lru_cache(maxsize=1000)(_read_addresses)
 
 
 @dataclass(frozen=True)
@@ -126,17 +136,16 @@ class _Header:
         return b"".join([*self.added, *(one.raw for one in self.fields)]) + b"\r\n"
 
 
-def outgoing(content: bytes, departure: Departure) -> tuple[bytes, bytes]:
-    """The header block (with its closing empty line) and the body that leave for the server."""
-    fields, body = split_header(content)
-    header = _Header(fields)
+def outgoing(fields: Sequence[HeaderField], departure: Departure) -> bytes:
+    """The header block, with its closing empty line, in which a mail with these `fields` leaves for the server."""
+    header = _Header(list(fields))
     header.drop(_ALWAYS_DROPPED)
     _complete(header, departure)
     if departure.sender is not None:
         _replace_sender(header, departure.sender)
     if departure.test_list is not None:
         _address_to_test_list(header, departure, departure.test_list)
-    return header.to_bytes(), body
+    return header.to_bytes()
 
 
 def _complete(header: _Header, departure: Departure) -> None:

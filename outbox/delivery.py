@@ -24,7 +24,7 @@ from organization import sql
 from organization.addresses import NamedAddress
 from outbox import stage_queue
 from outbox.clock import uptime
-from outbox.content import Departure, addresses_in, header_values, outgoing, split_header
+from outbox.content import Departure, HeaderField, addresses_in, header_values, outgoing, split_header
 from outbox.hand_over import HandOver
 from outbox.ledger import Ledger, Turn
 from outbox.outcomes import Finished, Outcome
@@ -264,7 +264,8 @@ class Session:
 def prepare(taken: HandOver, settings: SmtpSettings) -> tuple[Transmission, list[str]]:
     """The mail as it goes over the wire with these settings, and notes for the log on what was changed in it."""
     start = _start_of(taken)
-    sender, notes = _sender(start, settings)
+    fields, body = split_header(start)
+    sender, notes = _sender(fields, settings)
     departure = Departure(
         app_key=taken.app_key,
         stage_key=taken.stage_key,
@@ -274,7 +275,7 @@ def prepare(taken: HandOver, settings: SmtpSettings) -> tuple[Transmission, list
         subject_tag=taken.subject_tag,
         sender=sender,
     )
-    header, body = outgoing(start, departure)
+    header = outgoing(fields, departure)
     rest = taken.size - len(start)
     transmission = Transmission(
         envelope_sender(taken.envelope_sender, settings),
@@ -320,10 +321,9 @@ def envelope_sender(requested: str, settings: SmtpSettings) -> str:
     return requested if not requested or settings.allows_sender(requested) else settings.sender_address
 
 
-def _sender(content: bytes, settings: SmtpSettings) -> tuple[NamedAddress | None, list[str]]:
+def _sender(fields: Sequence[HeaderField], settings: SmtpSettings) -> tuple[NamedAddress | None, list[str]]:
     """Who has to stand in From in place of the app's own sender, if anybody, and the note that says so."""
     stage_sender = NamedAddress(settings.sender_address, settings.sender_name)
-    fields, _ = split_header(content)
     senders = addresses_in(header_values(fields, b"from"))
     if not senders:
         return stage_sender, []

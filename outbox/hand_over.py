@@ -39,8 +39,7 @@ class Addressee(NamedTuple):
     tries: int
 
 
-@dataclass(frozen=True)
-class HandOver:
+class HandOver(NamedTuple):
     """What may be sent now: the mail and the recipients whose turn it is.
 
     `owner`: the turn that took it (see leases). `content` is None for a large mail. `test_people`: those whom its header

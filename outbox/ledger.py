@@ -12,7 +12,6 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -65,8 +64,7 @@ class _StageNow(NamedTuple):
     trouble_is_over: bool
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """What a connection may send next, with the settings as they are now."""
 
     taken: Sequence[HandOver] = ()
@@ -75,14 +73,14 @@ class Turn:
     trouble_is_over: bool = False  # the stage's pause has passed: the next mail that its server decides about ends it
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Request:
     """One connection's report, and how many mails it would take next."""
 
     stage_id: int
     finished: Sequence[Finished]
     wanted: int
-    answer: Future[Turn] = field(default_factory=Future)
+    answer: queue.SimpleQueue[Turn | Exception] = field(default_factory=queue.SimpleQueue)
 
 
 class Ledger:
@@ -115,7 +113,10 @@ class Ledger:
         """
         request = _Request(stage_id, finished, wanted)
         self._requests.put(request)
-        return request.answer.result()
+        answer = request.answer.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def is_ours(self, mail: HandOver) -> bool:
         """Whether a mail that was handed over is still under its lease, so that sending it can't surprise anybody."""
@@ -162,10 +163,7 @@ class Ledger:
                 return self._tell_failure(requests, error)
             else:
                 for request, answer in zip(requests, answers, strict=True):
-                    if isinstance(answer, Exception):
-                        request.answer.set_exception(answer)
-                    else:
-                        request.answer.set_result(answer)
+                    request.answer.put(answer)
                 return None
 
     def _tell_failure(self, requests: Sequence[_Request], error: Exception) -> None:
@@ -173,7 +171,7 @@ class Ledger:
         for request in requests:
             for one in request.finished:
                 self._lease_ends.pop(one.taken.hold, None)
-            request.answer.set_exception(error)
+            request.answer.put(error)
 
     def _serve(self, requests: Sequence[_Request]) -> list[Turn | Exception]:
         owner, began = self._next_owner(), uptime()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db.models import F
 
@@ -20,8 +20,7 @@ _GAVE_UP = f"{GIVEN_UP} after 48 hours of tries. The last answer was: "
 _ATTEMPT_COLUMNS = ("message_id", "address", "outcome", "step", "code", "reply", "server", "settings_version", "seconds")
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What the server said to one recipient's copy. `code` is the SMTP reply code; None when there was no reply."""
 
     recipient: Addressee
@@ -31,8 +30,7 @@ class Outcome:
     reply: str
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(NamedTuple):
     """A mail that was handed over, and what became of it: one outcome per recipient.
 
     No outcomes: the server went away before it took up the mail; it goes back to the queue and no try is counted. If it is

@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 
 from emailconfig.connection import words
@@ -56,7 +57,7 @@ class Transmission:
     eight_bit: bool = False
     header_is_ascii: bool = True
 
-    @property
+    @cached_property
     def needs_smtputf8(self) -> bool:
         """Addresses that only SMTPUTF8 can carry (RFC 6531): domains go as A-labels, so the local parts decide."""
         return not all(wire_address(address).isascii() for address in self._addresses)
@@ -105,33 +106,30 @@ class Conversation:
 
     def exchange(self, current: Offer | None, following: Offer | None) -> None:
         """Send the content of `current`, whose envelope was accepted, and offer `following`, in one flight if possible."""
-        flight = self._commands(following) if following and self.pipelining else b""
+        envelope = self._envelope(following.mail) if following else []
+        flight = "".join(f"{command}\r\n" for command in [*envelope, "DATA"]).encode() if envelope and self.pipelining else b""
         if current is not None:
             self._send_content(current.mail, flight)
             self._read_final_reply(current)
         elif flight:
             self._send(flight)
         if following is not None:
-            self._read_envelope_replies(following)
+            self._read_envelope_replies(following, envelope)
 
     def cant_carry(self, mail: Transmission) -> str:
         """Why this server can't take the mail whatever it is told (RFC 6531 section 3.7.4.2); empty when it can."""
         return _NO_SMTPUTF8 if mail.needs_smtputf8 and not self.smtp.has_extn("smtputf8") else ""
 
-    def _commands(self, offer: Offer) -> bytes:
-        lines = [self._mail_from(offer.mail), *map(_rcpt_to, offer.mail.recipients), "DATA"]
-        return "".join(f"{line}\r\n" for line in lines).encode()
-
-    def _mail_from(self, mail: Transmission) -> str:
-        options = []
+    def _envelope(self, mail: Transmission) -> list[str]:
+        """MAIL, and RCPT for each recipient."""
+        command = f"MAIL FROM:<{wire_address(mail.sender) if mail.sender else ''}>"
         if self.smtp.has_extn("size"):
-            options.append(f"SIZE={mail.size}")
-        if self.smtp.has_extn("8bitmime") and mail.eight_bit:
-            options.append("BODY=8BITMIME")
-        if self.smtp.has_extn("smtputf8") and (mail.needs_smtputf8 or not mail.header_is_ascii):
-            options.append("SMTPUTF8")
-        sender = wire_address(mail.sender) if mail.sender else ""
-        return " ".join([f"MAIL FROM:<{sender}>", *options])
+            command += f" SIZE={mail.size}"
+        if mail.eight_bit and self.smtp.has_extn("8bitmime"):
+            command += " BODY=8BITMIME"
+        if (mail.needs_smtputf8 or not mail.header_is_ascii) and self.smtp.has_extn("smtputf8"):
+            command += " SMTPUTF8"
+        return [command, *map(_rcpt_to, mail.recipients)]
 
     def _ask(self, command: str) -> tuple[int, bytes]:
         """The reply to a command: with PIPELINING it was sent before."""
@@ -143,8 +141,9 @@ class Conversation:
         self.permit()
         self.smtp.send(flight)
 
-    def _read_envelope_replies(self, offer: Offer) -> None:
-        code, reply = self._ask(self._mail_from(offer.mail))
+    def _read_envelope_replies(self, offer: Offer, envelope: Sequence[str]) -> None:
+        mail_from, *rcpt_to = envelope
+        code, reply = self._ask(mail_from)
         if code == 421:
             raise ServerWentAway(words(code, reply))
         offer.answered = True
@@ -153,8 +152,8 @@ class Conversation:
             _go_on_unless_confused(code, reply)
             if not self.pipelining:
                 return
-        for recipient in offer.mail.recipients:
-            rcpt_code, rcpt_reply = self._ask(_rcpt_to(recipient))
+        for recipient, command in zip(offer.mail.recipients, rcpt_to, strict=True):
+            rcpt_code, rcpt_reply = self._ask(command)
             if code == 250:
                 self._note_recipient(offer, recipient, rcpt_code, rcpt_reply)
             _go_on_unless_421(rcpt_code, rcpt_reply)
