@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
@@ -58,45 +58,79 @@ def pipelined_transaction() -> Iterator[None]:
     An error shows at the next statement that reads, or at the end; so statements inside must not be expected to fail. A
     row has to be read before the end. Inside another transaction it is a part of that, and every statement waits.
     """
-    if connection.vendor != "postgresql" or connection.in_atomic_block:
-        with transaction.atomic():
+    outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        if connection.vendor != "postgresql" or not outermost:
             yield
+            return
+        with connection.wrap_database_errors, connection.connection.pipeline():
+            yield
+            # Together with what was written last. Django's own then finds nothing left to do.
+            connection.connection.execute("COMMIT")
+
+
+class Rows(NamedTuple):
+    """What is to be inserted into a table. A list in a row is stored as JSON. `on_conflict` says, in SQL, what becomes of a
+    row that is there already."""
+
+    table: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    on_conflict: str = ""
+
+
+def insert(*parts: Rows) -> None:
+    """Add the rows to their tables: on PostgreSQL in one statement, so all of them or none; on SQLite the caller's transaction
+    sees to that."""
+    if filled := [part for part in parts if part.rows]:
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                _insert_at_once(cursor, filled)
+            else:
+                _insert_one_after_the_other(cursor, filled)
+
+
+def _insert_at_once(cursor: Any, parts: Sequence[Rows]) -> None:
+    """All rows of a table are one value: a statement with a place for each takes longer to put together than to run."""
+    statements = [
+        f"INSERT INTO {table} ({names}) SELECT {names} FROM json_populate_recordset(NULL::{table}, %s){_tail(on_conflict)}"
+        for table, names, on_conflict in ((part.table, ", ".join(part.columns), part.on_conflict) for part in parts)
+    ]
+    beside = ", ".join(f"part{number} AS ({statement})" for number, statement in enumerate(statements[:-1]))
+    values = [json.dumps([dict(zip(part.columns, row, strict=True)) for row in part.rows], default=_as_text) for part in parts]
+    cursor.execute(f"WITH {beside} {statements[-1]}" if beside else statements[-1], values)
+
+
+def _insert_one_after_the_other(cursor: Any, parts: Sequence[Rows]) -> None:
+    for part in parts:
+        rows = [[json.dumps(one) if isinstance(one, list) else one for one in row] for row in part.rows]
+        statement = f"INSERT INTO {part.table} ({', '.join(part.columns)}) VALUES {_marks(len(part.columns))}"
+        cursor.executemany(statement + _tail(part.on_conflict), rows)
+
+
+def _tail(on_conflict: str) -> str:
+    return f" ON CONFLICT {on_conflict}" if on_conflict else ""
+
+
+def _as_text(value: object) -> str:
+    """What JSON doesn't know, as PostgreSQL reads it."""
+    return f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
+
+
+@contextmanager
+def reading_and_inserting() -> Iterator[None]:
+    """For reads that one insert() follows: on SQLite a transaction. On PostgreSQL the insert is one by itself, and another
+    around both would only wait for its beginning and its end."""
+    if connection.vendor == "postgresql":
+        yield
         return
-    connection.ensure_connection()
-    with connection.wrap_database_errors, connection.connection.pipeline(), transaction.atomic():
+    with transaction.atomic():
         yield
 
 
-def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, on_conflict: str = "") -> None:
-    """Add `rows`; a list in one is stored as JSON. `on_conflict` says, in SQL, what becomes of a row that is there already."""
-    if not rows:
-        return
-    names, tail = ", ".join(columns), f" ON CONFLICT {on_conflict}" if on_conflict else ""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            # All rows as one value: a statement with a place for each value takes longer to put together than to run.
-            values = f"SELECT {names} FROM json_populate_recordset(NULL::{table}, %s)"
-            given = json.dumps([dict(zip(columns, row, strict=True)) for row in rows], default=str)
-            cursor.execute(f"INSERT INTO {table} ({names}) {values}{tail}", [given])
-        else:
-            stored = [[json.dumps(one) if isinstance(one, list) else one for one in row] for row in rows]
-            cursor.executemany(f"INSERT INTO {table} ({names}) VALUES {_marks(len(columns))}{tail}", stored)
-
-
-def insert_bytes(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Add `rows` with bytes in them, which JSON can't carry."""
-    statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {_marks(len(columns))}"
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":  # executemany() would wait
-            for row in rows:
-                cursor.execute(statement, row)
-        else:
-            cursor.executemany(statement, rows)
-
-
 def ask_new_numbers(table: str, count: int) -> Callable[[], Sequence[int]]:
-    """The numbers of so many rows that are to be inserted into `table`, for nobody else. In a transaction: on SQLite whoever
-    is in one is alone."""
+    """The numbers of so many rows that are to be inserted into `table`, for nobody else: on SQLite whoever is in a transaction
+    is alone."""
     if connection.vendor == "postgresql":
         numbers = ask("SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)", table, count)
         return lambda: flat(numbers())

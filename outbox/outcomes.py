@@ -59,7 +59,8 @@ def ask_held(finished: Sequence[Finished], now: datetime) -> Callable[[], set[Ho
 def record(finished: Sequence[Finished], ours: Collection[Hold], now: datetime) -> None:
     """Write what became of those hand-overs that are `ours`, in the caller's transaction, at `now`."""
     kept = [one for one in finished if one.taken.hold in ours]
-    sql.insert("outbox_attempt", _ATTEMPT_COLUMNS, [_attempt(one, outcome) for one in kept for outcome in one.outcomes])
+    attempts = [_attempt(one, outcome) for one in kept for outcome in one.outcomes]
+    sql.insert(sql.Rows("outbox_attempt", _ATTEMPT_COLUMNS, attempts))
     _record_sent([one for one in kept if one.is_simple], now)
     for one in kept:
         if not one.is_simple:

@@ -207,7 +207,7 @@ def _add(additions: Mapping[type[models.Model], Mapping[tuple[object, ...], Coun
         table, (keys, columns) = model._meta.db_table, _COLUMNS[model]
         values = [[*map(_stored, key), *(counts[column] for column in columns)] for key, counts in rows.items()]
         added = ", ".join(f"{column} = {table}.{column} + excluded.{column}" for column in columns)
-        sql.insert(table, keys + columns, values, on_conflict=f"({', '.join(keys)}) DO UPDATE SET {added}")
+        sql.insert(sql.Rows(table, keys + columns, values, f"({', '.join(keys)}) DO UPDATE SET {added}"))
 
 
 def _stored(value: object) -> object:

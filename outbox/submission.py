@@ -107,7 +107,7 @@ def submit(
 def submit_together(submissions: Sequence[Submission]) -> list[Message | SubmissionRefused]:
     """Accept several mails in one transaction, which costs little more than one. Each is refused for itself alone."""
     checked = [_checked(submission) for submission in submissions]
-    with sql.pipelined_transaction():
+    with sql.reading_and_inserting():
         messages = _store([one for one in checked if isinstance(one, Submission)])
         wake_up.after_commit()
     stored = iter(messages)
@@ -139,17 +139,14 @@ def _store(submissions: Sequence[Submission]) -> list[Message]:
         decided = _route(one, test_list)
         rows.append(_new_message(one, decided, test_list, configured=configured))
         people.append(decided.people)
-    sql.insert("outbox_message", ("id", *_MESSAGE_COLUMNS), [(pk, *row.values()) for pk, row in zip(numbers, rows, strict=True)])
-    contents = [(pk, one.content) for pk, one in zip(numbers, submissions, strict=True)]
-    sql.insert_bytes("outbox_content", _CONTENT_COLUMNS, contents)
+    numbered = list(zip(numbers, submissions, rows, people, strict=True))
+    recipients = [
+        (pk, person.email, person.name[:100], row["status"], 0, "") for pk, _, row, routed in numbered for person in routed
+    ]
     sql.insert(
-        "outbox_recipient",
-        _RECIPIENT_COLUMNS,
-        [
-            (pk, person.email, person.name[:100], row["status"], 0, "")
-            for pk, row, routed in zip(numbers, rows, people, strict=True)
-            for person in routed
-        ],
+        sql.Rows("outbox_message", ("id", *_MESSAGE_COLUMNS), [(pk, *row.values()) for pk, _, row, _ in numbered]),
+        sql.Rows("outbox_content", _CONTENT_COLUMNS, [(pk, one.content) for pk, one, _, _ in numbered]),
+        sql.Rows("outbox_recipient", _RECIPIENT_COLUMNS, recipients),
     )
     return [Message.from_db(connection.alias, ["id", *row], [pk, *row.values()]) for pk, row in zip(numbers, rows, strict=True)]
 
