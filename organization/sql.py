@@ -15,6 +15,7 @@ from django.db import connection, transaction
 # PostgreSQL: disk_full, read_only_sql_transaction.
 _OUT_OF_SPACE = ("53100", "25006")
 Row = tuple[Any, ...]
+sqlite3.register_adapter(list, json.dumps)  # PostgreSQL's rows are JSON as a whole (see insert)
 # What is read when it is called.
 Answer = Callable[[], list[Row]]
 
@@ -103,9 +104,8 @@ def _insert_at_once(cursor: Any, parts: Sequence[Rows]) -> None:
 
 def _insert_one_after_the_other(cursor: Any, parts: Sequence[Rows]) -> None:
     for part in parts:
-        rows = [[json.dumps(one) if isinstance(one, list) else one for one in row] for row in part.rows]
         statement = f"INSERT INTO {part.table} ({', '.join(part.columns)}) VALUES {_marks(len(part.columns))}"
-        cursor.executemany(statement + _tail(part.on_conflict), rows)
+        cursor.executemany(statement + _tail(part.on_conflict), part.rows)
 
 
 def _tail(on_conflict: str) -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,10 @@ T = TypeVar("T")
 
 COMMAND_TIMEOUT_SECONDS = 120
 _NULL_SENDER = "<>"
+# RFC 5321 section 4.1.2: a Path whose local part is a Dot-string, and the parameters that follow it.
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_PLAIN_PATH = re.compile(rf"<({_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*)>(?: +([!-~ ]*))?")
 _TRY_AGAIN = "451 4.3.0 The mail could not be stored. Nothing was accepted; try again later."
 _NO_SPACE = "452 4.3.1 The portal's storage is full. Nothing was accepted; try again later."
 # Sign-ins are checked here, off the event loop: each thread has its own database connection.
@@ -55,6 +60,14 @@ class GatewayServer(SMTP):
             authenticator=_keep_for_checking,
             loop=asyncio.get_running_loop(),
         )
+
+    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+        """aiosmtpd's own takes a third of the gateway's time, with a parser that knows comments and quoted words. Most addresses
+        have neither; that parser still reads all others."""
+        if plain := _PLAIN_PATH.fullmatch(arg):
+            return plain[1], plain[2] or ""
+        address, rest = super()._getaddr(arg)
+        return address, None if rest is None else str(rest)
 
     async def auth_PLAIN(self, _: Any, args: list[str]) -> AuthResult:
         return await _checked(await super().auth_PLAIN(_, args))
