@@ -247,8 +247,8 @@ def test_an_outcome_that_the_database_refuses_harms_no_other_mail_and_ends(crm, 
     messages = [send(crm, qa) for _ in range(6)]
     spoiled = messages[2].pk
 
-    def record(finished, now):
-        real(finished, now)
+    def record(finished, ours, now):
+        real(finished, ours, now)
         if any(one.taken.pk == spoiled for one in finished):
             raise DataError("a value that the database takes from nobody")
 
