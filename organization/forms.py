@@ -59,7 +59,12 @@ class ProfileForm(forms.ModelForm[Member]):
 class StageConfirmation(forms.Form):
     """Before an act that can't be undone: in a Production stage its name is typed, so that nobody takes it for another."""
 
-    stage_name = forms.CharField(label="Name of the stage", max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    stage_name = forms.CharField(
+        label="Name of the stage",
+        max_length=100,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        error_messages={"required": "Type the stage's name to confirm."},
+    )
 
     def __init__(self, data: Any, stage: Stage, *others: Any) -> None:
         super().__init__(data, *others)  # for the form that this one may be mixed with

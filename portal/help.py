@@ -8,7 +8,7 @@ from functools import cache
 from urllib.parse import urldefrag
 
 from django.conf import settings
-from django.http import Http404, HttpResponse
+from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
@@ -32,6 +32,14 @@ def page(request: MemberRequest, name: str = "index") -> HttpResponse:
     return render(request, "portal/help.html", {"title": title, "body": body, "is_index": name == "index"})
 
 
+@require_safe
+def picture(request: MemberRequest, name: str) -> FileResponse:
+    path = _DOCS / "images" / name  # a name has no slash
+    if path.suffix != ".png" or not path.is_file():
+        raise Http404
+    return FileResponse(path.open("rb"))
+
+
 @cache
 def _rendered(name: str) -> tuple[str, SafeString]:
     """The page's title and the rest of it in HTML. The files are our own, and HTML in them is shown as text."""
@@ -44,8 +52,11 @@ def _rendered(name: str) -> tuple[str, SafeString]:
 
 
 def _lead_to_pages(tokens: Sequence[Token], name: str) -> None:
-    """Links between files become links between pages; what lies outside the docs, the start of the help."""
+    """Links between files become links between pages; what lies outside the docs, the start of the help. Pictures too."""
     for token in tokens:
+        if token.type == "image":
+            token.attrs["src"] = reverse("help-picture", args=[posixpath.basename(str(token.attrs["src"]))])
+            token.attrs["loading"] = "lazy"
         if token.type == "link_open":
             token.attrs["href"] = _address(str(token.attrs["href"]), name)
         _lead_to_pages(token.children or [], name)

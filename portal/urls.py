@@ -19,6 +19,7 @@ urlpatterns = [
     path("", include("outbox.urls")),
     path("admin/", admin.site.urls),
     path("help/", help.page, name="help"),
+    path("help/images/<str:name>", help.picture, name="help-picture"),
     path("help/<path:name>/", help.page, name="help"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),

@@ -60,11 +60,7 @@ class TestListForm(forms.Form):
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
         error_messages={"required": "Type the stage's name to activate the list."},
     )
-    tag_subject = forms.BooleanField(
-        required=False,
-        label="Tag the subject with the stage",
-        help_text=TestList._meta.get_field("tag_subject").help_text,
-    )
+    tag_subject = forms.BooleanField(required=False, label="Tag the subject with the stage")
     keep = _Keys(required=False, widget=forms.CheckboxSelectMultiple)
     find = forms.CharField(
         required=False,
@@ -100,6 +96,7 @@ class TestListForm(forms.Form):
         keep = self.fields["keep"]
         assert isinstance(keep, forms.MultipleChoiceField)
         keep.choices = [(entry.key, str(entry.person)) for entry in self.entries]
+        self.fields["tag_subject"].help_text = f"“Welcome” becomes “[{self.stage.name}] Welcome” in test mail."
         self._ask_for_the_stage_name(already_active=test_list.active)
 
     def _ask_for_the_stage_name(self, *, already_active: bool) -> None:

@@ -115,8 +115,11 @@ def _say_what_holds_now(request: MemberRequest, saved: TestList) -> None:
         messages.success(request, "The test list was saved. It is Inactive: mail goes to the recipients the app gives.")
 
 
-def _chosen_and_found(request: MemberRequest) -> list[Member]:
-    return _search(search_words(request.POST, "find"), chosen=request.POST.getlist("members"))
+def _chosen_and_found(request: MemberRequest) -> list[Member] | None:
+    """None if nobody was chosen or searched for."""
+    words = search_words(request.POST, "find")
+    searched = bool(words) or "find_members" in request.POST
+    return _search(words, chosen=request.POST.getlist("members")) or ([] if searched else None)
 
 
 def _search(query: str, *, chosen: list[str]) -> list[Member]:

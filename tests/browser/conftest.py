@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import make_password
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Response
 
 from organization.models import Member
 from tests.conftest import PASSWORD
+from tests.pages import busy_portal  # noqa: F401
 
 # Chromium as root in a container, and without looking for its maker's hosts.
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -42,16 +43,40 @@ def _quick_passwords(settings: Any) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
-class Person:
-    """Somebody at a browser window."""
+# Chromium's console names what it stopped; this names also what it stops in silence, with the line it comes from.
+_REPORT_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", (event) => {
+  console.error(`Policy: ${event.effectiveDirective} stopped ${event.blockedURI} at ${event.sourceFile}:${event.lineNumber}`);
+});
+"""
 
-    def __init__(self, context: BrowserContext, url: str) -> None:
+
+class Person:
+    """Somebody at a browser window, who notices what goes wrong in it."""
+
+    def __init__(self, context: BrowserContext, url: str, *, scripted: bool = True) -> None:
         context.set_default_timeout(5_000)
+        context.add_init_script(_REPORT_VIOLATIONS)
         self.page: Page = context.new_page()
         self.url = url
+        self.scripted = scripted
         self.faults: list[str] = []
         self.page.on("console", lambda message: self.faults.append(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("response", self._answered)
+        self.page.on("requestfailed", self._unanswered)
+
+    def _answered(self, response: Response) -> None:
+        if response.status >= 400 and self._is_part_of_a_page(response.request):
+            self.faults.append(f"{response.status} for {response.url}")
+
+    def _unanswered(self, request: Request) -> None:
+        if self._is_part_of_a_page(request) and request.failure != "net::ERR_ABORTED":  # the page was left meanwhile
+            self.faults.append(f"{request.failure} for {request.url}")
+
+    def _is_part_of_a_page(self, request: Request) -> bool:
+        """Not the page itself, nor what a form of it was answered."""
+        return request.resource_type not in ("document", "xhr", "fetch") or request.frame != self.page.main_frame
 
     def open(self, path: str) -> None:
         self.page.goto(self.url + path)
@@ -68,7 +93,7 @@ class Person:
         return self.page.locator(".toast").first.inner_text()
 
     def fault_free(self) -> None:
-        """No script error and nothing the content security policy had to stop (answers of 4xx are the page's own)."""
+        """No script error, nothing the content security policy had to stop, no part of a page that didn't come."""
         assert [fault for fault in self.faults if "Failed to load resource" not in fault] == []
 
 
@@ -84,5 +109,13 @@ def person(browser: Browser, live_server: Any, people: None) -> Iterator[Person]
 @pytest.fixture
 def person_without_javascript(browser: Browser, live_server: Any, people: None) -> Iterator[Person]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, java_script_enabled=False)
-    yield Person(context, live_server.url)
+    yield Person(context, live_server.url, scripted=False)
     context.close()
+
+
+@pytest.fixture(params=["with JavaScript", "without JavaScript"])
+def somebody(request: pytest.FixtureRequest) -> Person:
+    """The same steps by either."""
+    name = "person" if request.param == "with JavaScript" else "person_without_javascript"
+    found: Person = request.getfixturevalue(name)
+    return found

@@ -14,18 +14,10 @@ from emailconfig.services import settings_of
 from organization.models import Credential
 from outbox.models import Message
 from testlists.services import test_list_of as list_of
-from tests.browser.conftest import Person
 from tests.conftest import configure, make_member
 from tests.outbox.conftest import deliver, send
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(params=["with JavaScript", "without JavaScript"])
-def somebody(request: pytest.FixtureRequest) -> Person:
-    name = "person" if request.param == "with JavaScript" else "person_without_javascript"
-    found: Person = request.getfixturevalue(name)
-    return found
 
 
 def fill(page: Page, **values: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 
 from portal.help import _PAGES
+from tests.conftest import ROOT
 
 
 def test_it_is_for_members(as_viewer: Client) -> None:
@@ -54,3 +55,14 @@ def test_no_html_of_a_page_is_taken_for_markup(as_viewer: Client) -> None:
 def test_every_file_that_the_docs_name_is_there() -> None:
     links = [(page, link) for page in _PAGES.values() for link in re.findall(r"\]\(([^)#\s]+)", page.read_text())]
     assert not [(page.name, link) for page, link in links if "://" not in link and not (page.parent / link).exists()]
+
+
+def test_every_picture_is_shown_on_the_page_of_pictures(as_viewer: Client) -> None:
+    page = as_viewer.get("/help/pictures/").content.decode()
+    shown = re.findall(r'<img src="(/help/images/[^"]+)"', page)
+    kept = sorted(f"/help/images/{path.name}" for path in (ROOT / "docs" / "images").iterdir())
+    assert sorted(shown) == kept
+    assert as_viewer.get(shown[0])["Content-Type"] == "image/png"
+    for name in "nothing.png", "index.md", "..":
+        assert as_viewer.get(f"/help/images/{name}").status_code == 404
+    assert Client().get(shown[0]).status_code == 302

@@ -1,0 +1,66 @@
+"""All pages, without a browser: the list of them is whole, and none weighs too much."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from django.contrib.staticfiles import finders
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, resolve
+
+from organization.models import Member
+from tests.conftest import signed_in
+from tests.pages import PAGES, PUBLIC_PAGES
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BUDGET = 150_000  # bytes of HTML, CSS and JavaScript together, compressed
+LINKED = re.compile(r'<(?:link rel="stylesheet" href|script src)="/static/([^"]+)"')
+
+
+def test_the_list_of_pages_is_whole(administrator: Member, busy_portal: dict[str, int]) -> None:
+    """An address that answers GET with a page stands in PAGES or PUBLIC_PAGES."""
+    client = signed_in(administrator)
+    listed = {
+        resolve(page.format(**busy_portal).partition("?")[0]).route
+        for page in [*PAGES, *PUBLIC_PAGES]
+        if not page.startswith("/no/")
+    }
+    examples = {"app": "crm", "stage": "qa", "number": 1, "name": "index", **busy_portal}
+    for route in sorted(set(_routes()) - listed):
+        address = "/" + re.sub(r"<\w+:(\w+)>", lambda place: str(examples[place[1]]), route)
+        answer = client.get(address)
+        is_page = answer.status_code == 200 and not answer.streaming and b"<html" in answer.content
+        assert not is_page, f"{address} is a page: it belongs into tests/pages.py"
+
+
+def _routes(resolver: URLResolver | None = None, above: str = "") -> list[str]:
+    """The route of every address but Django admin's."""
+    found = []
+    for one in (resolver or get_resolver()).url_patterns:
+        route = f"{above}{one.pattern}"
+        if isinstance(one, URLPattern):
+            found.append(route)
+        elif one.namespace != "admin":
+            found += _routes(one, route)
+    return found
+
+
+def test_no_page_is_heavier_than_its_budget(administrator: Member, busy_portal: dict[str, int]) -> None:
+    client = signed_in(administrator)
+    weights = {}
+    for page in [*PAGES, *PUBLIC_PAGES]:
+        html = (Client() if page in PUBLIC_PAGES else client).get(page.format(**busy_portal)).content
+        files = LINKED.findall(html.decode())
+        assert files, page
+        weights[page] = len(gzip.compress(html)) + sum(map(_weight_of_file, files))
+    assert {page: weight for page, weight in weights.items() if weight > BUDGET} == {}
+
+
+@cache
+def _weight_of_file(name: str) -> int:
+    return len(gzip.compress(Path(finders.find(name)).read_bytes()))
