@@ -33,6 +33,7 @@ def emails(request: MemberRequest, app: str, stage: str) -> HttpResponse:
         "leaving": mails_leaving(test_list),
         "recent_mail": recent_mail_in_words(test_list),
         "can_edit": may_edit(request.user, test_list.app, test_list.stage),
+        "can_see_log": allowed(request.user, Scope(test_list.app, test_list.stage), Permission.ACCESS_ASSET_LOGS),
         "credentials": Credential.objects.filter(app=test_list.app, stage=test_list.stage),
         "credential_form": CredentialForm(),
         **gateway_context(),
