@@ -62,7 +62,7 @@ def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
         **_frame(request, test_list, "app-emails-edit"),
         "form": form,
         "people": form.rows(),
-        "found_members": _chosen_and_found(request) if request.method == "POST" else None,
+        "found_members": _chosen_and_found(request),
         "member_query": request.POST.get("find", ""),
         "only_asked": only_asked,
         "preview": form.preview,
@@ -116,8 +116,10 @@ def _say_what_holds_now(request: MemberRequest, saved: TestList) -> None:
         messages.success(request, "The test list was saved. It is Inactive: mail goes to the recipients the app gives.")
 
 
-def _chosen_and_found(request: MemberRequest) -> list[Member]:
-    return _search(search_words(request.POST, "find"), chosen=request.POST.getlist("members"))
+def _chosen_and_found(request: MemberRequest) -> list[Member] | None:
+    """None where nobody was searched for or chosen yet."""
+    query, chosen = search_words(request.POST, "find"), request.POST.getlist("members")
+    return _search(query, chosen=chosen) if query or chosen or "find_members" in request.POST else None
 
 
 def _search(query: str, *, chosen: list[str]) -> list[Member]:

@@ -75,9 +75,9 @@ def test_a_new_stage_comes_last(as_administrator: Client, three: None) -> None:
     ("field", "value", "says"),
     [
         ("name", "", "required"),
-        ("key", "", "required"),
+        ("key", "", "such as “staging”"),
         ("key", "qa", "already exists"),
-        ("key", "Not A Key", "letters"),
+        ("key", "Not A Key", "A key has lower-case letters"),
         ("kind", "nonsense", "not one of the available choices"),
         ("name", "two\nlines", "Line breaks"),
     ],
