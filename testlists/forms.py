@@ -63,7 +63,6 @@ class TestListForm(forms.Form):
     tag_subject = forms.BooleanField(
         required=False,
         label="Tag the subject with the stage",
-        help_text=TestList._meta.get_field("tag_subject").help_text,
     )
     keep = _Keys(required=False, widget=forms.CheckboxSelectMultiple)
     find = forms.CharField(
@@ -100,6 +99,7 @@ class TestListForm(forms.Form):
         keep = self.fields["keep"]
         assert isinstance(keep, forms.MultipleChoiceField)
         keep.choices = [(entry.key, str(entry.person)) for entry in self.entries]
+        self.fields["tag_subject"].help_text = f"“Welcome” becomes “[{self.stage}] Welcome” in test mail."
         self._ask_for_the_stage_name(already_active=test_list.active)
 
     def _ask_for_the_stage_name(self, *, already_active: bool) -> None:
