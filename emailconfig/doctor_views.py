@@ -92,6 +92,7 @@ def _shown(request: MemberRequest, test: ConnectionTest) -> HttpResponse:
         "running": test.finished is None and not interrupted,
         "interrupted": interrupted,
         "healthy": test.finished is not None and is_healthy(findings),
+        "failure": next((finding for finding in findings if finding.ok is False), None),
     }
     return _render(request, context)
 

@@ -67,6 +67,7 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["version"].initial = self.instance.version
+        self._mark_what_the_authentication_needs()
         if "client_authentication" in self.fields:  # Django admin has left out what somebody may only read
             self.fields["client_authentication"].required = False
         if self.instance.secret and self.instance.secret_field in self.fields:
@@ -75,6 +76,13 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
                 f"A {stored.replace('_', ' ')} is stored. Leave this empty to keep it; it is asked for again when the server, "
                 "port, security, authentication, user, token URL or client ID changes."
             )
+
+    def _mark_what_the_authentication_needs(self) -> None:
+        """The model asks for these when their kind of authentication is chosen, so the form marks them where they show."""
+        stored = self.instance.secret_field if self.instance.secret else ""
+        for name in {"token_url", "client_id", "client_secret", "password"} - {stored}:
+            if name in self.fields:
+                self.fields[name].needed = True  # type: ignore[attr-defined]
 
     def clean_client_authentication(self) -> str:
         return self.cleaned_data["client_authentication"] or SmtpSettings.ClientAuthentication.POST

@@ -75,6 +75,8 @@ def normalize_token_url(text: str) -> str:
         host, port = url.hostname or "", url.port
     except ValueError as error:
         raise ValidationError("This isn't a URL.") from error
+    if "/TENANT/" in text or "/<tenant>/" in text:
+        raise ValidationError("Put your tenant's ID in the place of TENANT.")
     if not text.isascii() or not text.isprintable() or " " in text or not host or port == 0:
         raise ValidationError("Enter a URL such as https://login.example.com/oauth2/token.")
     if url.username or url.password or url.fragment:

@@ -65,9 +65,8 @@ def edit(request: MemberRequest, stage: str) -> HttpResponse:
         except ValidationError as error:
             form.add_error(None, error)
         else:
-            messages.success(
-                request, f"The email configuration of {found.name} was saved. It applies to all apps from the next mail on."
-            )
+            applies = "It applies to all apps from the next mail on, waiting mail included."
+            messages.success(request, f"The email configuration of {found.name} was saved. {applies}")
             return redirect("email-configuration", found.key)
     context = {
         "stage": found,

@@ -6,8 +6,17 @@ import zoneinfo
 from typing import Any
 
 from django import forms
+from django.utils.text import slugify
 
-from organization.models import App, Credential, Member, Stage
+from organization.models import App, Credential, Member, Stage, validate_key
+
+
+def _say_what_a_key_is(form: forms.ModelForm[Any]) -> None:
+    """In place of Django's words about slugs; an empty key gets a proposal made from the name."""
+    key, name = form.fields["key"], slugify(form.data.get("name", ""))
+    key.error_messages["invalid"] = str(validate_key.message)
+    if name:
+        key.error_messages["required"] = f"Enter a key, such as “{name[:40]}”."
 
 
 class AppForm(forms.ModelForm[App]):
@@ -23,6 +32,8 @@ class AppForm(forms.ModelForm[App]):
         self.fields["version"].initial = self.instance.version
         if self.instance.pk:
             self.fields.pop("key", None)  # Django admin, which shows it read-only, has left it out already
+        else:
+            _say_what_a_key_is(self)
 
     def _post_clean(self) -> None:
         self.instance.version = self.cleaned_data.get("version", self.instance.version)
@@ -39,6 +50,8 @@ class StageForm(forms.ModelForm[Stage]):
         super().__init__(*args, **kwargs)
         if self.instance.pk:
             self.fields.pop("key")
+        else:
+            _say_what_a_key_is(self)
 
 
 class CredentialForm(forms.ModelForm[Credential]):

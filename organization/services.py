@@ -15,8 +15,8 @@ from organization.permissions import EVERYWHERE, Actor, Permission, Scope, requi
 M = TypeVar("M", bound=models.Model)
 
 STALE = (
-    "Somebody else saved a change after you opened this page. Nothing of yours was stored; "
-    "reload to see the current values, then change them again."
+    "Somebody else, or you in another tab, saved a change after you opened this page. Nothing of yours was stored; "
+    "open the current values, then change them again."
 )
 
 

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from organization import stage_views, views
+from organization import audit_views, stage_views, views
 
 _CREDENTIALS = "apps/<slug:app>/configuration/emails/<slug:stage>/credentials/"
 _STAGES = "management/configure/stages/"
@@ -12,6 +12,7 @@ urlpatterns = [
     path("apps/<slug:app>/edit/", views.edit_app, name="app-edit"),
     path(_CREDENTIALS, views.credential_create, name="credential-create"),
     path(f"{_CREDENTIALS}<int:credential>/revoke/", views.credential_revoke, name="credential-revoke"),
+    path("management/view/audit-trail/", audit_views.audit_trail, name="audit-trail"),
     path(_STAGES, stage_views.stages, name="stages"),
     path(f"{_STAGES}new/", stage_views.create_stage, name="stage-new"),
     path(f"{_STAGES}<slug:stage>/edit/", stage_views.edit_stage, name="stage-edit"),

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from organization.credentials import MAY_MANAGE, create_credential, revoke_credential
 from organization.forms import AppForm, ProfileForm
 from organization.http import MemberRequest, gateway_context, search_words
+from organization.last_stage import last_stage
 from organization.models import App, Credential, Member, Stage
 from organization.permissions import EVERYWHERE, Permission, Scope, allowed, require
 from organization.services import save_app, save_profile
@@ -58,9 +59,9 @@ def _edit(request: MemberRequest, app: App) -> HttpResponse:
 
 @require_safe
 def app(request: MemberRequest, app: str) -> HttpResponse:
-    """An app opens at its Configuration tab, section Emails, in the first stage."""
+    """An app opens at its Configuration tab, section Emails, in the stage looked at last."""
     found = get_object_or_404(App, key=app)
-    stage = Stage.objects.filter(archived=False).first()
+    stage = last_stage(request)
     if stage is None:
         messages.warning(request, "There is no stage yet. An administrator creates the first one under Management, Stages.")
         return redirect("apps")

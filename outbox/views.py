@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from django.http import HttpResponse, QueryDict
+from django.http import Http404, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from organization.http import MemberRequest, is_row_number, stage_links
+from organization.last_stage import last_stage
 from organization.models import Stage
 from outbox.active_lists import active_lists
 from outbox.filters import MessageFilter
@@ -22,8 +23,11 @@ _STOP_POLLING = 286  # htmx's own status
 
 @require_safe
 def choose(request: MemberRequest) -> HttpResponse:
-    """The log opens in the first stage."""
-    return redirect("email-log", get_object_or_404(Stage.objects.filter(archived=False)[:1]).key)
+    """The log opens in the stage looked at last."""
+    found = last_stage(request)
+    if found is None:
+        raise Http404
+    return redirect("email-log", found.key)
 
 
 @require_safe

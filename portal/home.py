@@ -67,8 +67,8 @@ def _in_trouble(stages: list[Stage]) -> list[Waiting]:
     return [
         Waiting(
             "danger" if queue.paused else "warning",
-            f"Deliveries of {queue.stage} are paused" if queue.paused else f"Mail of {queue.stage} waits",
-            queue.trouble.cause,
+            f"Deliveries of {queue.stage} are paused" if queue.paused else f"Mail of {queue.stage} waits for its SMTP server",
+            f"{queue.trouble.cause} {queue.trouble.next_step}",
             reverse("email-configuration", args=[queue.stage.key]),
             "Open the email configuration",
         )

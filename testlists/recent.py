@@ -21,7 +21,7 @@ def _sentences(test_list: TestList, recent: RecentMail) -> str:
         return f"{since} {test_list.app} {rest} in {test_list.stage}."
     if test_list.active:
         caught = f"{since} the list caught {_mails(recent.caught, recent)}."
-        return f"{caught} It didn't catch {_not_caught(recent)}." if recent.others else caught
+        return f"{caught} {_not_caught(recent)} went past it." if recent.others else caught
     if not recent.others:
         return f"{since} the list caught {_mails(recent.caught, recent)}, before it was switched off."
     missed = f"{since} {_not_caught(recent)} went past this list: while Active it would have caught them."

@@ -38,6 +38,7 @@ PAGES = [
     "/management/configure/emails/qa/test-mail/",
     "/management/configure/emails/qa/test/{test}/",
     "/management/configure/emails/development/",
+    "/management/view/audit-trail/",
     "/management/configure/stages/",
     "/management/configure/stages/new/",
     "/management/configure/stages/qa/edit/",

@@ -85,8 +85,8 @@ EXPLANATIONS: dict[str, Explanation] = {
     # TLS
     "starttls_not_offered": Explanation(
         "The server doesn't offer STARTTLS, so nothing was sent to it.",
-        "Is it the right port? Port 465 usually wants TLS from the start. If the server offers STARTTLS elsewhere, something "
-        "between the portal and it may be taking the offer out.",
+        "Check the port: 465 usually wants TLS from the start. A relay on this machine may need no encryption: set security to "
+        "None. If the server offers STARTTLS elsewhere, something between the portal and it may be taking the offer out.",
         needs_a_person=True,
     ),
     "starttls_refused": Explanation("The server offers STARTTLS and then refuses it.", _LATER),

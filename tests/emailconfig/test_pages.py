@@ -89,7 +89,7 @@ def test_saving_shows_the_settings_and_says_that_they_hold_for_all_apps(as_admin
     answer = as_administrator.post(EDIT, {**WITH_PASSWORD, "version": 0})
     assert (answer.status_code, answer["Location"]) == (302, VIEW)
     assert [str(said) for said in get_messages(answer.wsgi_request)] == [
-        "The email configuration of QA was saved. It applies to all apps from the next mail on."
+        "The email configuration of QA was saved. It applies to all apps from the next mail on, waiting mail included."
     ]
     assert "smtp.example.com" in as_administrator.get(VIEW).content.decode()
 
@@ -136,7 +136,9 @@ def test_a_save_without_the_version_it_was_read_at_is_refused(
 
 def test_two_who_set_a_stage_up_at_once_do_not_overwrite_each_other(as_administrator: Client, qa: Stage) -> None:
     assert as_administrator.post(EDIT, {**VALUES, "sender_name": "First", "version": 0}).status_code == 302
-    assert as_administrator.post(EDIT, {**VALUES, "sender_name": "Second", "version": 0}).status_code == 422
+    second = as_administrator.post(EDIT, {**VALUES, "sender_name": "Second", "version": 0})
+    assert second.status_code == 422
+    assert f'<a href="{EDIT}">Open the current values</a>' in second.content.decode()
     assert SmtpSettings.objects.get().sender_name == "First"
 
 
@@ -144,7 +146,7 @@ def test_a_stale_save_in_admin_is_refused_on_the_same_page(as_administrator: Cli
     change = f"/admin/emailconfig/smtpsettings/{configured.pk}/change/"
     answer = as_administrator.post(change, {**WITH_PASSWORD, "sender_name": "Mine", "version": 7}, follow=True)
     assert answer.redirect_chain == [(change, 302)]
-    assert "Somebody else saved a change" in answer.content.decode()
+    assert "saved a change after you opened this page" in answer.content.decode()
     assert SmtpSettings.objects.get().sender_name == "Acme"
 
 

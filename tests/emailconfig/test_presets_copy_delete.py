@@ -10,6 +10,7 @@ from django.contrib.messages import get_messages
 from django.http import HttpResponse
 from django.test import Client
 
+from emailconfig.forms import SmtpSettingsForm
 from emailconfig.models import SmtpSettings
 from emailconfig.presets import PRESETS, Preset
 from organization.models import AuditEvent, Member, Stage
@@ -31,6 +32,10 @@ def shown(answer: HttpResponse) -> dict[str, str]:
     """What the form on the page says, as a browser would send it."""
     form = answer.context["form"]
     return {name: "" if (value := form[name].value()) is None else str(value) for name in form.fields}
+
+
+def label(name: str) -> str:
+    return f'for="id_{name}">{SmtpSettingsForm()[name].label}'
 
 
 def each_preset() -> Any:
@@ -59,9 +64,24 @@ def test_a_preset_is_saved_once_what_is_missing_was_given(as_administrator: Clie
         incomplete = as_administrator.post(f"{EDIT}?preset={preset.key}", form)
         assert incomplete.status_code == 422
         assert "what to prepare there" in words(incomplete)
-    assert as_administrator.post(f"{EDIT}?preset={preset.key}", {**form, **MISSING}).status_code == 302
+    token_url = form["token_url"].replace("TENANT", "acme.example")
+    assert as_administrator.post(f"{EDIT}?preset={preset.key}", {**form, **MISSING, "token_url": token_url}).status_code == 302
     found = SmtpSettings.objects.get()
-    assert {name: getattr(found, name) for name in preset.values} == preset.values
+    assert {name: str(getattr(found, name)) for name in preset.values}.items() <= {**form, "token_url": token_url}.items()
+
+
+def test_a_tenant_that_was_not_filled_in_is_refused_before_anybody_is_asked(as_administrator: Client, qa: Stage) -> None:
+    begun = shown(as_administrator.get(EDIT, {"preset": "microsoft-365"}))
+    refused = as_administrator.post(EDIT, {**begun, **MISSING, "sender_address": "no-reply@acme.example"})
+    assert "Put your tenant's ID in the place of TENANT." in words(refused)
+    assert not SmtpSettings.objects.exists()
+
+
+def test_the_form_marks_what_each_authentication_needs(as_administrator: Client, configured: SmtpSettings) -> None:
+    """A stored password may be left empty, so it carries no mark."""
+    page = words(as_administrator.get(EDIT))
+    marked = {name for name in ("token_url", "client_id", "client_secret", "scopes", "password") if f"{label(name)}<span" in page}
+    assert marked == {"token_url", "client_id", "client_secret"}
 
 
 def test_a_preset_changes_nothing_that_it_says_nothing_about(as_administrator: Client, configured: SmtpSettings) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 from io import StringIO
 from typing import Any
@@ -13,7 +14,7 @@ from django.test import Client
 
 from organization.credentials import LAST_USED_RESOLUTION, authenticate, create_credential, revoke_credential
 from organization.models import App, AuditEvent, Credential, Member, Stage
-from tests.conftest import OPERATOR, make_member, signed_in
+from tests.conftest import OPERATOR, configure, make_member, signed_in
 
 SECTION = "/apps/crm/configuration/emails/qa/"
 CREATE = f"{SECTION}credentials/"
@@ -127,6 +128,15 @@ def test_the_password_is_shown_once_by_a_page_that_nobody_stores(as_developer: C
     assert credential.username in page
     assert password not in page
     assert credential.secret_hash not in page
+
+
+def test_the_examples_send_as_the_stages_sender_to_whoever_reads_them(as_developer: Client, crm: App, qa: Stage) -> None:
+    """Another sender's domain would be replaced, and then the example wouldn't do what it says."""
+    assert "--from 'app@example.com'" in html.unescape(as_developer.post(CREATE).content.decode())
+    configure(qa, sender_address="no-reply@acme.example")
+    page = html.unescape(as_developer.post(CREATE).content.decode())
+    assert "--from 'no-reply@acme.example' --to 'devon.dev@acme.example'" in page
+    assert '= "no-reply@acme.example", "devon.dev@acme.example", "Hello"' in page
 
 
 def test_a_member_with_the_longest_name_may_create_one_too(crm: App, qa: Stage) -> None:

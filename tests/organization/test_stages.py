@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from organization.models import AuditEvent, Stage
+from organization.models import App, AuditEvent, Stage
 
 PAGE = "/management/configure/stages/"
 GETS = ["", "new/", "qa/edit/", "qa/archive/"]
@@ -48,6 +48,22 @@ def test_a_stage_that_is_not_there_is_not_found(as_administrator: Client, path: 
     assert as_administrator.post(f"{PAGE}nowhere/{path}").status_code == 404
 
 
+def test_pages_open_in_the_stage_looked_at_last(as_administrator: Client, crm: App, three: None) -> None:
+    def opened() -> list[str]:
+        return [as_administrator.get(entry)["Location"] for entry in ("/monitor/email-log/", "/apps/crm/")]
+
+    assert opened() == ["/monitor/email-log/development/", "/apps/crm/configuration/emails/development/"]
+
+    as_administrator.get("/management/configure/emails/qa/")
+    assert opened() == ["/monitor/email-log/qa/", "/apps/crm/configuration/emails/qa/"]
+
+    as_administrator.get("/monitor/email-log/nowhere/")
+    assert opened()[0] == "/monitor/email-log/qa/"
+
+    Stage.objects.filter(key="qa").update(archived=True)
+    assert opened()[0] == "/monitor/email-log/development/"
+
+
 def test_a_new_stage_comes_last(as_administrator: Client, three: None) -> None:
     answer = as_administrator.post(f"{PAGE}new/", {"name": "Staging", "key": "staging", "kind": "non_production"})
     assert answer["Location"] == PAGE
@@ -59,9 +75,9 @@ def test_a_new_stage_comes_last(as_administrator: Client, three: None) -> None:
     ("field", "value", "says"),
     [
         ("name", "", "required"),
-        ("key", "", "required"),
+        ("key", "", "such as “staging”"),
         ("key", "qa", "already exists"),
-        ("key", "Not A Key", "letters"),
+        ("key", "Not A Key", "A key has lower-case letters"),
         ("kind", "nonsense", "not one of the available choices"),
         ("name", "two\nlines", "Line breaks"),
     ],

@@ -50,6 +50,16 @@ def test_the_newest_mail_stands_first(as_administrator, crm, qa, production):
     assert subjects(log(as_administrator)) == ["two", "one"]
 
 
+def test_a_caught_mail_does_not_look_as_if_its_recipient_got_it(as_administrator, crm, qa):
+    set_list(crm, qa, "tester@acme.example")
+    named(crm, qa, "caught")
+    assert "the test list instead" in log(as_administrator).content.decode()
+    set_list(crm, qa, "tester@acme.example", active=False)
+    Message.objects.all().delete()
+    named(crm, qa, "not caught")
+    assert "the test list instead" not in log(as_administrator).content.decode()
+
+
 @pytest.mark.parametrize(
     ("query", "found"),
     [

@@ -51,7 +51,8 @@ def test_an_archived_stage_waits_for_nobody(as_administrator: Client, crm: App, 
 
 
 @pytest.mark.parametrize(
-    ("code", "says"), [("auth_refused", "Deliveries of QA are paused"), ("connection_refused", "Mail of QA waits")]
+    ("code", "says"),
+    [("auth_refused", "Deliveries of QA are paused"), ("connection_refused", "Mail of QA waits for its SMTP server")],
 )
 def test_everybody_hears_of_a_stage_in_trouble(as_viewer: Client, crm: App, qa: Stage, code: str, says: str) -> None:
     configure(qa)

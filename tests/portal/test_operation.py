@@ -121,8 +121,9 @@ def test_the_demo_with_its_published_passwords_is_made_in_debug_only(db: None, s
     assert not Member.objects.exists()
     settings.DEBUG = True
     out = StringIO()
-    call_command("seed_demo", stdout=out)
+    call_command("seed_demo", "--smtp-port", "2626", stdout=out)
     assert demo.PASSWORD in out.getvalue()
+    assert "127.0.0.1, SMTP port 2626" in out.getvalue()
     assert Credential.objects.get(revoked_at=None).username in out.getvalue()
 
 

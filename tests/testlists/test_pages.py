@@ -244,6 +244,18 @@ def test_a_search_stores_nothing_and_keeps_what_was_typed_and_ticked(
     assert test_list_of(crm, qa).version == ana_and_bob.version
 
 
+def test_the_example_of_a_tagged_subject_is_of_this_stage(as_administrator: Client, crm: App, production: Stage) -> None:
+    page = as_administrator.get("/apps/crm/configuration/emails/production/edit/").content.decode()
+    assert "“Welcome” becomes “[Production] Welcome” in test mail." in page
+
+
+def test_a_refused_save_says_nothing_about_members_nobody_searched_for(as_developer: Client, ana_and_bob: TestList) -> None:
+    refused = as_developer.post(EDIT, typed(ana_and_bob, add="half-typed@"))
+    assert refused.status_code == 422
+    assert "No member found" not in refused.content.decode()
+    assert "No member found" in as_developer.post(EDIT, typed(ana_and_bob, find="nobody", find_members="1")).content.decode()
+
+
 @pytest.mark.parametrize("find", ["\0", "x" * 5000, "'\"<script>alert(1)</script>"])
 @pytest.mark.parametrize("chosen", [[], ["x", "-1", "9" * 40, "²"]])
 def test_a_search_for_rubbish_breaks_nothing(as_developer: Client, ana_and_bob: TestList, find: str, chosen: list[str]) -> None:

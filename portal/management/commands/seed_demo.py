@@ -30,15 +30,17 @@ class Command(BaseCommand):
             if not settings.DEBUG:
                 raise CommandError("The demo has published passwords, so it is made only with DEBUG=true.")
             new = demo.seed_demo(operator("seed_demo"), options["smtp_port"])
-        self._say_how_to_start(new, options["url"])
+        self._say_how_to_start(new, options["url"], options["smtp_port"])
 
-    def _say_how_to_start(self, new: NewCredential, url: str) -> None:
+    def _say_how_to_start(self, new: NewCredential, url: str, smtp_port: int) -> None:
         gateway = f"127.0.0.1:{settings.GATEWAY_PORT}"
         username, password = new.credential.username, new.password
         mail = r"From: crm@acme.example\nTo: customer@example.com\nSubject: Hello\n\nHi!\n"
         self.stdout.write(f"\n  Portal   {url}\n")
         for sign_in in demo.SIGN_INS:
             self.stdout.write(f"           {sign_in.email:26} {demo.PASSWORD}   {sign_in.role}")
+        self.stdout.write("\n  SMTP server for QA, which you set up in the portal; it keeps all mail in var/demo-inbox:")
+        self.stdout.write(f"           127.0.0.1, SMTP port {smtp_port}, Security None, Authentication None")
         self.stdout.write("\n  Send a mail as the app crm in QA, to a real customer, with curl or swaks:\n")
         self.stdout.write(
             f"printf '{mail}' | curl --url smtp://{gateway} --user {username}:{password} "

@@ -1,0 +1,33 @@
+"""The stage that a browser looked at last: where pages open that are asked for without a stage in their address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+from organization.models import Stage
+
+_COOKIE = "stage"
+_A_YEAR = 365 * 24 * 60 * 60
+
+
+class LastStageMiddleware:
+    """Remembers the stage of every page that was shown. A cookie, because it belongs to the browser and not to the member."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        stage = request.resolver_match.kwargs.get("stage") if request.resolver_match else None
+        if stage and request.method == "GET" and response.status_code == 200 and request.COOKIES.get(_COOKIE) != stage:
+            response.set_cookie(_COOKIE, stage, max_age=_A_YEAR, secure=request.is_secure(), httponly=True, samesite="Lax")
+        return response
+
+
+def last_stage(request: HttpRequest) -> Stage | None:
+    """The stage looked at last, if it is still in use; otherwise the first one; None while there is no stage at all."""
+    stages = list(Stage.objects.filter(archived=False))
+    last = [stage for stage in stages if stage.key == request.COOKIES.get(_COOKIE)]
+    return next(iter(last + stages), None)
