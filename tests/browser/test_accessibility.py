@@ -36,6 +36,8 @@ def busy_portal(crm, shop, development, qa, production, administrator, smtp_serv
     send(crm, qa, content=html)
     deliver()
     held = send(crm, production)
+    set_list(shop, qa, "gone@acme.example").addresses.all().delete()
+    listless = send(shop, qa)
     monkeypatch.setattr(rollup, "LAG", timedelta(0))
     rollup.roll_up()
     credential = create_credential(crm, qa, OPERATOR).credential
@@ -43,6 +45,7 @@ def busy_portal(crm, shop, development, qa, production, administrator, smtp_serv
     return {
         "message": Message.objects.filter(subject="HTML").get().pk,
         "held": held.pk,
+        "listless": listless.pk,
         "credential": credential.pk,
         "test": failed_test(qa, administrator).pk,
     }
@@ -104,6 +107,7 @@ PAGES = [
     "/monitor/email-log/qa/{message}/resend/real-recipients/",
     "/monitor/email-log/production/{held}/",
     "/monitor/email-log/production/{held}/cancel/",
+    "/monitor/email-log/qa/{listless}/release/",
     "/accounts/profile/",
     "/accounts/password/",
     "/no/such/page/",
