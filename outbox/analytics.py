@@ -17,7 +17,7 @@ from outbox.causes import explanation_of
 from outbox.latency import percentile
 from outbox.models import HourlyCause, HourlyCount, HourlyLatency
 
-_MAILS = ("accepted", "to_test_list", "held")
+_MAILS = ("accepted", "to_test_list")
 _TROUBLE = ("failed", "deferred", "unknown")
 # Where mail is looked at: the apps of each stage that the member may see.
 Places = Mapping[Stage, Sequence[App]]
@@ -62,14 +62,18 @@ def range_of(key: str | None) -> Range:
 
 @dataclass(frozen=True)
 class Sums:
-    """`counts`: mails that were accepted, to_test_list and held; tries to reach one address that ended as sent, failed,
-    deferred and unknown. `latencies`: how many of those sent in which bucket."""
+    """`counts`: mails that were accepted and to_test_list; held, the most of them at one time; tries to reach one address that
+    ended as sent, failed, deferred and unknown. `latencies`: how many of those sent in which bucket."""
 
     counts: Counter[str] = field(default_factory=Counter)
     latencies: Counter[int] = field(default_factory=Counter)
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(self.counts + other.counts, self.latencies + other.latencies)
+        """Of one time and the next."""
+        counts = self.counts + other.counts
+        if counts["held"]:
+            counts["held"] = max(self.counts["held"], other.counts["held"])
+        return Sums(counts, self.latencies + other.latencies)
 
     @property
     def p50(self) -> float | None:
@@ -129,7 +133,7 @@ def analytics(places: Places, shown: Range) -> Analytics:
 
 def _sums_by(column: str, places: Places, shown: Range) -> dict[Any, Sums]:
     found: defaultdict[Any, Sums] = defaultdict(Sums)
-    columns = (*_MAILS, "sent", *_TROUBLE)
+    columns = (*_MAILS, "sent", *_TROUBLE, *(("held",) if column == "hour" else ()))  # not to be added up over hours
     for key, *numbers in _grouped(HourlyCount, places, shown, (column,), columns):
         found[key].counts.update(dict(zip(columns, numbers, strict=True)))
     for key, bucket, sent in _grouped(HourlyLatency, places, shown, (column, "bucket"), ("sent",)):

@@ -116,7 +116,7 @@ def _trouble(found: Analytics, shown: Range) -> Chart:
 
 
 def _test_lists(found: Analytics, shown: Range) -> Chart:
-    series = [_series(found, "To test lists", "to_test_list", "blue"), _series(found, "Held", "held", "amber", striped=True)]
+    series = [_series(found, "To test lists", "to_test_list", "blue"), _series(found, "Held at once, at most", "held", "amber", striped=True)]
     return _by_period("test-lists", "To test lists, and held", "Mails", found, shown, series)
 
 
