@@ -65,15 +65,19 @@ def backlog(places: Mapping[Stage, Sequence[App]]) -> dict[Stage, Backlog]:
     }
 
 
-def depth_by_app(stages: Collection[Stage], status: Status, reason: HoldReason | None = None) -> dict[int, dict[int, Depth]]:
-    """By stage, of each app that has any mail of that status there; with `reason`, held for that alone.
+def depth_by_app(
+    stages: Collection[Stage], status: Status, reason: HoldReason | None = None, *, at_most: int | None = None
+) -> dict[int, dict[int, Depth]]:
+    """By stage, of each app that has any mail of that status there; with `reason`, held for that alone. `at_most` is another
+    limit than COUNTED_AT_MOST.
 
     All of a stage's mail counts toward the limit: there may be millions of one app's before the first of another's.
     """
     if not stages:
         return {}
+    limit = at_most or COUNTED_AT_MOST
     first = " UNION ALL ".join([_FIRST] * len(stages))
-    asked = [value for stage in stages for value in (stage.pk, status.value, COUNTED_AT_MOST + 1)]
+    asked = [value for stage in stages for value in (stage.pk, status.value, limit + 1)]
     rows = sql.fetch(_BY_APP.format(first), *asked)
     counted: Counter[int] = Counter()
     for stage, _, _, mails, _ in rows:
@@ -81,5 +85,5 @@ def depth_by_app(stages: Collection[Stage], status: Status, reason: HoldReason |
     found: defaultdict[int, defaultdict[int, Depth]] = defaultdict(lambda: defaultdict(Depth))
     for stage, app, held_for, mails, oldest in rows:
         if reason in (None, held_for):
-            found[stage][app] += Depth(min(mails, COUNTED_AT_MOST), counted[stage] > COUNTED_AT_MOST, as_moment(oldest))
+            found[stage][app] += Depth(min(mails, limit), counted[stage] > limit, as_moment(oldest))
     return {stage: dict(depths) for stage, depths in found.items()}

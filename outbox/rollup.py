@@ -110,6 +110,7 @@ def forget_before(hour: datetime) -> None:
 def _note_held(now: datetime) -> None:
     """How much is held at this moment."""
     held = depth_by_app(Stage.objects.all(), Status.HELD)
+    hours: dict[tuple[object, ...], Counter[str]]
     hours = {(stage, _hour(now), app): Counter(held=one.mails) for stage, apps in held.items() for app, one in apps.items()}
     _add({HourlyCount: hours})
 

@@ -19,6 +19,8 @@ from outbox.backlog import depth_by_app
 from outbox.connections import living_workers
 from outbox.models import HoldReason, StageQueue, Status
 
+# So many held mails of a stage are looked at.
+HELD_AT_MOST = 1000
 # A client secret that ends within this time is told of.
 SOON = timedelta(days=30)
 
@@ -115,7 +117,7 @@ def _unconfigured(configurable: list[Stage]) -> list[Waiting]:
 
 def _held(member: Member, stages: list[Stage]) -> list[Waiting]:
     """Mail that waits because nobody is on a test list. What waits for a stage's settings is told of with the stage."""
-    held = depth_by_app(stages, Status.HELD, HoldReason.TEST_LIST_EMPTY)
+    held = depth_by_app(stages, Status.HELD, HoldReason.TEST_LIST_EMPTY, at_most=HELD_AT_MOST)
     apps, by_pk = App.objects.in_bulk(), {stage.pk: stage for stage in stages}
     return [
         Waiting(
