@@ -277,7 +277,6 @@ def _read(answer: Any) -> None:
     assert answer.status_code == 200, answer
     if answer.streaming:
         list(islice(answer.streaming_content, 500))
-        answer.close()
 
 
 if __name__ == "__main__":
