@@ -17,7 +17,7 @@ from outbox.causes import explanation_of
 from outbox.latency import percentile
 from outbox.models import HourlyCause, HourlyCount, HourlyLatency
 
-_MAILS = ("accepted", "to_test_list", "held")
+_MAILS = ("accepted", "to_test_list")
 _TROUBLE = ("failed", "deferred", "unknown")
 # Where mail is looked at: the apps of each stage that the member may see.
 Places = Mapping[Stage, Sequence[App]]
@@ -62,14 +62,18 @@ def range_of(key: str | None) -> Range:
 
 @dataclass(frozen=True)
 class Sums:
-    """`counts`: mails that were accepted, to_test_list and held; tries to reach one address that ended as sent, failed,
-    deferred and unknown. `latencies`: how many of those sent in which bucket."""
+    """`counts`: mails that were accepted and to_test_list; held, the most of them at one time; tries to reach one address that
+    ended as sent, failed, deferred and unknown. `latencies`: how many of those sent in which bucket."""
 
     counts: Counter[str] = field(default_factory=Counter)
     latencies: Counter[int] = field(default_factory=Counter)
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(self.counts + other.counts, self.latencies + other.latencies)
+        """Of one time and the next."""
+        counts = self.counts + other.counts
+        if counts["held"]:
+            counts["held"] = max(self.counts["held"], other.counts["held"])
+        return Sums(counts, self.latencies + other.latencies)
 
     @property
     def p50(self) -> float | None:
@@ -111,9 +115,10 @@ class Analytics:
 
 
 def analytics(places: Places, shown: Range) -> Analytics:
-    """Everything in five queries, however many apps and mails."""
-    by_hour = _sums_by("hour", places, shown)
-    by_app = _sums_by("app_id", places, shown)
+    """Everything in six queries, however many apps and mails."""
+    rows = _rows_of(places, shown)
+    by_hour = _sums_by("hour", rows)
+    by_app = _sums_by("app_id", rows)
     periods = {period: Sums() for period in shown.periods()}
     for hour, sums in by_hour.items():
         period = shown.period_of(hour)
@@ -123,16 +128,16 @@ def analytics(places: Places, shown: Range) -> Analytics:
         total=sum(periods.values(), Sums()),
         periods=periods,
         apps=_ranked(by_app, places),
-        causes=_causes(places, shown),
+        causes=_causes(places, rows),
     )
 
 
-def _sums_by(column: str, places: Places, shown: Range) -> dict[Any, Sums]:
+def _sums_by(column: str, rows: Q) -> dict[Any, Sums]:
     found: defaultdict[Any, Sums] = defaultdict(Sums)
-    columns = (*_MAILS, "sent", *_TROUBLE)
-    for key, *numbers in _grouped(HourlyCount, places, shown, (column,), columns):
+    columns = (*_MAILS, "sent", *_TROUBLE, *(("held",) if column == "hour" else ()))  # not to be added up over hours
+    for key, *numbers in _grouped(HourlyCount, rows, (column,), columns):
         found[key].counts.update(dict(zip(columns, numbers, strict=True)))
-    for key, bucket, sent in _grouped(HourlyLatency, places, shown, (column, "bucket"), ("sent",)):
+    for key, bucket, sent in _grouped(HourlyLatency, rows, (column, "bucket"), ("sent",)):
         found[key].latencies[bucket] += sent
     return found
 
@@ -143,29 +148,37 @@ def _ranked(by_app: Mapping[int, Sums], places: Places) -> list[AppSums]:
     return sorted(found, key=lambda one: (-one.sums.counts["accepted"], -one.sums.counts["sent"], one.app.name))
 
 
-def _causes(places: Places, shown: Range) -> list[Cause]:
+def _causes(places: Places, rows: Q) -> list[Cause]:
     """By stage, since that is where something can be done, and where the email log shows them."""
     counts: defaultdict[tuple[int, str], Counter[str]] = defaultdict(Counter)
     concerned: defaultdict[tuple[int, str], list[App]] = defaultdict(list)
     apps, stages = _by_number(places), {stage.pk: stage for stage in places}
-    for stage, code, app, *numbers in _grouped(HourlyCause, places, shown, ("stage_id", "code", "app_id"), _TROUBLE):
+    for stage, code, app, *numbers in _grouped(HourlyCause, rows, ("stage_id", "code", "app_id"), _TROUBLE):
         counts[stage, code].update(dict(zip(_TROUBLE, numbers, strict=True)))
         concerned[stage, code].append(apps[app])
     found = [Cause(stages[key[0]], explanation_of(key[1]), counts[key], concerned[key]) for key in counts]
     return sorted(found, key=lambda cause: [-cause.counts[name] for name in _TROUBLE])
 
 
-def _grouped(
-    model: type[Model], places: Places, shown: Range, keys: Sequence[str], columns: Sequence[str]
-) -> list[tuple[Any, ...]]:
-    """For each combination of `keys`, these and the sum of each of `columns` over the range."""
-    visible = Q(pk__in=[])
-    for stage, apps in places.items():
-        visible |= Q(stage=stage, app__in=apps)
-    rows = model._default_manager.filter(visible, hour__range=(shown.begin(), timezone.now())).order_by()
+def _grouped(model: type[Model], rows: Q, keys: Sequence[str], columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """For each combination of `keys`, these and the sum of each of `columns`."""
     sums = {f"{column}_sum": Sum(column) for column in columns}
-    found: list[tuple[Any, ...]] = list(rows.values(*keys).annotate(**sums).values_list(*keys, *sums))
+    of_keys = model._default_manager.filter(rows).order_by().values(*keys)
+    found: list[tuple[Any, ...]] = list(of_keys.annotate(**sums).values_list(*keys, *sums))
     return found
+
+
+def _rows_of(places: Places, shown: Range) -> Q:
+    """The rows of that range and these places, said as shortly as can be: for a stage at a time with all its apps, databases
+    read the whole table."""
+    everything = set(App.objects.values_list("pk", flat=True))
+    stages: defaultdict[frozenset[int], list[int]] = defaultdict(list)
+    for stage, apps in places.items():
+        stages[frozenset(app.pk for app in apps)].append(stage.pk)
+    found = Q(pk__in=[])
+    for numbers, alike in stages.items():
+        found |= Q(stage__in=alike) if numbers == everything else Q(stage__in=alike, app__in=numbers)
+    return found & Q(hour__range=(shown.begin(), timezone.now()))
 
 
 def _by_number(places: Places) -> dict[int, App]:

@@ -44,10 +44,10 @@ def one_stage(request: MemberRequest, stage: str) -> HttpResponse:
 
 def _visible_places(member: Member) -> dict[Stage, list[App]]:
     """Every stage whose log the member may read. Raises PermissionDenied when there is none."""
-    places = {}
+    places, apps = {}, list(App.objects.all())
     for stage in Stage.objects.all():
         with suppress(PermissionDenied):
-            places[stage] = sight_of(member, stage).apps
+            places[stage] = sight_of(member, stage, apps).apps
     if not places:
         require(member, EVERYWHERE, Permission.ACCESS_ASSET_LOGS)
     return places
@@ -116,7 +116,8 @@ def _trouble(found: Analytics, shown: Range) -> Chart:
 
 
 def _test_lists(found: Analytics, shown: Range) -> Chart:
-    series = [_series(found, "To test lists", "to_test_list", "blue"), _series(found, "Held", "held", "amber", striped=True)]
+    held = _series(found, "Held at once, at most", "held", "amber", striped=True)
+    series = [_series(found, "To test lists", "to_test_list", "blue"), held]
     return _by_period("test-lists", "To test lists, and held", "Mails", found, shown, series)
 
 

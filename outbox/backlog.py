@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Min, Q
-
+from organization import sql
 from organization.models import App, Stage
-from outbox.models import WAITING, Message, Status
+from outbox.clock import as_moment
+from outbox.models import WAITING, HoldReason, Status
 
 # Of each stage and status.
 COUNTED_AT_MOST = 10_000
+_FIRST = """
+    SELECT * FROM (
+        SELECT stage_id, app_id, hold_reason, created FROM outbox_message WHERE stage_id = %s AND status = %s
+        ORDER BY due, id LIMIT %s
+    ) AS first
+"""
+_BY_APP = "SELECT stage_id, app_id, hold_reason, count(*), min(created) FROM ({}) AS mail GROUP BY stage_id, app_id, hold_reason"
 
 
 @dataclass(frozen=True)
@@ -44,17 +52,38 @@ class Backlog:
 
 def backlog(places: Mapping[Stage, Sequence[App]]) -> dict[Stage, Backlog]:
     """Of each stage, the mail of these apps."""
-    return {stage: _of_stage(stage, apps) for stage, apps in places.items()}
+    depths = {status: depth_by_app(places, status) for status in (*WAITING, Status.SENDING, Status.HELD)}
+
+    def depth(stage: Stage, status: Status) -> Depth:
+        found = depths[status].get(stage.pk, {})
+        own = sum((found[app.pk] for app in places[stage] if app.pk in found), Depth())
+        return Depth(min(own.mails, COUNTED_AT_MOST), any(one.more for one in found.values()), own.oldest)
+
+    return {
+        stage: Backlog(sum((depth(stage, one) for one in (*WAITING, Status.SENDING)), Depth()), depth(stage, Status.HELD))
+        for stage in places
+    }
 
 
-def _of_stage(stage: Stage, apps: Sequence[App]) -> Backlog:
-    on_its_way = [_depth(stage, status, apps) for status in (*WAITING, Status.SENDING)]
-    return Backlog(sum(on_its_way, Depth()), _depth(stage, Status.HELD, apps))
+def depth_by_app(
+    stages: Collection[Stage], status: Status, reason: HoldReason | None = None, *, at_most: int | None = None
+) -> dict[int, dict[int, Depth]]:
+    """By stage, of each app that has any mail of that status there; with `reason`, held for that alone. `at_most` is another
+    limit than COUNTED_AT_MOST.
 
-
-def _depth(stage: Stage, status: Status, apps: Sequence[App]) -> Depth:
-    """Other apps' mail counts toward the limit too: there may be millions of it before the first of these apps."""
-    first = Message.objects.filter(stage=stage, status=status).order_by("due", "pk")[: COUNTED_AT_MOST + 1]
-    own = Q(app__in=apps)
-    found = first.aggregate(all=Count("pk"), own=Count("pk", filter=own), oldest=Min("created", filter=own))
-    return Depth(min(found["own"], COUNTED_AT_MOST), found["all"] > COUNTED_AT_MOST, found["oldest"])
+    All of a stage's mail counts toward the limit: there may be millions of one app's before the first of another's.
+    """
+    if not stages:
+        return {}
+    limit = at_most or COUNTED_AT_MOST
+    first = " UNION ALL ".join([_FIRST] * len(stages))
+    asked = [value for stage in stages for value in (stage.pk, status.value, limit + 1)]
+    rows = sql.fetch(_BY_APP.format(first), *asked)
+    counted: Counter[int] = Counter()
+    for stage, _, _, mails, _ in rows:
+        counted[stage] += mails
+    found: defaultdict[int, defaultdict[int, Depth]] = defaultdict(lambda: defaultdict(Depth))
+    for stage, app, held_for, mails, oldest in rows:
+        if reason in (None, held_for):
+            found[stage][app] += Depth(min(mails, limit), counted[stage] > limit, as_moment(oldest))
+    return {stage: dict(depths) for stage, depths in found.items()}

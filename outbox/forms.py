@@ -66,8 +66,8 @@ class SimulationForm(forms.Form):
         return [parse_named_address(part).email for part in split_addresses(self.cleaned_data[field])]
 
 
-class CancelForm(StageConfirmation):
-    """In a Production stage its name is typed."""
+class ConfirmForm(StageConfirmation):
+    """For an act that changes the mail itself: in a Production stage its name is typed."""
 
     def __init__(self, data: Any, message: Message) -> None:
         super().__init__(data, message.stage)

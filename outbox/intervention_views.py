@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from organization.http import MemberRequest
 from organization.permissions import Permission, Scope, require
 from outbox import interventions
-from outbox.forms import CancelForm, ReleaseForm, ResendForm
+from outbox.forms import ConfirmForm, ReleaseForm, ResendForm
 from outbox.models import Message, RouteKind
 from outbox.visibility import find_message, mask_of
 
@@ -31,12 +31,23 @@ def retry(request: MemberRequest, stage: str, message: int) -> HttpResponse:
 def cancel(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     """Ask, then cancel."""
     found = _find(request, stage, message, Permission.RESEND_MAIL)
-    form = CancelForm(_posted(request), found)
+    form = ConfirmForm(_posted(request), found)
     if request.method == "POST" and form.is_valid():
         return _act(request, found, lambda: interventions.cancel(found, request.user), "The mail was cancelled.")
     waiting = found.recipients.filter(status__in=interventions.CANCELLABLE)
     addresses = [recipient.address for recipient in waiting]
     return _ask(request, found, "cancel", form, interventions.cancel_obstacle(found), addresses)
+
+
+@require_http_methods(["GET", "POST"])
+def release_held(request: MemberRequest, stage: str, message: int) -> HttpResponse:
+    """Name the real people who would get the held mail, then let it go past the test list."""
+    found = _find(request, stage, message, Permission.RESEND_TO_REAL_RECIPIENTS)
+    form = ConfirmForm(_posted(request), found)
+    if request.method == "POST" and form.is_valid():
+        return _act(request, found, lambda: interventions.release_held(found, request.user), "The mail was released.")
+    addresses = interventions.release_addresses(found)
+    return _ask(request, found, "release_held", form, interventions.release_obstacle(found), addresses)
 
 
 @require_http_methods(["GET", "POST"])

@@ -1,4 +1,4 @@
-"""What a person does about one mail: retry it now, cancel it, resend it.
+"""What a person does about one mail: retry it now, cancel it, release it, resend it.
 
 Every door ends here: permission, look at the mail, change and audit in one transaction. The mail's row is locked and read
 again first, so that no worker takes it meanwhile and nobody else acts on it: what is being handed over is left alone.
@@ -12,11 +12,13 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 
+from emailconfig.services import settings_of
 from organization import audit
+from organization.addresses import same_address_key
 from organization.permissions import Actor, Permission, Scope, allowed, require
 from outbox.clock import database_now
-from outbox.models import FINAL, WAITING, Content, Door, Message, Recipient, RouteKind, Status
-from outbox.routing import Route, route_resent
+from outbox.models import FINAL, WAITING, Content, Door, HoldReason, Message, Recipient, RouteKind, Status
+from outbox.routing import Route, release, route_resent
 from outbox.submission import Envelope, Resent, SubmissionRefused, state_of, submit
 from outbox.summary import sum_up
 from testlists.services import test_list_of
@@ -26,6 +28,8 @@ _BEING_SENT = "The mail is being handed to the server right now. Try again in a 
 _FINISHED = "The mail is finished: nothing of it waits any more."
 _HELD = "The mail is held. It goes by itself as soon as the reason for that is gone."
 _DUE = "The mail is due already: it goes as soon as a worker takes it."
+_NOT_HELD = "The mail isn't held any more, so nothing was released. Look at where it stands now."
+_NOWHERE_TO_SEND = "{} has no SMTP settings, so there is nowhere to send the mail. Set it up under Management, Emails first."
 _UNDER_WAY = "The mail is not finished yet, so resending it could deliver it twice. Wait for it, or cancel it first."
 _RESENT_MEANWHILE = "The mail was resent as #{} after you opened the page. Nothing was sent again; look at that mail first."
 _NO_CONTENT = "What the mail says isn't kept any more, so it can't be resent."
@@ -64,6 +68,29 @@ def cancel(message: Message, actor: Actor) -> Message:
         mail.notes = [*mail.notes, words]
         sum_up(mail)
         audit.record(actor, "Cancel", mail, after={"recipients": addresses})
+    return mail
+
+
+def release_held(message: Message, actor: Actor) -> Message:
+    """Test mail that is held because nobody is on its list goes to the recipients the app gave, whatever the list says now or
+    later. For this one mail alone. Whoever got it, or was refused, before it was held stays so. Returns the mail as it is then.
+
+    Raises PermissionDenied; ValidationError when it isn't held for that, or its stage has no server. Then nothing is changed.
+    """
+    require(actor, _scope(message), Permission.RESEND_TO_REAL_RECIPIENTS)
+    with transaction.atomic():
+        mail = _locked(message)
+        _stop_at(release_obstacle(mail))
+        mail.recipients.exclude(status__in=FINAL).delete()
+        missing = [Recipient(message=mail, address=address, due=database_now()) for address in release_addresses(mail)]
+        Recipient.objects.bulk_create(missing)
+        mail.route, mail.hold_reason = RouteKind.RELEASED, ""
+        mail.save(update_fields=["route"])
+        words = f"Released to the real recipients by {actor.name}: the test list doesn't catch this mail."
+        mail.notes = [*mail.notes, words]
+        sum_up(mail)
+        after = {"route": mail.get_route_display(), "recipients": [recipient.address for recipient in missing]}
+        audit.record(actor, "Release to real recipients", mail, after=after)
     return mail
 
 
@@ -125,6 +152,21 @@ def cancel_obstacle(message: Message) -> str:
     return _BEING_SENT if message.status == Status.SENDING else _FINISHED
 
 
+def release_obstacle(message: Message) -> str:
+    """Why the held mail can't be released to its real recipients, in words; empty when it can."""
+    if message.status != Status.HELD:
+        return _NOT_HELD
+    if settings_of(message.stage) is None:
+        return _NOWHERE_TO_SEND.format(message.stage)
+    return "" if message.hold_reason == HoldReason.TEST_LIST_EMPTY else _HELD
+
+
+def release_addresses(message: Message) -> list[str]:
+    """Who gets the held mail once it is released: whom the app named, and who isn't done with yet."""
+    done = {same_address_key(address) for address in _addresses(message.recipients.filter(status__in=FINAL))}
+    return [person.email for person in release(message.requested).people if same_address_key(person.email) not in done]
+
+
 def resend_obstacle(message: Message) -> str:
     """Why the mail can't be resent, in words; empty when it can."""
     return "" if message.status in FINAL else _UNDER_WAY
@@ -136,6 +178,7 @@ class Acts:
 
     retry: bool
     cancel: bool
+    release_held: bool
     resend: bool
     resend_to_real_recipients: bool
 
@@ -148,6 +191,7 @@ def acts_of(message: Message, actor: Actor) -> Acts:
     return Acts(
         retry=may_act and not retry_obstacle(message),
         cancel=may_act and not cancel_obstacle(message),
+        release_held=may_release and not release_obstacle(message),
         resend=may_act and resendable,
         resend_to_real_recipients=may_release and resendable and resend_route(message).kind == RouteKind.TEST_LIST,
     )

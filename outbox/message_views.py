@@ -13,11 +13,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_safe
 
+from emailconfig.services import settings_of
 from organization.addresses import same_address_key
 from organization.http import MemberRequest
+from organization.models import Member
+from organization.permissions import Permission, Scope, allowed
 from outbox.interventions import acts_of
 from outbox.masking import Mask
-from outbox.models import Message, RouteKind
+from outbox.models import HoldReason, Message, RouteKind, Status
 from outbox.preview import (
     SHOWN_AT_MOST,
     Preview,
@@ -31,6 +34,7 @@ from outbox.preview import (
 )
 from outbox.preview import source as source_of
 from outbox.visibility import find_message, mask_of, may_see_content, require_content
+from testlists.services import may_edit
 
 # For the frame that shows a mail's HTML: no script, no form, no network; only its own styles and inlined pictures.
 _HTML_HEADERS = {
@@ -45,7 +49,7 @@ def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     found = find_message(request.user, stage, message)
     mask = mask_of(request.user, found)
     content_is_there = has_content(found)
-    context = {
+    context: dict[str, object] = {
         "stage": found.stage,
         "message": found,
         "mask": mask,
@@ -54,6 +58,7 @@ def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
         "attempts": found.attempts.all(),
         "route_sentence": _route_sentence(found),
         "acts": acts_of(found, request.user),
+        **_ways_out(found, request.user),
         "resent_from": _if_kept(found.resent_from),
         "resent_as": _if_kept(found.resent_as),
         "can_see_content": may_see_content(request.user, found),
@@ -92,6 +97,18 @@ def attachment(request: MemberRequest, stage: str, message: int, number: int) ->
     disposition = content_disposition_header(True, preview(found).attachments[number].safe_name)
     headers = {**_DOWNLOAD_HEADERS, "Content-Disposition": disposition or "attachment"}
     return HttpResponse(data, content_type="application/octet-stream", headers=headers)
+
+
+def _ways_out(message: Message, member: Member) -> dict[str, str]:
+    """Where the member may do away with the reason that the mail is held for; nothing of mail that isn't."""
+    if message.status != Status.HELD:
+        return {}
+    ways, stage = {}, message.stage
+    if settings_of(stage) is None and allowed(member, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS):
+        ways["set_up_url"] = reverse("email-configuration-edit", args=[stage.key])
+    if message.hold_reason == HoldReason.TEST_LIST_EMPTY and may_edit(member, message.app, stage):
+        ways["test_list_url"] = reverse("app-emails-edit", args=[message.app.key, stage.key])
+    return ways
 
 
 @dataclass(frozen=True)

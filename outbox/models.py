@@ -224,6 +224,7 @@ class HourlyCount(models.Model):
     # Mails, by the hour in which they were accepted.
     accepted = models.PositiveIntegerField(default=0)
     to_test_list = models.PositiveIntegerField(default=0)
+    # The most mails that were held at one time of the hour.
     held = models.PositiveIntegerField(default=0)
     # Tries to reach one address, by the hour in which they were made.
     sent = models.PositiveIntegerField(default=0)

@@ -1,5 +1,7 @@
 """Counting mail for Analytics: what is new is added to one row per stage, app and hour, so that no page ever counts mails.
 
+Held mail is no event but a state: each call looks how much is held now, and the greatest number of an hour stays.
+
 Mails, and tries to hand them over, are read in the order of their numbers, each exactly once: how far is stored in the same
 transaction as the counts. Only what is a minute old is read, because a number is given before the transaction with it ends.
 """
@@ -16,6 +18,8 @@ from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 
 from organization import sql
+from organization.models import Stage
+from outbox.backlog import depth_by_app
 from outbox.causes import cause_of
 from outbox.clock import database_now
 from outbox.latency import bucket_of
@@ -44,6 +48,8 @@ _COLUMNS: dict[type[models.Model], tuple[tuple[str, ...], tuple[str, ...]]] = {
     HourlyLatency: (("stage_id", "hour", "app_id", "bucket"), ("sent",)),
     HourlyCause: (("stage_id", "hour", "app_id", "code"), ("deferred", "failed", "unknown")),
 }
+# These don't add up: the greatest stays.
+_LEVELS = ("held",)
 
 
 class Mail(NamedTuple):
@@ -54,7 +60,6 @@ class Mail(NamedTuple):
     stage_id: int
     app_id: int
     route: str
-    status: str
 
 
 class Try(NamedTuple):
@@ -82,6 +87,7 @@ def roll_up() -> int:
     Many may call it at once: what somebody else counted meanwhile is left alone. Database errors pass through.
     """
     now = database_now()
+    _note_held(now)
     return _count("mails", _mails_after, _of_mails, now) + _count("tries", _tries_after, _of_tries, now)
 
 
@@ -99,6 +105,14 @@ def forget_before(hour: datetime) -> None:
     """Remove the counts of earlier hours."""
     for model in _COLUMNS:
         model._default_manager.filter(hour__lt=hour).delete()
+
+
+def _note_held(now: datetime) -> None:
+    """How much is held at this moment."""
+    held = depth_by_app(Stage.objects.all(), Status.HELD)
+    hours: dict[tuple[object, ...], Counter[str]]
+    hours = {(stage, _hour(now), app): Counter(held=one.mails) for stage, apps in held.items() for app, one in apps.items()}
+    _add({HourlyCount: hours})
 
 
 def _count(
@@ -125,7 +139,7 @@ def _is_settled(created: datetime, now: datetime) -> bool:
 
 def _mails_after(last: int) -> list[Mail]:
     rows = _slice(Message.objects.all(), last)
-    return [Mail(*row) for row in rows.values_list("pk", "created", "stage_id", "app_id", "route", "status")]
+    return [Mail(*row) for row in rows.values_list("pk", "created", "stage_id", "app_id", "route")]
 
 
 def _tries_after(last: int) -> list[Try]:
@@ -156,13 +170,11 @@ def _slice(rows: QuerySet[Any], last: int) -> QuerySet[Any]:
 
 
 def _of_mails(mails: Sequence[Mail]) -> _Additions:
-    """Held is what is still held when it is counted, a minute after it was accepted."""
     hours: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
     for mail in mails:
         counts = hours[_key(mail)]
         counts["accepted"] += 1
         counts["to_test_list"] += mail.route == RouteKind.TEST_LIST
-        counts["held"] += mail.status == Status.HELD
     return {HourlyCount: hours}
 
 
@@ -199,15 +211,25 @@ def _given_up(tries: Sequence[Try]) -> set[int]:
 
 
 def _key(row: Mail | Try) -> tuple[object, ...]:
-    return row.stage_id, row.created.replace(minute=0, second=0, microsecond=0), row.app_id
+    return row.stage_id, _hour(row.created), row.app_id
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def _add(additions: Mapping[type[models.Model], Mapping[tuple[object, ...], Counter[str]]]) -> None:
+    """In the order of the keys, so that two who add at once don't wait for each other."""
     for model, rows in additions.items():
         table, (keys, columns) = model._meta.db_table, _COLUMNS[model]
-        values = [[*map(_stored, key), *(counts[column] for column in columns)] for key, counts in rows.items()]
-        added = ", ".join(f"{column} = {table}.{column} + excluded.{column}" for column in columns)
+        values = [[*map(_stored, key), *(rows[key][column] for column in columns)] for key in sorted(rows)]
+        added = ", ".join(f"{column} = {_merged(table, column)}" for column in columns)
         sql.insert(sql.Rows(table, keys + columns, values, f"({', '.join(keys)}) DO UPDATE SET {added}"))
+
+
+def _merged(table: str, column: str) -> str:
+    stored, added = f"{table}.{column}", f"excluded.{column}"
+    return f"CASE WHEN {added} > {stored} THEN {added} ELSE {stored} END" if column in _LEVELS else f"{stored} + {added}"
 
 
 def _stored(value: object) -> object:

@@ -22,6 +22,7 @@ urlpatterns = [
     path(f"{_MAIL}attachments/<int:number>/", message_views.attachment, name="email-log-attachment"),
     path(f"{_MAIL}retry/", intervention_views.retry, name="email-log-retry"),
     path(f"{_MAIL}cancel/", intervention_views.cancel, name="email-log-cancel"),
+    path(f"{_MAIL}release/", intervention_views.release_held, name="email-log-release-held"),
     path(f"{_MAIL}resend/", intervention_views.resend, name="email-log-resend"),
     path(f"{_MAIL}resend/real-recipients/", intervention_views.resend_to_real_recipients, name="email-log-release"),
 ]

@@ -41,9 +41,10 @@ class Sight:
         return Mask(message, open=self.every_app_open or message.app in self.open_apps)
 
 
-def sight_of(member: Member, stage: Stage) -> Sight:
-    """Raises PermissionDenied when there is no app at all whose log the member may read."""
-    everything = list(App.objects.all())
+def sight_of(member: Member, stage: Stage, everything: list[App] | None = None) -> Sight:
+    """Raises PermissionDenied when there is no app at all whose log the member may read. `everything`: all apps, where they
+    have been read already."""
+    everything = list(App.objects.all()) if everything is None else everything
     apps, every_app = _apps(member, stage, everything, Permission.ACCESS_ASSET_LOGS)
     if not every_app and not apps:
         require(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db.models import Count
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -16,9 +15,12 @@ from emailconfig.models import SmtpSettings
 from organization.http import MemberRequest
 from organization.models import App, Member, Stage
 from organization.permissions import EVERYWHERE, Permission, Scope, allowed
+from outbox.backlog import depth_by_app
 from outbox.connections import living_workers
-from outbox.models import HoldReason, Message, StageQueue, Status
+from outbox.models import HoldReason, StageQueue, Status
 
+# So many held mails of a stage are looked at.
+HELD_AT_MOST = 1000
 # A client secret that ends within this time is told of.
 SOON = timedelta(days=30)
 
@@ -115,18 +117,18 @@ def _unconfigured(configurable: list[Stage]) -> list[Waiting]:
 
 def _held(member: Member, stages: list[Stage]) -> list[Waiting]:
     """Mail that waits because nobody is on a test list. What waits for a stage's settings is told of with the stage."""
-    held = Message.objects.filter(stage__in=stages, status=Status.HELD, hold_reason=HoldReason.TEST_LIST_EMPTY)
-    counts = held.order_by().values_list("stage", "app").annotate(Count("pk"))
+    held = depth_by_app(stages, Status.HELD, HoldReason.TEST_LIST_EMPTY, at_most=HELD_AT_MOST)
     apps, by_pk = App.objects.in_bulk(), {stage.pk: stage for stage in stages}
     return [
         Waiting(
             "warning",
-            f"{count:,} {'mail' if count == 1 else 'mails'} of {apps[app]} in {by_pk[stage]} held",
+            f"{depth} {'mail' if depth.mails == 1 else 'mails'} of {apps[app]} in {by_pk[stage]} held",
             "The test list is Active and nobody is on it. Put somebody on it, and the mail goes to them.",
             reverse("app-emails-edit", args=[apps[app].key, by_pk[stage].key]),
             "Open the test list",
         )
-        for stage, app, count in counts
+        for stage, depths in held.items()
+        for app, depth in depths.items()
         if allowed(member, Scope(apps[app], by_pk[stage]), Permission.ACCESS_ASSET_LOGS, Permission.EDIT_ASSET_CONFIGURATIONS)
     ]
 

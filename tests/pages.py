@@ -58,6 +58,7 @@ PAGES = [
     "/monitor/email-log/qa/{message}/resend/real-recipients/",
     "/monitor/email-log/production/{held}/",
     "/monitor/email-log/production/{held}/cancel/",
+    "/monitor/email-log/qa/{listless}/release/",
     "/accounts/profile/",
     "/accounts/password/",
     "/no/such/page/",
@@ -87,6 +88,8 @@ def busy_portal(
     send(crm, qa, content=html)
     deliver()
     held = send(crm, production)
+    set_list(shop, qa, "gone@acme.example").addresses.all().delete()
+    listless = send(shop, qa)
     monkeypatch.setattr(rollup, "LAG", timedelta(0))
     rollup.roll_up()
     credential = create_credential(crm, qa, OPERATOR).credential
@@ -94,6 +97,7 @@ def busy_portal(
     return {
         "message": Message.objects.filter(subject="HTML").get().pk,
         "held": held.pk,
+        "listless": listless.pk,
         "credential": credential.pk,
         "test": _failed_test(qa, administrator).pk,
         "stage_number": qa.pk,

@@ -4,7 +4,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
 
-from organization import audit
+from organization import admin, audit
 from organization.models import App, AuditEvent, Member, Stage
 from organization.services import delete_from_organization, save_in_organization
 from tests.conftest import OPERATOR, make_member
@@ -23,6 +23,19 @@ def test_an_event_is_never_changed_or_deleted(crm: App, as_administrator: Client
     assert as_administrator.post(f"{base}delete/", {"post": "yes"}).status_code == 403
     assert as_administrator.get("/admin/organization/auditevent/add/").status_code == 403
     assert AuditEvent.objects.get().actor_name == "the tests"
+
+
+def test_admin_offers_the_operations_of_the_newest_events(crm: App, qa: Stage, as_administrator: Client, monkeypatch) -> None:
+    monkeypatch.setattr(admin, "_EVENTS_LOOKED_AT", 3)
+    for operation, entity in (("Ancient", qa), ("Update", crm), ("Create", qa), ("Update", crm)):
+        audit.record(OPERATOR, operation, entity)
+    page = as_administrator.get("/admin/organization/auditevent/", {"operation": "Update"})
+    shown = page.context["cl"]
+    choices = {spec.title: [one["display"] for one in spec.choices(shown)] for spec in shown.filter_specs}
+    assert choices == {"operation": ["All", "Create", "Update"], "entity": ["All", "app", "stage"]}
+    assert [event.operation for event in shown.result_list] == ["Update", "Update"]
+    old = as_administrator.get("/admin/organization/auditevent/", {"operation": "Ancient"})
+    assert [event.operation for event in old.context["cl"].result_list] == ["Ancient"]
 
 
 def test_only_what_differs_is_kept(qa: Stage) -> None:

@@ -22,7 +22,9 @@ def test_every_path_it_reads_itself(path):
     assert agrees(path)
 
 
-@given(st.text(alphabet='<>@.a1-+"\\ \t=(),;:é', max_size=25) | st.text(alphabet="ab.@- =", max_size=20).map("<{}@b.example>".format))
+@given(
+    st.text(alphabet='<>@.a1-+"\\ \t=(),;:é', max_size=25) | st.text(alphabet="ab.@- =", max_size=20).map("<{}@b.example>".format)
+)
 def test_every_other_text(path):
     try:
         assert agrees(path)

@@ -1,4 +1,4 @@
-"""Retry now, cancel, resend: what a person does about one mail, over real SMTP and in the browser."""
+"""Retry now, cancel, release, resend: what a person does about one mail, over real SMTP and in the browser."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
-from organization.models import AuditEvent, Member, Role, RoleGrant
+from organization.models import AuditEvent, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
-from outbox.interventions import cancel, resend, resend_to_real_recipients, retry_now
+from outbox.interventions import cancel, release_held, resend, resend_to_real_recipients, retry_now
 from outbox.leases import recover_abandoned
 from outbox.models import Content, HoldReason, Message, RouteKind, Status
-from testlists.services import mails_leaving, wait_until_nothing_leaves
+from outbox.worker import sweep
+from testlists.services import mails_leaving, test_list_of, wait_until_nothing_leaves
 from tests.conftest import OPERATOR, configure, make_member, signed_in
 from tests.outbox.conftest import deliver, leases_run_out, now_due, outcomes, send, set_list, statuses, take
 from tests.smtp_server import SmtpServer
@@ -52,6 +53,21 @@ def test_mail(crm, qa, smtp_server) -> Message:
     deliver()
     assert smtp_server.recipients == {"ana@acme.example"}
     return message
+
+
+def held(crm, qa, *to: str) -> Message:
+    """Test mail that is held: the last person on the Active list was removed."""
+    message = send(crm, empty_list(crm, qa), *to)
+    assert stored(message).hold_reason == HoldReason.TEST_LIST_EMPTY
+    return message
+
+
+def empty_list(crm, stage) -> Stage:
+    """The stage, where the app's list is Active and nobody is on it."""
+    if not test_list_of(crm, stage).active:
+        set_list(crm, stage, "gone@acme.example")
+    test_list_of(crm, stage).addresses.all().delete()
+    return stage
 
 
 test_mail.__test__ = False  # type: ignore[attr-defined]
@@ -250,6 +266,125 @@ def test_mail_is_either_cancelled_or_sent_whatever_the_order(crm, qa, configured
     assert set(arrived) | cancelled == {message.requested[0] for message in messages}
     assert not set(arrived) & cancelled
     assert set(Message.objects.values_list("status", flat=True)) <= {Status.SENT, Status.FAILED}
+
+
+# Release what is held
+
+
+def test_held_mail_that_a_person_releases_reaches_the_real_recipients_and_no_other_mail_does(
+    crm, qa, configured, smtp_server, administrator
+):
+    message, beside = held(crm, qa, "customer@example.com", "boss@example.com"), held(crm, qa, "other@example.com")
+    release_held(message, administrator)
+    sweep()
+    deliver()
+    (arrived,) = smtp_server.arrived
+    assert arrived.recipients == ["customer@example.com", "boss@example.com"]
+    assert (arrived.mail["To"], arrived.mail["X-Original-To"]) == ("customer@example.com", None)
+    message = stored(message)
+    assert (message.status, message.route, message.hold_reason) == (Status.SENT, RouteKind.RELEASED, "")
+    assert message.notes == ["Released to the real recipients by Ada Admin: the test list doesn't catch this mail."]
+    assert (stored(beside).status, stored(beside).route) == (Status.HELD, RouteKind.TEST_LIST)
+    assert trail() == [(str(administrator), "Release to real recipients", str(message.pk))]
+    event = AuditEvent.objects.get(operation="Release to real recipients")
+    recipients = ["customer@example.com", "boss@example.com"]
+    assert (event.app, event.stage) == (crm, qa)
+    assert event.after == {"route": "Released to real recipients", "recipients": recipients}
+    set_list(crm, qa, "ana@acme.example")
+    deliver()
+    assert statuses(beside) == {"ana@acme.example": "sent"}
+
+
+def test_released_mail_is_not_caught_though_the_list_is_filled_before_it_leaves(crm, qa, configured, smtp_server):
+    message = held(crm, qa)
+    smtp_server.rcpt = lambda _: BUSY
+    release_held(message, OPERATOR)
+    deliver()
+    set_list(crm, qa, "ana@acme.example")
+    smtp_server.rcpt = lambda _: None
+    retry_now(message, OPERATOR)
+    deliver()
+    assert (smtp_server.recipients, stored(message).status) == ({"customer@example.com"}, Status.SENT)
+
+
+def test_mail_that_was_held_half_way_is_released_to_those_who_are_left(crm, qa, configured, smtp_server):
+    answers = {"late@example.com": BUSY, "no@example.com": "550 5.1.1 unknown"}
+    smtp_server.rcpt = answers.get
+    message = send(crm, qa, "early@example.com", "late@example.com", "no@example.com")
+    deliver()
+    empty_list(crm, qa)
+    now_due()
+    deliver()
+    assert stored(message).hold_reason == HoldReason.TEST_LIST_EMPTY
+    answers.clear()
+    release_held(message, OPERATOR)
+    assert AuditEvent.objects.get(entity="message").after["recipients"] == ["late@example.com"]
+    deliver()
+    assert [one.recipients for one in smtp_server.arrived] == [["early@example.com"], ["late@example.com"]]
+    assert statuses(message) == {"early@example.com": "sent", "no@example.com": "failed", "late@example.com": "sent"}
+
+
+def test_mail_whose_real_recipients_all_have_it_is_finished_by_releasing_it(crm, qa, configured, smtp_server):
+    smtp_server.rcpt = {"ben@acme.example": BUSY}.get
+    set_list(crm, qa, "ana@acme.example", "ben@acme.example")
+    message = send(crm, qa, "ana@acme.example")
+    deliver()
+    empty_list(crm, qa)
+    now_due()
+    deliver()
+    assert stored(message).status == Status.HELD
+    release_held(message, OPERATOR)
+    assert (stored(message).status, statuses(message)) == (Status.SENT, {"ana@acme.example": "sent"})
+
+
+def test_only_test_mail_that_nobody_would_get_is_released_and_only_where_it_can_go(crm, qa, production, configured, smtp_server):
+    def refusal(message: Message) -> str:
+        before = stored(message).route, stored(message).status, statuses(message)
+        with pytest.raises(ValidationError) as refused:
+            release_held(message, OPERATOR)
+        assert (stored(message).route, stored(message).status, statuses(message)) == before
+        return refused.value.messages[0]
+
+    assert "Production has no SMTP settings, so there is nowhere to send" in refusal(send(crm, production))
+    assert "Production has no SMTP settings" in refusal(held(crm, production))
+    message = send(crm, qa)
+    assert "isn't held any more" in refusal(message)
+    take(qa, 1, owner="worker")
+    assert "isn't held any more" in refusal(message)
+    Message.objects.filter(pk=message.pk).update(status=Status.HELD, hold_reason=HoldReason.STAGE_NOT_CONFIGURED)
+    assert "It goes by itself" in refusal(message)  # its settings were saved in this moment
+    other = held(crm, qa)
+    cancel(other, OPERATOR)
+    assert "isn't held any more" in refusal(other)
+    again = held(crm, qa)
+    release_held(again, OPERATOR)
+    assert "isn't held any more" in refusal(again)
+
+
+def test_held_mail_goes_to_the_real_recipients_or_to_the_list_whoever_is_first(crm, qa, configured, smtp_server):
+    messages = [held(crm, qa, f"customer{number}@example.com") for number in range(40)]
+    released = set()
+
+    def release_them():
+        for message in reversed(messages):
+            try:
+                release_held(message, OPERATOR)
+            except ValidationError:
+                continue
+            released.add(message.requested[0])
+        connection.close()
+
+    person = threading.Thread(target=release_them)
+    person.start()
+    set_list(crm, qa, "ana@acme.example")
+    deliver()
+    person.join(60)
+    sweep()
+    deliver()
+    arrived = [address for one in smtp_server.arrived for address in one.recipients]
+    assert len(arrived) == len(messages)
+    assert {address for address in arrived if address != "ana@acme.example"} == released
+    assert {message.requested[0] for message in Message.objects.filter(route=RouteKind.RELEASED)} == released
 
 
 # Resend
@@ -459,13 +594,14 @@ ACTS = {
     retry_now: Permission.RESEND_MAIL,
     cancel: Permission.RESEND_MAIL,
     resend: Permission.RESEND_MAIL,
+    release_held: Permission.RESEND_TO_REAL_RECIPIENTS,
     resend_to_real_recipients: Permission.RESEND_TO_REAL_RECIPIENTS,
 }
 
 
 @pytest.mark.parametrize("act", ACTS)
 def test_each_act_needs_its_permission_over_the_app_in_the_stage(crm, shop, qa, production, configured, smtp_server, act):
-    message = deferred(crm, qa, smtp_server)
+    message = held(crm, qa) if act == release_held else deferred(crm, qa, smtp_server)
     if act in (resend, resend_to_real_recipients):
         cancel(message, OPERATOR)
     others = [one.value for one in Permission if one != ACTS[act]]
@@ -519,7 +655,7 @@ def finished(crm, qa, configured, smtp_server) -> Message:
 def test_buttons_are_those_that_fit_the_mail_and_the_person(as_administrator, as_developer, as_viewer, waiting, crm, qa):
     def offered(client, message: Message) -> list[str]:
         text = client.get(url(message)).content.decode()
-        return [act for act in ("retry", "cancel", "resend", "release") if url(message, act) + '"' in text]
+        return [act for act in ("retry", "cancel", "release-held", "resend", "release") if url(message, act) + '"' in text]
 
     assert offered(as_administrator, waiting) == ["retry", "cancel"]
     assert offered(as_developer, waiting) == ["retry", "cancel"]
@@ -535,9 +671,13 @@ def test_buttons_are_those_that_fit_the_mail_and_the_person(as_administrator, as
     beside = send(crm, qa)
     take(qa, 1, owner="worker")
     assert offered(as_administrator, beside) == []
+    listless = held(crm, qa)
+    assert offered(as_administrator, listless) == ["cancel", "release-held"]
+    assert offered(as_developer, listless) == ["cancel"]
+    assert offered(as_viewer, listless) == []
 
 
-@pytest.mark.parametrize("act", ["retry", "cancel", "resend", "release"])
+@pytest.mark.parametrize("act", ["retry", "cancel", "release-held", "resend", "release"])
 def test_nobody_acts_without_the_permission_on_missing_mail_or_by_the_wrong_method(
     as_administrator, as_developer, as_viewer, shop, production, finished, act
 ):
@@ -607,6 +747,34 @@ def test_in_production_the_name_of_the_stage_is_typed(as_administrator, crm, pro
     assert Message.objects.count() == 1
     as_administrator.post(url(held, "release"), {**read_at(held), "stage_name": "Production"})
     assert Message.objects.get(resent_from=held.pk).route == RouteKind.RELEASED
+
+
+def test_releasing_held_mail_asks_first_names_the_real_people_and_is_done_once(as_administrator, crm, production, smtp_server):
+    configure(production, smtp_server, from_domains="*")
+    message = held(crm, production, "customer@example.com", "boss@example.com")
+    page, list_page = url(message, "release-held"), reverse("app-emails-edit", args=["crm", "production"])
+    assert f'href="{list_page}"' in as_administrator.get(url(message)).content.decode()
+    assert as_administrator.get(page).context["addresses"] == ["customer@example.com", "boss@example.com"]
+    for typed in ({}, {"stage_name": "QA"}):
+        answer = as_administrator.post(page, typed)
+        assert answer.status_code == 422
+        assert "Nothing was done yet" in answer.content.decode()
+    assert stored(message).status == Status.HELD
+    answer = as_administrator.post(page, {"stage_name": "Production"}, follow=True)
+    assert answer.redirect_chain == [(url(message), 302)]
+    assert "a person released it to the recipients the app gave" in answer.content.decode()
+    assert "isn't held any more" in said(as_administrator.post(page, {"stage_name": "Production"}, follow=True))
+    assert len(trail()) == 1
+    deliver()
+    assert smtp_server.recipients == {"customer@example.com", "boss@example.com"}
+
+
+def test_mail_of_a_stage_without_a_server_says_who_sets_it_up(as_administrator, as_developer, crm, production):
+    message, set_up = held(crm, production), 'href="/management/configure/emails/production/edit/"'
+    answer = as_administrator.get(url(message, "release-held"), follow=True)
+    assert "nowhere to send the mail" in said(answer)
+    assert set_up in answer.content.decode()
+    assert set_up not in as_developer.get(url(message)).content.decode()
 
 
 def test_resending_says_who_gets_it_and_leads_to_the_new_mail(as_developer, finished, smtp_server):

@@ -87,8 +87,10 @@ def test_long_words_are_masked_quickly(crm, qa):
     assert Mask(message, open=False).text("a" * 200_000 + "@" * 1000).endswith("•••@")
 
 
-@pytest.mark.parametrize("page", ["", "cancel", "resend", "release"])
+@pytest.mark.parametrize("page", ["", "cancel", "release-held", "resend", "release"])
 def test_no_page_of_the_log_shows_an_address(told, page):
+    if page == "release-held":
+        Message.objects.update(status="held", hold_reason="test_list_empty")
     if page == "cancel":
         Message.objects.update(status="deferred")
         told.recipients.update(status="deferred")

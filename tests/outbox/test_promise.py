@@ -14,9 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from organization.models import App, Stage
 from outbox.hand_over import HandOver
-from outbox.interventions import cancel, resend, resend_to_real_recipients, retry_now
+from outbox.interventions import cancel, release_held, resend, resend_to_real_recipients, retry_now
 from outbox.models import FINAL, Message, Recipient, RouteKind, StageQueue, Status
 from outbox.worker import sweep
+from testlists.models import TestListAddress
 from tests.conftest import OPERATOR, configure
 from tests.outbox.conftest import deliver, send, set_list, take
 from tests.smtp_server import SmtpServer
@@ -26,8 +27,8 @@ TESTERS = [f"tester{number}@acme.example" for number in range(3)]
 
 
 class MailAndToggles(RuleBasedStateMachine):
-    """People toggle and edit the list and the settings, retry, cancel and resend mail; apps send, the server answers as it
-    likes, workers die."""
+    """People toggle and edit the list and the settings, leave the list, retry, cancel, release and resend mail; apps send, the
+    server answers as it likes, workers die."""
 
     server: SmtpServer
 
@@ -54,6 +55,11 @@ class MailAndToggles(RuleBasedStateMachine):
         if active:  # from here on, what waits is test mail too
             self.test_mail |= set(Message.objects.exclude(status__in=FINAL).values_list("pk", flat=True)) - self.released
 
+    @rule()
+    def everybody_on_the_list_is_removed(self) -> None:
+        TestListAddress.objects.all().delete()
+        self.listed = set()
+
     @rule(to=st.lists(st.sampled_from(REAL + TESTERS), min_size=1, max_size=4))
     def app_sends(self, to: list[str]) -> None:
         message = send(self.app, self.stage, *to)
@@ -62,7 +68,7 @@ class MailAndToggles(RuleBasedStateMachine):
             self.test_mail.add(message.pk)
 
     @precondition(lambda self: Message.objects.exists())
-    @rule(chosen=st.integers(0), act=st.sampled_from([retry_now, cancel, resend, resend_to_real_recipients]))
+    @rule(chosen=st.integers(0), act=st.sampled_from([retry_now, cancel, release_held, resend, resend_to_real_recipients]))
     def person_acts(self, chosen: int, act: Any) -> None:
         message = Message.objects.order_by("pk")[chosen % Message.objects.count()]
         try:
@@ -72,8 +78,9 @@ class MailAndToggles(RuleBasedStateMachine):
         if act == cancel:
             self.cancelled.add(message.pk)
         self.accepted.add(result.pk)
-        if act == resend_to_real_recipients:
+        if act in (release_held, resend_to_real_recipients):
             self.released.add(result.pk)
+            self.test_mail.discard(result.pk)
         elif act == resend and (self.active or message.route != RouteKind.RECIPIENTS):
             self.test_mail.add(result.pk)
 
@@ -134,9 +141,10 @@ class MailAndToggles(RuleBasedStateMachine):
         assert set(messages) == self.accepted
         for message in messages.values():
             recipients = list(message.recipients.all())
-            assert recipients or message.status == Status.HELD or message.pk in self.cancelled
+            assert recipients or message.status not in FINAL or message.pk in self.cancelled
             if message.pk in self.released:
-                assert {recipient.address for recipient in recipients} == set(message.requested)
+                assert {recipient.address for recipient in recipients} >= set(message.requested)
+                assert all(one.address in message.requested for one in recipients if one.status not in FINAL)
                 assert message.route == RouteKind.RELEASED
             if message.status == Status.SENT:
                 assert all(recipient.status == Status.SENT for recipient in recipients)
@@ -148,6 +156,7 @@ class MailAndToggles(RuleBasedStateMachine):
         if not hasattr(self, "stage"):
             return
         self.server.rcpt = self.server.mail = self.server.data = lambda _: None
+        self.save_list({TESTERS[0]}, self.active)
         for _ in range(3):
             self.pauses_end()
             sweep()

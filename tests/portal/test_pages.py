@@ -11,7 +11,9 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -255,3 +257,48 @@ def test_pages_hold_no_script_or_style_that_the_policy_would_refuse(everything: 
 
 def test_no_migration_is_missing(db: None) -> None:
     call_command("makemigrations", "--check", "--dry-run", verbosity=0)
+
+
+def test_no_page_asks_the_database_more_often_when_there_is_more_of_everything(
+    as_administrator: Client, as_developer: Client, crm: App, qa: Stage
+) -> None:
+    """Of a member who may do everything, and of one with a role for one app."""
+
+    def grow(first: int, last: int) -> None:
+        for number in range(first, last):
+            stage = Stage.objects.create(key=f"stage-{number}", name=f"Stage {number}")
+            app = App.objects.create(key=f"app-{number}", name=f"App {number}", version=1)
+            configure(stage)
+            keep_list(app, qa, "ana@acme.example")
+            for place in ((crm, qa), (app, qa), (crm, stage)):
+                submit(*place, Envelope("crm@acme.example", ["c@example.com"]), mail(), via=Door.COMMAND)
+        Message.objects.filter(stage__key="stage-0").update(status="held", hold_reason="test_list_empty")
+
+    def queries(client: Client, *paths: str) -> dict[str, int]:
+        counted = {}
+        for path in paths:
+            client.get(path)
+            with CaptureQueriesContext(connection) as captured:
+                assert client.get(path).status_code == 200
+            counted[path] = len(captured)
+        return counted
+
+    configure(qa)
+    grow(0, 2)
+    number = Message.objects.filter(app=crm, stage=qa).latest("pk").pk
+    pages = [
+        "/",
+        "/apps/",
+        "/apps/?q=app",
+        "/apps/crm/configuration/emails/qa/",
+        "/management/configure/emails/",
+        "/management/configure/emails/qa/",
+        "/monitor/email-log/qa/",
+        f"/monitor/email-log/qa/{number}/",
+        "/monitor/analytics/",
+        "/monitor/analytics/qa/",
+    ]
+    stages = "/management/configure/stages/"
+    few = queries(as_administrator, *pages, stages), queries(as_developer, *pages)
+    grow(2, 12)
+    assert (queries(as_administrator, *pages, stages), queries(as_developer, *pages)) == few
