@@ -81,20 +81,20 @@ def while_a_mail_is_on_the_wire(server: SmtpServer, crm, qa, act) -> None:
 
     def hold_the_line(_):
         on_the_wire.set()
-        finish.wait(20)
+        finish.wait(60)
 
     server.data = hold_the_line
     send(crm, qa, "first@example.com")
     worker = threading.Thread(target=deliver_beside)
     worker.start()
     try:
-        assert on_the_wire.wait(10)
+        assert on_the_wire.wait(60)
         act()
         for number in range(5):
             send(crm, qa, f"later{number}@example.com")
     finally:
         finish.set()
-        worker.join(20)
+        worker.join(60)
     eventually(lambda: len(server.arrived) >= 1)
 
 
