@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 import pytest
-from django.db import connection
 from django.test import Client
 
 from emailconfig.services import delete_smtp_settings, settings_of
@@ -13,7 +12,7 @@ from organization.models import Stage
 from outbox.models import HoldReason, Message, StageQueue, Status
 from outbox.worker import sweep
 from tests.conftest import OPERATOR, configure, eventually
-from tests.outbox.conftest import deliver, now_due, send, statuses
+from tests.outbox.conftest import deliver, deliver_beside, now_due, send, statuses
 from tests.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -68,11 +67,6 @@ def test_trouble_with_the_server_goes_with_its_settings(as_administrator, crm, q
     assert "Trouble with the SMTP server" not in as_administrator.get(f"/management/configure/emails/{qa.key}/").content.decode()
     deliver()
     assert state(message) == NOT_CONFIGURED
-
-
-def deliver_beside() -> None:
-    deliver()
-    connection.close()
 
 
 def while_a_mail_is_on_the_wire(server: SmtpServer, crm, qa, act) -> None:

@@ -27,7 +27,7 @@ from outbox.stage_queue import pause_after
 from testlists.services import mails_leaving, wait_until_nothing_leaves
 from testlists.signals import test_list_saved
 from tests.conftest import configure, eventually, mail
-from tests.outbox.conftest import deliver, leases_run_out, now_due, outcomes, send, set_list, statuses, take
+from tests.outbox.conftest import deliver, deliver_beside, leases_run_out, now_due, outcomes, send, set_list, statuses, take
 from tests.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -337,7 +337,7 @@ def test_activating_waits_for_mail_on_the_wire_and_says_how_many(crm, qa, config
 
     smtp_server.data = hold_the_line
     send(crm, qa)
-    worker = threading.Thread(target=deliver)
+    worker = threading.Thread(target=deliver_beside)
     worker.start()
     assert on_the_wire.wait(60)
     activated = set_list(crm, qa, "ana@acme.example")
@@ -646,7 +646,7 @@ def test_a_dead_stage_does_not_delay_another(crm, qa, production, smtp_server):
         configure(production, slow, from_domains="*")
         configure(qa, smtp_server, from_domains="*")
         send(crm, production)
-        worker = threading.Thread(target=deliver)
+        worker = threading.Thread(target=deliver_beside)
         worker.start()
         for _ in range(3):
             send(crm, qa)

@@ -20,7 +20,7 @@ from outbox.leases import recover_abandoned
 from outbox.models import Content, HoldReason, Message, RouteKind, Status
 from testlists.services import mails_leaving, wait_until_nothing_leaves
 from tests.conftest import OPERATOR, configure, make_member, signed_in
-from tests.outbox.conftest import deliver, leases_run_out, now_due, outcomes, send, set_list, statuses, take
+from tests.outbox.conftest import deliver, deliver_beside, leases_run_out, now_due, outcomes, send, set_list, statuses, take
 from tests.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -170,7 +170,7 @@ def test_mail_on_the_wire_cannot_be_cancelled_and_arrives(crm, qa, configured, s
 
     smtp_server.data = hold_the_line
     message = send(crm, qa)
-    worker = threading.Thread(target=deliver)
+    worker = threading.Thread(target=deliver_beside)
     worker.start()
     assert on_the_wire.wait(60)
     try:

@@ -22,7 +22,7 @@ from outbox.models import Message, StageQueue, Status
 from tests.certificates import Authority
 from tests.conftest import OPERATOR, configure, eventually, manage
 from tests.oauth_server import Client, OAuthServer
-from tests.outbox.conftest import deliver, now_due, send
+from tests.outbox.conftest import deliver, deliver_beside, now_due, send
 from tests.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -168,13 +168,7 @@ def test_a_stage_whose_settings_are_deleted_while_its_workers_want_a_token_keeps
     for _ in range(30):
         send(crm, qa)
 
-    def work() -> None:
-        try:
-            deliver()
-        finally:
-            connection.close()
-
-    worker = threading.Thread(target=work)
+    worker = threading.Thread(target=deliver_beside)
     worker.start()
     eventually(lambda: oauth.requests == 1 and smtp_server.connections > 1)
     delete_smtp_settings(qa, OPERATOR, read_at=configured.version)
