@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models.signals import post_migrate
 from django.test import Client
 
 from emailconfig.models import SmtpSettings
@@ -21,11 +23,36 @@ from emailconfig.services import save_smtp_settings, settings_of
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER
 from organization.models import App, Member, Role, RoleGrant, Stage
 from organization.permissions import Operator, Permission
-from tests.smtp_server import SmtpServer, free_port
+from tests.smtp_server import SmtpServer, reserved_port
 
 ROOT = Path(__file__).resolve().parent.parent
 OPERATOR = Operator("the tests")
 PASSWORD = "correct-horse-battery"
+
+
+_TOUCHES_THE_DATABASE = {"db", "transactional_db", "live_server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests whose result may depend on which database it is."""
+    for item in items:
+        if item.get_closest_marker("django_db") or _TOUCHES_THE_DATABASE & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.database)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """SQLite in this process doesn't wait for the disk: what a killed process leaves is the same."""
+    options = connection.settings_dict["OPTIONS"]
+    if connection.vendor == "sqlite":
+        options["init_command"] = options["init_command"].replace("synchronous=FULL", "synchronous=OFF")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _emptying_the_database_is_quick() -> None:
+    """After a test that commits, the database is emptied, and what follows a migration is done again. Django's rows for the
+    permissions on its models took longer to make than many a test, and nobody looks at them: we have permissions of our own."""
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
 
 
 @pytest.fixture
@@ -106,6 +133,13 @@ def smtp_server() -> Iterator[SmtpServer]:
         yield server
 
 
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """Where nobody listens."""
+    with reserved_port() as port:
+        yield port
+
+
 def configure(stage: Stage, relay: SmtpServer | None = None, /, **values: Any) -> SmtpSettings:
     """Point the stage at `relay` without encryption, or as `values` say; saved as every door saves."""
     found = settings_of(stage) or SmtpSettings(stage=stage)
@@ -125,7 +159,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "DATABASE_URL": url, "DEBUG": "true", "OUTBOX_APP": "crm", "OUTBOX_STAGE": "qa"}
 
 
-def manage(*arguments: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def manage(*arguments: str, stdin: str = "", timeout: float = 180) -> subprocess.CompletedProcess[str]:
     """`manage.py …` in a process of its own, on the test database. For tests with `transactional_db`."""
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
@@ -160,8 +194,9 @@ def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
-    """The first true value of `condition` within `seconds`; fails the test otherwise."""
+def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """The first true value of `condition` within `seconds`; fails the test otherwise. On a busy machine a process may need
+    long to start, and a limit that is never met costs nothing."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
@@ -172,15 +207,13 @@ def eventually(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
 @contextmanager
 def running_gateway() -> Iterator[int]:
     """A real gateway process; gives its port."""
-    import socket
+    with reserved_port() as port, running("smtp_gateway", "--port", str(port)) as process:
 
-    port = free_port()
+        def listening() -> bool:
+            assert process.poll() is None, "the gateway has ended"
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
 
-    def listening() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    with running("smtp_gateway", "--port", str(port)):
         eventually(listening)
         yield port
 

@@ -19,8 +19,6 @@ from authlib.oauth2.rfc6749.grants import ClientCredentialsGrant
 from flask import Flask, Response, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from tests.smtp_server import free_port
-
 os.environ.setdefault("AUTHLIB_INSECURE_TRANSPORT", "true")  # on loopback
 SCOPES = "https://smtp.example.com/.default"
 
@@ -68,7 +66,7 @@ class OAuthServer:
     token: Callable[[], str] = lambda: secrets.token_urlsafe(900)  # as long as Microsoft's
     tls: ssl.SSLContext | None = None
     host: str = "127.0.0.1"
-    port: int = field(default_factory=free_port)
+    port: int = 0  # while it runs
     forms: list[dict[str, str]] = field(default_factory=list)
     issued: dict[str, float] = field(default_factory=dict)  # when each ends
     closing: threading.Event = field(default_factory=threading.Event)
@@ -114,8 +112,9 @@ class OAuthServer:
             self.forms.append({**request.form, "authorization": request.headers.get("Authorization", "")})
             return self.before() or self._changed(authlib.create_token_response())
 
-        self._server = make_server(self.host, self.port, app, threaded=True, request_handler=_Quiet, ssl_context=self.tls)
+        self._server = make_server(self.host, 0, app, threaded=True, request_handler=_Quiet, ssl_context=self.tls)
         self._server.daemon_threads = True
+        self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
         return self
@@ -123,7 +122,7 @@ class OAuthServer:
     def __exit__(self, *_: object) -> None:
         self.closing.set()
         self._server.shutdown()
-        self._thread.join(10)
+        self._thread.join(60)
         self._server.server_close()
 
     def _client(self, client_id: str) -> Client | None:

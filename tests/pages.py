@@ -14,7 +14,7 @@ from outbox import rollup
 from outbox.models import Message, StageQueue
 from tests.conftest import OPERATOR, configure, eventually
 from tests.outbox.conftest import deliver, send, set_list
-from tests.smtp_server import SmtpServer, free_port
+from tests.smtp_server import SmtpServer
 
 # An administrator's, with the places of `busy_portal`. tests/portal/test_every_page.py says if one is missing.
 PAGES = [
@@ -76,6 +76,7 @@ def busy_portal(
     production: Stage,
     administrator: Member,
     smtp_server: SmtpServer,
+    closed_port: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> dict[str, int]:
     """A portal with something on every page: sent, failed, deferred and held mail, a paused stage, an Active list."""
@@ -99,7 +100,7 @@ def busy_portal(
         "held": held.pk,
         "listless": listless.pk,
         "credential": credential.pk,
-        "test": _failed_test(qa, administrator).pk,
+        "test": _failed_test(qa, administrator, closed_port).pk,
         "stage_number": qa.pk,
     }
 
@@ -113,9 +114,9 @@ def _in_trouble(app: App, stage: Stage) -> None:
     assert StageQueue.objects.get(stage=stage).paused
 
 
-def _failed_test(stage: Stage, member: Member) -> ConnectionTest:
+def _failed_test(stage: Stage, member: Member, port: int) -> ConnectionTest:
     """A test of a connection that failed."""
-    settings = SmtpSettings(stage=stage, server="127.0.0.1", port=free_port(), security="none", sender_address="a@acme.example")
+    settings = SmtpSettings(stage=stage, server="127.0.0.1", port=port, security="none", sender_address="a@acme.example")
     test = doctor_runs.start(settings, "", member)
     eventually(lambda: ConnectionTest.objects.exclude(finished=None).exists())
     return test

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import collections
+import contextlib
 import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import Message as ParsedMail
@@ -18,9 +19,22 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 
 def free_port() -> int:
+    """For programs that share no machine with other tests: somebody else may be given it too before they listen."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port that the kernel gives to nobody else meanwhile, not even for the near end of a connection.
+
+    Connections to it are refused until a program that is told it listens there; SO_REUSEADDR, which servers set too, lets it.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
 
 
 @dataclass
@@ -60,10 +74,10 @@ class SmtpServer:
     challenge: Callable[[str], str] = lambda token: '{"status":"401","schemes":"bearer","scope":"mail.send"}'
     smtputf8: bool = True
     pipelining: bool = False
-    host: str = "127.0.0.1"
-    port: int = field(default_factory=free_port)
+    port: int = 0  # while it runs
     arrived: list[Arrived] = field(default_factory=list)
     connections: int = 0
+    hellos: int = 0
     logins: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -72,27 +86,48 @@ class SmtpServer:
         return {address for one in self.arrived for address in one.recipients}
 
     def __enter__(self) -> SmtpServer:
-        self._loop = asyncio.new_event_loop()
-        started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self.port = int(self._listener.getsockname()[1])
+        self._taken: list[socket.socket] = []
+        self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert started.wait(10)
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Whoever is connected is hung up on: nobody may wait for the answers of a server that is gone."""
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(60)
+        assert not self._thread.is_alive()
 
-    def _run(self, started: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._serve(started))
+    def _run(self) -> None:
+        with contextlib.closing(self._loop) as loop, self._listener:
+            loop.run_until_complete(self._serve())
 
-    async def _serve(self, started: threading.Event) -> None:
-        self._stop = asyncio.Event()
-        server = await self._loop.create_server(self._session, self.host, self.port, ssl=self.tls if self.implicit_tls else None)
-        started.set()
+    async def _serve(self) -> None:
+        accepting = self._loop.create_task(self._accept())
         await self._stop.wait()
-        server.close()
+        accepting.cancel()
+        for sock in self._taken:
+            with contextlib.suppress(OSError):  # left already
+                sock.shutdown(socket.SHUT_RDWR)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others)
+
+    async def _accept(self) -> None:
+        """By hand and not with asyncio's server, which doesn't know whom it has taken."""
+        async with asyncio.TaskGroup() as conversations:
+            while True:
+                sock, _ = await self._loop.sock_accept(self._listener)
+                self._taken.append(sock)
+                conversations.create_task(self._talk(sock))
+
+    async def _talk(self, sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # TLS that fails is the client's to tell
+            await self._loop.connect_accepted_socket(self._session, sock, ssl=self.tls if self.implicit_tls else None)
 
     def _session(self) -> SMTP:
         self.connections += 1
@@ -153,6 +188,7 @@ class _Handler:
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
+        self.server.hellos += 1
         offered = ["250-PIPELINING"] if self.server.pipelining else []
         return [*responses[:-1], *offered, *responses[-1:]]
 

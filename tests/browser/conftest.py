@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import make_password
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Response
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, expect
 
 from organization.models import Member
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, eventually
 from tests.pages import busy_portal  # noqa: F401
+
+expect.set_options(timeout=30_000)  # on a busy machine a page may take long; a limit that is never met costs nothing
 
 # Chromium as root in a container, and without looking for its maker's hosts.
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -30,6 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
     found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     return {**browser_type_launch_args, "args": _ARGUMENTS, **({"executable_path": found} if found else {})}
+
+
+@pytest.fixture(autouse=True)
+def no_request_outlives_its_database(transactional_db: None) -> Iterator[None]:
+    """What a page asked for at last may still be answered when its window is closed."""
+    yield
+    eventually(lambda: not [one for one in threading.enumerate() if "process_request_thread" in one.name])
 
 
 @pytest.fixture
@@ -55,7 +65,7 @@ class Person:
     """Somebody at a browser window, who notices what goes wrong in it."""
 
     def __init__(self, context: BrowserContext, url: str, *, scripted: bool = True) -> None:
-        context.set_default_timeout(5_000)
+        context.set_default_timeout(30_000)
         context.add_init_script(_REPORT_VIOLATIONS)
         self.page: Page = context.new_page()
         self.url = url

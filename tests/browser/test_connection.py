@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +14,7 @@ from organization.models import AuditEvent
 from outbox.models import StageQueue
 from tests.conftest import configure, eventually
 from tests.outbox.conftest import deliver, send
-from tests.smtp_server import SmtpServer, free_port
+from tests.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,9 +29,14 @@ def no_test_outlives_its_database(transactional_db: None) -> Iterator[None]:
 
 
 @pytest.fixture
-def slow_server() -> Iterator[SmtpServer]:
-    """One that lets somebody in by password, and thinks for a moment before it takes a mail."""
-    with SmtpServer(users={"portal": TYPED}, mail=lambda _: time.sleep(1.5)) as server:
+def go() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def slow_server(go) -> Iterator[SmtpServer]:
+    """One that lets somebody in by password, and takes a mail when it is told to go."""
+    with SmtpServer(users={"portal": TYPED}, mail=lambda _: go.wait(25) and None) as server:
         yield server
 
 
@@ -58,7 +62,7 @@ def allow_clipboard(context: BrowserContext) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
 
 
-def test_what_is_typed_is_tested_as_it_stands_and_stays_as_it_was_typed(person, crm, qa, slow_server):
+def test_what_is_typed_is_tested_as_it_stands_and_stays_as_it_was_typed(person, crm, qa, slow_server, go, closed_port):
     page = person.page
     allow_clipboard(page.context)
     person.sign_in("ada.admin@acme.example")
@@ -73,6 +77,7 @@ def test_what_is_typed_is_tested_as_it_stands_and_stays_as_it_was_typed(person, 
     expect(panel.get_by_text(f"Testing 127.0.0.1:{slow_server.port} …")).to_be_visible()
     expect(page.locator("#connection-test-status")).to_have_text(re.compile("Testing: Sender"))
     expect(panel.get_by_text("Sign-in (AUTH)", exact=True)).to_be_visible()
+    go.set()
     expect(panel.get_by_text("The connection test was successful")).to_be_visible()
     expect(page.locator("#connection-test-status")).to_have_text("The connection test was successful.")
     assert panel.get_attribute("aria-busy") is None
@@ -81,8 +86,7 @@ def test_what_is_typed_is_tested_as_it_stands_and_stays_as_it_was_typed(person, 
     assert typed(page) == before
 
     # It doesn't: the cause, what to do, and the words to copy.
-    closed = free_port()
-    page.get_by_label("SMTP port").fill(str(closed))
+    page.get_by_label("SMTP port").fill(str(closed_port))
     press_test(page)
     expect(panel.get_by_text("The connection test failed")).to_be_visible()
     expect(panel.get_by_text("Nothing listens on this port of the server.")).to_be_visible()
@@ -91,7 +95,7 @@ def test_what_is_typed_is_tested_as_it_stands_and_stays_as_it_was_typed(person, 
     panel.get_by_role("button", name="Copy").click()
     expect(panel.get_by_text("Copied")).to_be_visible()
     assert "Connection refused" in page.evaluate("navigator.clipboard.readText()")
-    assert typed(page) == {**before, "port": str(closed)}
+    assert typed(page) == {**before, "port": str(closed_port)}
 
     # It can't be tested yet: the field is named.
     page.get_by_label("SMTP port").fill("25")
@@ -106,9 +110,10 @@ def test_what_is_typed_is_tested_as_it_stands_and_stays_as_it_was_typed(person, 
     person.page.on("dialog", lambda dialog: dialog.accept())  # the form is left unsaved
 
 
-def test_saved_settings_are_tested_on_the_page_that_shows_them(person, crm, qa, slow_server):
+def test_saved_settings_are_tested_on_the_page_that_shows_them(person, crm, qa, slow_server, go):
     configure(qa, slow_server, authentication="basic", username="portal", new_secret=TYPED)
     slow_server.rcpt = lambda _: "554 5.7.1 Relay access denied"
+    go.set()
     page = person.page
     person.sign_in("ada.admin@acme.example")
     person.open("/management/configure/emails/qa/")
@@ -121,7 +126,7 @@ def test_saved_settings_are_tested_on_the_page_that_shows_them(person, crm, qa, 
 
 
 def test_without_javascript_the_test_opens_in_a_tab_of_its_own_and_refreshes_to_its_end(
-    person_without_javascript, crm, qa, slow_server
+    person_without_javascript, crm, qa, slow_server, go
 ):
     page = person_without_javascript.page
     person_without_javascript.sign_in("ada.admin@acme.example")
@@ -133,6 +138,7 @@ def test_without_javascript_the_test_opens_in_a_tab_of_its_own_and_refreshes_to_
     tab = opened.value
     tab.reload()  # Playwright switches scripts off only after a new tab has parsed its first page
     expect(tab.get_by_text(f"Testing 127.0.0.1:{slow_server.port} …")).to_be_visible()
+    go.set()
     expect(tab.get_by_text("The connection test was successful")).to_be_visible()
     expect(tab.get_by_role("link", name="QA")).to_be_visible()
     assert typed(page) == before

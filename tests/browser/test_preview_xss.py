@@ -98,6 +98,9 @@ def test_these_bodies_are_dangerous_where_nothing_holds_them(browser, evil_host_
         lambda route: route.fulfill(body=body_of(kind, evil_host_that_counts.url), content_type="text/html"),
     )
     page.goto("http://nowhere.example/")
-    page.wait_for_timeout(400)
+    for _ in range(600):
+        if watch.misdeeds or evil_host_that_counts.connections:
+            break
+        page.wait_for_timeout(50)
     page.close()
     assert watch.misdeeds or evil_host_that_counts.connections

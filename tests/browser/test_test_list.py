@@ -101,7 +101,7 @@ def test_the_preview_and_the_confirmation_are_accessible(person, crm, production
     page.get_by_role("switch").check(force=True)
     page.get_by_label(ADD).fill(f"{COLUMN}\n{'x' * 300}")
     expect(page.locator("#paste").get_by_text("Not an address: 2")).to_be_visible()
-    page.wait_for_timeout(300)  # the toggle's and the buttons' colours take a moment
+    page.wait_for_function("document.getAnimations().length === 0")  # the toggle's and the buttons' colours take a moment
     violations = Axe().run(page, options=RULES).response["violations"]
     assert [(one["id"], one["nodes"][0]["html"][:120]) for one in violations] == []
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

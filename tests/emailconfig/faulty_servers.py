@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from tests.certificates import Authority
 
 # No conversation lasts longer, whatever becomes of the test.
-_LONGEST_SECONDS = 10.0
+_LONGEST_SECONDS = 60.0
 _DAY = datetime.timedelta(days=1)
 
 
@@ -91,6 +91,7 @@ class FaultyServer:
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join(_LONGEST_SECONDS)  # from here on nobody joins in
         self._listener.close()
         for conversation in self._conversations:
             conversation.shut()

@@ -13,7 +13,7 @@ from emailconfig.models import ConnectionTest, SmtpSettings
 from organization.models import AuditEvent, Stage
 from tests.conftest import configure, manage
 from tests.emailconfig.conftest import CANARY
-from tests.smtp_server import SmtpServer, free_port
+from tests.smtp_server import SmtpServer
 
 OAUTH = [
     *("--server", "smtp.example.com", "--sender-address", "qa@acme.example", "--authentication", "oauth2"),
@@ -236,10 +236,12 @@ def test_check_smtp_asks_about_one_address_that_is_one(checked: SmtpSettings, sm
 
 
 @pytest.mark.django_db(transaction=True)
-def test_in_a_shell_check_smtp_ends_with_a_code_and_one_line(checked: SmtpSettings, smtp_server: SmtpServer) -> None:
+def test_in_a_shell_check_smtp_ends_with_a_code_and_one_line(
+    checked: SmtpSettings, smtp_server: SmtpServer, closed_port: int
+) -> None:
     fine = manage("check_smtp", "qa", "--json")
     assert (fine.returncode, fine.stderr, json.loads(fine.stdout)["ok"]) == (0, "", True)
-    configure(checked.stage, port=free_port(), new_secret=CANARY)
+    configure(checked.stage, port=closed_port, new_secret=CANARY)
     for options in ([], ["--json"]):
         down = manage("check_smtp", "qa", *options)
         assert down.returncode == 1

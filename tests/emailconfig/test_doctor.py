@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import errno
 import socket
-import time
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from organization.models import Stage
 from tests.emailconfig.conftest import CANARY
 from tests.emailconfig.faulty_servers import FAULTS, Fault, FaultyServer, Forger, SelfSigned, deaf_port, drip, token_server
 from tests.emailconfig.problems_page import PAGE, table
-from tests.smtp_server import SmtpServer, free_port
+from tests.smtp_server import SmtpServer
 
 TOKEN = "kanarientoken-77c2b1"
 RECIPIENT = "customer@example.com"
@@ -35,10 +35,14 @@ COMMANDS = ("EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "RSET")
 LAST_COMMAND = {"greeting": "", "TLS": "", "EHLO": "HELO", "MAIL FROM": "MAIL", "RCPT TO": "RCPT"}
 
 
+# What is found by waiting in vain. Everybody else may take their time: the machine may be busy.
+SILENT = ("silent", "tls_expected", "no_answer")
+
+
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emailconfig.connection.opening, "REPLY_SECONDS", 0.6)
     monkeypatch.setattr(emailconfig.connection.networks, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(emailconfig.connection.networks, "_REFUSAL_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -102,6 +106,8 @@ def test_each_fault_is_found_where_it_is_and_explained(
     fault = FAULTS[name]
     if fault.code == "too_slow":
         monkeypatch.setattr(emailconfig.doctor, "TOTAL_SECONDS", 1.0)
+    if fault.code in SILENT:
+        monkeypatch.setattr(emailconfig.connection.opening, "REPLY_SECONDS", 1.0)
     unvouched = fault.tls in ("unknown authority", "self-signed")
     tls = forger.context(fault.tls) if fault.tls else None
     with FaultyServer(fault.answers, tls, fault.from_the_start, fault.offers) as server:
@@ -128,8 +134,8 @@ def assert_nothing_follows(fault: Fault, server: FaultyServer) -> None:
 # --- No server to talk to
 
 
-def test_nothing_listens() -> None:
-    assert_found(examine(settings_for(free_port())), "TCP", "connection_refused")
+def test_nothing_listens(closed_port: int) -> None:
+    assert_found(examine(settings_for(closed_port)), "TCP", "connection_refused")
 
 
 def test_a_firewall_drops_what_is_sent() -> None:
@@ -149,12 +155,11 @@ def test_a_firewall_in_front_of_many_addresses_is_no_slow_server(
 
 @pytest.mark.parametrize("first", ["IPv4", "IPv6"])
 def test_a_missing_way_by_ipv6_does_not_hide_what_ipv4_said(
-    no_ipv6: None, names_lead_to: Callable[..., None], first: str
+    no_ipv6: None, names_lead_to: Callable[..., None], closed_port: int, first: str
 ) -> None:
-    port = free_port()
     addresses = ["127.0.0.1", "2001:db8::1"]
-    names_lead_to(*(addresses if first == "IPv4" else reversed(addresses)), port=port)
-    assert_found(examine(settings_for(port)), "TCP", "connection_refused")
+    names_lead_to(*(addresses if first == "IPv4" else reversed(addresses)), port=closed_port)
+    assert_found(examine(settings_for(closed_port)), "TCP", "connection_refused")
 
 
 def test_a_server_with_ipv6_alone_cannot_be_reached_without_it(no_ipv6: None, names_lead_to: Callable[..., None]) -> None:
@@ -211,8 +216,10 @@ def test_a_name_that_is_none_cannot_be_resolved(server: str) -> None:
 
 def test_name_servers_give_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emailconfig.connection.networks, "RESOLVE_SECONDS", 0.2)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1))
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(60))
     assert_found(examine(settings_for(587, server="smtp.acme.example")), "name", "name_servers_silent")
+    over.set()
 
 
 def test_an_address_that_is_refused_is_not_shown(names_lead_to: Callable[..., None]) -> None:
@@ -306,12 +313,9 @@ def test_a_domain_outside_ascii_needs_no_smtputf8() -> None:
 @pytest.mark.parametrize("step", ["greeting", "EHLO", "AUTH", "MAIL", "RSET"])
 def test_all_steps_together_end_in_time(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     monkeypatch.setattr(emailconfig.doctor, "TOTAL_SECONDS", 0.6)
-    started = time.monotonic()
     with FaultyServer({step: drip}) as server:
         findings = examine(settings_for(server.port))
-        assert time.monotonic() - started < 2
-    assert findings[-1].code == "too_slow"
-    assert findings[-1].ms < 1500
+    assert findings[-1].code == "too_slow"  # had it listened to the end, it would say that the server left
 
 
 def test_a_server_speaks_for_itself_from_its_first_letter_on() -> None:

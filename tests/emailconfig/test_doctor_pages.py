@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from datetime import timedelta
@@ -87,7 +86,7 @@ class HangingServer:
     def go(self) -> None:
         with suppress(OSError):  # gone already
             self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
+        self._thread.join(60)
         self._listener.close()
 
 
@@ -312,10 +311,9 @@ def test_the_audit_trail_names_who_tested_what_and_how_it_ended(
 
 
 def test_a_server_that_hangs_holds_no_request(as_administrator: Client, qa: Stage, hanging_server: HangingServer) -> None:
-    began = time.monotonic()
     answer = as_administrator.post(START, typed(hanging_server.port), **HTMX)
     shown = as_administrator.get(of(ConnectionTest.objects.get()), **HTMX)
-    assert time.monotonic() - began < 5
+    assert under_way()  # while the answers are here already
     for panel in (answer, shown):
         assert "hx-trigger" in words(panel)
         assert 'aria-busy="true"' in words(panel)
@@ -341,7 +339,7 @@ def test_a_test_that_lost_its_process_says_so_and_is_asked_for_no_more(
     as_administrator: Client, administrator: Member, qa: Stage
 ) -> None:
     lost = a_test(qa, administrator, age=INTERRUPTED_AFTER + timedelta(seconds=1))
-    running = a_test(qa, administrator, age=INTERRUPTED_AFTER - timedelta(seconds=10))
+    running = a_test(qa, administrator, age=INTERRUPTED_AFTER / 2)
     for extra in ({}, HTMX):
         page = words(as_administrator.get(of(lost), **extra))
         assert "The test was interrupted" in page

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from emailconfig.models import SmtpSettings
@@ -58,6 +58,14 @@ def set_list(app: App, stage: Stage, *people: str, active: bool = True, **option
 def deliver() -> None:
     """What `manage.py deliver --once` does, in this process."""
     Worker().drain()
+
+
+def deliver_beside() -> None:
+    """The same for a thread of its own, which must leave no connection to the database behind."""
+    try:
+        deliver()
+    finally:
+        connection.close()
 
 
 def take(stage: Stage, wanted: int, owner: str) -> list[HandOver]:

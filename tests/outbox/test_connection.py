@@ -28,7 +28,7 @@ def with_password(stage: Stage, server: SmtpServer, security: str, authority: st
 @pytest.mark.parametrize(("security", "implicit"), [("starttls", False), ("tls", True)])
 def test_mail_and_sign_in_go_over_verified_tls(crm, qa, authority, security, implicit):
     context = authority.server_context("localhost")
-    with SmtpServer(tls=context, implicit_tls=implicit, users={"portal": "secret"}, host="localhost") as server:
+    with SmtpServer(tls=context, implicit_tls=implicit, users={"portal": "secret"}) as server:
         with_password(qa, server, security, authority.pem)
         send(crm, qa)
         deliver()
@@ -51,7 +51,7 @@ def test_a_certificate_that_cannot_be_verified_pauses_the_stage_and_no_secret_le
 ):
     name = "other.test" if fault == "wrong host" else "localhost"
     context = authority.server_context(name, expired=fault == "expired")
-    with SmtpServer(tls=context, implicit_tls=implicit, users={"portal": "secret"}, host="localhost") as server:
+    with SmtpServer(tls=context, implicit_tls=implicit, users={"portal": "secret"}) as server:
         with_password(qa, server, security, "" if fault == "unknown authority" else authority.pem)
         message = send(crm, qa)
         deliver()
@@ -73,7 +73,7 @@ def test_starttls_is_never_opportunistic(crm, qa):
 
 
 def test_security_and_port_that_do_not_belong_together_are_explained(crm, qa, authority):
-    with SmtpServer(tls=authority.server_context("localhost"), host="localhost") as server:
+    with SmtpServer(tls=authority.server_context("localhost")) as server:
         configure(qa, server, server="localhost", security="tls", ca_certificate=authority.pem)
         send(crm, qa)
         deliver()

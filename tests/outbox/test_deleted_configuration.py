@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 import pytest
-from django.db import connection
 from django.test import Client
 
 from emailconfig.services import delete_smtp_settings, settings_of
@@ -13,7 +12,7 @@ from organization.models import Stage
 from outbox.models import HoldReason, Message, StageQueue, Status
 from outbox.worker import sweep
 from tests.conftest import OPERATOR, configure, eventually
-from tests.outbox.conftest import deliver, now_due, send, statuses
+from tests.outbox.conftest import deliver, deliver_beside, now_due, send, statuses
 from tests.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,31 +69,26 @@ def test_trouble_with_the_server_goes_with_its_settings(as_administrator, crm, q
     assert state(message) == NOT_CONFIGURED
 
 
-def deliver_beside() -> None:
-    deliver()
-    connection.close()
-
-
 def while_a_mail_is_on_the_wire(server: SmtpServer, crm, qa, act) -> None:
     """`act` comes while a worker hands a first mail to `server`; then five more mails are accepted."""
     on_the_wire, finish = threading.Event(), threading.Event()
 
     def hold_the_line(_):
         on_the_wire.set()
-        finish.wait(20)
+        finish.wait(60)
 
     server.data = hold_the_line
     send(crm, qa, "first@example.com")
     worker = threading.Thread(target=deliver_beside)
     worker.start()
     try:
-        assert on_the_wire.wait(10)
+        assert on_the_wire.wait(60)
         act()
         for number in range(5):
             send(crm, qa, f"later{number}@example.com")
     finally:
         finish.set()
-        worker.join(20)
+        worker.join(60)
     eventually(lambda: len(server.arrived) >= 1)
 
 

@@ -51,13 +51,13 @@ def test_workers_killed_again_and_again_lose_nothing_and_repeat_little(crm, qa, 
     connections = 4
     smtp_server.data = lambda _: time.sleep(0.01)
     configure(qa, smtp_server, from_domains="*", connections=connections)
-    accepted = {send(crm, qa).message_id for _ in range(300)}
+    accepted = {send(crm, qa).message_id for _ in range(200)}
     kills = 0
     dice = random.Random(7)
-    while Message.objects.exclude(status=Status.SENT).exists() and kills < 12:
+    while Message.objects.exclude(status=Status.SENT).exists() and kills < 8:
         before = len(smtp_server.arrived)
         with worker():
-            eventually(lambda seen=before: len(smtp_server.arrived) > seen or not _waiting(), 30)
+            eventually(lambda seen=before: len(smtp_server.arrived) > seen or not _waiting())
             time.sleep(dice.uniform(0.0, 0.3))
         kills += 1
         leases_run_out()
@@ -85,7 +85,8 @@ def test_mail_of_an_active_list_stays_there_while_workers_die_and_people_toggle(
     def apps_send() -> None:
         try:
             while not stop.is_set():
-                send(crm, qa, "real@example.com")
+                if Message.objects.filter(status=Status.QUEUED).count() < 100:  # while there is no worker, too
+                    send(crm, qa, "real@example.com")
                 time.sleep(0.005)
         finally:
             connection.close()
@@ -96,12 +97,12 @@ def test_mail_of_an_active_list_stays_there_while_workers_die_and_people_toggle(
         for _ in range(4):
             with worker():
                 set_list(crm, qa, active=False)
-                eventually(lambda: any("real@example.com" in one.recipients for one in smtp_server.arrived[-20:]), 30)
+                eventually(lambda: any("real@example.com" in one.recipients for one in smtp_server.arrived[-20:]))
                 set_list(crm, qa, "tester@acme.example")
-                eventually(lambda: not Message.objects.filter(status=Status.SENDING, route="recipients").exists(), 30)
+                eventually(lambda: not Message.objects.filter(status=Status.SENDING, route="recipients").exists())
                 # Nothing is leaving any more: from here on nobody else may get anything.
                 mark = len(smtp_server.arrived)
-                eventually(lambda seen=mark: len(smtp_server.arrived) > seen + 20, 30)
+                eventually(lambda seen=mark: len(smtp_server.arrived) > seen + 20)
                 protected |= {address for one in smtp_server.arrived[mark:] for address in one.recipients}
             leases_run_out()
             # A hand-over that was under way when the worker died goes again, to the list.
@@ -117,13 +118,17 @@ def test_mail_of_an_active_list_stays_there_while_workers_die_and_people_toggle(
 
 
 def test_a_stalled_worker_that_wakes_up_overwrites_nothing(crm, qa, smtp_server):
-    answer = threading.Event()
-    smtp_server.data = lambda _: answer.wait(30) and None
+    on_the_wire, answer = threading.Event(), threading.Event()
+
+    def hold_the_line(_: object) -> None:
+        on_the_wire.set()
+        answer.wait(60)
+
+    smtp_server.data = hold_the_line
     configure(qa, smtp_server, from_domains="*")
     message = send(crm, qa)
     with worker() as stalled:
-        eventually(lambda: Message.objects.filter(status=Status.SENDING).exists())
-        time.sleep(0.3)  # the content is on its way
+        assert on_the_wire.wait(60)
         stalled.send_signal(signal.SIGSTOP)
         leases_run_out()
         answer.set()
@@ -143,7 +148,7 @@ def test_a_gateway_killed_under_load_has_stored_everything_it_said_250_to(crm, q
     confirmed: list[str] = []
 
     def send_until_it_dies(port: int) -> None:
-        with contextlib.suppress(smtplib.SMTPException, OSError), smtplib.SMTP("127.0.0.1", port, timeout=10) as smtp:
+        with contextlib.suppress(smtplib.SMTPException, OSError), smtplib.SMTP("127.0.0.1", port, timeout=120) as smtp:
             smtp.login(new.credential.username, new.password)
             for number in range(10_000):
                 subject = f"{threading.get_ident()}-{number}"
@@ -158,7 +163,7 @@ def test_a_gateway_killed_under_load_has_stored_everything_it_said_250_to(crm, q
         pid = int(subprocess.run(["pgrep", "-f", f"smtp_gateway --port {port}"], capture_output=True, check=True).stdout)
         subprocess.run(["kill", "-9", str(pid)], check=True)
         for client in clients:
-            client.join(20)
+            client.join(60)
     stored = set(Message.objects.values_list("subject", flat=True))
     assert set(confirmed) <= stored
     assert len(stored) - len(confirmed) <= 4
@@ -173,11 +178,11 @@ def test_a_database_that_is_locked_for_seconds_delays_and_loses_nothing(crm, qa,
     with running("deliver"), running_gateway() as port:
         holder = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None, check_same_thread=False)
         holder.execute("BEGIN IMMEDIATE")
-        threading.Timer(4.0, holder.rollback).start()
-        with smtplib.SMTP("127.0.0.1", port, timeout=30) as smtp:
+        threading.Timer(2.5, holder.rollback).start()
+        with smtplib.SMTP("127.0.0.1", port, timeout=120) as smtp:
             smtp.login(new.credential.username, new.password)
             smtp.sendmail("crm@acme.example", ["a@example.com"], mail())
-        eventually(lambda: len(smtp_server.arrived) == 1, 30)
+        eventually(lambda: len(smtp_server.arrived) == 1)
         holder.close()
 
 
@@ -192,14 +197,14 @@ def test_database_connections_that_are_cut_are_made_again(crm, qa, configured, s
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
 
-    with running("deliver"), running_gateway() as port, smtplib.SMTP("127.0.0.1", port, timeout=30) as smtp:
+    with running("deliver"), running_gateway() as port, smtplib.SMTP("127.0.0.1", port, timeout=120) as smtp:
         smtp.login(new.credential.username, new.password)
         for number in range(3):
             cut_all()
             with contextlib.suppress(smtplib.SMTPDataError):  # 451: not accepted, and said so
                 smtp.sendmail("crm@acme.example", ["a@example.com"], mail(subject=str(number)))
             smtp.sendmail("crm@acme.example", ["a@example.com"], mail(subject=f"{number} again"))
-            eventually(lambda: not _waiting(), 30)
+            eventually(lambda: not _waiting())
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
     assert len(smtp_server.arrived) >= 3
 
@@ -242,7 +247,7 @@ def test_a_commit_that_happened_although_it_failed_strands_nothing(crm, qa, conf
     assert {one.mail["Message-ID"] for one in smtp_server.arrived} == {message.message_id for message in messages}
 
 
-def test_an_outcome_that_the_database_refuses_harms_no_other_mail_and_ends(crm, qa, configured, smtp_server, monkeypatch):
+def test_an_outcome_that_the_database_refuses_harms_no_other_mail_and_ends(crm, qa, configured, smtp_server, monkeypatch, caplog):
     real = outbox.ledger.record
     messages = [send(crm, qa) for _ in range(6)]
     spoiled = messages[2].pk
@@ -253,13 +258,13 @@ def test_an_outcome_that_the_database_refuses_harms_no_other_mail_and_ends(crm, 
             raise DataError("a value that the database takes from nobody")
 
     monkeypatch.setattr(outbox.ledger, "record", record)
-    began = time.monotonic()
     for _ in range(6):
         deliver()
         leases_run_out()
         sweep()
         now_due()
-    assert time.monotonic() - began < 20  # nobody waits for it
+    assert "outcome_not_recorded" in caplog.text
+    assert "ledger_waits_for_the_database" not in caplog.text  # it would for a minute each time
     ends = dict(Message.objects.values_list("pk", "status"))
     assert ends.pop(spoiled) == Status.FAILED
     assert set(ends.values()) == {Status.SENT}
@@ -304,15 +309,15 @@ def test_a_mail_whose_lease_cannot_be_renewed_is_cut_off_before_anybody_else_may
     """Nothing counts as leaving any more once a lease has run out, so nothing may leave any more either."""
     body = (b"x" * 78 + b"\r\n") * 250_000
     with NotReading() as server, monkeypatch.context() as short:
-        short.setattr(outbox.ledger.leases, "LEASE", timedelta(seconds=3))
-        short.setattr(outbox.hand_over, "LEASE", timedelta(seconds=3))
+        short.setattr(outbox.ledger.leases, "LEASE", timedelta(seconds=5))
+        short.setattr(outbox.hand_over, "LEASE", timedelta(seconds=5))
         short.setattr(outbox.ledger, "_MARGIN_SECONDS", 1.0)
         configure(qa, port=server.port, from_domains="*", connections=1)
         message = send(crm, qa, content=b"From: crm@acme.example\r\n\r\n" + body)
         deliver()
         assert server.data.is_set()
         server.read_on.set()
-        assert server.ended.wait(20)
+        assert server.ended.wait(60)
         assert server.got < len(body)
     assert outcomes(message) == [("customer@example.com", "unknown")]
     assert mails_leaving(set_list(crm, qa, "ana@acme.example")) == 0
@@ -359,9 +364,9 @@ def test_a_server_that_drips_cannot_hold_a_worker(crm, qa, monkeypatch):
 
 
 def test_a_server_that_never_answers_the_content_is_cut_and_the_outcome_is_unknown(crm, qa, monkeypatch):
-    monkeypatch.setattr(outbox.delivery, "EXCHANGE_SECONDS", 1.0)
+    monkeypatch.setattr(outbox.delivery, "EXCHANGE_SECONDS", 2.0)
     release = threading.Event()
-    with SmtpServer(data=lambda _: release.wait(20) and None) as server:
+    with SmtpServer(data=lambda _: release.wait(60) and None) as server:
         configure(qa, server, from_domains="*")
         message = send(crm, qa)
         deliver()
@@ -409,7 +414,7 @@ def test_a_worker_killed_at_any_instant_of_a_hand_over_leaves_a_mail_that_goes_a
 
     def stop_here(_: object) -> None:
         reached.set()
-        never.wait(10)
+        never.wait(60)
 
     locked = contextlib.ExitStack()
     if instant == "before DATA":
@@ -426,7 +431,7 @@ def test_a_worker_killed_at_any_instant_of_a_hand_over_leaves_a_mail_that_goes_a
     configure(qa, smtp_server, from_domains="*", connections=1)
     message = send(crm, qa)
     with worker() as process, locked:
-        assert reached.wait(20)
+        assert reached.wait(60)
         time.sleep(0.5)
         process.kill()
         process.wait()
@@ -510,7 +515,7 @@ def test_migrating_while_mail_is_queued_and_delivered_loses_nothing(crm, qa, smt
         eventually(lambda: smtp_server.arrived)
         done = manage("migrate")
         assert done.returncode == 0, done.stderr
-        eventually(lambda: not _waiting(), 60)
+        eventually(lambda: not _waiting())
     assert {one.mail["Message-ID"] for one in smtp_server.arrived} == accepted
 
 

@@ -22,7 +22,7 @@ from outbox.models import Message, StageQueue, Status
 from tests.certificates import Authority
 from tests.conftest import OPERATOR, configure, eventually, manage
 from tests.oauth_server import Client, OAuthServer
-from tests.outbox.conftest import deliver, now_due, send
+from tests.outbox.conftest import deliver, deliver_beside, now_due, send
 from tests.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,9 +59,7 @@ def configured(qa, smtp_server, oauth) -> SmtpSettings:
 def test_mail_goes_with_a_token(crm, qa, oauth, tmp_path, mechanism, security):
     authority = Authority(tmp_path)
     context = None if security == "none" else authority.server_context("localhost")
-    with SmtpServer(
-        tls=context, implicit_tls=security == "tls", bearer=[mechanism], token=oauth.refusal, host="localhost"
-    ) as server:
+    with SmtpServer(tls=context, implicit_tls=security == "tls", bearer=[mechanism], token=oauth.refusal) as server:
         configure(qa, server, server="localhost", security=security, ca_certificate=authority.pem, **oauth.values)
         message = send(crm, qa)
         deliver()
@@ -165,23 +163,17 @@ def test_a_stage_whose_settings_are_deleted_while_its_workers_want_a_token_keeps
     crm, qa, configured, smtp_server, oauth
 ):
     go = threading.Event()
-    oauth.before = lambda: go.wait(10) and None
+    oauth.before = lambda: go.wait(60) and None
     message = send(crm, qa)
     for _ in range(30):
         send(crm, qa)
 
-    def work() -> None:
-        try:
-            deliver()
-        finally:
-            connection.close()
-
-    worker = threading.Thread(target=work)
+    worker = threading.Thread(target=deliver_beside)
     worker.start()
     eventually(lambda: oauth.requests == 1 and smtp_server.connections > 1)
     delete_smtp_settings(qa, OPERATOR, read_at=configured.version)
     go.set()
-    worker.join(30)
+    worker.join(60)
     assert not worker.is_alive()
     assert smtp_server.arrived == []
     message.refresh_from_db()

@@ -79,7 +79,7 @@ def test_what_needs_a_person_pauses_the_stage_with_one_alarm_however_much_mail_w
     crm, qa, tmp_path, caplog, refused, smtp_server, cause
 ):
     caplog.set_level(logging.WARNING)
-    with SmtpServer(tls=Authority(tmp_path).server_context("localhost"), host="localhost") as unknown:
+    with SmtpServer(tls=Authority(tmp_path).server_context("localhost")) as unknown:
         server = smtp_server
         if cause == "certificate":
             server = unknown
@@ -172,9 +172,8 @@ def test_who_may_not_resume_is_told_and_offered_no_button(as_viewer, paused):
         assert RESUME not in shown
 
 
-def test_a_server_that_is_away_is_a_warning_and_no_pause(as_administrator, crm, qa):
-    with SmtpServer() as gone:
-        configure(qa, gone)
+def test_a_server_that_is_away_is_a_warning_and_no_pause(as_administrator, crm, qa, closed_port):
+    configure(qa, port=closed_port)
     send(crm, qa)
     deliver()
     shown = words(as_administrator.get(BASE))

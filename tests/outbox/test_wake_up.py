@@ -22,7 +22,6 @@ from outbox.models import Message, Status
 from outbox.models import Worker as LivingWorker
 from tests.conftest import ROOT, configure, environment, eventually
 from tests.outbox.conftest import leases_run_out, send, take
-from tests.smtp_server import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -74,7 +73,7 @@ def test_without_a_broker_there_is_no_celery(crm, qa):
         "import outbox.worker; assert not {'celery', 'kombu'} & set(sys.modules)"
     )
     variables = {**environment(), "DJANGO_SETTINGS_MODULE": "portal.settings", "CELERY_BROKER_URL": ""}
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, check=True, timeout=180)
     assert Message.objects.exists()
 
 
@@ -104,11 +103,9 @@ def test_a_hint_comes_after_the_commit_and_none_after_a_rollback(broker, crm, qa
 
 
 def test_a_thousand_mails_in_a_moment_are_one_hint(broker, crm, qa):
-    began = time.monotonic()
     with transaction.atomic():
         for _ in range(1000):
             wake_up.after_commit()
-    assert time.monotonic() - began < 1.0
     eventually(lambda: hints(broker))
     time.sleep(0.5)
     assert hints(broker) == 1
@@ -126,45 +123,55 @@ def test_hints_of_one_process_are_a_tenth_of_a_second_apart(broker, monkeypatch)
             except json.JSONDecodeError:  # a folder's file that is being written: a hint all the same
                 published.append(time.monotonic())
 
+    def more_are_wanted() -> bool:
+        wake_up.after_commit()
+        return len(published) < 6
+
     reader = threading.Thread(target=read_at_once)
-    reader.start()
     began = time.monotonic()
+    reader.start()
     try:
-        while time.monotonic() < began + 1.0:
-            wake_up.after_commit()
+        while more_are_wanted():
+            assert time.monotonic() < began + 60
     finally:
         stop.set()
         reader.join()
-    assert 2 <= len(published) <= 11
+    assert published[-1] - began > 0.1 * (len(published) - 1)
 
 
 def test_hints_do_not_pile_up_while_no_worker_takes_them(broker, crm, qa):
-    for _ in range(5):
+    send(crm, qa)
+    eventually(lambda: hints(broker) == 1)
+    for _ in range(4):
         send(crm, qa)
         time.sleep(0.15)
     assert hints(broker) == 1
 
 
 @pytest.fixture(params=["redis refuses", "redis hangs", "amqp refuses", "amqp hangs"])
-def useless_broker(request) -> Iterator[str]:
+def useless_broker(request, closed_port) -> Iterator[str]:
     """The address of a broker where nobody listens, or where somebody does and never says a word."""
     scheme, what = request.param.split()
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1] if what == "hangs" else free_port()
+        port = silent.getsockname()[1] if what == "hangs" else closed_port
         yield f"{scheme}://127.0.0.1:{port}//"
 
 
-def test_a_broker_that_refuses_or_hangs_costs_those_who_submit_nothing(use_broker, crm, qa, useless_broker):
-    def timed() -> float:
-        began = time.monotonic()
-        for _ in range(50):
-            send(crm, qa)
-        return time.monotonic() - began
+def test_a_broker_that_refuses_or_hangs_costs_those_who_submit_nothing(use_broker, crm, qa, useless_broker, monkeypatch):
+    """Only a thread that nobody waits for ever turns to it."""
+    turned_to_it, connect = set[str](), socket.socket.connect
 
-    alone = timed()
+    def watched(sock, address):
+        turned_to_it.add(threading.current_thread().name)
+        return connect(sock, address)
+
+    monkeypatch.setattr(socket.socket, "connect", watched)
     use_broker(useless_broker)
-    assert timed() < 3 * alone + 1.0
-    assert Message.objects.count() == 100
+    for _ in range(20):
+        send(crm, qa)
+    eventually(lambda: turned_to_it)
+    assert turned_to_it == {"wake-up"}
+    assert Message.objects.count() == 20
 
 
 def test_a_broker_that_comes_back_gets_hints_again(use_broker, crm, qa, tmp_path, monkeypatch):
@@ -226,7 +233,7 @@ def test_one_drain_at_a_time_in_a_process(crm, qa, configured, smtp_server):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
     assert most == [1]
     assert len(smtp_server.arrived) == 20
 
@@ -257,8 +264,8 @@ def test_a_process_that_stands_by_reports_that_it_lives_and_delivers_without_any
 def test_a_drain_ends_in_time_also_when_there_is_more_to_do(crm, qa, smtp_server):
     configure(qa, smtp_server, from_domains="*", connections=1)
     smtp_server.data = lambda _: time.sleep(0.05)
-    for _ in range(60):
+    for _ in range(100):
         send(crm, qa)
-    worker.Worker().drain(seconds=0.5)
-    assert 0 < Message.objects.filter(status=Status.SENT).count() < 60
+    worker.Worker().drain(seconds=1.5)
+    assert 0 < Message.objects.filter(status=Status.SENT).count() < 100
     assert not Message.objects.filter(status=Status.SENDING).exists()
