@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
+from django.db.models import Model
 
 # PostgreSQL: disk_full, read_only_sql_transaction.
 _OUT_OF_SPACE = ("53100", "25006")
@@ -136,6 +137,12 @@ def ask_new_numbers(table: str, count: int) -> Callable[[], Sequence[int]]:
         return lambda: flat(numbers())
     (last,) = flat(fetch("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = %s", table))
     return lambda: range(last + 1, last + 1 + count)
+
+
+def update(row: Model, *names: str) -> None:
+    """As row.save(update_fields=names), which fails in a pipelined transaction: there nobody knows yet how many rows it
+    changed."""
+    type(row)._default_manager.filter(pk=row.pk).update(**{name: getattr(row, name) for name in names})
 
 
 def is_out_of_space(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from emailconfig.connection import ConnectionTrouble, connect, cut, meaning_of
+from emailconfig.connection import ConnectionTrouble, SettingsDeleted, connect, cut, meaning_of
 from emailconfig.models import SmtpSettings
 from organization import sql
 from organization.addresses import NamedAddress
@@ -100,6 +100,8 @@ class Session:
             stage_queue.note_trouble(self.stage_id, trouble)
         except (smtplib.SMTPException, OSError) as error:
             log.info("connection_lost", stage=self.stage_id, error=str(error))
+            self._report_broken()
+        except SettingsDeleted:  # the next look holds the stage's mail
             self._report_broken()
         except Exception:
             self._report_broken()

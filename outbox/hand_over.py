@@ -262,4 +262,4 @@ def _follow(message: Message, recipients: Sequence[Recipient], again: Route, lis
         message.notes = [*message.notes, CAUGHT]
     message.list_version = list_version
     message.search_text = with_recipients(message.search_text, [person.email for person in again.people])
-    message.save(update_fields=["route", "list_version", "notes", "search_text"])
+    sql.update(message, "route", "list_version", "notes", "search_text")

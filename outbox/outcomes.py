@@ -121,4 +121,4 @@ def _apply(outcome: Outcome, now: datetime) -> None:
     else:
         recipient.status, recipient.last_reply = Status.FAILED, _GAVE_UP + outcome.reply
     recipient.finished = now if recipient.status in FINAL else None
-    recipient.save(update_fields=["status", "due", "tries", "last_reply", "finished"])
+    sql.update(recipient, "status", "due", "tries", "last_reply", "finished")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from organization import sql
 from outbox import stage_queue
 from outbox.hand_over import DueMail, HandOver, hand_over
 from outbox.models import StageQueue
@@ -22,7 +23,7 @@ def hand_over_in_pace(due: DueMail, owner: str, per_minute: int) -> tuple[list[H
     permitted = min(due.wanted, int(allowance))
     taken = hand_over(due, owner, permitted) if permitted else []
     queue.allowance, queue.allowance_at = allowance - len(taken), due.now
-    queue.save(update_fields=["allowance", "allowance_at"])
+    sql.update(queue, "allowance", "allowance_at")
     limited = permitted < due.wanted and len(taken) == permitted
     return taken, max(0.0, 1 - queue.allowance) * 60 / per_minute if limited else 0.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from organization import sql
 from outbox.clock import database_now
 from outbox.models import WAITING, HoldReason, Message, Status
 
@@ -14,7 +15,7 @@ def sum_up(message: Message) -> None:
     message.status = _summary([status for status, _ in states], held=bool(message.hold_reason))
     message.due = min((due for status, due in states if status in WAITING), default=database_now())
     message.owner, message.lease_until = "", None
-    message.save(update_fields=["status", "due", "owner", "lease_until", "hold_reason", "notes"])
+    sql.update(message, "status", "due", "owner", "lease_until", "hold_reason", "notes")
 
 
 def hold(message: Message, reason: HoldReason) -> None:

@@ -28,7 +28,7 @@ class Step(NamedTuple):
 
 
 def connect(settings: SmtpSettings) -> Smtp:
-    """A connection ready for MAIL FROM. Raises ConnectionTrouble. A token that is refused is asked for anew, once."""
+    """A connection ready for MAIL FROM. Raises ConnectionTrouble, SettingsDeleted. A refused token is asked for anew, once."""
     first = Opening(settings, tokens.token_of)
     try:
         return _open(first)

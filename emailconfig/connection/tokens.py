@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
+from django.db import IntegrityError
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
@@ -23,8 +24,19 @@ _WAIT_SECONDS = ASK_SECONDS + 10
 _LONGEST_MARGIN_SECONDS = 300
 
 
+class SettingsDeleted(Exception):
+    """The settings went away while somebody wanted a token for them: nobody's trouble."""
+
+
 def token_of(settings: SmtpSettings) -> str:
-    """A token for these settings. Raises ConnectionTrouble."""
+    """A token for these settings. Raises ConnectionTrouble, SettingsDeleted."""
+    try:
+        return _kept_or_asked_for(settings)
+    except (OAuthToken.DoesNotExist, IntegrityError) as error:
+        raise SettingsDeleted from error
+
+
+def _kept_or_asked_for(settings: SmtpSettings) -> str:
     row, _ = OAuthToken.objects.get_or_create(settings=settings)
     refusals, deadline = row.refusals, time.monotonic() + _WAIT_SECONDS
     while time.monotonic() < deadline:

@@ -31,6 +31,19 @@ def _quick_passwords(settings: Any) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+# What a worker logs when its own code, not a server or the database's absence, keeps a turn from succeeding. It goes on
+# another, slower way then, so that nothing but the log tells.
+_FAULTS = ("turn_failed", "ledger_failed", "hand_over_failed", "outcome_not_recorded", "session_failed")
+
+
+@pytest.fixture(autouse=True)
+def _no_turn_fails(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    yield
+    if request.node.get_closest_marker("turns_fail") is None:
+        found = [record.getMessage() for record in caplog.get_records("call")]
+        assert [text for text in found if any(fault in text for fault in _FAULTS)] == []
+
+
 @pytest.fixture(params=["step by step", "pipelining"])
 def smtp_server(request: pytest.FixtureRequest) -> Iterator[SmtpServer]:
     """The stage's server, once without and once with PIPELINING: what arrives must be the same."""

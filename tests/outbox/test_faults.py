@@ -247,6 +247,7 @@ def test_a_commit_that_happened_although_it_failed_strands_nothing(crm, qa, conf
     assert {one.mail["Message-ID"] for one in smtp_server.arrived} == {message.message_id for message in messages}
 
 
+@pytest.mark.turns_fail
 def test_an_outcome_that_the_database_refuses_harms_no_other_mail_and_ends(crm, qa, configured, smtp_server, monkeypatch, caplog):
     real = outbox.ledger.record
     messages = [send(crm, qa) for _ in range(6)]

@@ -377,6 +377,7 @@ def test_a_server_that_drips_after_a_slow_handshake_is_cut_off_too(crm, qa, tmp_
     assert not alive, "still in connect() after 25 s of a limit of 1 s"
 
 
+@pytest.mark.turns_fail
 def test_a_hand_over_that_the_database_refuses_is_not_tried_without_a_pause(crm, qa, smtp_server, monkeypatch):
     from django.db import DataError
 
