@@ -283,7 +283,9 @@ def test_a_full_disk_is_said_and_nothing_accepted(credential, crm, qa, monkeypat
     options = connection.settings_dict["OPTIONS"]
     with monkeypatch.context() as full:
         full.setitem(options, "init_command", f"{options['init_command']}; PRAGMA max_page_count = {pages}")
+        connection.close()
         (answer,) = store([handed])
+    connection.close()
     assert sql.is_out_of_space(answer)
     assert not Message.objects.exists()
     (answer,) = store([handed])
