@@ -54,7 +54,8 @@ def test_workers_killed_again_and_again_lose_nothing_and_repeat_little(crm, qa, 
     accepted = {send(crm, qa).message_id for _ in range(200)}
     kills = 0
     dice = random.Random(7)
-    while Message.objects.exclude(status=Status.SENT).exists() and kills < 8:
+    # One death fewer than what makes a mail the suspect: on a busy machine the same few may be on the wire each time.
+    while Message.objects.exclude(status=Status.SENT).exists() and kills < DEATHS_UNTIL_FAILED - 1:
         before = len(smtp_server.arrived)
         with worker():
             eventually(lambda seen=before: len(smtp_server.arrived) > seen or not _waiting())
