@@ -9,12 +9,16 @@ from outbox.models import (
     Attempt,
     Connection,
     Content,
+    DailyCount,
+    DailyLatency,
     HourlyCause,
     HourlyCount,
     HourlyLatency,
     Message,
     Recipient,
     RollUpPosition,
+    StageCount,
+    StageLatency,
     StageQueue,
     Worker,
 )
@@ -74,6 +78,38 @@ class HourlyCountAdmin(LogAdmin):
 @admin.register(HourlyLatency)
 class HourlyLatencyAdmin(LogAdmin):
     list_display = ("hour", "stage", "app", "bucket", "sent")
+    list_select_related = ("app", "stage")
+    list_filter = ("stage", "app")
+    ordering = ("-pk",)
+
+
+@admin.register(StageCount)
+class StageCountAdmin(LogAdmin):
+    list_display = ("hour", "stage", "accepted", "to_test_list", "held", "sent", "deferred", "failed", "unknown")
+    list_select_related = ("stage",)
+    list_filter = ("stage",)
+    ordering = ("-pk",)
+
+
+@admin.register(StageLatency)
+class StageLatencyAdmin(LogAdmin):
+    list_display = ("hour", "stage", "bucket", "sent")
+    list_select_related = ("stage",)
+    list_filter = ("stage",)
+    ordering = ("-pk",)
+
+
+@admin.register(DailyCount)
+class DailyCountAdmin(LogAdmin):
+    list_display = ("day", "stage", "app", "accepted", "to_test_list", "sent", "deferred", "failed", "unknown")
+    list_select_related = ("app", "stage")
+    list_filter = ("stage", "app")
+    ordering = ("-pk",)
+
+
+@admin.register(DailyLatency)
+class DailyLatencyAdmin(LogAdmin):
+    list_display = ("day", "stage", "app", "bucket", "sent")
     list_select_related = ("app", "stage")
     list_filter = ("stage", "app")
     ordering = ("-pk",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
 from django.db.models import Model, Q, Sum
@@ -15,10 +15,19 @@ from emailconfig.connection.explanations import Explanation
 from organization.models import App, Stage
 from outbox.causes import explanation_of
 from outbox.latency import percentile
-from outbox.models import HourlyCause, HourlyCount, HourlyLatency
+from outbox.models import (
+    DailyCount,
+    DailyLatency,
+    HourlyCause,
+    HourlyCount,
+    HourlyLatency,
+    StageCount,
+    StageLatency,
+)
 
-_MAILS = ("accepted", "to_test_list")
+TOP_APPS = 10
 _TROUBLE = ("failed", "deferred", "unknown")
+_COUNTS = ("accepted", "to_test_list", "sent", *_TROUBLE)
 # Where mail is looked at: the apps of each stage that the member may see.
 Places = Mapping[Stage, Sequence[App]]
 Period = datetime | date
@@ -68,12 +77,14 @@ class Sums:
     counts: Counter[str] = field(default_factory=Counter)
     latencies: Counter[int] = field(default_factory=Counter)
 
-    def __add__(self, other: Sums) -> Sums:
-        """Of one time and the next."""
-        counts = self.counts + other.counts
-        if counts["held"]:
-            counts["held"] = max(self.counts["held"], other.counts["held"])
-        return Sums(counts, self.latencies + other.latencies)
+    def __iadd__(self, other: Sums) -> Sums:
+        """And those of another time. In place: a month's hours are many."""
+        held = max(self.counts["held"], other.counts["held"])
+        self.counts.update(other.counts)
+        if held:
+            self.counts["held"] = held
+        self.latencies.update(other.latencies)
+        return self
 
     @property
     def p50(self) -> float | None:
@@ -106,46 +117,107 @@ class Cause:
 
 @dataclass(frozen=True)
 class Analytics:
-    """One range: all of it, by hour or day, the apps that had any mail (most first), and what went wrong (worst first)."""
+    """One range: all of it, by hour or day, the apps with the most mail (of all that had any), and what went wrong (worst
+    first)."""
 
     total: Sums
     periods: Mapping[Period, Sums]
     apps: Sequence[AppSums]
+    app_count: int
     causes: Sequence[Cause]
 
 
+class _Seen(NamedTuple):
+    """What a member sees: these stages as a whole, of others the rows of some apps."""
+
+    stages: Sequence[int]
+    of_some_apps: Q
+
+    @property
+    def rows(self) -> Q:
+        return Q(stage__in=self.stages) | self.of_some_apps
+
+
 def analytics(places: Places, shown: Range) -> Analytics:
-    """Everything in six queries, however many apps and mails."""
-    rows = _rows_of(places, shown)
-    by_hour = _sums_by("hour", rows)
-    by_app = _sums_by("app_id", rows)
+    """Everything in ten queries at most, however many apps and mails."""
+    seen = _seen(places)
+    periods = _periods(seen, shown)
+    total = Sums()
+    for sums in periods.values():
+        total += sums
+    apps, app_count = _top_apps(places, seen, shown)
+    return Analytics(
+        total=total,
+        periods=periods,
+        apps=apps,
+        app_count=app_count,
+        causes=_causes(places, seen.rows & Q(hour__range=(shown.begin(), timezone.now()))),
+    )
+
+
+def _seen(places: Places) -> _Seen:
+    """Said as shortly as can be: for a stage at a time with all its apps, databases read the whole table."""
+    everything = set(App.objects.values_list("pk", flat=True))
+    stages: defaultdict[frozenset[int], list[int]] = defaultdict(list)
+    for stage, apps in places.items():
+        stages[frozenset(app.pk for app in apps)].append(stage.pk)
+    whole = stages.pop(frozenset(everything), [])
+    of_some_apps = Q(pk__in=[])
+    for numbers, alike in stages.items():
+        of_some_apps |= Q(stage__in=alike, app__in=numbers)
+    return _Seen(whole, of_some_apps)
+
+
+def _periods(seen: _Seen, shown: Range) -> dict[Period, Sums]:
+    """By hour, since the days of a member are made of other hours than those of another."""
+    hours, by_hour = Q(hour__range=(shown.begin(), timezone.now())), _nothing()
+    whole, some = hours & Q(stage__in=seen.stages), hours & seen.of_some_apps
+    _add_counts(by_hour, "hour", (*_COUNTS, "held"), (StageCount, whole), (HourlyCount, some))
+    _add_latencies(by_hour, "hour", (StageLatency, whole), (HourlyLatency, some))
     periods = {period: Sums() for period in shown.periods()}
     for hour, sums in by_hour.items():
         period = shown.period_of(hour)
         if period in periods:
             periods[period] += sums
-    return Analytics(
-        total=sum(periods.values(), Sums()),
-        periods=periods,
-        apps=_ranked(by_app, places),
-        causes=_causes(places, rows),
-    )
+    return periods
 
 
-def _sums_by(column: str, rows: Q) -> dict[Any, Sums]:
-    found: defaultdict[Any, Sums] = defaultdict(Sums)
-    columns = (*_MAILS, "sent", *_TROUBLE, *(("held",) if column == "hour" else ()))  # not to be added up over hours
-    for key, *numbers in _grouped(HourlyCount, rows, (column,), columns):
-        found[key].counts.update(dict(zip(columns, numbers, strict=True)))
-    for key, bucket, sent in _grouped(HourlyLatency, rows, (column, "bucket"), ("sent",)):
-        found[key].latencies[bucket] += sent
-    return found
+def _top_apps(places: Places, seen: _Seen, shown: Range) -> tuple[list[AppSums], int]:
+    """And how many there are. From the totals of whole days of UTC, and of the hours before the first of these."""
+    begin, now = shown.begin(), timezone.now()
+    midnight = _next_midnight(begin)
+    hours = seen.rows & Q(hour__gte=begin, hour__lt=midnight)
+    days = seen.rows & Q(day__range=(midnight.date(), now.astimezone(UTC).date()))
+    apps, by_app = _by_number(places), _nothing()
+    _add_counts(by_app, "app_id", _COUNTS, (HourlyCount, hours), (DailyCount, days))
+    found = [AppSums(apps[number], sums) for number, sums in by_app.items() if any(sums.counts.values())]
+    found.sort(key=lambda one: (-one.sums.counts["accepted"], -one.sums.counts["sent"], one.app.name))
+    top = found[:TOP_APPS]
+    of_top = Q(app__in=[one.app.pk for one in top])
+    _add_latencies(by_app, "app_id", (HourlyLatency, hours & of_top), (DailyLatency, days & of_top))
+    return top, len(found)
 
 
-def _ranked(by_app: Mapping[int, Sums], places: Places) -> list[AppSums]:
-    apps = _by_number(places)
-    found = [AppSums(apps[number], sums) for number, sums in by_app.items()]
-    return sorted(found, key=lambda one: (-one.sums.counts["accepted"], -one.sums.counts["sent"], one.app.name))
+def _next_midnight(moment: datetime) -> datetime:
+    """Of UTC; a moment that is one is its own."""
+    midnight = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight if midnight == moment else midnight + timedelta(days=1)
+
+
+def _nothing() -> defaultdict[Any, Sums]:
+    return defaultdict(Sums)
+
+
+def _add_counts(to: defaultdict[Any, Sums], key: str, columns: Sequence[str], *tables: tuple[type[Model], Q]) -> None:
+    for model, rows in tables:
+        for of, *numbers in _grouped(model, rows, (key,), columns):
+            to[of].counts.update(dict(zip(columns, numbers, strict=True)))
+
+
+def _add_latencies(to: defaultdict[Any, Sums], key: str, *tables: tuple[type[Model], Q]) -> None:
+    for model, rows in tables:
+        for of, bucket, sent in _grouped(model, rows, (key, "bucket"), ("sent",)):
+            to[of].latencies[bucket] += sent
 
 
 def _causes(places: Places, rows: Q) -> list[Cause]:
@@ -166,19 +238,6 @@ def _grouped(model: type[Model], rows: Q, keys: Sequence[str], columns: Sequence
     of_keys = model._default_manager.filter(rows).order_by().values(*keys)
     found: list[tuple[Any, ...]] = list(of_keys.annotate(**sums).values_list(*keys, *sums))
     return found
-
-
-def _rows_of(places: Places, shown: Range) -> Q:
-    """The rows of that range and these places, said as shortly as can be: for a stage at a time with all its apps, databases
-    read the whole table."""
-    everything = set(App.objects.values_list("pk", flat=True))
-    stages: defaultdict[frozenset[int], list[int]] = defaultdict(list)
-    for stage, apps in places.items():
-        stages[frozenset(app.pk for app in apps)].append(stage.pk)
-    found = Q(pk__in=[])
-    for numbers, alike in stages.items():
-        found |= Q(stage__in=alike) if numbers == everything else Q(stage__in=alike, app__in=numbers)
-    return found & Q(hour__range=(shown.begin(), timezone.now()))
 
 
 def _by_number(places: Places) -> dict[int, App]:

@@ -27,7 +27,6 @@ from outbox.models import Status
 from outbox.rollup import uncounted_since
 from outbox.visibility import sight_of
 
-TOP_APPS = 10
 WORST_CAUSES = 10
 
 
@@ -66,8 +65,8 @@ def _page(request: MemberRequest, places: Places, stage: Stage | None) -> HttpRe
         "charts": [_mail(found, shown), _trouble(found, shown), _test_lists(found, shown)],
         "latency_chart": _latencies(found),
         "times": [(_name(period), _words(sums.p50), _words(sums.p95)) for period, sums in found.periods.items()],
-        "apps": [(one.app, one.sums.counts, _words(one.sums.p95)) for one in found.apps[:TOP_APPS]],
-        "app_count": len(found.apps),
+        "apps": [(one.app, one.sums.counts, _words(one.sums.p95)) for one in found.apps],
+        "app_count": found.app_count,
         "causes": [(cause, _log_of(cause)) for cause in found.causes[:WORST_CAUSES]],
         "cause_count": len(found.causes),
         "behind_since": uncounted_since(now),

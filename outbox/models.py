@@ -274,6 +274,79 @@ class HourlyCause(models.Model):
         return f"{self.app} in {self.stage}, {self.hour:%Y-%m-%d %H:%M}, {self.code}"
 
 
+class StageCount(models.Model):
+    """HourlyCount of a stage's apps together, so that whoever sees all of them reads one row per hour, not one per app."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
+    hour = models.DateTimeField()
+    accepted = models.PositiveIntegerField(default=0)
+    to_test_list = models.PositiveIntegerField(default=0)
+    held = models.PositiveIntegerField(default=0)
+    sent = models.PositiveIntegerField(default=0)
+    deferred = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    unknown = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["stage", "hour"], name="stage_count_once")]
+
+    def __str__(self) -> str:
+        return f"{self.stage}, {self.hour:%Y-%m-%d %H:%M}"
+
+
+class StageLatency(models.Model):
+    """HourlyLatency of a stage's apps together."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
+    hour = models.DateTimeField()
+    bucket = models.PositiveSmallIntegerField()
+    sent = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "stage latencies"
+        constraints = [models.UniqueConstraint(fields=["stage", "hour", "bucket"], name="stage_latency_once")]
+
+    def __str__(self) -> str:
+        return f"{self.stage}, {self.hour:%Y-%m-%d %H:%M}, bucket {self.bucket}"
+
+
+class DailyCount(models.Model):
+    """HourlyCount of a day's hours together, for the sums per app. `day` is one of UTC. Held mail doesn't add up over hours."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
+    day = models.DateField()
+    accepted = models.PositiveIntegerField(default=0)
+    to_test_list = models.PositiveIntegerField(default=0)
+    sent = models.PositiveIntegerField(default=0)
+    deferred = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    unknown = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["stage", "day", "app"], name="daily_count_once")]
+
+    def __str__(self) -> str:
+        return f"{self.app} in {self.stage}, {self.day}"
+
+
+class DailyLatency(models.Model):
+    """HourlyLatency of a day's hours together."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
+    day = models.DateField()
+    bucket = models.PositiveSmallIntegerField()
+    sent = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "daily latencies"
+        constraints = [models.UniqueConstraint(fields=["stage", "day", "app", "bucket"], name="daily_latency_once")]
+
+    def __str__(self) -> str:
+        return f"{self.app} in {self.stage}, {self.day}, bucket {self.bucket}"
+
+
 class RollUpPosition(models.Model):
     """How far mails, or tries, are counted: up to the row with the number `last`."""
 

@@ -1,4 +1,5 @@
-"""Counting mail for Analytics: what is new is added to one row per stage, app and hour, so that no page ever counts mails.
+"""Counting mail for Analytics: what is new is added to one row per stage, app and hour, so that no page ever counts mails;
+and to totals of these, per stage and hour and per stage, app and day, so that none reads many of the rows either.
 
 Held mail is no event but a state: each call looks how much is held now, and the greatest number of an hour stays.
 
@@ -10,12 +11,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import models, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from organization import sql
 from organization.models import Stage
@@ -26,12 +27,16 @@ from outbox.latency import bucket_of
 from outbox.models import (
     GIVEN_UP,
     Attempt,
+    DailyCount,
+    DailyLatency,
     HourlyCause,
     HourlyCount,
     HourlyLatency,
     Message,
     RollUpPosition,
     RouteKind,
+    StageCount,
+    StageLatency,
     Status,
 )
 
@@ -40,13 +45,21 @@ LAG = timedelta(minutes=1)
 ROWS_AT_ONCE = 20_000
 _MAILS_PER_QUERY = 1000
 
+_TRIES = ("sent", "deferred", "failed", "unknown")
 _COLUMNS: dict[type[models.Model], tuple[tuple[str, ...], tuple[str, ...]]] = {
-    HourlyCount: (
-        ("stage_id", "hour", "app_id"),
-        ("accepted", "to_test_list", "held", "sent", "deferred", "failed", "unknown"),
-    ),
+    HourlyCount: (("stage_id", "hour", "app_id"), ("accepted", "to_test_list", "held", *_TRIES)),
+    StageCount: (("stage_id", "hour"), ("accepted", "to_test_list", "held", *_TRIES)),
+    DailyCount: (("stage_id", "day", "app_id"), ("accepted", "to_test_list", *_TRIES)),
     HourlyLatency: (("stage_id", "hour", "app_id", "bucket"), ("sent",)),
+    StageLatency: (("stage_id", "hour", "bucket"), ("sent",)),
+    DailyLatency: (("stage_id", "day", "app_id", "bucket"), ("sent",)),
     HourlyCause: (("stage_id", "hour", "app_id", "code"), ("deferred", "failed", "unknown")),
+}
+# Where the same is added to once more.
+_TOTALS: dict[type[models.Model], tuple[type[models.Model], ...]] = {
+    HourlyCount: (StageCount, DailyCount),
+    HourlyLatency: (StageLatency, DailyLatency),
+    HourlyCause: (),
 }
 # These don't add up: the greatest stays.
 _LEVELS = ("held",)
@@ -102,9 +115,10 @@ def uncounted_since(now: datetime) -> datetime | None:
 
 
 def forget_before(hour: datetime) -> None:
-    """Remove the counts of earlier hours."""
-    for model in _COLUMNS:
-        model._default_manager.filter(hour__lt=hour).delete()
+    """Remove the counts of earlier hours, and of days that were over by then."""
+    for model, (keys, _) in _COLUMNS.items():
+        earlier = Q(day__lt=_day(hour)) if "day" in keys else Q(hour__lt=hour)
+        model._default_manager.filter(earlier).delete()
 
 
 def _note_held(now: datetime) -> None:
@@ -218,13 +232,40 @@ def _hour(moment: datetime) -> datetime:
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
-def _add(additions: Mapping[type[models.Model], Mapping[tuple[object, ...], Counter[str]]]) -> None:
+def _day(moment: datetime) -> date:
+    """The day of UTC, which everybody's days begin or end in the middle of (see analytics)."""
+    return moment.astimezone(UTC).date()
+
+
+def _add(additions: _Additions) -> None:
     """In the order of the keys, so that two who add at once don't wait for each other."""
-    for model, rows in additions.items():
+    for model, rows in _with_totals(additions).items():
         table, (keys, columns) = model._meta.db_table, _COLUMNS[model]
         values = [[*map(_stored, key), *(rows[key][column] for column in columns)] for key in sorted(rows)]
         added = ", ".join(f"{column} = {_merged(table, column)}" for column in columns)
         sql.insert(sql.Rows(table, keys + columns, values, f"({', '.join(keys)}) DO UPDATE SET {added}"))
+
+
+def _with_totals(additions: _Additions) -> _Additions:
+    found = dict(additions)
+    for model, rows in additions.items():
+        for total in _TOTALS[model]:
+            found[total] = _summed_up(rows, model, total)
+    return found
+
+
+def _summed_up(
+    rows: Mapping[tuple[object, ...], Counter[str]], model: type[models.Model], total: type[models.Model]
+) -> dict[tuple[object, ...], Counter[str]]:
+    """Rows of `model` as those of `total`, which has fewer or wider keys. None where they have nothing that it counts."""
+    found: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    keys, columns = _COLUMNS[total]
+    for key, counts in rows.items():
+        named: dict[str, Any] = dict(zip(_COLUMNS[model][0], key, strict=True))
+        named["day"] = _day(named["hour"])
+        if any(counts[column] for column in columns):
+            found[tuple(named[name] for name in keys)].update(counts)
+    return found
 
 
 def _merged(table: str, column: str) -> str:
@@ -233,4 +274,6 @@ def _merged(table: str, column: str) -> str:
 
 
 def _stored(value: object) -> object:
-    return sql.stored(value) if isinstance(value, datetime) else value
+    if isinstance(value, datetime):
+        return sql.stored(value)
+    return value.isoformat() if isinstance(value, date) else value

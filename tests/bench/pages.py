@@ -233,6 +233,8 @@ def _roll_up(postgresql: bool) -> None:
         " sum(CASE WHEN status = 'deferred' THEN 1 ELSE 0 END), sum(CASE WHEN status = 'failed' THEN 1 ELSE 0 END), 0"
         " FROM outbox_message WHERE status IN ('failed', 'deferred') GROUP BY 1, 2, 3, 4 ORDER BY 3"
     )
+    call_command("migrate", "outbox", "0004_totals", verbosity=0)
+    call_command("migrate", "outbox", verbosity=0)  # fills the totals
     for counted in ("mails", "tries"):
         RollUpPosition.objects.create(counted=counted, last=10**12)
 

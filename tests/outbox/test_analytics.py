@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import re
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
-from django.db.models import Sum
+from django.db.models import Model, Sum
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
@@ -26,6 +29,8 @@ from outbox.charts import Series, bar_chart, tick_step
 from outbox.latency import BOUNDS, bucket_of, edges, in_words, label_of, percentile
 from outbox.models import (
     Attempt,
+    DailyCount,
+    DailyLatency,
     HoldReason,
     HourlyCause,
     HourlyCount,
@@ -33,6 +38,8 @@ from outbox.models import (
     Message,
     RollUpPosition,
     RouteKind,
+    StageCount,
+    StageLatency,
     Status,
 )
 from outbox.pruning import prune
@@ -42,6 +49,7 @@ from tests.outbox.conftest import deliver, now_due, send, set_list
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+COUNTS = (HourlyCount, StageCount, DailyCount, HourlyLatency, StageLatency, DailyLatency, HourlyCause)
 OUTCOMES = ("sent", "deferred", "failed", "unknown")
 REPLIES = {
     "sent": ("content", 250, "250 2.0.0 Ok"),
@@ -80,6 +88,28 @@ def counted(**where: object) -> dict[str, int]:
 def everything_counted() -> None:
     while roll_up():
         pass
+
+
+def sums_of(model: type[Model], keys: Sequence[str], columns: Sequence[str]) -> dict[object, int]:
+    """What `columns` add up to for each of `keys`, a day being one of UTC; without what is nothing."""
+    sums: Counter[object] = Counter()
+    for row in model._default_manager.all():
+        day = getattr(row, "day", None) or row.hour.astimezone(UTC).date()
+        key = tuple(day if name == "day" else getattr(row, name) for name in keys)
+        sums.update({(key, column): getattr(row, column) for column in columns})
+    return dict(+sums)
+
+
+def assert_totals_fit() -> None:
+    """The totals of stages and of days are what their hours add up to."""
+    mails = ("accepted", "to_test_list", *OUTCOMES)
+    for total, hourly, keys, columns in (
+        (StageCount, HourlyCount, ("stage_id", "hour"), mails),
+        (DailyCount, HourlyCount, ("stage_id", "app_id", "day"), mails),
+        (StageLatency, HourlyLatency, ("stage_id", "hour", "bucket"), ("sent",)),
+        (DailyLatency, HourlyLatency, ("stage_id", "app_id", "day", "bucket"), ("sent",)),
+    ):
+        assert sums_of(total, keys, columns) == sums_of(hourly, keys, columns)
 
 
 # What is counted
@@ -137,11 +167,15 @@ def test_held_is_the_most_that_was_held_at_one_time_of_the_hour(crm, shop, qa, p
 
 def test_of_a_days_hours_the_one_with_the_most_held_mail_counts(crm, shop, qa):
     noon = timezone.localtime().replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
-    for hours, app, held in ((0, crm, 3), (0, shop, 2), (1, crm, 4), (-24, crm, 1)):
-        HourlyCount.objects.create(stage=qa, app=app, hour=noon + timedelta(hours=hours), accepted=1, held=held)
-    found = analytics({qa: [crm, shop]}, range_of("7d"))
-    assert [sums.counts["held"] for sums in found.periods.values()] == [0, 0, 0, 0, 1, 5, 0]
-    assert (found.total.counts["held"], found.total.counts["accepted"]) == (5, 4)
+    for hours, held in ((0, {crm: 3, shop: 2}), (1, {crm: 4}), (-24, {crm: 1})):
+        hour = noon + timedelta(hours=hours)
+        rollup._add({HourlyCount: {(qa.pk, hour, app.pk): Counter(accepted=1, held=number) for app, number in held.items()}})
+    for another in (False, True):  # which the member doesn't see: then the stage's totals don't help
+        if another:
+            App.objects.create(key="another", name="Another", version=1)
+        found = analytics({qa: [crm, shop]}, range_of("7d"))
+        assert [sums.counts["held"] for sums in found.periods.values()] == [0, 0, 0, 0, 1, 5, 0]
+        assert (found.total.counts["held"], found.total.counts["accepted"]) == (5, 4)
 
 
 def test_really_delivered_mail(crm, qa, smtp_server, monkeypatch):
@@ -222,7 +256,7 @@ EVENTS = st.lists(
 def test_the_counts_are_those_of_a_plain_count(crm, shop, qa, monkeypatch, events: list[Event], at_once: int, data):
     """Random mails and tries, counted in slices of any size while more of them come in."""
     monkeypatch.setattr(rollup, "ROWS_AT_ONCE", at_once)
-    for model in (Message, HourlyCount, HourlyLatency, HourlyCause, RollUpPosition):
+    for model in (Message, RollUpPosition, *COUNTS):
         model.objects.all().delete()
     for app, minutes, test_list, tries in events:
         message = accepted(
@@ -260,6 +294,7 @@ def test_the_counts_are_those_of_a_plain_count(crm, shop, qa, monkeypatch, event
     troubles = HourlyCause.objects.aggregate(deferred=Sum("deferred"), failed=Sum("failed"), unknown=Sum("unknown"))
     for outcome, number in troubles.items():
         assert (number or 0) == sum(count for key, count in expected.items() if key[2] == outcome)
+    assert_totals_fit()
 
 
 def test_a_kill_in_the_middle_loses_nothing_and_counts_nothing_twice(crm, qa, monkeypatch):
@@ -346,6 +381,7 @@ def test_pruned_mail_stays_counted_and_counts_go_with_the_log(crm, qa, settings)
     assert not Message.objects.exists()
     assert counted() == {"accepted": 1, "sent": 1, "failed": 1}
     assert HourlyLatency.objects.count() == HourlyCause.objects.count() == 1
+    assert_totals_fit()
     assert roll_up() == 0
 
 
@@ -523,6 +559,36 @@ def test_days_are_those_of_the_member(crm, qa):
         assert range_of("7d").period_of(hour).day == 11
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "Pacific/Auckland", "America/Los_Angeles"])
+def test_apps_and_days_add_up_in_every_time_zone(crm, shop, qa, production, zone):
+    """Apps are summed up from days of UTC and the hours before the first; the chart from hours, by the member's days."""
+    for number, app in enumerate((crm, crm, shop)):
+        for hours in range(number, 24 * 9, 5):
+            message = accepted(app, (qa, production)[hours % 2], ago(hours=hours, minutes=2))
+            tried(message, message.created + timedelta(seconds=1))
+    everything_counted()
+    with timezone.override(zone):
+        for places in ({qa: [crm, shop], production: [crm, shop]}, {qa: [crm], production: [crm, shop]}, {qa: [shop]}):
+            for one in RANGES:
+                found = analytics(places, one)
+                wanted: Counter[object] = Counter()
+                for row in HourlyCount.objects.filter(hour__gte=one.begin()):
+                    if row.app in places.get(row.stage, ()):
+                        wanted.update({row.app: row.accepted, one.period_of(row.hour): row.accepted})
+                assert {sums.app: sums.sums.counts["accepted"] for sums in found.apps}.items() <= wanted.items()
+                assert all(sums.counts["accepted"] == wanted[period] for period, sums in found.periods.items())
+                assert sum(one.sums.counts["accepted"] for one in found.apps) == found.total.counts["accepted"] > 0
+                assert sum((one.sums.latencies for one in found.apps), Counter()) == found.total.latencies
+
+
+def test_what_was_counted_before_there_were_totals_is_summed_up(some_mail, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("outbox.migrations.0005_fill_totals"), "ROWS_AT_ONCE", 1)
+    call_command("migrate", "outbox", "0003", verbosity=0)
+    call_command("migrate", "outbox", verbosity=0)
+    assert StageCount.objects.exists()
+    assert_totals_fit()
+
+
 def test_without_any_mail_there_is_a_page_too(as_administrator, qa, crm):
     for path, query in (("qa/", {}), ("", {"range": "30d"})):
         text = page(as_administrator, path, **query)
@@ -546,7 +612,7 @@ def test_causes_come_worst_first_and_only_so_many(as_administrator, crm, shop, q
     for code, failed, deferred in (("greylisted", 0, 50), ("mailbox_full", 3, 0), ("relay_denied", 7, 0)):
         for app in (crm, shop):
             HourlyCause.objects.create(stage=qa, app=app, hour=hour, code=code, failed=failed, deferred=deferred)
-    HourlyCount.objects.create(stage=qa, app=crm, hour=hour, accepted=1)
+    rollup._add({HourlyCount: {(qa.pk, hour, crm.pk): Counter(accepted=1)}})
     text = page(as_administrator)
     assert text.index("relay access denied") < text.index("mailbox is full")
     assert "greylisting" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from urllib.parse import urldefrag, urljoin, urlsplit
 
@@ -20,6 +21,7 @@ from pytest_django import Settings
 from emailconfig.models import ConnectionTest, OAuthToken
 from organization import audit
 from organization.models import App, Member, RoleGrant, Stage
+from outbox import rollup
 from outbox.models import (
     Attempt,
     Connection,
@@ -67,9 +69,9 @@ def everything(
     Attempt.objects.create(message=message, address="customer@example.com", outcome=Attempt.Outcome.DEFERRED)
     StageQueue.objects.get_or_create(stage=qa)
     hour = timezone.now().replace(minute=0, second=0, microsecond=0)
-    HourlyCount.objects.create(stage=qa, app=crm, hour=hour, accepted=2, sent=1, deferred=1)
-    HourlyLatency.objects.create(stage=qa, app=crm, hour=hour, bucket=3, sent=1)
-    HourlyCause.objects.create(stage=qa, app=crm, hour=hour, code="greylisted", deferred=1)
+    key = (qa.pk, hour, crm.pk)
+    rollup._add({HourlyCount: {key: Counter(accepted=2, sent=1, deferred=1)}})
+    rollup._add({HourlyLatency: {(*key, 3): Counter(sent=1)}, HourlyCause: {(*key, "greylisted"): Counter(deferred=1)}})
     RollUpPosition.objects.create(counted="mails", last=2)
     Connection.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
     audit.record(OPERATOR, "Update", crm)
