@@ -16,6 +16,7 @@ from tests.smtp_server import free_port
 
 CONFIGURATION = "/management/configure/emails"
 STAGES = "/management/configure/stages"
+AUDIT_TRAIL = "/management/view/audit-trail/"
 EMAILS = "/apps/crm/configuration/emails"
 LOG = "/monitor/email-log"
 
@@ -39,6 +40,8 @@ PAGES = {
     "copy": f"{CONFIGURATION}/staging/edit/?copy_from=production",
     "delete": f"{CONFIGURATION}/production/delete/",
     "send-test-mail": f"{CONFIGURATION}/qa/test-mail/",
+    "audit-trail": AUDIT_TRAIL,
+    "audit-trail-filtered": f"{AUDIT_TRAIL}?operation=Update&since=24h",
     "stages": f"{STAGES}/",
     "stage-create": f"{STAGES}/new/",
     "stage-edit": f"{STAGES}/qa/edit/",
@@ -62,7 +65,7 @@ PAGES = {
     "password": "/accounts/password/",
 }
 # Too long to be shown whole.
-LONG = ("documentation", "email-log", "analytics-of-all-stages")
+LONG = ("documentation", "email-log", "analytics-of-all-stages", "audit-trail")
 # Shown in the light theme and on a phone too.
 MAIN = ["home", "test-list", "email-configuration-edit", "email-log", "analytics"]
 COLUMN = "Name\tE-mail\nAna Silva\tana@example.com\nDevon\tdev.devon@acme.example\nnot an address"
