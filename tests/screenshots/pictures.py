@@ -40,8 +40,6 @@ PAGES = {
     "copy": f"{CONFIGURATION}/staging/edit/?copy_from=production",
     "delete": f"{CONFIGURATION}/production/delete/",
     "send-test-mail": f"{CONFIGURATION}/qa/test-mail/",
-    "audit-trail": AUDIT_TRAIL,
-    "audit-trail-filtered": f"{AUDIT_TRAIL}?operation=Update&since=24h",
     "stages": f"{STAGES}/",
     "stage-create": f"{STAGES}/new/",
     "stage-edit": f"{STAGES}/qa/edit/",
@@ -93,6 +91,7 @@ class Pictures:
         self._test_lists()
         self._credentials()
         self._email_configurations()
+        self._audit_trail()
         self._menus()
         self._in_light_and_on_a_phone()
         self._seen_by_a_viewer()
@@ -182,6 +181,14 @@ class Pictures:
             self.page.locator("#connection-test").get_by_text(verdict).wait_for()
             self._show_whole(name)
             self._write(name, self.page.locator(".doctor-start").screenshot())
+
+    def _audit_trail(self) -> None:
+        """After the acts that the other pictures show."""
+        self._open(AUDIT_TRAIL)
+        self._keep("audit-trail")
+        self._open(f"{AUDIT_TRAIL}?operation=Update&app=crm&since=24h")
+        self.page.locator(".audit__changes summary").first.click()
+        self._keep("audit-trail-filtered")
 
     def _menus(self) -> None:
         self._open(f"{CONFIGURATION}/qa/")
