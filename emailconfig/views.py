@@ -58,7 +58,7 @@ def edit(request: MemberRequest, stage: str) -> HttpResponse:
     settings = settings_of(found) or SmtpSettings(stage=found)
     preset = preset_of(request.GET.get("preset", ""))
     source = _source_of_copy(request, found)
-    form = SmtpSettingsForm(request.POST or None, instance=settings, initial=_proposed(preset, source))
+    form = SmtpSettingsForm(request.POST or None, instance=settings, initial=_proposed(settings, preset, source))
     if request.method == "POST" and form.is_valid():
         try:
             save_smtp_settings(form.instance, request.user)
@@ -117,11 +117,14 @@ def _source_of_copy(request: MemberRequest, target: Stage) -> SmtpSettings | Non
     return SmtpSettings.objects.filter(stage__key=key).exclude(stage=target).select_related("stage").first() if key else None
 
 
-def _proposed(preset: Preset | None, source: SmtpSettings | None) -> dict[str, Any]:
-    """What the form begins with in place of the stored values."""
+def _proposed(settings: SmtpSettings, preset: Preset | None, source: SmtpSettings | None) -> dict[str, Any]:
+    """What the form begins with in place of the stored values. Another authentication has another user."""
     if source:
         return {name: getattr(source, name) for name in SmtpSettingsForm.Meta.fields if name != "secret_ends"}
-    return dict(preset.values) if preset else {}
+    if preset is None:
+        return {}
+    same_user = preset.values["authentication"] == settings.authentication
+    return dict(preset.values) if same_user else {**preset.values, "username": ""}
 
 
 def _stage_links(current: Stage, url_name: str) -> list[StageLink]:

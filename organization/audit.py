@@ -10,7 +10,7 @@ from django.db import models
 
 from organization.encryption import EncryptedTextField
 from organization.models import App, AuditEvent, Member, Stage
-from organization.permissions import Actor, Scope
+from organization.permissions import EVERYWHERE, Actor, Scope
 
 MASK = "••••••••"
 
@@ -67,7 +67,7 @@ def stored_snapshot(instance: models.Model) -> Values:
 def record(
     actor: Actor,
     operation: str,
-    subject: models.Model,
+    subject: models.Model | type[models.Model],
     *,
     scope: Scope | None = None,
     before: Values | None = None,
@@ -76,21 +76,25 @@ def record(
 ) -> AuditEvent:
     """Append one event. Call it in the transaction that makes the change: both are stored, or neither.
 
-    `before` and `after` are snapshots; only the values that differ are kept.
+    `before` and `after` are snapshots; only the values that differ are kept. `subject` is what it was done to; a model stands
+    for all of its kind.
     """
     before, after = before or {}, after or {}
     if before and after:
         changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
         before = {name: value for name, value in before.items() if name in changed}
         after = {name: value for name, value in after.items() if name in changed}
-    scope = scope or scope_of(subject)
+    if isinstance(subject, type):
+        scope, entity_id, entity_name = scope or EVERYWHERE, "", str(subject._meta.verbose_name_plural)
+    else:
+        scope, entity_id, entity_name = scope or scope_of(subject), str(subject.pk or ""), str(subject)[:400]
     return AuditEvent.objects.create(
         actor=actor if isinstance(actor, Member) else None,
         actor_name=str(actor)[:360],
         operation=operation,
         entity=str(subject._meta.verbose_name),
-        entity_id=str(subject.pk or ""),
-        entity_name=str(subject)[:400],
+        entity_id=entity_id,
+        entity_name=entity_name,
         app=scope.app,
         stage=scope.stage,
         status=status,

@@ -1,48 +1,24 @@
-"""The audit trail as a page: who did what, newest first, with what it changed."""
+"""The audit trail as a page, and as a file to download: who did what, newest first, with what it changed."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from django import forms
-from django.db.models import QuerySet
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_safe
 
+from organization import audit
+from organization.audit_changes import changes_of
+from organization.audit_export import rows_of
+from organization.audit_filter import AuditFilter
+from organization.csv_file import csv_download, csv_lines
 from organization.http import MemberRequest, is_row_number
-from organization.models import App, AuditEvent, Member, Stage
+from organization.models import AuditEvent
 from organization.permissions import EVERYWHERE, Permission, require
 
 PAGE = 50
-
-
-class AuditFilter(forms.Form):
-    """What the address asks for. Each narrows by an index of its own, so that no page reads the whole trail."""
-
-    member = forms.CharField(required=False, max_length=254, label="Member: the whole address")
-    app = forms.ModelChoiceField(App.objects.all(), required=False, to_field_name="key", empty_label="All apps", label="App")
-    stage = forms.ModelChoiceField(
-        Stage.objects.all(), required=False, to_field_name="key", empty_label="All stages", label="Stage"
-    )
-
-    def events(self) -> QuerySet[AuditEvent]:
-        """What matches, newest first. A filter that makes no sense matches nothing."""
-        events = AuditEvent.objects.select_related("app", "stage").order_by("-pk")
-        if not self.is_valid():
-            return events.none()
-        wanted = self.cleaned_data
-        if wanted["member"]:
-            events = events.filter(actor__in=Member.objects.filter(email__iexact=wanted["member"]))
-        scope = {name: wanted[name] for name in ("app", "stage") if wanted[name]}
-        return events.filter(**scope)
-
-
-class Change(NamedTuple):
-    """One value that an act set, changed or took away, in words."""
-
-    name: str
-    words: str
 
 
 @require_safe
@@ -58,37 +34,30 @@ def audit_trail(request: MemberRequest) -> HttpResponse:
     shown = found[:PAGE]
     context = {
         "filter": asked,
-        "filtered": any(request.GET.get(name) for name in asked.fields),
+        "filtered": bool(asked.asked),
+        "time_zone": request.user.time_zone,
         "rows": [(event, changes_of(event)) for event in shown],
-        "newer_url": _address(request, None) if is_row_number(before) else "",
-        "older_url": _address(request, shown[-1].pk) if len(found) > PAGE else "",
+        "newer_url": _address(request) if is_row_number(before) else "",
+        "older_url": _address(request, before=shown[-1].pk) if len(found) > PAGE else "",
+        "export_url": reverse("audit-trail-export") + _address(request),
     }
     return render(request, "organization/audit_trail.html", context)
 
 
-def changes_of(event: AuditEvent) -> list[Change]:
-    """By name. What is empty before and after says nothing."""
-    changes = []
-    for name in sorted({*event.before, *event.after}):
-        before, after = _words(event.before.get(name)), _words(event.after.get(name))
-        if before or after:
-            both = f"{before or '–'} → {after or '–'}"
-            changes.append(Change(name.replace("_", " "), both if event.before and event.after else before or after))
-    return changes
+@require_GET
+@never_cache
+def export(request: MemberRequest) -> StreamingHttpResponse:
+    """What the filters show, as a file. The trail itself says who took it."""
+    require(request.user, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+    asked = AuditFilter(request.GET)
+    audit.record(request.user, "Export", AuditEvent, after={"what": "audit trail", "filters": asked.asked})
+    zone = timezone.get_current_timezone()  # the member's; it isn't set any more while the lines are written
+    return csv_download("audit-trail", csv_lines(rows_of(asked.events(), zone)))
 
 
-def _words(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(str(one) for one in value)
-    return "" if value is None else str(value)
-
-
-def _address(request: MemberRequest, before: int | None) -> str:
+def _address(request: MemberRequest, **position: int) -> str:
     """The same filters, from the newest entry or from another one."""
     query = request.GET.copy()
     query.pop("before", None)
-    if before is not None:
-        query["before"] = str(before)
+    query.update({name: str(value) for name, value in position.items()})
     return f"?{query.urlencode()}"

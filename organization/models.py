@@ -197,6 +197,11 @@ class Stage(ImmutableKeyModel):
     def is_production(self) -> bool:
         return self.kind == self.Kind.PRODUCTION
 
+    @property
+    def says_production(self) -> bool:
+        """Whether its name alone tells that it is one: the word beside it would only repeat that."""
+        return self.is_production and self.name.casefold() == self.Kind.PRODUCTION.label.casefold()
+
 
 class App(ImmutableKeyModel):
     """An application of the organization that sends mail through the portal."""
@@ -295,7 +300,10 @@ class AuditEvent(models.Model):
 
     class Meta:
         ordering = ["-at", "-pk"]
-        indexes = [models.Index(fields=["at", "id"], name="audit_newest_first")]
+        indexes = [
+            models.Index(fields=["at", "id"], name="audit_newest_first"),
+            models.Index(fields=["operation", "id"], name="audit_by_operation"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.operation} {self.entity} {self.entity_name} by {self.actor_name}"

@@ -13,6 +13,7 @@ urlpatterns = [
     path(_CREDENTIALS, views.credential_create, name="credential-create"),
     path(f"{_CREDENTIALS}<int:credential>/revoke/", views.credential_revoke, name="credential-revoke"),
     path("management/view/audit-trail/", audit_views.audit_trail, name="audit-trail"),
+    path("management/view/audit-trail/export/", audit_views.export, name="audit-trail-export"),
     path(_STAGES, stage_views.stages, name="stages"),
     path(f"{_STAGES}new/", stage_views.create_stage, name="stage-new"),
     path(f"{_STAGES}<slug:stage>/edit/", stage_views.edit_stage, name="stage-edit"),

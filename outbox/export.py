@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 
 from django.utils import timezone
 
+from organization import csv_file
 from outbox.filters import MessageFilter
 from outbox.masking import Mask
 from outbox.models import Message
@@ -16,9 +16,6 @@ from outbox.scan import AT_ONCE, Look, Span, look
 ROWS_AT_MOST = 100_000
 SEARCHED_AT_MOST = 40 * AT_ONCE
 _AT_ONCE = 500
-# A spreadsheet takes what starts like this for a formula and runs it.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-_BYTE_ORDER_MARK = "\ufeff"  # without it Excel doesn't read UTF-8
 _LEFT_OUT = "Not all mail that matches is in this file: it ends after {:,} mails. Choose a time range to get the others."
 _HEADER = (
     "Number", "Time", "Status", "App", "Credential", "Subject", "From", "Requested by the app", "Route", "Routed to", "Size",
@@ -26,19 +23,9 @@ _HEADER = (
 )  # fmt: skip
 
 
-class _Line:
-    """A file that csv writes to, and that gives back what was written."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
 def csv_lines(wanted: MessageFilter, zone: tzinfo) -> Iterator[str]:
     """The file, piece by piece; times in `zone`. A remark in the last line says when mail was left out."""
-    writer = csv.writer(_Line())
-    yield _BYTE_ORDER_MARK
-    for row in _rows(wanted, zone):
-        yield str(writer.writerow([_harmless(cell) for cell in row]))
+    return csv_file.csv_lines(_rows(wanted, zone))
 
 
 def _rows(wanted: MessageFilter, zone: tzinfo) -> Iterator[Sequence[str]]:
@@ -78,7 +65,3 @@ def _cells(message: Message, mask: Mask, zone: tzinfo) -> list[str]:
         str(message.size),
         message.message_id,
     ]
-
-
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell

@@ -9,6 +9,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from organization import audit
+from organization.csv_file import csv_download
 from organization.http import MemberRequest
 from organization.models import Stage
 from outbox.export import csv_lines
@@ -23,6 +24,4 @@ def export(request: MemberRequest, stage: str) -> StreamingHttpResponse:
     wanted = MessageFilter(request.GET, sight_of(request.user, found))
     audit.record(request.user, "Export", found, after={"what": "email log", "filters": wanted.asked})
     zone = timezone.get_current_timezone()  # the member's; it isn't set any more while the lines are written
-    name = f"email-log-{found.key}-{timezone.localdate():%Y-%m-%d}.csv"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingHttpResponse(csv_lines(wanted, zone), content_type="text/csv; charset=utf-8", headers=headers)
+    return csv_download(f"email-log-{found.key}", csv_lines(wanted, zone))

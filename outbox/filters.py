@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import django_filters
@@ -10,29 +10,17 @@ from django import forms
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from organization import time_range
 from organization.models import App, Credential
 from organization.permissions import Permission
 from outbox import search
-from outbox.models import Message, RouteKind, Status
+from outbox.models import WAITING, Message, RouteKind, Status
 from outbox.scan import Span, span_of_time
 from outbox.visibility import Sight
 
-PERIODS = {
-    "1h": timedelta(hours=1),
-    "12h": timedelta(hours=12),
-    "24h": timedelta(days=1),
-    "7d": timedelta(days=7),
-    "30d": timedelta(days=30),
-}
-CUSTOM = "custom"
-_PERIOD_LABELS = {
-    "1h": "Last hour",
-    "12h": "Last 12 hours",
-    "24h": "Last 24 hours",
-    "7d": "Last 7 days",
-    "30d": "Last 30 days",
-    CUSTOM: "From … to …",
-}
+# What Analytics counts as waiting (see backlog), in one choice.
+ON_ITS_WAY = "waiting"
+_STATUSES = [(ON_ITS_WAY, "Waiting (queued, sending or deferred)"), *Status.choices]
 
 
 class _Credentials(django_filters.ModelChoiceFilter):
@@ -47,14 +35,12 @@ class MessageFilter(django_filters.FilterSet):
     q = django_filters.CharFilter(method="search", label="Search", max_length=300)
     recipient = django_filters.CharFilter(method="goes_to", label="Recipient", max_length=254)
     app = django_filters.ModelChoiceFilter(queryset=App.objects.none(), to_field_name="key", empty_label="All apps", label="App")
-    status = django_filters.ChoiceFilter(choices=Status.choices, empty_label="All statuses", label="Status")
+    status = django_filters.ChoiceFilter(choices=_STATUSES, method="stands", empty_label="All statuses", label="Status")
     route = django_filters.ChoiceFilter(choices=RouteKind.choices, empty_label="All routes", label="Route")
     credential = _Credentials(
         queryset=Credential.objects.none(), to_field_name="username", empty_label="All credentials", label="Credential"
     )
-    since = django_filters.ChoiceFilter(
-        choices=list(_PERIOD_LABELS.items()), method="within", empty_label="Any time", label="Time range"
-    )
+    since = django_filters.ChoiceFilter(choices=time_range.CHOICES, method="within", empty_label="Any time", label="Time range")
     start = django_filters.DateTimeFilter(
         method="unchanged", label="From", widget=forms.DateTimeInput({"type": "datetime-local"})
     )
@@ -117,6 +103,9 @@ class MessageFilter(django_filters.FilterSet):
             return queryset
         return queryset.filter(self.sight.open_mail, search.goes_to(value))
 
+    def stands(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
+        return queryset.filter(status__in=(*WAITING, Status.SENDING) if value == ON_ITS_WAY else (value,))
+
     def within(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
         start, end = self._period()
         if start is not None:
@@ -130,7 +119,4 @@ class MessageFilter(django_filters.FilterSet):
     def _period(self) -> tuple[datetime | None, datetime | None]:
         self.form.is_valid()  # fills cleaned_data with what is
         values = self.form.cleaned_data
-        since = values.get("since")
-        if since == CUSTOM:
-            return values.get("start"), values.get("end")
-        return (self.now - PERIODS[since], None) if since in PERIODS else (None, None)
+        return time_range.period(values.get("since"), values.get("start"), values.get("end"), self.now)

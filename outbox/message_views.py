@@ -20,7 +20,7 @@ from organization.models import Member
 from organization.permissions import Permission, Scope, allowed
 from outbox.interventions import acts_of
 from outbox.masking import Mask
-from outbox.models import HoldReason, Message, RouteKind, Status
+from outbox.models import FINAL, HoldReason, Message, RouteKind, Status
 from outbox.preview import (
     SHOWN_AT_MOST,
     Preview,
@@ -58,6 +58,7 @@ def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
         "attempts": found.attempts.all(),
         "route_sentence": _route_sentence(found),
         "acts": acts_of(found, request.user),
+        "final": FINAL,
         **_ways_out(found, request.user),
         "resent_from": _if_kept(found.resent_from),
         "resent_as": _if_kept(found.resent_as),

@@ -77,6 +77,10 @@ def trouble_of(stage_key: str) -> StageQueue | None:
     return StageQueue.objects.filter(stage__key=stage_key, failures__gt=0).select_related("stage").first()
 
 
+def all_in_trouble() -> list[StageQueue]:
+    return list(StageQueue.objects.filter(failures__gt=0))
+
+
 def resume(stage: Stage, actor: Actor) -> None:
     """A person says that the server can be tried again. Raises PermissionDenied."""
     require(actor, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)

@@ -52,7 +52,7 @@ def send_test_mail(request: MemberRequest, stage: str) -> HttpResponse:
         except SubmissionRefused as refused:
             form.add_error("address", refused.text)
         else:
-            messages.success(request, "The test mail was accepted. Refresh this page to see how it gets on.")
+            messages.success(request, "The test mail was accepted.")
             if allowed(request.user, Scope(app, found), Permission.ACCESS_ASSET_LOGS):
                 return redirect("email-log-message", found.key, mail.pk)
             return redirect("email-configuration", found.key)

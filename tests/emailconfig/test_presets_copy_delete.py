@@ -94,6 +94,12 @@ def test_a_preset_changes_nothing_that_it_says_nothing_about(as_administrator: C
     assert SmtpSettings.objects.get().server == "smtp.example.com"
 
 
+def test_a_preset_with_another_authentication_forgets_the_user(as_administrator: Client, configured: SmtpSettings) -> None:
+    """An old user name would be taken for the mailbox."""
+    begun = shown(as_administrator.get(EDIT, {"preset": "microsoft-365"}))
+    assert (begun["username"], begun["sender_name"]) == ("", "Acme")
+
+
 @pytest.mark.parametrize("key", ["", "nonsense", "<script>", "\0"])
 def test_an_unknown_preset_or_source_is_ignored(as_administrator: Client, configured: SmtpSettings, key: str) -> None:
     for name in ("preset", "copy_from"):

@@ -4,7 +4,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
 
-from organization import admin, audit
+from organization import audit, audit_filter
 from organization.models import App, AuditEvent, Member, Stage
 from organization.services import delete_from_organization, save_in_organization
 from tests.conftest import OPERATOR, make_member
@@ -26,7 +26,7 @@ def test_an_event_is_never_changed_or_deleted(crm: App, as_administrator: Client
 
 
 def test_admin_offers_the_operations_of_the_newest_events(crm: App, qa: Stage, as_administrator: Client, monkeypatch) -> None:
-    monkeypatch.setattr(admin, "_EVENTS_LOOKED_AT", 3)
+    monkeypatch.setattr(audit_filter, "_LOOKED_AT", 3)
     for operation, entity in (("Ancient", qa), ("Update", crm), ("Create", qa), ("Update", crm)):
         audit.record(OPERATOR, operation, entity)
     page = as_administrator.get("/admin/organization/auditevent/", {"operation": "Update"})

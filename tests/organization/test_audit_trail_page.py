@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
+import zoneinfo
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import Model
 from django.test import Client
+from django.utils import timezone
 
-from organization import audit
+from organization import audit, audit_export
 from organization.audit_views import PAGE
 from organization.models import App, AuditEvent, Member, Stage
 from organization.services import save_in_organization
@@ -58,7 +64,53 @@ def test_it_is_narrowed_by_member_app_and_stage(
     assert entries(as_administrator, stage="qa", member="ada.admin@acme.example") == ["QA"]
 
 
-@pytest.mark.parametrize("asked", [{"member": "nobody@acme.example"}, {"app": "nowhere"}, {"stage": "\0"}, {"member": "x" * 999}])
+def aged(subject: Model, operation: str, **age: float) -> None:
+    event = audit.record(OPERATOR, operation, subject)
+    AuditEvent.objects.filter(pk=event.pk).update(at=timezone.now() - timedelta(**age))
+
+
+def test_it_is_narrowed_by_operation_and_time(as_administrator: Client, administrator: Member, crm: App, qa: Stage) -> None:
+    for subject, operation, days in ((crm, "Create", 40.0), (qa, "Update", 8.0), (crm, "Update", 6.0), (qa, "Test", 0.5)):
+        aged(subject, operation, days=days)
+    assert entries(as_administrator, operation="Update") == ["Customer Relations", "QA"]
+    assert entries(as_administrator, since="7d") == ["QA", "Customer Relations"]
+    assert entries(as_administrator, since="7d", operation="Update") == ["Customer Relations"]
+    assert entries(as_administrator, since="1h") == []
+    administrator.time_zone = "Asia/Tokyo"
+    administrator.save()
+    tokyo = zoneinfo.ZoneInfo("Asia/Tokyo")
+    start, end = (f"{timezone.localtime(timezone.now() - timedelta(days=days), tokyo):%Y-%m-%dT%H:%M}" for days in (9, 7))
+    assert entries(as_administrator, since="custom", start=start, end=end) == ["QA"]
+    assert entries(as_administrator, since="custom", start=start) == ["QA", "Customer Relations", "QA"]
+    assert entries(as_administrator, since="custom", end=end) == ["QA", "Customer Relations"]
+    assert len(entries(as_administrator, start=start, end=end)) == 4
+    page = as_administrator.get(URL, {"operation": "Revoke"}).content.decode()
+    assert '<option value="Revoke" selected>' in page
+    assert '<option value="Test">' in page
+
+
+def test_acts_that_are_written_a_little_out_of_order_are_found(as_administrator: Client, crm: App) -> None:
+    for name, minutes in (("a", 62), ("b", 58), ("c", 63), ("d", 57), ("e", 61), ("f", 59)):
+        aged(crm, name, minutes=minutes)
+    rows = as_administrator.get(URL, {"since": "1h"}).context["rows"]
+    assert [event.operation for event, _ in rows] == ["f", "d", "b"]
+    end = f"{timezone.now() - timedelta(minutes=60):%Y-%m-%dT%H:%M:%S}"
+    rows = as_administrator.get(URL, {"since": "custom", "end": end}).context["rows"]
+    assert [event.operation for event, _ in rows] == ["e", "c", "a"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"member": "nobody@acme.example"},
+        {"member": "x" * 999},
+        {"app": "nowhere"},
+        {"stage": "\0"},
+        {"operation": "\0"},
+        {"since": "2h"},
+        {"since": "custom", "start": "x"},
+    ],
+)
 def test_what_matches_nothing_is_said_and_can_be_reset(as_administrator: Client, crm: App, asked: dict[str, str]) -> None:
     audit.record(OPERATOR, "Update", crm)
     answer = as_administrator.get(URL, asked)
@@ -85,3 +137,39 @@ def test_it_is_paged_by_number_with_the_same_queries_for_any_length(
     assert [event.pk for event, _ in second.context["rows"]] == sorted(AuditEvent.objects.values_list("pk", flat=True))[1::-1]
     assert second.context["older_url"] == ""
     assert second.context["newer_url"] == "?app=crm"
+
+
+def file_of(client: Client, **asked: object) -> list[dict[str, str]]:
+    text = b"".join(client.get(f"{URL}export/", asked).streaming_content).decode()  # type: ignore[attr-defined]
+    return list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
+
+
+def test_it_is_exported_with_the_same_filters_and_says_who_took_it(
+    as_administrator: Client, administrator: Member, crm: App, qa: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_export, "_AT_ONCE", 2)
+    configure(qa, authentication="basic", username="portal", new_secret=SECRET)
+    qa.name = "=Quality()"
+    save_in_organization(qa, administrator)
+    for _ in range(4):
+        audit.record(OPERATOR, "Update", crm)
+    rows = file_of(as_administrator, stage="qa")
+    assert [(row["Operation"], row["Entity"]) for row in rows] == [("Update", "stage"), ("Create", "SMTP settings")]
+    assert (rows[0]["Name"], rows[0]["What changed"]) == ("'=Quality()", "name: QA → =Quality()")
+    assert rows[0]["Member"] == "Ada Admin <ada.admin@acme.example>"
+    assert SECRET not in str(rows)
+    taken = AuditEvent.objects.get(operation="Export")
+    assert (taken.actor, taken.after) == (administrator, {"what": "audit trail", "filters": {"stage": "qa"}})
+    everything = file_of(as_administrator)
+    assert [row["Operation"] for row in everything] == [*["Export"] * 2, *["Update"] * 5, "Create"]
+    page = as_administrator.get(URL, {"operation": "Update"}).content.decode()
+    assert 'href="/management/view/audit-trail/export/?operation=Update"' in page
+    assert "stage: qa" in as_administrator.get(URL).content.decode()
+
+
+def test_who_may_not_read_it_gets_no_file(as_administrator: Client, as_developer: Client, as_viewer: Client) -> None:
+    for client in (as_developer, as_viewer):
+        assert client.get(f"{URL}export/").status_code == 403
+    assert as_administrator.post(f"{URL}export/").status_code == 405
+    assert as_administrator.head(f"{URL}export/").status_code == 405
+    assert not AuditEvent.objects.exists()

@@ -145,3 +145,20 @@ def test_the_sidebar_shows_the_page_to_whom_may_open_it(as_administrator: Client
     link = f'href="{PAGE}"'
     assert link in as_administrator.get("/management/configure/emails/").content.decode()
     assert link not in as_developer.get("/management/configure/emails/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "badges"),
+    [("Production", "production", 0), ("Live", "production", 1), ("Pre-production", "production", 1), ("QA", "development", 0)],
+)
+def test_the_selector_says_production_where_the_name_does_not(
+    as_administrator: Client, name: str, kind: str, badges: int
+) -> None:
+    Stage.objects.create(key="one", name=name, kind=kind)
+    page = as_administrator.get("/monitor/email-log/one/").content.decode()
+    assert page.count('badge--small">Production<') == 2 * badges  # the button and its menu
+
+
+def test_creating_a_stage_says_where_it_comes(as_administrator: Client, qa: Stage) -> None:
+    assert "A new stage comes last" in as_administrator.get("/management/configure/stages/new/").content.decode()
+    assert "A new stage comes last" not in as_administrator.get("/management/configure/stages/qa/edit/").content.decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.urls import reverse
 
@@ -273,3 +275,18 @@ def test_a_stage_in_trouble_says_so_on_its_log(as_administrator, qa):
 
     note_trouble(qa.pk, ConnectionTrouble("AUTH", "auth_refused", "535 5.7.8 no"))
     assert "535 5.7.8 no" in log(as_administrator).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [("queued", "waits for its turn"), ("sending", "being handed"), ("deferred", "tried again at"), ("sent", ""), ("failed", "")],
+)
+def test_the_page_of_a_mail_that_is_on_its_way_says_so_and_can_be_refreshed(as_administrator, crm, qa, status, says):
+    message = named(crm, qa, "Invoice", status=status)
+    page = as_administrator.get(url(message)).content.decode()
+    assert f"<title>{status.title()}: Invoice" in page
+    assert says in page
+    assert (f'href="{url(message)}">Refresh</a>' in page, "Refresh shows" in page) == (bool(says), bool(says))
+    resend = re.search(r'class="([^"]+)" href="[^"]+">Resend</a>', page)
+    main = {"sent": False, "failed": True}.get(status)
+    assert (resend and "button--primary" in resend[1]) == main

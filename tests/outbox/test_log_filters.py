@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from organization.credentials import create_credential
 from outbox import scan
-from outbox.models import Door
+from outbox.models import Door, Message, Status
 from outbox.submission import Envelope, submit
 from tests.conftest import OPERATOR, configure, mail, make_member, signed_in
 from tests.outbox.conftest import set_list, take
@@ -75,6 +75,17 @@ def test_mail_whose_times_are_a_little_out_of_order_is_found(as_administrator, c
         named(crm, qa, f"{number}", created=now - timedelta(minutes=minutes))
     assert subjects(log(as_administrator, since="1h")) == ["5", "3", "1"]
     assert subjects(log(as_administrator, since="custom", end=at(1))) == ["4", "2", "0"]
+
+
+def test_one_choice_shows_all_that_is_on_its_way(as_administrator, crm, qa):
+    for status in Status:
+        Message.objects.filter(pk=named(crm, qa, status.value).pk).update(status=status)
+    assert sorted(subjects(log(as_administrator, status="waiting"))) == ["deferred", "queued", "sending"]
+    assert subjects(log(as_administrator, status="deferred")) == ["deferred"]
+    assert len(subjects(log(as_administrator, status="nonsense"))) == len(Status)
+    analytics = as_administrator.get("/monitor/analytics/qa/")
+    assert 'href="/monitor/email-log/qa/?status=waiting"' in analytics.content.decode()
+    assert str(analytics.context["backlog"].waiting) == "3"
 
 
 def test_recipients_are_found_by_the_start_of_their_address(as_administrator, crm, qa):

@@ -8,8 +8,10 @@ from html import unescape
 from itertools import pairwise
 
 import pytest
+from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from emailconfig.models import SmtpSettings
@@ -155,6 +157,21 @@ def test_other_pages_and_other_stages_say_nothing_of_it(as_administrator, crm, p
         answer = as_administrator.get(page)
         assert answer.status_code == 200
         assert "Trouble with the SMTP server" not in words(answer), page
+
+
+def test_the_page_about_all_stages_says_so_beside_configured(as_viewer, qa, production, paused, django_assert_num_queries):
+    configure(production)
+    page = as_viewer.get("/management/configure/emails/")
+    shown = words(page)
+    assert shown.count("Paused") == 1
+    places = [shown.index(one) for one in ("QA<", "Paused", "The server doesn't accept user name", "Production<")]
+    assert places == sorted(places)
+    with CaptureQueriesContext(connection) as one_in_trouble:
+        as_viewer.get("/management/configure/emails/")
+    StageQueue.objects.create(stage=production, failures=1, code=StageQueue.objects.get(stage=qa).code)
+    with django_assert_num_queries(len(one_in_trouble)):
+        shown = words(as_viewer.get("/management/configure/emails/"))
+    assert (shown.count("Paused"), shown.count("Server in trouble")) == (1, 1)
 
 
 def test_nobody_signed_in_hears_of_it(client, paused):

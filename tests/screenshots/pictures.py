@@ -16,6 +16,7 @@ from tests.smtp_server import free_port
 
 CONFIGURATION = "/management/configure/emails"
 STAGES = "/management/configure/stages"
+AUDIT_TRAIL = "/management/view/audit-trail/"
 EMAILS = "/apps/crm/configuration/emails"
 LOG = "/monitor/email-log"
 
@@ -62,7 +63,7 @@ PAGES = {
     "password": "/accounts/password/",
 }
 # Too long to be shown whole.
-LONG = ("documentation", "email-log", "analytics-of-all-stages")
+LONG = ("documentation", "email-log", "analytics-of-all-stages", "audit-trail")
 # Shown in the light theme and on a phone too.
 MAIN = ["home", "test-list", "email-configuration-edit", "email-log", "analytics"]
 COLUMN = "Name\tE-mail\nAna Silva\tana@example.com\nDevon\tdev.devon@acme.example\nnot an address"
@@ -90,6 +91,7 @@ class Pictures:
         self._test_lists()
         self._credentials()
         self._email_configurations()
+        self._audit_trail()
         self._menus()
         self._in_light_and_on_a_phone()
         self._seen_by_a_viewer()
@@ -179,6 +181,14 @@ class Pictures:
             self.page.locator("#connection-test").get_by_text(verdict).wait_for()
             self._show_whole(name)
             self._write(name, self.page.locator(".doctor-start").screenshot())
+
+    def _audit_trail(self) -> None:
+        """After the acts that the other pictures show."""
+        self._open(AUDIT_TRAIL)
+        self._keep("audit-trail")
+        self._open(f"{AUDIT_TRAIL}?operation=Update&app=crm&since=24h")
+        self.page.locator(".audit__changes summary").first.click()
+        self._keep("audit-trail-filtered")
 
     def _menus(self) -> None:
         self._open(f"{CONFIGURATION}/qa/")

@@ -16,7 +16,7 @@ from django.utils.timezone import localdate
 from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
 from organization.addresses import NamedAddress
-from organization.models import App, Credential, Member, Stage
+from organization.models import App, AuditEvent, Credential, Member, Stage
 from organization.services import save_in_organization
 from outbox.models import Attempt, Door, Message, Worker
 from outbox.rollup import roll_up
@@ -121,6 +121,8 @@ def _settings_of_everyday(qa: Stage, production: Stage, development: Stage, memb
     _save(production, member, **own, authentication="oauth2", **tokens, **secret)
     Attempt.objects.filter(message__stage=qa).update(server="smtp.acme.example:587")
     SmtpSettings.objects.filter(stage=development).update(**own, updated_by=str(member))  # saving it would resume the stage
+    AuditEvent.objects.filter(actor=None).update(actor=member, actor_name=str(member))
+    AuditEvent.objects.filter(entity="SMTP settings").update(entity_name="smtp.acme.example:587")
 
 
 def _save(stage: Stage, member: Member, **values: Any) -> None:

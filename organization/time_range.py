@@ -1,0 +1,24 @@
+"""The time range of a log: one of a few periods that end now, or one of a person's own."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+CUSTOM = "custom"
+_PERIODS = {
+    "1h": (timedelta(hours=1), "Last hour"),
+    "12h": (timedelta(hours=12), "Last 12 hours"),
+    "24h": (timedelta(days=1), "Last 24 hours"),
+    "7d": (timedelta(days=7), "Last 7 days"),
+    "30d": (timedelta(days=30), "Last 30 days"),
+}
+CHOICES = [*((key, label) for key, (_, label) in _PERIODS.items()), (CUSTOM, "From … to …")]
+
+
+def period(
+    since: str | None, start: datetime | None, end: datetime | None, now: datetime
+) -> tuple[datetime | None, datetime | None]:
+    """From when to when, None for no limit. `start` and `end` count for a range of one's own alone."""
+    if since == CUSTOM:
+        return start, end
+    return (now - _PERIODS[since][0], None) if since in _PERIODS else (None, None)
