@@ -25,6 +25,7 @@ import outbox.hand_over
 import outbox.ledger
 import outbox.pace
 from organization.credentials import create_credential
+from outbox.leases import DEATHS_UNTIL_FAILED
 from outbox.models import Attempt, Message, Recipient, StageQueue, Status
 from outbox.stage_queue import pause_after
 from outbox.worker import sweep
