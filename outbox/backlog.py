@@ -12,8 +12,8 @@ from organization.models import App, Stage
 from outbox.clock import as_moment
 from outbox.models import WAITING, HoldReason, Status
 
-# Of each stage and status.
-COUNTED_AT_MOST = 10_000
+# Of each stage and status: a page needs no more to say that it is too much.
+COUNTED_AT_MOST = 1_000
 _FIRST = """
     SELECT * FROM (
         SELECT stage_id, app_id, hold_reason, created FROM outbox_message WHERE stage_id = %s AND status = %s

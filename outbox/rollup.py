@@ -61,6 +61,8 @@ _TOTALS: dict[type[models.Model], tuple[type[models.Model], ...]] = {
     HourlyLatency: (StageLatency, DailyLatency),
     HourlyCause: (),
 }
+# Of a stage's held mail so much is counted.
+HELD_AT_MOST = 10_000
 # These don't add up: the greatest stays.
 _LEVELS = ("held",)
 
@@ -123,7 +125,7 @@ def forget_before(hour: datetime) -> None:
 
 def _note_held(now: datetime) -> None:
     """How much is held at this moment."""
-    held = depth_by_app(Stage.objects.all(), Status.HELD)
+    held = depth_by_app(Stage.objects.all(), Status.HELD, at_most=HELD_AT_MOST)
     hours: dict[tuple[object, ...], Counter[str]]
     hours = {(stage, _hour(now), app): Counter(held=one.mails) for stage, apps in held.items() for app, one in apps.items()}
     _add({HourlyCount: hours})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,12 +16,13 @@ from emailconfig.models import SmtpSettings
 from organization.http import MemberRequest
 from organization.models import App, Member, Stage
 from organization.permissions import EVERYWHERE, Permission, Scope, allowed
-from outbox.backlog import depth_by_app
+from outbox.backlog import Depth, depth_by_app
 from outbox.connections import living_workers
 from outbox.models import HoldReason, StageQueue, Status
 
-# So many held mails of a stage are looked at.
-HELD_AT_MOST = 1000
+# Of a stage's apps with held mail so many have a card each.
+_APPS_NAMED = 3
+_SEES_HELD = (Permission.ACCESS_ASSET_LOGS, Permission.EDIT_ASSET_CONFIGURATIONS)
 # A client secret that ends within this time is told of.
 SOON = timedelta(days=30)
 
@@ -117,20 +119,36 @@ def _unconfigured(configurable: list[Stage]) -> list[Waiting]:
 
 def _held(member: Member, stages: list[Stage]) -> list[Waiting]:
     """Mail that waits because nobody is on a test list. What waits for a stage's settings is told of with the stage."""
-    held = depth_by_app(stages, Status.HELD, HoldReason.TEST_LIST_EMPTY, at_most=HELD_AT_MOST)
     apps, by_pk = App.objects.in_bulk(), {stage.pk: stage for stage in stages}
-    return [
-        Waiting(
-            "warning",
-            f"{depth} {'mail' if depth.mails == 1 else 'mails'} of {apps[app]} in {by_pk[stage]} held",
-            "The test list is Active and nobody is on it. Put somebody on it, and the mail goes to them.",
-            reverse("app-emails-edit", args=[apps[app].key, by_pk[stage].key]),
-            "Open the test list",
-        )
-        for stage, depths in held.items()
-        for app, depth in depths.items()
-        if allowed(member, Scope(apps[app], by_pk[stage]), Permission.ACCESS_ASSET_LOGS, Permission.EDIT_ASSET_CONFIGURATIONS)
-    ]
+    waiting: list[Waiting] = []
+    for stage_pk, depths in depth_by_app(stages, Status.HELD, HoldReason.TEST_LIST_EMPTY).items():
+        stage = by_pk[stage_pk]
+        seen = {apps[app]: depth for app, depth in depths.items() if allowed(member, Scope(apps[app], stage), *_SEES_HELD)}
+        if len(seen) > _APPS_NAMED and allowed(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS):
+            waiting.append(_held_of_many(stage, seen))
+        else:
+            waiting += [_held_of_one(stage, app, depth) for app, depth in seen.items()]
+    return waiting
+
+
+def _held_of_one(stage: Stage, app: App, depth: Depth) -> Waiting:
+    return Waiting(
+        "warning",
+        f"{depth} {'mail' if depth.mails == 1 else 'mails'} of {app} in {stage} held",
+        "The test list is Active and nobody is on it. Put somebody on it, and the mail goes to them.",
+        reverse("app-emails-edit", args=[app.key, stage.key]),
+        "Open the test list",
+    )
+
+
+def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Waiting:
+    return Waiting(
+        "warning",
+        f"{sum(depths.values(), Depth())} mails of {len(depths)} apps in {stage} held",
+        "Their test lists are Active and nobody is on them. Put somebody on each, and the mail goes to them.",
+        f"{reverse('email-log', args=[stage.key])}?status=held",
+        "See the mail",
+    )
 
 
 def _nothing_set_up(member: Member, stages: list[Stage]) -> list[Waiting]:

@@ -74,14 +74,31 @@ def test_held_mail_is_counted_for_whom_may_see_or_release_it(
     as_administrator: Client, as_developer: Client, as_viewer: Client, crm: App, shop: App, qa: Stage
 ) -> None:
     configure(qa)
-    for app in (crm, shop):
-        test_list, _ = TestList.objects.get_or_create(app=app, stage=qa)
-        TestList.objects.filter(pk=test_list.pk).update(active=True, version=1, active_version=1)  # emptied behind our back
-        submit(app, qa, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)
+    _hold_mail_of(qa, crm, shop)
     assert set(Message.objects.values_list("status", flat=True)) == {"held"}
     everything = {f"1 mail of {crm} in QA held", f"1 mail of {shop} in QA held"}
     assert set(titles(as_administrator)) == everything
     assert f"1 mail of {crm} in QA held" in titles(as_developer)
+
+
+def test_held_mail_of_many_apps_is_one_thing_that_waits(
+    as_administrator: Client, as_developer: Client, crm: App, shop: App, qa: Stage
+) -> None:
+    configure(qa)
+    others = [App.objects.create(key=f"app-{number}", name=f"App {number}", version=1) for number in (1, 2)]
+    _hold_mail_of(qa, crm, shop, *others)
+    assert titles(as_administrator) == ["4 mails of 4 apps in QA held"]
+    (waiting,) = as_administrator.get("/").context["waiting"]
+    log = as_administrator.get(waiting.url).content.decode()
+    assert all(f"/monitor/email-log/qa/{number}/" in log for number in Message.objects.values_list("pk", flat=True))
+    assert titles(as_developer) == [f"1 mail of {crm} in QA held"]
+
+
+def _hold_mail_of(stage: Stage, *apps: App) -> None:
+    for app in apps:
+        test_list, _ = TestList.objects.get_or_create(app=app, stage=stage)
+        TestList.objects.filter(pk=test_list.pk).update(active=True, version=1, active_version=1)  # emptied behind our back
+        submit(app, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)
 
 
 def test_no_worker_is_told_first(as_administrator: Client, as_viewer: Client, crm: App, qa: Stage) -> None:
