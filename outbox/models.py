@@ -215,22 +215,27 @@ class Connection(models.Model):
         return f"{self.worker} to {self.stage}"
 
 
-class HourlyCount(models.Model):
+class Counts(models.Model):
+    """Mails by the time at which they were accepted, and tries to reach one address by the time at which they were made."""
+
+    accepted = models.PositiveIntegerField(default=0)
+    to_test_list = models.PositiveIntegerField(default=0)
+    sent = models.PositiveIntegerField(default=0)
+    deferred = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    unknown = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+
+class HourlyCount(Counts):
     """What happened to an app's mail in a stage in one hour, for Analytics (see rollup). It outlives the mail it counts."""
 
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
     hour = models.DateTimeField(help_text="When it begins.")
-    # Mails, by the hour in which they were accepted.
-    accepted = models.PositiveIntegerField(default=0)
-    to_test_list = models.PositiveIntegerField(default=0)
-    # The most mails that were held at one time of the hour.
-    held = models.PositiveIntegerField(default=0)
-    # Tries to reach one address, by the hour in which they were made.
-    sent = models.PositiveIntegerField(default=0)
-    deferred = models.PositiveIntegerField(default=0)
-    failed = models.PositiveIntegerField(default=0)
-    unknown = models.PositiveIntegerField(default=0)
+    held = models.PositiveIntegerField(default=0)  # the most at one time of the hour
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["stage", "hour", "app"], name="hourly_count_once")]
@@ -274,18 +279,12 @@ class HourlyCause(models.Model):
         return f"{self.app} in {self.stage}, {self.hour:%Y-%m-%d %H:%M}, {self.code}"
 
 
-class StageCount(models.Model):
+class StageCount(Counts):
     """HourlyCount of a stage's apps together, so that whoever sees all of them reads one row per hour, not one per app."""
 
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
     hour = models.DateTimeField()
-    accepted = models.PositiveIntegerField(default=0)
-    to_test_list = models.PositiveIntegerField(default=0)
     held = models.PositiveIntegerField(default=0)
-    sent = models.PositiveIntegerField(default=0)
-    deferred = models.PositiveIntegerField(default=0)
-    failed = models.PositiveIntegerField(default=0)
-    unknown = models.PositiveIntegerField(default=0)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["stage", "hour"], name="stage_count_once")]
@@ -310,18 +309,12 @@ class StageLatency(models.Model):
         return f"{self.stage}, {self.hour:%Y-%m-%d %H:%M}, bucket {self.bucket}"
 
 
-class DailyCount(models.Model):
+class DailyCount(Counts):
     """HourlyCount of a day's hours together, for the sums per app. `day` is one of UTC. Held mail doesn't add up over hours."""
 
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
     day = models.DateField()
-    accepted = models.PositiveIntegerField(default=0)
-    to_test_list = models.PositiveIntegerField(default=0)
-    sent = models.PositiveIntegerField(default=0)
-    deferred = models.PositiveIntegerField(default=0)
-    failed = models.PositiveIntegerField(default=0)
-    unknown = models.PositiveIntegerField(default=0)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["stage", "day", "app"], name="daily_count_once")]
