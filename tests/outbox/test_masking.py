@@ -8,6 +8,7 @@ import io
 import pytest
 
 from organization.addresses import masked_address
+from organization.admin_base import FirstPages
 from organization.models import App, Member, Role, RoleGrant
 from organization.permissions import Permission
 from outbox.masking import Mask
@@ -183,3 +184,10 @@ def test_mail_in_django_admin_takes_both_permissions(told, crm):
     assert signed_in(staff).get("/admin/outbox/recipient/").status_code == 403
     reader("People", Permission.ACCESS_USER_INFORMATION, member=staff)
     assert signed_in(Member.objects.get(pk=staff.pk)).get("/admin/outbox/recipient/").status_code == 200
+
+
+def test_mail_in_django_admin_is_counted_no_further_than_its_first_pages(crm, qa, administrator, monkeypatch):
+    monkeypatch.setattr(FirstPages, "ROWS", 2)
+    for _ in range(3):
+        send(crm, qa)
+    assert signed_in(administrator).get("/admin/outbox/message/").context["cl"].result_count == 2
