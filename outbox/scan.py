@@ -13,7 +13,8 @@ from django.db.models import Max, Min, QuerySet
 from outbox.models import Message
 
 AT_ONCE = 50_000
-# A mail's time is that of the transaction it was accepted in, its number a little later. No transaction is that long.
+# A mail's time is that of the transaction it was accepted in, its number comes a little before or after. No transaction is
+# that long.
 _SLACK = timedelta(minutes=5)
 
 
