@@ -60,6 +60,8 @@ def test_every_page_is_accessible(browser: Browser, live_server, people, busy_po
     person.open("/management/configure/emails/qa/edit/")
     person.page.get_by_label("SMTP port").fill("25")
     person.page.get_by_role("button", name="Save").click()
+    expect(person.page.locator(".error-summary")).to_be_visible()
+    person.page.wait_for_load_state()
     examine("errors shown")
     for port, verdict in ("25", "Nothing was tested yet"), (str(closed_port), "What to do:"):
         person.page.get_by_label("SMTP port").fill(port)

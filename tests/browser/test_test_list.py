@@ -6,7 +6,7 @@ import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from organization.models import Member
 from testlists.services import test_list_of as list_of
@@ -59,6 +59,26 @@ def test_a_column_is_pasted_looked_at_and_saved(request, script, crm, qa):
     save(page)
     added = ["Tess Tester <tess.tester@acme.example>", "ana@example.com", "Bob <bob@example.com>"]
     assert sorted(str(person) for person in list_of(crm, qa).people()) == sorted(added)
+
+
+@pytest.mark.parametrize(
+    ("label", "typed", "seen"),
+    [(ADD, COLUMN, "Will be added: 3"), ("Find members", "tess", "Tess Tester")],
+    ids=["a column", "a member's name"],
+)
+def test_what_is_typed_before_the_scripts_have_come_is_looked_at_too(person, crm, qa, label, typed, seen):
+    make_member("Tess Tester")
+    page = person.page
+    person.sign_in("ada.admin@acme.example")
+    slow: list[Route] = []
+    done: list[bool] = []
+    page.route("**/*.js", lambda script: script.continue_() if done else slow.append(script))
+    page.goto(person.url + EDIT, wait_until="commit")
+    page.get_by_label(label).fill(typed)
+    done.append(True)
+    for script in slow:
+        script.continue_()
+    expect(page.get_by_text(seen).first).to_be_visible()
 
 
 @pytest.mark.parametrize("script", ["person", "person_without_javascript"])

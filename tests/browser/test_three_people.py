@@ -28,6 +28,7 @@ def press(page: Page, name: str) -> None:
 
 def follow(page: Page, name: str) -> None:
     page.get_by_role("link", name=name).click()
+    page.wait_for_load_state()  # what is pressed before its scripts have come does the same, in a page of its own
 
 
 def test_the_administrator_takes_a_stage_into_use_and_out_of_it(somebody: Person, crm, production, smtp_server: SmtpServer):
