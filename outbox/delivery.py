@@ -11,7 +11,7 @@ import math
 import smtplib
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -40,8 +40,9 @@ from outbox.transmission import (
 
 log = structlog.get_logger(__name__)
 
-# How many mails a connection may have that were handed over and are not yet marked: what can arrive twice after a crash.
-WINDOW = 2
+# How many mails a connection may have that were handed over and are not yet marked. The content of the last of them stays
+# here until the first is marked, so that no more than two can arrive twice after a crash.
+WINDOW = 3
 # A server may take this long over one exchange, and in all at least so many bytes a second; then the connection is cut.
 EXCHANGE_SECONDS = 2 * FINAL_REPLY_SECONDS
 SLOWEST_BYTES_PER_SECOND = 10_000
@@ -83,6 +84,8 @@ class Session:
         self._current: _Mail | None = None  # its envelope was accepted, its content not yet sent
         self._following: _Mail | None = None  # being offered
         self._finished: list[Finished] = []  # not yet reported
+        self._reported: list[Finished] = []  # the ledger hasn't answered yet
+        self._answer: Callable[[], Turn] | None = None  # what it will answer
         self._trouble_is_over = False  # for the stage, as soon as the server decides about a mail
         self._decided = 0  # mails that it has decided about on this connection
         self._slower: ConnectionTrouble | None = None  # it asks for fewer mails
@@ -133,35 +136,55 @@ class Session:
             raise LeaseLost
 
     def _go_round(self, conversation: Conversation, settings: SmtpSettings) -> SmtpSettings | None:
+        """A report is written down while the next mail is sent: what is waited for is the report before."""
+        self._report(WINDOW)
         while True:
-            turn = self._report_and_take()
+            turn = self._take()
             outdated = turn.settings is None or turn.settings.edition != settings.edition
+            if self._is_through(outdated):
+                if not self._waits_its_turn(turn, outdated):
+                    self._give_back()
+                    return turn.settings if outdated else None
+                self.stopping.wait(min(turn.pause, _LONGEST_WAIT_SECONDS))
+            self._report(0 if outdated else self._room)
             if not outdated and not self._slower:
                 self._following = self._offer_next(conversation, settings)
             if self._current is not None or self._following is not None:
                 self._exchange(conversation)
                 self._settle(settings)
-            elif not outdated and self._waits_its_turn(turn):
-                self.stopping.wait(min(turn.pause, _LONGEST_WAIT_SECONDS))
-            elif not self._finished:
-                self._give_back()
-                return turn.settings if outdated else None
 
-    def _waits_its_turn(self, turn: Turn) -> bool:
+    def _is_through(self, outdated: bool) -> bool:
+        """Whether nothing is left to send over this connection, nor to report."""
+        nothing_to_offer = not self._waiting or outdated or self._slower is not None
+        return nothing_to_offer and self._current is None and not self._finished
+
+    def _waits_its_turn(self, turn: Turn, outdated: bool) -> bool:
         """Whether it is only the stage's limit that leaves nothing to send: the connection is kept for the next mail."""
-        return turn.pause > 0 and not self._waiting and not self._slower and not self.stopping.is_set()
+        return turn.pause > 0 and not outdated and not self._slower and not self.stopping.is_set()
 
-    def _report_and_take(self) -> Turn:
-        """Report what is finished and take the next mails, as many as the window leaves room for."""
-        busy = len(self._waiting) + (self._current is not None)
+    @property
+    def _room(self) -> int:
+        """How many mails more the window has room for."""
+        if self.stopping.is_set() or self._slower:
+            return 0
+        return WINDOW - len(self._waiting) - (self._current is not None)
+
+    def _report(self, room: int) -> None:
+        """Give the ledger what is finished, and ask for the next mails, without waiting for its answer."""
         done = {one.taken.hold for one in self._finished}
         self._in_hand = tuple(mail for mail in self._in_hand if mail.hold not in done)
-        room = 0 if self.stopping.is_set() or self._slower else WINDOW - busy
-        turn = self.ledger.exchange(self.stage_id, self._finished, room)
+        self._reported, self._finished = self._finished, []
+        self._answer = self.ledger.report(self.stage_id, self._reported, room)
+
+    def _take(self) -> Turn:
+        """Wait until what was reported is marked, and take the mails that were asked for with it."""
+        assert self._answer is not None
+        answer, self._answer = self._answer, None
+        turn = answer()
+        self._reported = []
         self._in_hand += tuple(turn.taken)
-        self._finished = []
-        self._trouble_is_over = turn.trouble_is_over
         self._waiting.extend(turn.taken)
+        self._trouble_is_over = turn.trouble_is_over
         return turn
 
     def _offer_next(self, conversation: Conversation, settings: SmtpSettings) -> _Mail | None:
@@ -234,11 +257,14 @@ class Session:
 
     def _report_broken(self) -> None:
         self._hang_up()
+        if self._answer is not None:
+            with suppress(Exception):  # then it is reported once more
+                self._take()
         self.ledger.exchange(self.stage_id, self._broken(), 0)
 
     def _broken(self) -> list[Finished]:
         """What becomes of the mails of a connection that broke; those the server hadn't taken up go back to the queue."""
-        finished = self._finished
+        finished = [*self._reported, *self._finished]
         if self._current is not None and self._settings is not None:
             offer = self._current.offer
             outcomes = offer.broken(content_sent=True) if offer.wants_content else offer.outcomes

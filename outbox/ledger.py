@@ -1,8 +1,8 @@
 """The worker's one hand on the rows: all its connections report here what became of their mails and get the next ones.
 
-Each turn serves everybody who is waiting in one transaction, so that a commit is shared by several mails and still no
-connection has more than two that were handed over and not yet marked. The ledger also keeps the leases of the mails that
-its connections hold.
+Each turn serves everybody who has reported in one transaction, so that a commit is shared by several mails and still no
+connection has more than two whose content was sent and that are not yet marked. The ledger also keeps the leases of the
+mails that its connections hold.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -82,6 +82,12 @@ class _Request:
     wanted: int
     answer: queue.SimpleQueue[Turn | Exception] = field(default_factory=queue.SimpleQueue)
 
+    def turn(self) -> Turn:
+        answer = self.answer.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
 
 class Ledger:
     """Runs on a thread of its own between `start()` and `close()`."""
@@ -106,17 +112,19 @@ class Ledger:
         self._requests.put(None)
         self._thread.join()
 
-    def exchange(self, stage_id: int, finished: Sequence[Finished], wanted: int) -> Turn:
+    def report(self, stage_id: int, finished: Sequence[Finished], wanted: int) -> Callable[[], Turn]:
         """Record `finished`, and take up to `wanted` mails of the stage for the wire. None taken: no more are due.
 
-        Returns after the commit. While the database is away it waits, for as long as the mails are ours; then it raises.
+        What is returned is called once for the turn, and returns after its commit. While the database is away it waits, for
+        as long as the mails are ours; then it raises.
         """
         request = _Request(stage_id, finished, wanted)
         self._requests.put(request)
-        answer = request.answer.get()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return request.turn
+
+    def exchange(self, stage_id: int, finished: Sequence[Finished], wanted: int) -> Turn:
+        """As report(), and wait for the turn."""
+        return self.report(stage_id, finished, wanted)()
 
     def is_ours(self, mail: HandOver) -> bool:
         """Whether a mail that was handed over is still under its lease, so that sending it can't surprise anybody."""

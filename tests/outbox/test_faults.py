@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from django.db import DataError, OperationalError, connection
+from django.db import DataError, OperationalError, connection, transaction
 from django.utils import timezone
 
 import emailconfig.connection.opening
@@ -131,7 +131,9 @@ def test_a_stalled_worker_that_wakes_up_overwrites_nothing(crm, qa, smtp_server)
     message = send(crm, qa)
     with worker() as stalled:
         assert on_the_wire.wait(60)
-        stalled.send_signal(signal.SIGSTOP)
+        with transaction.atomic():  # not in the middle of a write: that would lock everybody else out
+            Message.objects.select_for_update().get(pk=message.pk)
+            stalled.send_signal(signal.SIGSTOP)
         leases_run_out()
         answer.set()
         smtp_server.data = lambda _: None
@@ -142,6 +144,28 @@ def test_a_stalled_worker_that_wakes_up_overwrites_nothing(crm, qa, smtp_server)
     message.refresh_from_db()
     assert (message.status, message.owner) == (Status.SENT, "")
     assert [attempt.outcome for attempt in message.attempts.all()] == ["unknown", "sent"]
+
+
+def test_no_more_than_two_mails_of_a_connection_are_sent_before_the_first_is_marked(crm, qa, smtp_server):
+    sending, answer = threading.Event(), threading.Event()
+
+    def take_long_over_the_first(_: object) -> None:
+        sending.set()
+        answer.wait(60)
+
+    smtp_server.data = take_long_over_the_first
+    configure(qa, smtp_server, from_domains="*", connections=1)
+    for _ in range(6):
+        send(crm, qa)
+    with worker():
+        assert sending.wait(60)
+        eventually(lambda: Message.objects.filter(status=Status.SENDING).count() == outbox.delivery.WINDOW)
+        with transaction.atomic():  # from here on nothing can be marked
+            list(Message.objects.select_for_update().order_by("pk"))
+            answer.set()
+            time.sleep(1.0)
+            assert len(smtp_server.arrived) == 2
+        eventually(lambda: len(smtp_server.arrived) == 6)
 
 
 def test_a_gateway_killed_under_load_has_stored_everything_it_said_250_to(crm, qa):
