@@ -40,9 +40,12 @@ from outbox.transmission import (
 
 log = structlog.get_logger(__name__)
 
-# How many mails a connection may have that were handed over and are not yet marked. The content of the last of them stays
-# here until the first is marked, so that no more than two can arrive twice after a crash.
-WINDOW = 3
+# How many mails a connection may have whose content was sent and that are not yet marked: what can arrive twice after a crash.
+TWICE_AT_MOST = 2
+# How many it may have that were handed over and are not yet marked: one more, whose envelope is offered meanwhile.
+WINDOW = TWICE_AT_MOST + 1
+# A server that takes longer over a mail is far: what it said is written down while the next mail is on its way.
+_FAR_SECONDS = 0.005
 # A server may take this long over one exchange, and in all at least so many bytes a second; then the connection is cut.
 EXCHANGE_SECONDS = 2 * FINAL_REPLY_SECONDS
 SLOWEST_BYTES_PER_SECOND = 10_000
@@ -87,6 +90,7 @@ class Session:
         self._reported: list[Finished] = []  # the ledger hasn't answered yet
         self._answer: Callable[[], Turn] | None = None  # what it will answer
         self._trouble_is_over = False  # for the stage, as soon as the server decides about a mail
+        self._far = False  # whether the server is, see _FAR_SECONDS
         self._decided = 0  # mails that it has decided about on this connection
         self._slower: ConnectionTrouble | None = None  # it asks for fewer mails
 
@@ -136,7 +140,6 @@ class Session:
             raise LeaseLost
 
     def _go_round(self, conversation: Conversation, settings: SmtpSettings) -> SmtpSettings | None:
-        """A report is written down while the next mail is sent: what is waited for is the report before."""
         self._report(WINDOW)
         while True:
             turn = self._take()
@@ -146,12 +149,25 @@ class Session:
                     self._give_back()
                     return turn.settings if outdated else None
                 self.stopping.wait(min(turn.pause, _LONGEST_WAIT_SECONDS))
-            self._report(0 if outdated else self._room)
-            if not outdated and not self._slower:
-                self._following = self._offer_next(conversation, settings)
-            if self._current is not None or self._following is not None:
-                self._exchange(conversation)
-                self._settle(settings)
+            if self._far:
+                self._report(0 if outdated else self._room)
+                self._send_next(conversation, settings, outdated)
+            else:  # sending takes less than a report: two share one
+                while len(self._finished) < TWICE_AT_MOST and self._send_next(conversation, settings, outdated):
+                    pass
+                self._report(0 if outdated else self._room)
+
+    def _send_next(self, conversation: Conversation, settings: SmtpSettings, outdated: bool) -> bool:
+        """Send the mail whose envelope was accepted, and offer another. False when there is neither."""
+        if not outdated and not self._slower:
+            self._following = self._offer_next(conversation, settings)
+        if self._current is None and self._following is None:
+            return False
+        began = uptime()
+        self._exchange(conversation)
+        self._far = uptime() > began + _FAR_SECONDS
+        self._settle(settings)
+        return True
 
     def _is_through(self, outdated: bool) -> bool:
         """Whether nothing is left to send over this connection, nor to report."""

@@ -36,7 +36,7 @@ _RETRY_SECONDS = 0.5
 _IDLE_SECONDS = 1.0
 # Others' reports share the commit when they follow each other this closely, for this long at most.
 _FOLLOW_SECONDS = 0.0003
-_GATHER_SECONDS = 0.001
+_GATHER_SECONDS = 0.003
 # The lease is over for us a little before it is for the others.
 _MARGIN_SECONDS = 5.0
 
