@@ -45,7 +45,9 @@ def run(statement: str, *parameters: Any) -> None:
 
 def _expanded(statement: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
     marks = tuple(_marks(len(one)) if isinstance(one, list) else "%s" for one in parameters)
-    return statement % marks, [value for one in parameters for value in (one if isinstance(one, list) else [one])]
+    return statement.replace("%%", "%%%%") % marks, [
+        value for one in parameters for value in (one if isinstance(one, list) else [one])
+    ]
 
 
 def _marks(count: int) -> str:

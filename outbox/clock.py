@@ -18,9 +18,13 @@ def database_now() -> datetime:
 
 def ask_database_now() -> Callable[[], datetime]:
     """As database_now(), asked beside something else (see sql.ask)."""
-    clock = "clock_timestamp()" if connection.vendor == "postgresql" else "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
-    answer = sql.ask(f"SELECT {clock}")
+    answer = sql.ask(f"SELECT {now_in_sql()}")
     return lambda: as_moment(answer()[0][0])
+
+
+def now_in_sql() -> str:
+    """database_now() inside a statement, for which it is one value."""
+    return "statement_timestamp()" if connection.vendor == "postgresql" else "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
 
 
 def as_moment(value: datetime | str) -> datetime:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from organization import sql
 from organization.addresses import NamedAddress, same_address_key
-from outbox.clock import as_moment
+from outbox.clock import as_moment, database_now, now_in_sql
 from outbox.leases import LEASE, Hold
 from outbox.models import WAITING, Message, Recipient, RouteKind
 from outbox.routing import Decided, ListState, Route, route_again
@@ -94,16 +94,15 @@ class _Recipients:
 
 @dataclass(frozen=True)
 class DueMail:
-    """A stage's mail that was due at `now`: up to `wanted`, asked for in the caller's transaction. What of it is read stays
-    this transaction's."""
+    """A stage's mail that is due: up to `wanted`, asked for in the caller's transaction. What of it is read stays this
+    transaction's."""
 
     stage_id: int
     wanted: int
-    now: datetime
     read: Callable[[], list[_Mail]]
 
 
-def ask_due_mail(stage_id: int, wanted: int, now: datetime) -> DueMail:
+def ask_due_mail(stage_id: int, wanted: int) -> DueMail:
     """The oldest of what was never tried and of what is tried again: each in the order of the index, however many wait.
 
     Passed over: mails that another worker is taking, and mails whose test list is being saved at this moment.
@@ -115,26 +114,28 @@ def ask_due_mail(stage_id: int, wanted: int, now: datetime) -> DueMail:
                    (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
         FROM outbox_message mail
         JOIN organization_app app ON app.id = mail.app_id JOIN organization_stage stage ON stage.id = mail.stage_id
-        WHERE mail.stage_id = %s AND mail.status = %s AND mail.due <= %s AND {unlocked_condition("mail.app_id", "mail.stage_id")}
+        WHERE mail.stage_id = %s AND mail.status = %s AND mail.due <= {now_in_sql()}
+        AND {unlocked_condition("mail.app_id", "mail.stage_id")}
         ORDER BY mail.due, mail.id LIMIT %s
     """ + sql.locking("mail", skip=True)
-    asked = [sql.ask(statement, stage_id, status.value, sql.stored(now), wanted) for status in WAITING]
+    asked = [sql.ask(statement, stage_id, status.value, wanted) for status in WAITING]
 
     def read() -> list[_Mail]:
         rows = sorted((row for answer in asked for row in answer()), key=lambda row: row[:2])
         return [_Mail(*row[1:]) for row in rows[:wanted]]
 
-    return DueMail(stage_id, wanted, now, read)
+    return DueMail(stage_id, wanted, read)
 
 
-def hand_over(due: DueMail, owner: str, at_most: int | None = None) -> list[HandOver]:
-    """Take what is due, oldest first, in the same transaction: all that was wanted, or `at_most` so many."""
+def hand_over(due: DueMail, owner: str, now: datetime, at_most: int | None = None) -> list[HandOver]:
+    """Take what is due, oldest first, in the same transaction: all that was wanted, or `at_most` so many. `now` was asked
+    for after what is due."""
     for _ in range(_LOOKS):
         if not (mails := due.read()[:at_most]):
             break
-        if taken := _take(mails, due.stage_id, owner, due.now):
+        if taken := _take(mails, due.stage_id, owner, now):
             return taken
-        due = ask_due_mail(due.stage_id, due.wanted, due.now)
+        due, now = ask_due_mail(due.stage_id, due.wanted), database_now()
     return []
 
 

@@ -15,7 +15,7 @@ from django.db.models import F, Q
 
 from organization import sql
 from organization.models import Stage
-from outbox.clock import database_now
+from outbox.clock import database_now, now_in_sql
 from outbox.models import GIVEN_UP, WAITING, Attempt, Message, Recipient, Status
 from outbox.schedule import LONGEST_PAUSE, next_pause
 from outbox.summary import sum_up
@@ -31,15 +31,14 @@ _TOO_MANY_DEATHS = f"{GIVEN_UP}: {DEATHS_UNTIL_FAILED} workers stopped while the
 Hold = tuple[int, str]
 
 
-def ask_still_held(holds: Collection[Hold], now: datetime) -> Callable[[], set[Hold]]:
+def ask_still_held(holds: Collection[Hold]) -> Callable[[], set[Hold]]:
     """Which of these mails are still under these names and leases. Their rows are locked until the transaction ends."""
     if not holds:
         return set
     found = sql.ask(
-        "SELECT id, owner FROM outbox_message WHERE id IN %s AND status = 'sending' AND lease_until > %s ORDER BY id"
-        + sql.locking(),
+        "SELECT id, owner FROM outbox_message"
+        f" WHERE id IN %s AND status = 'sending' AND lease_until > {now_in_sql()} ORDER BY id" + sql.locking(),
         sorted({message_id for message_id, _ in holds}),
-        sql.stored(now),
     )
     return lambda: set(found()) & set(holds)
 
@@ -48,7 +47,7 @@ def renew(holds: Collection[Hold]) -> set[Hold]:
     """Keep the leases that haven't run out yet; the others may be somebody else's by now. Returns those kept."""
     with transaction.atomic():
         now = database_now()
-        kept = ask_still_held(holds, now)()
+        kept = ask_still_held(holds)()
         messages = [message_id for message_id, _ in kept]
         sql.run("UPDATE outbox_message SET lease_until = %s WHERE id IN %s", sql.stored(now + LEASE), messages)
     return kept

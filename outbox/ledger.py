@@ -188,11 +188,11 @@ class Ledger:
         found: dict[int, _Found | Exception]
         try:
             with sql.pipelined_transaction():
+                ours = ask_held(finished)
+                due = [ask_due_mail(stage_id, count) for stage_id, count in wanted.items()]
                 now, stages = self._now_and_stages({request.stage_id for request in requests})
-                ours = ask_held(finished, now)
-                due = [ask_due_mail(stage_id, count, now) for stage_id, count in wanted.items() if stage_id in stages]
                 record(finished, ours(), now)
-                found = {one.stage_id: _hand_over(one, owner, stages) for one in due}
+                found = {one.stage_id: _hand_over(one, owner, now, stages) for one in due}
         except (OperationalError, InterfaceError):
             raise
         except Exception:
@@ -266,8 +266,10 @@ def _turns(
     return turns
 
 
-def _hand_over(due: DueMail, owner: str, stages: Mapping[int, _StageNow]) -> _Found:
-    return _Found(*hand_over_in_pace(due, owner, stages[due.stage_id].settings.mails_per_minute))
+def _hand_over(due: DueMail, owner: str, now: datetime, stages: Mapping[int, _StageNow]) -> _Found:
+    if due.stage_id not in stages:  # not configured any more
+        return _NOTHING
+    return _Found(*hand_over_in_pace(due, owner, now, stages[due.stage_id].settings.mails_per_minute))
 
 
 def _record_alone(finished: Sequence[Finished]) -> None:
@@ -276,7 +278,7 @@ def _record_alone(finished: Sequence[Finished]) -> None:
         try:
             with transaction.atomic():
                 now = database_now()
-                record([one], ask_held([one], now)(), now)
+                record([one], ask_held([one])(), now)
         except (OperationalError, InterfaceError):
             raise
         except Exception:
@@ -285,11 +287,9 @@ def _record_alone(finished: Sequence[Finished]) -> None:
 
 def _hand_over_alone(stage_id: int, wanted: int, owner: str, stages: Mapping[int, _StageNow]) -> _Found | Exception:
     """A stage whose mail can't be handed over must not stop the others."""
-    if stage_id not in stages:  # not configured any more
-        return _NOTHING
     try:
         with transaction.atomic():
-            return _hand_over(ask_due_mail(stage_id, wanted, database_now()), owner, stages)
+            return _hand_over(ask_due_mail(stage_id, wanted), owner, database_now(), stages)
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:

@@ -51,9 +51,9 @@ class Finished(NamedTuple):
         return sent and self.taken.complete and not self.notes
 
 
-def ask_held(finished: Sequence[Finished], now: datetime) -> Callable[[], set[Hold]]:
+def ask_held(finished: Sequence[Finished]) -> Callable[[], set[Hold]]:
     """Which of these mails are still ours to write about (see leases); the others' outcomes are somebody else's to write."""
-    return ask_still_held([one.taken.hold for one in finished], now)
+    return ask_still_held([one.taken.hold for one in finished])
 
 
 def record(finished: Sequence[Finished], ours: Collection[Hold], now: datetime) -> None:

@@ -13,16 +13,16 @@ from outbox.models import StageQueue
 _BURST_SECONDS = 5.0
 
 
-def hand_over_in_pace(due: DueMail, owner: str, per_minute: int) -> tuple[list[HandOver], float]:
+def hand_over_in_pace(due: DueMail, owner: str, now: datetime, per_minute: int) -> tuple[list[HandOver], float]:
     """As hand_over(), for a stage with a limit (0: none). Also: how many seconds to wait until the limit lets one more
     mail go; 0 when it isn't the limit that stops anything."""
     if not per_minute:
-        return hand_over(due, owner), 0.0
+        return hand_over(due, owner, now), 0.0
     queue = stage_queue.locked(due.stage_id)
-    allowance = _allowance(queue, per_minute, due.now)
+    allowance = _allowance(queue, per_minute, now)
     permitted = min(due.wanted, int(allowance))
-    taken = hand_over(due, owner, permitted) if permitted else []
-    queue.allowance, queue.allowance_at = allowance - len(taken), due.now
+    taken = hand_over(due, owner, now, permitted) if permitted else []
+    queue.allowance, queue.allowance_at = allowance - len(taken), now
     sql.update(queue, "allowance", "allowance_at")
     limited = permitted < due.wanted and len(taken) == permitted
     return taken, max(0.0, 1 - queue.allowance) * 60 / per_minute if limited else 0.0

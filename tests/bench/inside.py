@@ -96,7 +96,7 @@ def grow(finished: int) -> dict[str, float]:
 
     def take() -> None:
         with transaction.atomic():
-            assert len(hand_over(ask_due_mail(stage.pk, 2, database_now()), "bench")) == 2
+            assert len(hand_over(ask_due_mail(stage.pk, 2), "bench", database_now())) == 2
             transaction.set_rollback(True)
 
     def page(path: str) -> None:

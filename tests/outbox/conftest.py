@@ -84,14 +84,14 @@ def deliver_beside() -> None:
 def take(stage: Stage, wanted: int, owner: str) -> list[HandOver]:
     """What a worker's turn does: some due mails are on the wire from now on, as `owner`'s."""
     with transaction.atomic():
-        return hand_over(ask_due_mail(stage.pk, wanted, database_now()), owner)
+        return hand_over(ask_due_mail(stage.pk, wanted), owner, database_now())
 
 
 def report(taken: HandOver, outcome: Outcome) -> None:
     """What a worker's turn does with a mail whose hand-over ended like this."""
     finished, now = [Finished(taken, [outcome])], database_now()
     with transaction.atomic():
-        record(finished, ask_held(finished, now)(), now)
+        record(finished, ask_held(finished)(), now)
 
 
 def leases_run_out() -> None:
