@@ -39,8 +39,8 @@ def living_workers() -> QuerySet[Worker]:
     return Worker.objects.filter(seen__gt=Now() - Worker.STALE_AFTER)
 
 
-def take(worker: str, stage_id: int) -> Connection | None:
-    """A place among the stage's connections; None when all are taken, or this worker has its share of them.
+def take(worker: str, stage_id: int, wanted: int) -> list[Connection]:
+    """Up to `wanted` places among the stage's connections: as many as are free, and no more than this worker's share of them.
 
     A stage in trouble has one, to probe with.
     """
@@ -49,9 +49,9 @@ def take(worker: str, stage_id: int) -> Connection | None:
         allowed = 1 if queue.failures else allowed_connections(stage_id)
         living = living_workers()
         holders = list(Connection.objects.filter(stage=stage_id, worker__in=living).values_list("worker_id", flat=True))
-        if len(holders) >= allowed or holders.count(worker) >= math.ceil(allowed / max(1, living.count())):
-            return None
-        return Connection.objects.create(worker_id=worker, stage_id=stage_id)
+        share = math.ceil(allowed / max(1, living.count()))
+        free_now = min(wanted, allowed - len(holders), share - holders.count(worker))
+        return Connection.objects.bulk_create(Connection(worker_id=worker, stage_id=stage_id) for _ in range(free_now))
 
 
 def free(connection: Connection) -> None:

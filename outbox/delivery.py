@@ -95,7 +95,8 @@ class Session:
         self._slower: ConnectionTrouble | None = None  # it asks for fewer mails
 
     def run(self) -> None:
-        settings = SmtpSettings.objects.filter(stage_id=self.stage_id).first()
+        # From the ledger: a session has no connection to the database of its own, unless something goes wrong.
+        settings = self.ledger.exchange(self.stage_id, (), 0).settings
         try:
             while settings is not None:
                 settings = self._deliver_with(settings)

@@ -110,7 +110,8 @@ class Worker:
         for periodic in self._every:
             periodic.run_if_due()
         for stage_id, missing in self._startable().items():
-            all(self._start_session(stage_id) for _ in range(missing))
+            for place in connections.take(self.name, stage_id, missing):
+                self._start_session(stage_id, place)
 
     def _startable(self) -> dict[int, int]:
         """How many connections more each stage with due mail is worth now."""
@@ -127,16 +128,11 @@ class Worker:
             self._sessions.remove(ended)
         return [running.session.stage_id for running in self._sessions]
 
-    def _start_session(self, stage_id: int) -> bool:
-        """False when this worker may have no more connections to the stage's server."""
-        place = connections.take(self.name, stage_id)
-        if place is None:
-            return False
+    def _start_session(self, stage_id: int, place: Connection) -> None:
         session = Session(stage_id, self.ledger, self.stopping)
         thread = threading.Thread(target=_run_session, args=(session,), name=f"stage-{stage_id}", daemon=True)
         self._sessions.append(_Running(session, thread, place))
         thread.start()
-        return True
 
     def _end(self) -> None:
         """Let the mails on the wire finish, for as long as their lease would last anyway."""

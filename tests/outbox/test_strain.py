@@ -487,7 +487,7 @@ def test_saving_the_settings_of_a_stage_in_trouble_and_its_workers_do_not_block_
     StageQueue.objects.create(stage=qa, failures=1, retry_at=timezone.now())
     connections.register("w")
     errors = []
-    real_clear, real_create = stage_queue.clear, Connection.objects.create
+    real_clear, real_create = stage_queue.clear, Connection.objects.bulk_create
     locked, saving = threading.Event(), threading.Event()
 
     def clear(stage_id):
@@ -495,22 +495,22 @@ def test_saving_the_settings_of_a_stage_in_trouble_and_its_workers_do_not_block_
         locked.wait(60)
         real_clear(stage_id)
 
-    def create(**values):
+    def create(places):
         locked.set()
         time.sleep(0.3)
-        return real_create(**values)
+        return real_create(places)
 
     def take_place():
         saving.wait(60)
         try:
-            connections.take("w", qa.pk)
+            connections.take("w", qa.pk, 1)
         except Exception as error:
             errors.append(("worker", str(error).splitlines()[0]))
         finally:
             connection.close()
 
     monkeypatch.setattr(outbox.receivers.stage_queue, "clear", clear)
-    monkeypatch.setattr(Connection.objects, "create", create)
+    monkeypatch.setattr(Connection.objects, "bulk_create", create)
     thread = threading.Thread(target=take_place)
     thread.start()
     try:
