@@ -24,6 +24,7 @@ from organization.credentials import authenticate, is_known
 from organization.models import Credential
 from outbox import submission
 from outbox.acceptance import Acceptance, Handed
+from outbox.gateway_content import ContentRefused, read_content
 from outbox.submission import SubmissionRefused, check_recipient, check_sender
 
 log = structlog.get_logger(__name__)
@@ -68,6 +69,32 @@ class GatewayServer(SMTP):
             return plain[1], plain[2] or ""
         address, rest = super()._getaddr(arg)
         return address, None if rest is None else str(rest)
+
+    async def smtp_DATA(self, arg: str) -> None:
+        """As aiosmtpd's own, but for how the content is read (see gateway_content)."""
+        if await self.check_helo_needed() or await self.check_auth_needed("DATA"):
+            return
+        assert self.envelope is not None
+        if not self.envelope.rcpt_tos:
+            await self.push("503 5.5.1 Error: need RCPT command")
+        elif arg:
+            await self.push("501 5.5.4 Syntax: DATA")
+        else:
+            await self.push("354 End data with <CR><LF>.<CR><LF>")
+            await self.push(await self._take_content(self.envelope))
+
+    async def _take_content(self, envelope: Envelope) -> str:
+        """The answer to the content, which is read whatever becomes of it."""
+        try:
+            envelope.original_content = await read_content(self._reader, settings.MESSAGE_MAX_BYTES)
+            return str(await self._call_handler_hook("DATA"))
+        except ContentRefused as refused:
+            return str(refused)
+        except asyncio.CancelledError:  # the client is gone
+            self._writer.close()
+            raise
+        finally:
+            self._set_post_data_state()  # type: ignore[no-untyped-call]
 
     async def auth_PLAIN(self, _: Any, args: list[str]) -> AuthResult:
         return await _checked(await super().auth_PLAIN(_, args))

@@ -1,0 +1,57 @@
+"""The content that a client sends after DATA, up to the line with a single dot (RFC 5321 section 4.1.1.4).
+
+aiosmtpd's own reads line by line: a mail of 25 MiB keeps every other client of the gateway waiting for seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+_BREAK = b"\r\n"
+_LAST_LINE = b"." + _BREAK
+_END = _BREAK + _LAST_LINE
+# RFC 5321 section 4.5.3.1.6, with the line's end.
+LONGEST_LINE = 1000
+
+
+class ContentRefused(Exception):
+    """What the client is answered once all its content has come."""
+
+
+async def read_content(reader: asyncio.StreamReader, most_bytes: int) -> bytes:
+    """The content, with transparency undone (RFC 5321 section 4.5.2). Only CRLF ends a line: a dot between other line breaks
+    is content.
+
+    Raises ContentRefused when it has more than `most_bytes` or too long a line. Then, too, all of it has been read.
+    """
+    read = bytearray(_BREAK)  # the end of the line before: the very first may be the last
+    dropped = False
+    while not read.endswith(_END):
+        if len(read) > most_bytes + len(_END):
+            dropped = True
+            del read[: -len(_END)]
+        read += await _piece(reader)
+    if dropped or len(read) > most_bytes + len(_END):
+        raise ContentRefused("552 5.3.4 Error: Too much mail data")
+    if _has_line_over(read, LONGEST_LINE):
+        raise ContentRefused("500 5.5.6 Line too long (see RFC 5321 section 4.5.3.1.6)")
+    return bytes(read.replace(_BREAK + b"..", _BREAK + b".")[len(_BREAK) : -len(_LAST_LINE)])
+
+
+async def _piece(reader: asyncio.StreamReader) -> bytes:
+    """What is there, but nothing behind what may be the last line: there the next command begins."""
+    try:
+        return await reader.readuntil(_LAST_LINE)
+    except asyncio.LimitOverrunError as longer:
+        return await reader.read(longer.consumed)
+
+
+def _has_line_over(content: bytearray, most_bytes: int) -> bool:
+    """Looked at from one line break to the last one within reach of it, not at each line."""
+    start = len(_BREAK)
+    while len(content) - start > most_bytes:
+        end = content.rfind(_BREAK, start, start + most_bytes)
+        if end < 0:
+            return True
+        start = end + len(_BREAK)
+    return False
