@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -22,7 +23,7 @@ from outbox.submission import Envelope, submit
 from outbox.worker import Worker
 from testlists.models import TestList
 from testlists.services import Wanted, save_test_list
-from tests.conftest import OPERATOR, configure, mail
+from tests.conftest import OPERATOR, configure, eventually, mail
 from tests.smtp_server import SmtpServer
 
 
@@ -66,6 +67,11 @@ def send(app: App, stage: Stage, *to: str, content: bytes | None = None, sender:
 def set_list(app: App, stage: Stage, *people: str, active: bool = True, **options: Any) -> TestList:
     wanted = Wanted(active, options.get("tag_subject", False), [], [NamedAddress(person) for person in people])
     return save_test_list(app, stage, wanted, OPERATOR)
+
+
+def wait_for_thread(name: str) -> None:
+    """Until what the worker does beside has come to its end: it must not outlive its test's database."""
+    eventually(lambda: name not in {thread.name for thread in threading.enumerate()})
 
 
 def deliver() -> None:

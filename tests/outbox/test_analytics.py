@@ -44,8 +44,8 @@ from outbox.models import (
 )
 from outbox.pruning import prune
 from outbox.rollup import roll_up, uncounted_since
-from tests.conftest import configure, eventually, make_member, signed_in
-from tests.outbox.conftest import deliver, now_due, send, set_list
+from tests.conftest import configure, make_member, signed_in
+from tests.outbox.conftest import deliver, now_due, send, set_list, wait_for_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -391,7 +391,8 @@ def test_the_worker_and_celery_count(crm, qa):
     assert outbox.worker.roll_up_beside not in {periodic.action for periodic in outbox.worker.Worker("celery-1")._every}
     accepted(crm, qa, ago(minutes=5))
     outbox.worker.roll_up_beside()
-    eventually(lambda: counted() == {"accepted": 1})
+    wait_for_thread("roll-up")
+    assert counted() == {"accepted": 1}
     accepted(crm, qa, ago(minutes=2))
     tasks.sweep()
     assert counted() == {"accepted": 2}

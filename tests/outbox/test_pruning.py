@@ -18,8 +18,8 @@ from outbox import pruning
 from outbox.models import Attempt, Content, HoldReason, Message, Recipient, Status
 from outbox.pruning import Pruned, prune
 from outbox.worker import Periodic
-from tests.conftest import configure, eventually
-from tests.outbox.conftest import deliver, send, set_list
+from tests.conftest import configure
+from tests.outbox.conftest import deliver, send, set_list, wait_for_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -111,7 +111,8 @@ def test_the_worker_prunes_a_while_after_its_start_and_once_a_day(monkeypatch):
 def test_pruning_beside_the_worker_really_prunes(crm, qa):
     aged(send(crm, qa), 31)
     outbox.worker.prune_beside()
-    eventually(lambda: not Content.objects.exists())
+    wait_for_thread("prune")
+    assert not Content.objects.exists()
 
 
 def test_the_log_says_that_the_content_is_gone(as_administrator, crm, qa, settings):
