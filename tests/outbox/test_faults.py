@@ -47,6 +47,18 @@ def worker() -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+def hold_the_line(server: SmtpServer) -> tuple[threading.Event, threading.Event]:
+    """The server answers no content yet. Two events: the first content has come; all may be answered."""
+    on_the_wire, answer = threading.Event(), threading.Event()
+
+    def wait(_: object) -> None:
+        on_the_wire.set()
+        answer.wait(60)
+
+    server.data = wait
+    return on_the_wire, answer
+
+
 def test_workers_killed_again_and_again_lose_nothing_and_repeat_little(crm, qa, smtp_server):
     """SIGKILL at any instruction. At most two mails of each connection may arrive twice, with the same Message-ID."""
     connections = 4
@@ -120,13 +132,7 @@ def test_mail_of_an_active_list_stays_there_while_workers_die_and_people_toggle(
 
 
 def test_a_stalled_worker_that_wakes_up_overwrites_nothing(crm, qa, smtp_server):
-    on_the_wire, answer = threading.Event(), threading.Event()
-
-    def hold_the_line(_: object) -> None:
-        on_the_wire.set()
-        answer.wait(60)
-
-    smtp_server.data = hold_the_line
+    on_the_wire, answer = hold_the_line(smtp_server)
     configure(qa, smtp_server, from_domains="*")
     message = send(crm, qa)
     with worker() as stalled:
@@ -147,13 +153,7 @@ def test_a_stalled_worker_that_wakes_up_overwrites_nothing(crm, qa, smtp_server)
 
 
 def test_no_more_than_two_mails_of_a_connection_are_sent_before_the_first_is_marked(crm, qa, smtp_server):
-    sending, answer = threading.Event(), threading.Event()
-
-    def take_long_over_the_first(_: object) -> None:
-        sending.set()
-        answer.wait(60)
-
-    smtp_server.data = take_long_over_the_first
+    sending, answer = hold_the_line(smtp_server)
     configure(qa, smtp_server, from_domains="*", connections=1)
     for _ in range(6):
         send(crm, qa)
