@@ -43,7 +43,9 @@ def run(statement: str, *parameters: Any) -> None:
         cursor.execute(*_expanded(statement, parameters))
 
 
-def _expanded(statement: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
+def _expanded(statement: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    if connection.vendor == "postgresql":
+        return statement.replace("IN %s", "= ANY(%s)"), parameters
     marks = tuple(_marks(len(one)) if isinstance(one, list) else "%s" for one in parameters)
     return statement.replace("%%", "%%%%") % marks, [
         value for one in parameters for value in (one if isinstance(one, list) else [one])

@@ -29,7 +29,6 @@ from outbox.hand_over import HandOver
 from outbox.ledger import Ledger, Turn
 from outbox.outcomes import Finished, Outcome
 from outbox.transmission import (
-    FINAL_REPLY_SECONDS,
     Conversation,
     Offer,
     ServerWentAway,
@@ -47,7 +46,9 @@ WINDOW = TWICE_AT_MOST + 1
 # A server that takes longer over a mail is far: what it said is written down while the next mail is on its way.
 _FAR_SECONDS = 0.005
 # A server may take this long over one exchange, and in all at least so many bytes a second; then the connection is cut.
-EXCHANGE_SECONDS = 2 * FINAL_REPLY_SECONDS
+# RFC 5321 section 4.5.3.2 asks for 10 minutes after the content and 5 for each other reply: giving up early on a mail that
+# the server accepts in the end sends that mail twice.
+EXCHANGE_SECONDS = 1200.0
 SLOWEST_BYTES_PER_SECOND = 10_000
 GOODBYE_SECONDS = 5.0
 # A connection that waits for the stage's limit looks after this long whether something has changed.

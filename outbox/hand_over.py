@@ -160,7 +160,7 @@ def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime) -> l
 
 def _ask_recipients(messages: list[int], now: datetime) -> Callable[[], dict[int, _Recipients]]:
     rows = sql.ask(
-        "SELECT message_id, status, due <= %s, id, address, name, tries FROM outbox_recipient WHERE message_id IN %s ORDER BY id",
+        "SELECT message_id, status, due <= %s, id, address, name, tries FROM outbox_recipient WHERE message_id IN %s",
         sql.stored(now),
         messages,
     )
@@ -169,7 +169,7 @@ def _ask_recipients(messages: list[int], now: datetime) -> Callable[[], dict[int
 
 def _by_message(rows: Sequence[sql.Row]) -> dict[int, _Recipients]:
     found: dict[int, _Recipients] = defaultdict(_Recipients)
-    for message_id, status, due, *addressee in rows:
+    for message_id, status, due, *addressee in sorted(rows, key=lambda row: row[3]):
         recipients = found[message_id]
         recipients.total += 1
         if status in WAITING:

@@ -28,10 +28,6 @@ _NO_SMTPUTF8 = (
     "the sender or a recipient has such characters before the @-sign."
 )
 
-# How long a server may take for one reply (RFC 5321 section 4.5.3.2): giving up early on a mail that it accepts in the
-# end sends that mail twice.
-REPLY_SECONDS = 300.0
-FINAL_REPLY_SECONDS = 600.0
 # Less than is left of a lease that is renewed in time (see leases).
 UNSENT_MILLISECONDS = 30_000
 # A mail up to this size leaves in one write: each further one would wait for the server's acknowledgement.
@@ -91,7 +87,8 @@ class Offer:
 
 
 class Conversation:
-    """What is said on one connection. Any method may raise smtplib.SMTPException or OSError: the connection broke.
+    """What is said on one connection. Any method may raise smtplib.SMTPException or OSError: the connection broke. How long
+    the server may take is for the caller to say, who ends the connection from another thread (emailconfig.connection.cut).
 
     `permit` is asked before every write, and raises when these mails aren't ours to send any more.
     """
@@ -99,10 +96,8 @@ class Conversation:
     def __init__(self, smtp: smtplib.SMTP, permit: Callable[[], None]) -> None:
         self.smtp, self.permit = smtp, permit
         self.pipelining = smtp.has_extn("pipelining")
-        if smtp.sock is not None:  # a flight is whole when it is sent: nothing is gained by waiting for more
-            smtp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            smtp.sock.settimeout(REPLY_SECONDS)
-            _forget_unsent_when_closed(smtp.sock)
+        if smtp.sock is not None:
+            _prepare_for_flights(smtp.sock)
 
     def exchange(self, current: Offer | None, following: Offer | None) -> None:
         """Send the content of `current`, whose envelope was accepted, and offer `following`, in one flight if possible."""
@@ -189,22 +184,12 @@ class Conversation:
             self._send(flight)
 
     def _read_final_reply(self, offer: Offer) -> None:
-        code, reply = self._final_reply()
+        code, reply = self.smtp.getreply()
         offer.outcomes += [outcome_of(recipient, "content", code, reply) for recipient in offer.accepted]
         offer.wants_content = False
         _go_on_unless_421(code, reply)
         if not 200 <= code < 300:
             _go_on_unless_confused(code, reply)
-
-    def _final_reply(self) -> tuple[int, bytes]:
-        """The answer to the final dot, which may take longer than others."""
-        sock = self.smtp.sock
-        if sock is not None:
-            sock.settimeout(FINAL_REPLY_SECONDS)
-        answer = self.smtp.getreply()
-        if sock is not None:
-            sock.settimeout(REPLY_SECONDS)
-        return answer
 
     def _reset(self) -> None:
         """Clear the server's mind for the next mail."""
@@ -229,6 +214,14 @@ def outcome_of(recipient: Addressee, step: str, code: int, reply: bytes) -> Outc
     else:
         result = Attempt.Outcome.DEFERRED
     return Outcome(recipient, result, step, code if 200 <= code < 600 else None, words(code, reply))
+
+
+def _prepare_for_flights(sock: socket.socket) -> None:
+    """No time limit of its own, which would cost two more system calls each time something is heard: whoever began the
+    exchange ends the connection in time. And a flight is whole when it is sent: nothing is gained by waiting for more."""
+    sock.settimeout(None)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _forget_unsent_when_closed(sock)
 
 
 def _forget_unsent_when_closed(sock: socket.socket) -> None:

@@ -117,8 +117,8 @@ class Worker:
         """How many connections more each stage with due mail is worth now."""
         now = database_now()
         running = self._alive()
-        worth = {stage_id: connections_worth(stage_id) - running.count(stage_id) for stage_id in stages_with_due_mail(now)}
-        return {stage_id: missing for stage_id, missing in worth.items() if missing > 0}
+        missing = {stage_id: connections_missing(stage_id, running.count(stage_id)) for stage_id in stages_with_due_mail(now)}
+        return {stage_id: count for stage_id, count in missing.items() if count > 0}
 
     def _alive(self) -> list[int]:
         """The stage of each running session. Here and not by the session itself its place is freed: while the database is
@@ -172,18 +172,19 @@ class Periodic:
             self.action()
 
 
-def connections_worth(stage_id: int) -> int:
-    """How many connections the stage's due mail is worth: none while it waits, one while its server is being probed."""
+def connections_missing(stage_id: int, running: int) -> int:
+    """How many connections more the stage's due mail is worth: none while it waits, one while its server is being probed."""
     now = database_now()
     allowed = connections.allowed_connections(stage_id)
     if not allowed:
         hold_unconfigured(stage_id)
         return 0
-    if stage_queue.waits(stage_id, now):
+    if running >= allowed or stage_queue.waits(stage_id, now):
         return 0
     if stage_queue.in_trouble(stage_id):
-        return 1
-    return min(allowed, math.ceil(count_due(stage_id, now, allowed * MAILS_WORTH_A_CONNECTION) / MAILS_WORTH_A_CONNECTION))
+        return 1 - running
+    due = count_due(stage_id, now, allowed * MAILS_WORTH_A_CONNECTION)
+    return min(allowed, math.ceil(due / MAILS_WORTH_A_CONNECTION)) - running
 
 
 def sweep() -> None:

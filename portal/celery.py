@@ -69,8 +69,9 @@ def keep_our_logging(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def stand_by(**_: Any) -> None:
-    from outbox import standby
+    from outbox import long_running, standby
 
+    long_running.spare_the_collector()
     standby.start()
 
 

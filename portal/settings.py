@@ -131,6 +131,8 @@ def database() -> dict[str, Any]:
         }
         # Tests use a file too: worker processes and threads must see the same data.
         config["TEST"] = {"NAME": env.str("TEST_DATABASE", default=str(DATA_DIR / "test.sqlite3"))}
+    else:
+        config["OPTIONS"] = {"server_side_binding": True, "prepare_threshold": 5, **config.get("OPTIONS", {})}
     config["CONN_HEALTH_CHECKS"] = True
     config["CONN_MAX_AGE"] = 60
     return config

@@ -275,8 +275,9 @@ def test_what_a_killed_worker_had_written_does_not_arrive_later(crm, qa):
 
 
 def test_what_was_written_before_a_reply_timed_out_does_not_arrive_later(crm, qa, monkeypatch):
-    """FINAL_REPLY_SECONDS: the outcome is unknown, nothing counts as leaving, and the kernel still sends."""
-    monkeypatch.setattr(outbox.transmission, "FINAL_REPLY_SECONDS", 1.0)
+    """EXCHANGE_SECONDS: the outcome is unknown, nothing counts as leaving, and the kernel still sends."""
+    monkeypatch.setattr(outbox.delivery, "EXCHANGE_SECONDS", 1.0)
+    monkeypatch.setattr(outbox.delivery, "SLOWEST_BYTES_PER_SECOND", 1_000_000)
     with SlowReader() as server:
         configure(qa, port=server.port, from_domains="*", connections=1)
         message = send(crm, qa, "real@example.com", content=BODY)

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from outbox.long_running import spare_the_collector
 from outbox.worker import Worker
 
 
@@ -17,6 +18,7 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="deliver what is due, then end")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        spare_the_collector()
         worker = Worker()
         if options["once"]:
             worker.drain()

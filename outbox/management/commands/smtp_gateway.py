@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from outbox.gateway import serve
+from outbox.long_running import spare_the_collector
 
 
 class Command(BaseCommand):
@@ -21,6 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=settings.GATEWAY_PORT)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        spare_the_collector()
         try:
             asyncio.run(_until_signalled(options["host"], options["port"]))
         except ssl.SSLError as error:
