@@ -77,12 +77,13 @@ def pipelined_transaction() -> Iterator[None]:
 
 class Rows(NamedTuple):
     """What is to be inserted into a table. A list in a row is stored as JSON. `on_conflict` says, in SQL, what becomes of a
-    row that is there already."""
+    row that is there already. `types`, PostgreSQL's names of them, are needed where a column holds bytes."""
 
     table: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     on_conflict: str = ""
+    types: Sequence[str] = ()
 
 
 def insert(*parts: Rows) -> None:
@@ -97,14 +98,26 @@ def insert(*parts: Rows) -> None:
 
 
 def _insert_at_once(cursor: Any, parts: Sequence[Rows]) -> None:
-    """All rows of a table are one value: a statement with a place for each takes longer to put together than to run."""
     statements = [
-        f"INSERT INTO {table} ({names}) SELECT {names} FROM json_populate_recordset(NULL::{table}, %s){_tail(on_conflict)}"
-        for table, names, on_conflict in ((part.table, ", ".join(part.columns), part.on_conflict) for part in parts)
+        f"INSERT INTO {part.table} ({', '.join(part.columns)}) SELECT * FROM {_source(part)}{_tail(part.on_conflict)}"
+        for part in parts
     ]
     beside = ", ".join(f"part{number} AS ({statement})" for number, statement in enumerate(statements[:-1]))
-    values = [json.dumps([dict(zip(part.columns, row, strict=True)) for row in part.rows], default=_as_text) for part in parts]
+    values = [value for part in parts for value in _values(part)]
     cursor.execute(f"WITH {beside} {statements[-1]}" if beside else statements[-1], values)
+
+
+def _source(part: Rows) -> str:
+    """All rows are one value, or one a column: a statement with a place for each takes longer to put together than to run."""
+    if part.types:
+        return f"unnest({', '.join(f'%b::{type_name}[]' for type_name in part.types)})"
+    return f"(SELECT {', '.join(part.columns)} FROM json_populate_recordset(NULL::{part.table}, %s)) AS given"
+
+
+def _values(part: Rows) -> list[Any]:
+    if part.types:
+        return [list(column) for column in zip(*part.rows, strict=True)]
+    return [json.dumps([dict(zip(part.columns, row, strict=True)) for row in part.rows], default=str)]
 
 
 def _insert_one_after_the_other(cursor: Any, parts: Sequence[Rows]) -> None:
@@ -115,11 +128,6 @@ def _insert_one_after_the_other(cursor: Any, parts: Sequence[Rows]) -> None:
 
 def _tail(on_conflict: str) -> str:
     return f" ON CONFLICT {on_conflict}" if on_conflict else ""
-
-
-def _as_text(value: object) -> str:
-    """What JSON doesn't know, as PostgreSQL reads it."""
-    return f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 from organization.addresses import NamedAddress, same_address_key
 
-_BARE_LINE_END = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
 # RFC 5322 section 2.1.1: a line has at most 998 characters; refolded well below.
 _FOLD_AT = 900
@@ -47,7 +46,7 @@ def with_crlf(content: bytes) -> bytes:
     """Line ends as SMTP wants them: a lone CR or LF could end the mail early at another server (smuggling)."""
     if content.count(b"\r\n") == content.count(b"\n") == content.count(b"\r"):
         return content
-    return _BARE_LINE_END.sub(b"\r\n", content)
+    return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 
 
 def split_header(content: bytes) -> tuple[list[HeaderField], bytes]:

@@ -35,7 +35,7 @@ _MESSAGE_COLUMNS = (
     "app_id", "stage_id", "credential_id", "via", "envelope_sender", "requested", "from_address", "subject", "message_id",
     "size", "search_text", "route", "list_version", "notes", "resent_from", "status", "hold_reason", "owner",
 )  # fmt: skip
-_CONTENT_COLUMNS = ("message_id", "data")
+_CONTENT_COLUMNS, _CONTENT_TYPES = ("message_id", "data"), ("bigint", "bytea")
 _RECIPIENT_COLUMNS = ("message_id", "address", "name", "status", "tries", "last_reply")
 
 
@@ -145,7 +145,7 @@ def _store(submissions: Sequence[Submission]) -> list[Message]:
     ]
     sql.insert(
         sql.Rows("outbox_message", ("id", *_MESSAGE_COLUMNS), [(pk, *row.values()) for pk, _, row, _ in numbered]),
-        sql.Rows("outbox_content", _CONTENT_COLUMNS, [(pk, one.content) for pk, one, _, _ in numbered]),
+        sql.Rows("outbox_content", _CONTENT_COLUMNS, [(pk, one.content) for pk, one, _, _ in numbered], types=_CONTENT_TYPES),
         sql.Rows("outbox_recipient", _RECIPIENT_COLUMNS, recipients),
     )
     return [Message.from_db(connection.alias, ["id", *row], [pk, *row.values()]) for pk, row in zip(numbers, rows, strict=True)]
