@@ -43,6 +43,24 @@ def run(statement: str, *parameters: Any) -> None:
         cursor.execute(*_expanded(statement, parameters))
 
 
+class Statement(NamedTuple):
+    """One that returns nothing, with its parameters (see fetch)."""
+
+    text: str
+    parameters: Sequence[Any]
+
+
+def run_together(*statements: Statement) -> None:
+    """Run statements of which each changes a table of its own: on PostgreSQL in one flight and at one moment."""
+    if connection.vendor == "postgresql":
+        *beside, last = statements
+        named = ", ".join(f"part{number} AS ({one.text})" for number, one in enumerate(beside))
+        run(f"WITH {named} {last.text}" if named else last.text, *(value for one in statements for value in one.parameters))
+        return
+    for one in statements:
+        run(one.text, *one.parameters)
+
+
 def _expanded(statement: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any]]:
     if connection.vendor == "postgresql":
         return statement.replace("IN %s", "= ANY(%s)"), parameters

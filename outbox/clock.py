@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from django.db import connection
@@ -13,13 +12,7 @@ from organization import sql
 
 def database_now() -> datetime:
     """The time in the database, with time zone UTC. Two machines whose own clocks differ agree on it."""
-    return ask_database_now()()
-
-
-def ask_database_now() -> Callable[[], datetime]:
-    """As database_now(), asked beside something else (see sql.ask)."""
-    answer = sql.ask(f"SELECT {now_in_sql()}")
-    return lambda: as_moment(answer()[0][0])
+    return as_moment(sql.fetch(f"SELECT {now_in_sql()}")[0][0])
 
 
 def now_in_sql() -> str:

@@ -9,7 +9,8 @@ from outbox.models import WAITING
 
 # Not EXISTS: without statistics PostgreSQL reads the whole queue for that.
 _FIRST_DUE = ", ".join(
-    f"(SELECT 1 FROM outbox_message WHERE stage_id = stage.id AND status = '{status}' AND due <= %s LIMIT 1)" for status in WAITING
+    f"(SELECT 1 FROM outbox_message WHERE stage_id = stage.id AND status = '{status.value}' AND due <= %s LIMIT 1)"
+    for status in WAITING
 )
 
 

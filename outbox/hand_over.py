@@ -26,6 +26,7 @@ from testlists.services import ask_lists_for_hand_over, unlocked_condition
 CAUGHT = "The test list became Active after the mail was accepted, so it goes to the people on the list instead."
 # Mail may turn out to be held when it is looked at: how often the next is taken instead, in one turn.
 _LOOKS = 50
+_MAILS_TAKEN = "UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = %s WHERE id IN %s"
 # Larger mails are read piece by piece while they are sent.
 LARGE_BYTES = 256 * 1024
 
@@ -107,7 +108,7 @@ def ask_due_mail(stage_id: int, wanted: int) -> DueMail:
 
     Passed over: mails that another worker is taking, and mails whose test list is being saved at this moment.
     """
-    statement = f"""
+    of_one_status = f"""
         SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name,
                mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version,
                CASE WHEN mail.size <= {LARGE_BYTES} THEN
@@ -118,10 +119,11 @@ def ask_due_mail(stage_id: int, wanted: int) -> DueMail:
         AND {unlocked_condition("mail.app_id", "mail.stage_id")}
         ORDER BY mail.due, mail.id LIMIT %s
     """ + sql.locking("mail", skip=True)
-    asked = [sql.ask(statement, stage_id, status.value, wanted) for status in WAITING]
+    each = " UNION ALL ".join(f"SELECT * FROM ({of_one_status}) AS {status.value}" for status in WAITING)
+    answer = sql.ask(each, *(value for status in WAITING for value in (stage_id, status.value, wanted)))
 
     def read() -> list[_Mail]:
-        rows = sorted((row for answer in asked for row in answer()), key=lambda row: row[:2])
+        rows = sorted(answer(), key=lambda row: row[:2])
         return [_Mail(*row[1:]) for row in rows[:wanted]]
 
     return DueMail(stage_id, wanted, read)
@@ -222,12 +224,10 @@ def _mark(taken: Sequence[HandOver], owner: str, now: datetime) -> None:
     if not taken:
         return
     recipients = [one.pk for mail in taken for one in mail.recipients]
-    sql.run("UPDATE outbox_recipient SET status = 'sending' WHERE id IN %s", recipients)
-    sql.run(
-        "UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = %s WHERE id IN %s",
-        owner,
-        sql.stored(now + LEASE),
-        [mail.pk for mail in taken],
+    mails = [mail.pk for mail in taken]
+    sql.run_together(
+        sql.Statement("UPDATE outbox_recipient SET status = 'sending' WHERE id IN %s", [recipients]),
+        sql.Statement(_MAILS_TAKEN, [owner, sql.stored(now + LEASE), mails]),
     )
 
 

@@ -24,7 +24,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from emailconfig.models import SmtpSettings
 from organization import sql
 from outbox import leases
-from outbox.clock import ask_database_now, database_now, uptime
+from outbox.clock import as_moment, database_now, now_in_sql, uptime
 from outbox.hand_over import DueMail, HandOver, ask_due_mail
 from outbox.leases import Hold
 from outbox.outcomes import Finished, ask_held, record
@@ -41,10 +41,11 @@ _GATHER_SECONDS = 0.003
 # The lease is over for us a little before it is for the others.
 _MARGIN_SECONDS = 5.0
 
-_STAGES = """
-    SELECT settings.stage_id, settings.id, settings.version, queue.failures > 0 AND queue.retry_at <= CURRENT_TIMESTAMP
-    FROM emailconfig_smtpsettings settings LEFT JOIN outbox_stagequeue queue ON queue.stage_id = settings.stage_id
-    WHERE settings.stage_id IN %s
+# At least one row, for the time.
+_NOW_AND_STAGES = """
+    SELECT {now}, settings.stage_id, settings.id, settings.version, queue.failures > 0 AND queue.retry_at <= CURRENT_TIMESTAMP
+    FROM (SELECT 1) AS one LEFT JOIN emailconfig_smtpsettings settings ON settings.stage_id IN %s
+    LEFT JOIN outbox_stagequeue queue ON queue.stage_id = settings.stage_id
 """
 
 
@@ -219,15 +220,15 @@ class Ledger:
 
     def _now_and_stages(self, stages: set[int]) -> tuple[datetime, dict[int, _StageNow]]:
         """The database's time, and each configured stage's settings, read anew only when their version is another."""
-        now, rows = ask_database_now(), sql.ask(_STAGES, list(stages))
+        rows = sql.fetch(_NOW_AND_STAGES.format(now=now_in_sql()), list(stages))
         found = {}
-        for stage_id, pk, version, trouble_is_over in rows():
+        for _, stage_id, pk, version, trouble_is_over in rows:
             known = self._settings.get(stage_id)
-            if known is None or known.edition != (pk, version):
+            if stage_id and (known is None or known.edition != (pk, version)):
                 self._settings.update(SmtpSettings.objects.in_bulk([stage_id], field_name="stage_id"))
             if stage_id in self._settings:
                 found[stage_id] = _StageNow(self._settings[stage_id], bool(trouble_is_over))
-        return now(), found
+        return as_moment(rows[0][0]), found
 
     def _renew_in_time(self) -> None:
         if uptime() < self._renewed + leases.RENEW_EVERY.total_seconds():

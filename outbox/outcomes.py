@@ -17,6 +17,8 @@ from outbox.schedule import next_pause
 from outbox.summary import sum_up
 
 _GAVE_UP = f"{GIVEN_UP} after 48 hours of tries. The last answer was: "
+_RECIPIENTS_SENT = "UPDATE outbox_recipient SET status = 'sent', tries = tries + 1, last_reply = '', finished = %s WHERE id IN %s"
+_MAILS_SENT = "UPDATE outbox_message SET status = 'sent', owner = '', lease_until = NULL WHERE id IN %s"
 _ATTEMPT_COLUMNS = ("message_id", "address", "outcome", "step", "code", "reply", "server", "settings_version", "seconds")
 
 
@@ -83,17 +85,13 @@ def _attempt(finished: Finished, outcome: Outcome) -> tuple[object, ...]:
 
 
 def _record_sent(finished: Sequence[Finished], now: datetime) -> None:
-    """In two statements, however many mails they are."""
     if not finished:
         return
-    sql.run(
-        "UPDATE outbox_recipient SET status = 'sent', tries = tries + 1, last_reply = '', finished = %s WHERE id IN %s",
-        sql.stored(now),
-        [recipient.pk for one in finished for recipient in one.taken.recipients],
-    )
-    sql.run(
-        "UPDATE outbox_message SET status = 'sent', owner = '', lease_until = NULL WHERE id IN %s",
-        [one.taken.pk for one in finished],
+    recipients = [recipient.pk for one in finished for recipient in one.taken.recipients]
+    mails = [one.taken.pk for one in finished]
+    sql.run_together(
+        sql.Statement(_RECIPIENTS_SENT, [sql.stored(now), recipients]),
+        sql.Statement(_MAILS_SENT, [mails]),
     )
 
 
