@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 from organization.credentials import usable_now
-from outbox.models import Door, Message
-from outbox.submission import Envelope, Submission, SubmissionRefused, submit_together
+from outbox.models import Door
+from outbox.submission import Accepted, Envelope, Submission, SubmissionRefused, submit_together
 
 MAILS_PER_COMMIT = 100
 _AT_ONCE_SECONDS = 1.0
 
-Answer = Message | SubmissionRefused | Exception
+Answer = Accepted | SubmissionRefused | Exception
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Handed:
 @dataclass(frozen=True)
 class _Waiting:
     mail: Handed
-    answer: asyncio.Future[Message]
+    answer: asyncio.Future[Accepted]
     loop: asyncio.AbstractEventLoop
 
 
@@ -47,7 +47,7 @@ class Acceptance:
         self._queue: queue.SimpleQueue[_Waiting] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="gateway-acceptance", daemon=True).start()
 
-    async def accept(self, mail: Handed) -> Message:
+    async def accept(self, mail: Handed) -> Accepted:
         """The stored mail, committed. Raises SubmissionRefused, or a database error: then nothing was stored."""
         loop = asyncio.get_running_loop()
         waiting = _Waiting(mail, loop.create_future(), loop)

@@ -62,6 +62,19 @@ class GatewayServer(SMTP):
             loop=asyncio.get_running_loop(),
         )
 
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        """aiosmtpd's own makes a timer for each command. This one goes on, and looks when it was asked last."""
+        self._heard = self.loop.time()
+        if self._timeout_handle is None:
+            self._timeout_handle = self.loop.call_later(COMMAND_TIMEOUT_SECONDS, self._timeout_cb)
+
+    def _timeout_cb(self) -> None:
+        left = self._heard + COMMAND_TIMEOUT_SECONDS - self.loop.time()
+        if left > 0:
+            self._timeout_handle = self.loop.call_later(left, self._timeout_cb)
+        else:
+            super()._timeout_cb()  # type: ignore[no-untyped-call]
+
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
         """aiosmtpd's own takes a third of the gateway's time, with a parser that knows comments and quoted words. Most addresses
         have neither; that parser still reads all others."""
@@ -155,14 +168,14 @@ class GatewayHandler:
     async def handle_DATA(self, server: GatewayServer, session: Session, envelope: Envelope) -> str:
         credential: Credential = session.auth_data  # type: ignore[assignment]  # what _checked put there
         try:
-            message = await server.acceptance.accept(_handed(credential, envelope))
+            accepted = await server.acceptance.accept(_handed(credential, envelope))
         except SubmissionRefused as refused:
             return refused.reply
         except (DatabaseError, InterfaceError) as error:
             log.error("gateway_could_not_store", error=str(error))
             return _NO_SPACE if sql.is_out_of_space(error) else _TRY_AGAIN
-        held = f" (held: {message.get_hold_reason_display()})" if message.hold_reason else ""
-        return f"250 2.0.0 Ok: queued as {message.pk}{held}"
+        held = f" (held: {accepted.hold_reason.label})" if accepted.hold_reason else ""
+        return f"250 2.0.0 Ok: queued as {accepted.pk}{held}"
 
     async def handle_exception(self, error: Exception) -> str:
         log.exception("gateway_error", exc_info=error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -83,6 +83,21 @@ class Submission:
     resent: Resent | None = None
 
 
+class Accepted(NamedTuple):
+    """A stored mail: its number and its row's other columns."""
+
+    pk: int
+    row: dict[str, Any]
+
+    @property
+    def hold_reason(self) -> HoldReason | None:
+        reason = self.row["hold_reason"]
+        return HoldReason(reason) if reason else None
+
+    def message(self) -> Message:
+        return Message.from_db(connection.alias, ["id", *self.row], [self.pk, *self.row.values()])
+
+
 def submit(
     app: App,
     stage: Stage,
@@ -101,17 +116,16 @@ def submit(
     (answer,) = submit_together([Submission(app, stage, envelope, content, via, credential, resent)])
     if isinstance(answer, SubmissionRefused):
         raise answer
-    return answer
+    return answer.message()
 
 
-def submit_together(submissions: Sequence[Submission]) -> list[Message | SubmissionRefused]:
+def submit_together(submissions: Sequence[Submission]) -> list[Accepted | SubmissionRefused]:
     """Accept several mails in one transaction, which costs little more than one. Each is refused for itself alone."""
     checked = [_checked(submission) for submission in submissions]
     with sql.reading_and_inserting():
-        messages = _store([one for one in checked if isinstance(one, Submission)])
+        accepted = iter(_store([one for one in checked if isinstance(one, Submission)]))
         wake_up.after_commit()
-    stored = iter(messages)
-    return [next(stored) if isinstance(one, Submission) else one for one in checked]
+    return [next(accepted) if isinstance(one, Submission) else one for one in checked]
 
 
 def _checked(submission: Submission) -> Submission | SubmissionRefused:
@@ -125,7 +139,7 @@ def _checked(submission: Submission) -> Submission | SubmissionRefused:
     return replace(submission, envelope=envelope, content=content)
 
 
-def _store(submissions: Sequence[Submission]) -> list[Message]:
+def _store(submissions: Sequence[Submission]) -> list[Accepted]:
     if not submissions:
         return []
     places = {(one.app.pk, one.stage.pk): (one.app, one.stage) for one in submissions}
@@ -148,7 +162,7 @@ def _store(submissions: Sequence[Submission]) -> list[Message]:
         sql.Rows("outbox_content", _CONTENT_COLUMNS, [(pk, one.content) for pk, one, _, _ in numbered], types=_CONTENT_TYPES),
         sql.Rows("outbox_recipient", _RECIPIENT_COLUMNS, recipients),
     )
-    return [Message.from_db(connection.alias, ["id", *row], [pk, *row.values()]) for pk, row in zip(numbers, rows, strict=True)]
+    return [Accepted(pk, row) for pk, row in zip(numbers, rows, strict=True)]
 
 
 def _route(submission: Submission, test_list: ListState) -> Route:

@@ -20,7 +20,7 @@ from organization import sql
 from organization.credentials import NewCredential, create_credential, revoke_credential
 from outbox.acceptance import Handed, store
 from outbox.models import Door, Message, Status
-from outbox.submission import Envelope
+from outbox.submission import Accepted, Envelope
 from tests.certificates import Authority
 from tests.conftest import OPERATOR, configure, environment, eventually, mail, manage, running_gateway
 from tests.outbox.conftest import send, set_list
@@ -289,7 +289,7 @@ def test_a_full_disk_is_said_and_nothing_accepted(credential, crm, qa, monkeypat
     assert sql.is_out_of_space(answer)
     assert not Message.objects.exists()
     (answer,) = store([handed])
-    assert isinstance(answer, Message)
+    assert isinstance(answer, Accepted)
 
 
 def test_a_database_that_can_only_be_read_takes_no_mail_and_says_so(credential, crm, qa, monkeypatch):
