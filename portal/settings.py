@@ -120,7 +120,8 @@ FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 
 
 def database() -> dict[str, Any]:
-    """The database named by DATABASE_URL, with what SQLite needs to be durable and to serve many threads."""
+    """The database named by DATABASE_URL, with what SQLite needs to be durable and to serve many threads, and PostgreSQL to
+    parse and plan the statements that every mail passes only once."""
     config: dict[str, Any] = env.db("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'portal.sqlite3'}")
     if config["ENGINE"] == "django.db.backends.sqlite3":
         DATA_DIR.mkdir(exist_ok=True)
@@ -132,7 +133,10 @@ def database() -> dict[str, Any]:
         # Tests use a file too: worker processes and threads must see the same data.
         config["TEST"] = {"NAME": env.str("TEST_DATABASE", default=str(DATA_DIR / "test.sqlite3"))}
     else:
-        config["OPTIONS"] = {"server_side_binding": True, "prepare_threshold": 5, **config.get("OPTIONS", {})}
+        options = {"server_side_binding": True, "prepare_threshold": 5, **config.get("OPTIONS", {})}
+        if options["prepare_threshold"] == "None":  # as a URL can say it
+            options["prepare_threshold"] = None
+        config["OPTIONS"] = options
     config["CONN_HEALTH_CHECKS"] = True
     config["CONN_MAX_AGE"] = 60
     return config

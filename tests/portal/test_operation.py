@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from io import StringIO
 
 import pytest
@@ -17,7 +19,7 @@ from organization.models import App, Credential, Member, Role, RoleGrant, Stage
 from portal import demo
 from portal.checks import check_gateway, check_retention, check_secrets
 from testlists.models import TestList
-from tests.conftest import OPERATOR
+from tests.conftest import OPERATOR, ROOT, environment
 
 KEY = Fernet.generate_key().decode()
 
@@ -147,3 +149,17 @@ def test_every_migration_goes_back_and_forth() -> None:
     finally:
         call_command("migrate", verbosity=0)
     assert Role.objects.filter(built_in=True).count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("said", "threshold"), [("", "5"), ("&prepare_threshold=None", "None")])
+def test_statements_are_prepared_unless_the_url_says_that_a_pooler_cant_keep_them(said: str, threshold: str) -> None:
+    if connection.vendor != "postgresql":
+        return
+    command = "from django.db import connection; connection.ensure_connection(); print(connection.connection.prepare_threshold)"
+    url = environment()["DATABASE_URL"] + said
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "-v0", "-c", command],
+        cwd=ROOT, env={**environment(), "DATABASE_URL": url}, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == threshold
