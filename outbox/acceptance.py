@@ -74,9 +74,8 @@ def store(mails: Sequence[Handed]) -> list[Answer]:
     try:
         return _store(mails)
     except Exception as error:
+        connection.close()  # it may be the connection that failed: the next try makes a new one
         away = isinstance(error, OperationalError | InterfaceError)
-        if away:
-            connection.close()  # it may be the connection that failed: the next try makes a new one
         slow = time.monotonic() - began > _AT_ONCE_SECONDS
         if len(mails) == 1 or (away and slow):  # a locked database is waited for once, not by each mail
             return [error] * len(mails)

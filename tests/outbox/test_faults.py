@@ -546,6 +546,26 @@ def test_migrating_while_mail_is_queued_and_delivered_loses_nothing(crm, qa, smt
     assert {one.mail["Message-ID"] for one in smtp_server.arrived} == accepted
 
 
+def test_a_column_that_changes_its_type_under_a_running_worker_holds_no_mail_up(crm, qa, smtp_server):
+    """PostgreSQL refuses a statement that was prepared for another type, over that connection for ever."""
+    if connection.vendor != "postgresql":
+        return
+    configure(qa, smtp_server, from_domains="*")
+    with worker():
+        for mails in range(1, 11):  # from the fifth time on they are prepared
+            send(crm, qa)
+            eventually(lambda mails=mails: len(smtp_server.arrived) == mails)
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE outbox_message ALTER size TYPE bigint")
+        try:
+            send(crm, qa)
+            eventually(lambda: len(smtp_server.arrived) == 11)
+            eventually(lambda: not _waiting())
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("ALTER TABLE outbox_message ALTER size TYPE integer")
+
+
 def test_a_long_outage_is_over_within_minutes_of_its_end(crm, qa, smtp_server):
     """Hours of a server that can't be reached cost the mail no try, and one look a minute finds it again."""
     configure(qa, smtp_server, from_domains="*")

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from django.db import connection
 
 from organization import sql
 from organization.credentials import NewCredential, create_credential, revoke_credential
+from organization.models import App
 from outbox.acceptance import Handed, store
 from outbox.models import Door, Message, Status
 from outbox.submission import Accepted, Envelope
@@ -290,6 +292,29 @@ def test_a_full_disk_is_said_and_nothing_accepted(credential, crm, qa, monkeypat
     assert not Message.objects.exists()
     (answer,) = store([handed])
     assert isinstance(answer, Accepted)
+
+
+def test_a_column_that_changes_its_type_under_a_running_gateway_refuses_no_mail(credential):
+    """PostgreSQL refuses a statement that was prepared for another type, over that connection for ever."""
+    if connection.vendor != "postgresql":
+        return
+
+    def alter(to: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE organization_app ALTER name TYPE {to}")
+        connection.close()
+
+    handed = Handed(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail())
+    for _ in range(10):  # from the fifth time on they are prepared
+        store([handed])
+    with ThreadPoolExecutor(max_workers=1) as elsewhere:
+        elsewhere.submit(alter, "text").result()
+        try:
+            answers = store([handed, handed])
+        finally:
+            connection.close()
+            elsewhere.submit(alter, f"varchar({App._meta.get_field('name').max_length})").result()
+    assert [type(answer) for answer in answers] == [Accepted, Accepted]
 
 
 def test_a_database_that_can_only_be_read_takes_no_mail_and_says_so(credential, crm, qa, monkeypatch):
