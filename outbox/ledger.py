@@ -91,6 +91,10 @@ class _Request:
         return answer
 
 
+class LedgerClosed(Exception):
+    """Nobody writes down any more what became of a mail: its lease is left to run out."""
+
+
 class Ledger:
     """Runs on a thread of its own between `start()` and `close()`."""
 
@@ -103,26 +107,33 @@ class Ledger:
         self._to_report = 0  # connections that were given mail, and will tell what became of it
         self._settings: dict[int, SmtpSettings] = {}
         self._renewed = uptime()
-        self._closing = threading.Event()
+        self._closing, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
-        """Serve what was asked before, then end."""
+        """Serve what was asked before, then end. Whoever asks later hears that."""
         self._closing.set()
         self._requests.put(None)
         self._thread.join()
+        self._closed.set()
+        with suppress(queue.Empty):
+            while True:
+                if request := self._requests.get_nowait():
+                    request.answer.put(LedgerClosed())
 
     def report(self, stage_id: int, finished: Sequence[Finished], wanted: int) -> Callable[[], Turn]:
         """Record `finished`, and take up to `wanted` mails of the stage for the wire. None taken: no more are due.
 
         What is returned is called once for the turn, and returns after its commit. While the database is away it waits, for
-        as long as the mails are ours; then it raises.
+        as long as the mails are ours; then it raises. It also raises LedgerClosed.
         """
         request = _Request(stage_id, finished, wanted)
         self._requests.put(request)
+        if self._closed.is_set():  # now, and not before: it may have been closed in between
+            request.answer.put(LedgerClosed())
         return request.turn
 
     def exchange(self, stage_id: int, finished: Sequence[Finished], wanted: int) -> Turn:

@@ -24,7 +24,7 @@ from outbox.delivery import Session
 from outbox.due import count_due, stages_with_due_mail
 from outbox.holding import hold_unconfigured, release_what_waits
 from outbox.leases import LEASE, heal_clock_jumps, recover_abandoned
-from outbox.ledger import Ledger
+from outbox.ledger import Ledger, LedgerClosed
 from outbox.models import Connection
 from outbox.pruning import prune
 from outbox.rollup import roll_up
@@ -101,10 +101,12 @@ class Worker:
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
     def _watch(self) -> None:
-        """On a thread that never asks the database: a connection must end in time also when that hangs."""
-        while not self._ended.wait(WATCH_SECONDS):
-            for running in self._sessions:
+        """On a thread that never asks the database: a connection must end in time also when that hangs, and when the worker has
+        ended before it."""
+        while not self._ended.is_set() or any(running.thread.is_alive() for running in self._sessions):
+            for running in tuple(self._sessions):
                 running.session.cut_if_overdue()
+            time.sleep(WATCH_SECONDS)
 
     def _turn(self) -> None:
         for periodic in self._every:
@@ -221,6 +223,8 @@ def _run_session(session: Session) -> None:
     try:
         close_old_connections()
         session.run()
+    except LedgerClosed:
+        log.warning("session_outlived_its_worker", stage=session.stage_id)
     except Exception:
         log.exception("session_failed", stage=session.stage_id)
         time.sleep(1.0)
