@@ -50,15 +50,13 @@ class Statement(NamedTuple):
     parameters: Sequence[Any]
 
 
-def run_together(*statements: Statement) -> None:
-    """Run statements of which each changes a table of its own: on PostgreSQL in one flight and at one moment."""
+def run_together(one: Statement, other: Statement) -> None:
+    """Run two statements of which each changes a table of its own: on PostgreSQL in one flight and at one moment."""
     if connection.vendor == "postgresql":
-        *beside, last = statements
-        named = ", ".join(f"part{number} AS ({one.text})" for number, one in enumerate(beside))
-        run(f"WITH {named} {last.text}" if named else last.text, *(value for one in statements for value in one.parameters))
-        return
-    for one in statements:
+        run(f"WITH beside AS ({one.text}) {other.text}", *one.parameters, *other.parameters)
+    else:
         run(one.text, *one.parameters)
+        run(other.text, *other.parameters)
 
 
 def _expanded(statement: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any]]:
@@ -135,7 +133,14 @@ def _source(part: Rows) -> str:
 def _values(part: Rows) -> list[Any]:
     if part.types:
         return [list(column) for column in zip(*part.rows, strict=True)]
-    return [json.dumps([dict(zip(part.columns, row, strict=True)) for row in part.rows], default=str)]
+    return [json.dumps([dict(zip(part.columns, row, strict=True)) for row in part.rows], default=_as_text)]
+
+
+def _as_text(value: object) -> str:
+    """What JSON doesn't know, as PostgreSQL reads it."""
+    if isinstance(value, bytes):
+        raise TypeError("Rows with bytes need their types.")
+    return str(value)
 
 
 def _insert_one_after_the_other(cursor: Any, parts: Sequence[Rows]) -> None:

@@ -26,9 +26,10 @@ from outbox import stage_queue
 from outbox.clock import uptime
 from outbox.content import Departure, HeaderField, addresses_in, header_values, outgoing, split_header
 from outbox.hand_over import HandOver
-from outbox.ledger import Ledger, Turn
+from outbox.ledger import Ledger, LedgerClosed, Turn
 from outbox.outcomes import Finished, Outcome
 from outbox.transmission import (
+    FINAL_REPLY_SECONDS,
     Conversation,
     Offer,
     ServerWentAway,
@@ -46,9 +47,7 @@ WINDOW = TWICE_AT_MOST + 1
 # A server that takes longer over a mail is far: what it said is written down while the next mail is on its way.
 _FAR_SECONDS = 0.005
 # A server may take this long over one exchange, and in all at least so many bytes a second; then the connection is cut.
-# RFC 5321 section 4.5.3.2 asks for 10 minutes after the content and 5 for each other reply: giving up early on a mail that
-# the server accepts in the end sends that mail twice.
-EXCHANGE_SECONDS = 1200.0
+EXCHANGE_SECONDS = 2 * FINAL_REPLY_SECONDS
 SLOWEST_BYTES_PER_SECOND = 10_000
 GOODBYE_SECONDS = 5.0
 # A connection that waits for the stage's limit looks after this long whether something has changed.
@@ -81,6 +80,7 @@ class Session:
     def __init__(self, stage_id: int, ledger: Ledger, stopping: threading.Event) -> None:
         self.stage_id, self.ledger, self.stopping = stage_id, ledger, stopping
         self._smtp: smtplib.SMTP | None = None
+        self._conversation: Conversation | None = None
         self._settings: SmtpSettings | None = None
         self._deadline = math.inf
         self._in_hand: tuple[HandOver, ...] = ()  # may still be sent, or are being
@@ -112,15 +112,18 @@ class Session:
             self._report_broken()
         except SettingsDeleted:  # the next look holds the stage's mail
             self._report_broken()
+        except LedgerClosed:
+            self._note_outlived()
         except Exception:
             self._report_broken()
             raise
 
     def cut_if_overdue(self) -> None:
         """For the worker's watch: end a connection whose server drips, or whose mails aren't ours any more."""
-        smtp, lost = self._smtp, self._lost()
+        smtp, conversation, lost = self._smtp, self._conversation, self._lost()
+        deadline = min(self._deadline, conversation.reply_due if conversation else math.inf)
         # Looked at twice: what was reported in between isn't in hand any more, and its lease is over for a good reason.
-        if smtp is not None and (uptime() > self._deadline or any(mail in self._in_hand for mail in lost)):
+        if smtp is not None and (uptime() > deadline or any(mail in self._in_hand for mail in lost)):
             cut(smtp)
 
     def _lost(self) -> list[HandOver]:
@@ -131,7 +134,8 @@ class Session:
         """Deliver over a connection made with `settings`. Returns newer ones when they were saved meanwhile."""
         self._settings, self._decided = settings, 0
         self._smtp = connect(settings)
-        newer = self._go_round(Conversation(self._smtp, self._permit), settings)
+        self._conversation = Conversation(self._smtp, self._permit)
+        newer = self._go_round(self._conversation, settings)
         self._say_goodbye(self._smtp)
         if self._slower:
             raise self._slower
@@ -278,7 +282,14 @@ class Session:
         if self._answer is not None:
             with suppress(Exception):  # then it is reported once more
                 self._take()
-        self.ledger.exchange(self.stage_id, self._broken(), 0)
+        try:
+            self.ledger.exchange(self.stage_id, self._broken(), 0)
+        except LedgerClosed:
+            self._note_outlived()
+
+    def _note_outlived(self) -> None:
+        log.warning("session_outlived_its_worker", stage=self.stage_id)
+        self._hang_up()
 
     def _broken(self) -> list[Finished]:
         """What becomes of the mails of a connection that broke; those the server hadn't taken up go back to the queue."""

@@ -66,10 +66,10 @@ class GatewayServer(SMTP):
         """aiosmtpd's own makes a timer for each command. This one goes on, and looks when it was asked last."""
         self._heard = self.loop.time()
         if self._timeout_handle is None:
-            self._timeout_handle = self.loop.call_later(COMMAND_TIMEOUT_SECONDS, self._timeout_cb)
+            self._timeout_handle = self.loop.call_later(self._timeout_duration, self._timeout_cb)
 
     def _timeout_cb(self) -> None:
-        left = self._heard + COMMAND_TIMEOUT_SECONDS - self.loop.time()
+        left = self._heard + self._timeout_duration - self.loop.time()
         if left > 0:
             self._timeout_handle = self.loop.call_later(left, self._timeout_cb)
         else:

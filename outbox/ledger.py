@@ -104,7 +104,7 @@ class Ledger:
         # Not a SimpleQueue: its get() with a very short timeout now and then waits for ever (CPython 3.11).
         self._requests: queue.Queue[_Request | None] = queue.Queue()
         self._lease_ends: dict[Hold, float] = {}  # by uptime()
-        self._to_report = 0  # connections that were given mail, and will tell what became of it
+        self._to_report = 0  # about how many connections hold mail and will tell what became of it
         self._settings: dict[int, SmtpSettings] = {}
         self._renewed = uptime()
         self._closing, self._closed = threading.Event(), threading.Event()

@@ -6,6 +6,7 @@ trip per mail instead of four.
 
 from __future__ import annotations
 
+import math
 import re
 import smtplib
 import socket
@@ -17,6 +18,7 @@ from itertools import chain
 
 from emailconfig.connection import words
 from organization.addresses import wire_address
+from outbox.clock import uptime
 from outbox.hand_over import Addressee
 from outbox.models import Attempt
 from outbox.outcomes import Outcome
@@ -28,6 +30,10 @@ _NO_SMTPUTF8 = (
     "the sender or a recipient has such characters before the @-sign."
 )
 
+# How long a server may take for one reply (RFC 5321 section 4.5.3.2): giving up early on a mail that it accepts in the
+# end sends that mail twice.
+REPLY_SECONDS = 300.0
+FINAL_REPLY_SECONDS = 600.0
 # Less than is left of a lease that is renewed in time (see leases).
 UNSENT_MILLISECONDS = 30_000
 # A mail up to this size leaves in one write: each further one would wait for the server's acknowledgement.
@@ -87,14 +93,16 @@ class Offer:
 
 
 class Conversation:
-    """What is said on one connection. Any method may raise smtplib.SMTPException or OSError: the connection broke. How long
-    the server may take is for the caller to say, who ends the connection from another thread (emailconfig.connection.cut).
+    """What is said on one connection. Any method may raise smtplib.SMTPException or OSError: the connection broke.
+
+    `reply_due` is when a reply must be there, by uptime(): whoever watches cuts the connection then, from another thread.
 
     `permit` is asked before every write, and raises when these mails aren't ours to send any more.
     """
 
     def __init__(self, smtp: smtplib.SMTP, permit: Callable[[], None]) -> None:
         self.smtp, self.permit = smtp, permit
+        self.reply_due = math.inf
         self.pipelining = smtp.has_extn("pipelining")
         if smtp.sock is not None:
             _prepare_for_flights(smtp.sock)
@@ -130,7 +138,14 @@ class Conversation:
         """The reply to a command: with PIPELINING it was sent before."""
         if not self.pipelining:
             self._send(f"{command}\r\n".encode())
-        return self.smtp.getreply()
+        return self._reply()
+
+    def _reply(self, seconds: float = REPLY_SECONDS) -> tuple[int, bytes]:
+        self.reply_due = uptime() + seconds
+        try:
+            return self.smtp.getreply()
+        finally:
+            self.reply_due = math.inf
 
     def _send(self, flight: bytes) -> None:
         self.permit()
@@ -173,7 +188,7 @@ class Conversation:
         _go_on_unless_421(code, reply)
         if code == 354:  # asked in one flight with recipients that were all refused: nothing may be sent to nobody
             self._send(_LAST)
-            self.smtp.getreply()
+            self._reply(FINAL_REPLY_SECONDS)
         else:
             _go_on_unless_confused(code, reply)
         self._reset()
@@ -184,7 +199,7 @@ class Conversation:
             self._send(flight)
 
     def _read_final_reply(self, offer: Offer) -> None:
-        code, reply = self.smtp.getreply()
+        code, reply = self._reply(FINAL_REPLY_SECONDS)
         offer.outcomes += [outcome_of(recipient, "content", code, reply) for recipient in offer.accepted]
         offer.wants_content = False
         _go_on_unless_421(code, reply)
@@ -194,7 +209,7 @@ class Conversation:
     def _reset(self) -> None:
         """Clear the server's mind for the next mail."""
         self._send(b"RSET\r\n")
-        self.smtp.getreply()
+        self._reply()
 
 
 def refused(mail: Transmission, reason: str) -> list[Outcome]:
@@ -217,8 +232,8 @@ def outcome_of(recipient: Addressee, step: str, code: int, reply: bytes) -> Outc
 
 
 def _prepare_for_flights(sock: socket.socket) -> None:
-    """No time limit of its own, which would cost two more system calls each time something is heard: whoever began the
-    exchange ends the connection in time. And a flight is whole when it is sent: nothing is gained by waiting for more."""
+    """No time limit of its own, which would cost two more system calls each time something is heard: `reply_due` is there for
+    that. And a flight is whole when it is sent: nothing is gained by waiting for more."""
     sock.settimeout(None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _forget_unsent_when_closed(sock)

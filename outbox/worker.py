@@ -24,7 +24,7 @@ from outbox.delivery import Session
 from outbox.due import count_due, stages_with_due_mail
 from outbox.holding import hold_unconfigured, release_what_waits
 from outbox.leases import LEASE, heal_clock_jumps, recover_abandoned
-from outbox.ledger import Ledger, LedgerClosed
+from outbox.ledger import Ledger
 from outbox.models import Connection
 from outbox.pruning import prune
 from outbox.rollup import roll_up
@@ -223,8 +223,6 @@ def _run_session(session: Session) -> None:
     try:
         close_old_connections()
         session.run()
-    except LedgerClosed:
-        log.warning("session_outlived_its_worker", stage=session.stage_id)
     except Exception:
         log.exception("session_failed", stage=session.stage_id)
         time.sleep(1.0)

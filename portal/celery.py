@@ -72,6 +72,7 @@ def stand_by(**_: Any) -> None:
     from outbox import long_running, standby
 
     long_running.spare_the_collector()
+    long_running.go_by_key()
     standby.start()
 
 

@@ -133,8 +133,8 @@ def database() -> dict[str, Any]:
         # Tests use a file too: worker processes and threads must see the same data.
         config["TEST"] = {"NAME": env.str("TEST_DATABASE", default=str(DATA_DIR / "test.sqlite3"))}
     else:
-        options = {"server_side_binding": True, "prepare_threshold": 5, **config.get("OPTIONS", {})}
-        if options["prepare_threshold"] == "None":  # as a URL can say it
+        options = {"prepare_threshold": 5, **config.get("OPTIONS", {}), "server_side_binding": True}
+        if str(options["prepare_threshold"]).lower() == "none":  # as a URL can say it
             options["prepare_threshold"] = None
         config["OPTIONS"] = options
     config["CONN_HEALTH_CHECKS"] = True

@@ -546,6 +546,32 @@ def test_migrating_while_mail_is_queued_and_delivered_loses_nothing(crm, qa, smt
     assert {one.mail["Message-ID"] for one in smtp_server.arrived} == accepted
 
 
+def test_a_worker_that_started_with_an_empty_outbox_never_reads_all_of_a_full_one(crm, qa, smtp_server):
+    """PostgreSQL keeps the plans it made in the beginning."""
+    if connection.vendor != "postgresql":
+        return
+    configure(qa, smtp_server, from_domains="*")
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")  # what this test asks doesn't count
+
+    def send_and_see_scans(mails: int) -> dict[str, int]:
+        for _ in range(mails):
+            before = len(smtp_server.arrived)
+            send(crm, qa)
+            eventually(lambda before=before: len(smtp_server.arrived) > before)
+        time.sleep(2)  # PostgreSQL counts once a second
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT relname, seq_scan FROM pg_stat_user_tables WHERE relname LIKE 'outbox_%'")
+            return dict(cursor.fetchall())
+
+    with worker():
+        early = send_and_see_scans(12)  # from the tenth time on a plan is kept
+        late = send_and_see_scans(12)
+    connection.close()
+    tables = ("outbox_message", "outbox_recipient", "outbox_content", "outbox_attempt")
+    assert {table: late[table] - early[table] for table in tables} == dict.fromkeys(tables, 0)
+
+
 def test_a_column_that_changes_its_type_under_a_running_worker_holds_no_mail_up(crm, qa, smtp_server):
     """PostgreSQL refuses a statement that was prepared for another type, over that connection for ever."""
     if connection.vendor != "postgresql":

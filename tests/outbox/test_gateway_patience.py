@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 import outbox.gateway
+from tests.conftest import eventually
 from tests.smtp_server import reserved_port
 
 PATIENCE = 1.0
@@ -19,23 +20,20 @@ PATIENCE = 1.0
 @pytest.fixture
 def impatient_gateway(monkeypatch) -> Iterator[int]:
     monkeypatch.setattr(outbox.gateway, "COMMAND_TIMEOUT_SECONDS", PATIENCE)
-    loop, stop, listening = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
-
-    def run(port: int) -> None:
-        async def until_stopped() -> None:
-            loop.call_later(0.1, listening.set)
-            await outbox.gateway.serve("127.0.0.1", port, stop)
-
-        loop.run_until_complete(until_stopped())
-
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
     with reserved_port() as port:
-        thread = threading.Thread(target=run, args=(port,))
+        thread = threading.Thread(target=loop.run_until_complete, args=(outbox.gateway.serve("127.0.0.1", port, stop),))
         thread.start()
-        assert listening.wait(60)
+        eventually(lambda: listens(port))
         yield port
         loop.call_soon_threadsafe(stop.set)
         thread.join(60)
     loop.close()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_whoever_says_something_in_time_is_listened_to_and_whoever_does_not_is_shown_out(impatient_gateway):

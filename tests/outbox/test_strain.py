@@ -275,9 +275,8 @@ def test_what_a_killed_worker_had_written_does_not_arrive_later(crm, qa):
 
 
 def test_what_was_written_before_a_reply_timed_out_does_not_arrive_later(crm, qa, monkeypatch):
-    """EXCHANGE_SECONDS: the outcome is unknown, nothing counts as leaving, and the kernel still sends."""
-    monkeypatch.setattr(outbox.delivery, "EXCHANGE_SECONDS", 1.0)
-    monkeypatch.setattr(outbox.delivery, "SLOWEST_BYTES_PER_SECOND", 1_000_000)
+    """FINAL_REPLY_SECONDS: the outcome is unknown, nothing counts as leaving, and the kernel still sends."""
+    monkeypatch.setattr(outbox.transmission, "FINAL_REPLY_SECONDS", 1.0)
     with SlowReader() as server:
         configure(qa, port=server.port, from_domains="*", connections=1)
         message = send(crm, qa, "real@example.com", content=BODY)
@@ -290,22 +289,25 @@ def test_what_was_written_before_a_reply_timed_out_does_not_arrive_later(crm, qa
         assert not server.got.endswith(b"\r\n.\r\n"), f"{len(server.got)} bytes, the final dot included, for real@example.com"
 
 
-def test_a_worker_that_ends_before_a_silent_server_answers_leaves_no_connection_behind(crm, qa, monkeypatch):
+def test_a_worker_that_ends_before_a_silent_server_answers_leaves_no_connection_behind(crm, qa, smtp_server, monkeypatch):
     """As in a process of Celery's, which lives on: the connection is cut when its mail isn't ours any more."""
     short_leases(monkeypatch, lease=4.0)
     monkeypatch.setattr(outbox.worker, "LEASE", timedelta(seconds=4.0))
-    with SlowReader() as server:
-        configure(qa, port=server.port, from_domains="*", connections=1)
-        message = send(crm, qa, "real@example.com", content=BODY)
-        worker = Worker()
-        worker.drain(0.5)
-        assert server.data.is_set()
-        sessions = [running.thread for running in worker._sessions]
-        assert [session.is_alive() for session in sessions] == [True]
-        eventually(lambda: not any(session.is_alive() for session in sessions))
-        leases_run_out()
-        recover_abandoned()
-        assert outcomes(message) == [("real@example.com", "unknown")]
+    asked, answer = threading.Event(), threading.Event()
+    smtp_server.data = lambda _: (asked.set(), answer.wait(60))[0]
+    configure(qa, smtp_server, from_domains="*", connections=1)
+    message = send(crm, qa, "real@example.com")
+    worker = Worker()
+    worker.drain(0.5)
+    assert asked.is_set()
+    (session,) = [running.thread for running in worker._sessions]
+    assert session.is_alive()
+    session.join(20)
+    assert not session.is_alive()
+    answer.set()
+    leases_run_out()
+    recover_abandoned()
+    assert outcomes(message) == [("real@example.com", "unknown")]
 
 
 def test_mail_of_a_list_of_removed_members_is_held_once_over_one_connection(crm, qa, smtp_server, viewer):

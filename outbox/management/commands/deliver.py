@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from outbox.long_running import spare_the_collector
+from outbox.long_running import go_by_key, spare_the_collector
 from outbox.worker import Worker
 
 
@@ -19,6 +19,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         spare_the_collector()
+        go_by_key()
         worker = Worker()
         if options["once"]:
             worker.drain()
