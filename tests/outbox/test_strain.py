@@ -289,6 +289,17 @@ def test_what_was_written_before_a_reply_timed_out_does_not_arrive_later(crm, qa
         assert not server.got.endswith(b"\r\n.\r\n"), f"{len(server.got)} bytes, the final dot included, for real@example.com"
 
 
+def test_a_server_that_never_answers_the_content_is_not_waited_for_longer_than_that(crm, qa, smtp_server, monkeypatch):
+    monkeypatch.setattr(outbox.transmission, "FINAL_REPLY_SECONDS", 1.0)
+    answer = threading.Event()
+    smtp_server.data = lambda _: None if answer.wait(30) else "250 at last"
+    configure(qa, smtp_server, from_domains="*", connections=1)
+    message = send(crm, qa, "real@example.com")
+    deliver()
+    answer.set()
+    assert outcomes(message) == [("real@example.com", "unknown")]
+
+
 def test_a_worker_that_ends_before_a_silent_server_answers_leaves_no_connection_behind(crm, qa, smtp_server, monkeypatch):
     """As in a process of Celery's, which lives on: the connection is cut when its mail isn't ours any more."""
     short_leases(monkeypatch, lease=4.0)
