@@ -53,10 +53,16 @@ class Statement(NamedTuple):
 def run_together(one: Statement, other: Statement) -> None:
     """Run two statements of which each changes a table of its own: on PostgreSQL in one flight and at one moment."""
     if connection.vendor == "postgresql":
-        run(f"WITH beside AS ({one.text}) {other.text}", *one.parameters, *other.parameters)
+        run(_as_one([one.text, other.text]), *one.parameters, *other.parameters)
     else:
         run(one.text, *one.parameters)
         run(other.text, *other.parameters)
+
+
+def _as_one(statements: Sequence[str]) -> str:
+    *beside, last = statements
+    named = ", ".join(f"part{number} AS ({statement})" for number, statement in enumerate(beside))
+    return f"WITH {named} {last}" if named else last
 
 
 def _expanded(statement: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any]]:
@@ -118,9 +124,7 @@ def _insert_at_once(cursor: Any, parts: Sequence[Rows]) -> None:
         f"INSERT INTO {part.table} ({', '.join(part.columns)}) SELECT * FROM {_source(part)}{_tail(part.on_conflict)}"
         for part in parts
     ]
-    beside = ", ".join(f"part{number} AS ({statement})" for number, statement in enumerate(statements[:-1]))
-    values = [value for part in parts for value in _values(part)]
-    cursor.execute(f"WITH {beside} {statements[-1]}" if beside else statements[-1], values)
+    cursor.execute(_as_one(statements), [value for part in parts for value in _values(part)])
 
 
 def _source(part: Rows) -> str:

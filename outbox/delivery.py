@@ -110,10 +110,8 @@ class Session:
         except (smtplib.SMTPException, OSError) as error:
             log.info("connection_lost", stage=self.stage_id, error=str(error))
             self._report_broken()
-        except SettingsDeleted:  # the next look holds the stage's mail
+        except (SettingsDeleted, LedgerClosed):  # the next look holds the stage's mail; or nobody looks any more
             self._report_broken()
-        except LedgerClosed:
-            self._note_outlived()
         except Exception:
             self._report_broken()
             raise
@@ -285,11 +283,7 @@ class Session:
         try:
             self.ledger.exchange(self.stage_id, self._broken(), 0)
         except LedgerClosed:
-            self._note_outlived()
-
-    def _note_outlived(self) -> None:
-        log.warning("session_outlived_its_worker", stage=self.stage_id)
-        self._hang_up()
+            log.warning("session_outlived_its_worker", stage=self.stage_id)
 
     def _broken(self) -> list[Finished]:
         """What becomes of the mails of a connection that broke; those the server hadn't taken up go back to the queue."""

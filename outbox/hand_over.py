@@ -135,7 +135,8 @@ def _at_least(wanted: int) -> int:
     """1, 2, 3, 4, 6, 8, 12, … It stands in the statement itself: PostgreSQL keeps the plan then, which takes longer to make
     than to follow. With a few numbers there are a few plans; for that a few mails more are read than are taken."""
     power = 1 << (wanted - 1).bit_length()
-    return power if wanted > power * 3 // 4 else power * 3 // 4
+    less = power * 3 // 4
+    return less if less >= wanted else power
 
 
 def hand_over(due: DueMail, owner: str, now: datetime, at_most: int | None = None) -> list[HandOver]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from emailconfig.services import save_smtp_settings, settings_of
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER
 from organization.models import App, Member, Role, RoleGrant, Stage
 from organization.permissions import Operator, Permission
-from tests.smtp_server import SmtpServer, reserved_port
+from tests.smtp_server import SmtpServer, listening, reserved_port
 
 ROOT = Path(__file__).resolve().parent.parent
 OPERATOR = Operator("the tests")
@@ -209,12 +208,11 @@ def running_gateway() -> Iterator[int]:
     """A real gateway process; gives its port."""
     with reserved_port() as port, running("smtp_gateway", "--port", str(port)) as process:
 
-        def listening() -> bool:
+        def ready() -> bool:
             assert process.poll() is None, "the gateway has ended"
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
+            return listening(port)
 
-        eventually(listening)
+        eventually(ready)
         yield port
 
 

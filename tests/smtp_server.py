@@ -37,6 +37,12 @@ def reserved_port() -> Iterator[int]:
         yield int(holder.getsockname()[1])
 
 
+def listening(port: int) -> bool:
+    """Whether somebody takes connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @dataclass
 class Arrived:
     """One mail as the server got it."""

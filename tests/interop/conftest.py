@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import smtplib
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from django.utils import timezone
 
 from outbox.models import Worker
 from tests.conftest import ROOT, environment, eventually
-from tests.smtp_server import free_port
+from tests.smtp_server import free_port, listening
 
 
 @pytest.fixture
@@ -76,11 +75,6 @@ class Process:
     @property
     def said(self) -> str:
         return self.output.read_text(errors="replace")
-
-
-def listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager

@@ -12,9 +12,8 @@ import pytest
 from organization.credentials import create_credential
 from outbox.models import Message, Status
 from tests.conftest import OPERATOR, configure, eventually, running_gateway
-from tests.interop.conftest import listening
 from tests.outbox.conftest import deliver, send, set_list, statuses
-from tests.smtp_server import free_port
+from tests.smtp_server import free_port, listening
 
 pytestmark = [pytest.mark.interop, pytest.mark.django_db(transaction=True)]
 

@@ -74,6 +74,18 @@ def wait_for_thread(name: str) -> None:
     eventually(lambda: name not in {thread.name for thread in threading.enumerate()})
 
 
+def hold_the_line(server: SmtpServer) -> tuple[threading.Event, threading.Event]:
+    """The server answers no content yet. Two events: the first content has come; all may be answered."""
+    on_the_wire, answer = threading.Event(), threading.Event()
+
+    def wait(_: object) -> None:
+        on_the_wire.set()
+        answer.wait(60)
+
+    server.data = wait
+    return on_the_wire, answer
+
+
 def deliver() -> None:
     """What `manage.py deliver --once` does, in this process."""
     Worker().drain()

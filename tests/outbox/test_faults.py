@@ -31,7 +31,7 @@ from outbox.stage_queue import pause_after
 from outbox.worker import sweep
 from testlists.services import mails_leaving
 from tests.conftest import OPERATOR, ROOT, configure, environment, eventually, mail, manage, running, running_gateway
-from tests.outbox.conftest import deliver, leases_run_out, now_due, outcomes, send, set_list, statuses, take
+from tests.outbox.conftest import deliver, hold_the_line, leases_run_out, now_due, outcomes, send, set_list, statuses, take
 from tests.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,18 +45,6 @@ def worker() -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
-
-
-def hold_the_line(server: SmtpServer) -> tuple[threading.Event, threading.Event]:
-    """The server answers no content yet. Two events: the first content has come; all may be answered."""
-    on_the_wire, answer = threading.Event(), threading.Event()
-
-    def wait(_: object) -> None:
-        on_the_wire.set()
-        answer.wait(60)
-
-    server.data = wait
-    return on_the_wire, answer
 
 
 def test_workers_killed_again_and_again_lose_nothing_and_repeat_little(crm, qa, smtp_server):

@@ -12,7 +12,7 @@ import pytest
 
 import outbox.gateway
 from tests.conftest import eventually
-from tests.smtp_server import reserved_port
+from tests.smtp_server import listening, reserved_port
 
 PATIENCE = 1.0
 
@@ -24,16 +24,11 @@ def impatient_gateway(monkeypatch) -> Iterator[int]:
     with reserved_port() as port:
         thread = threading.Thread(target=loop.run_until_complete, args=(outbox.gateway.serve("127.0.0.1", port, stop),))
         thread.start()
-        eventually(lambda: listens(port))
+        eventually(lambda: listening(port))
         yield port
         loop.call_soon_threadsafe(stop.set)
         thread.join(60)
     loop.close()
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_whoever_says_something_in_time_is_listened_to_and_whoever_does_not_is_shown_out(impatient_gateway):

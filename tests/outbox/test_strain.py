@@ -31,7 +31,7 @@ from outbox.worker import Worker, sweep
 from testlists.services import wait_until_nothing_leaves
 from tests.certificates import Authority
 from tests.conftest import configure, eventually, mail, running
-from tests.outbox.conftest import deliver, deliver_beside, leases_run_out, outcomes, send, set_list, statuses, take
+from tests.outbox.conftest import deliver, deliver_beside, hold_the_line, leases_run_out, outcomes, send, set_list, statuses, take
 from tests.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -144,6 +144,7 @@ def test_a_large_mail_survives_a_database_restart(crm, qa, smtp_server):
 def short_leases(monkeypatch, lease=3.0, margin=1.0, every=0.5):
     monkeypatch.setattr(outbox.leases, "LEASE", timedelta(seconds=lease))
     monkeypatch.setattr(outbox.hand_over, "LEASE", timedelta(seconds=lease))
+    monkeypatch.setattr(outbox.worker, "LEASE", timedelta(seconds=lease))
     monkeypatch.setattr(outbox.leases, "RENEW_EVERY", timedelta(seconds=every))
     monkeypatch.setattr(outbox.ledger, "_MARGIN_SECONDS", margin)
     monkeypatch.setattr(outbox.worker, "SWEEP_SECONDS", 1.0)
@@ -291,8 +292,7 @@ def test_what_was_written_before_a_reply_timed_out_does_not_arrive_later(crm, qa
 
 def test_a_server_that_never_answers_the_content_is_not_waited_for_longer_than_that(crm, qa, smtp_server, monkeypatch):
     monkeypatch.setattr(outbox.transmission, "FINAL_REPLY_SECONDS", 1.0)
-    answer = threading.Event()
-    smtp_server.data = lambda _: None if answer.wait(30) else "250 at last"
+    _, answer = hold_the_line(smtp_server)
     configure(qa, smtp_server, from_domains="*", connections=1)
     message = send(crm, qa, "real@example.com")
     deliver()
@@ -303,9 +303,7 @@ def test_a_server_that_never_answers_the_content_is_not_waited_for_longer_than_t
 def test_a_worker_that_ends_before_a_silent_server_answers_leaves_no_connection_behind(crm, qa, smtp_server, monkeypatch):
     """As in a process of Celery's, which lives on: the connection is cut when its mail isn't ours any more."""
     short_leases(monkeypatch, lease=4.0)
-    monkeypatch.setattr(outbox.worker, "LEASE", timedelta(seconds=4.0))
-    asked, answer = threading.Event(), threading.Event()
-    smtp_server.data = lambda _: (asked.set(), answer.wait(60))[0]
+    asked, answer = hold_the_line(smtp_server)
     configure(qa, smtp_server, from_domains="*", connections=1)
     message = send(crm, qa, "real@example.com")
     worker = Worker()
