@@ -146,11 +146,6 @@ class SmtpSettings(models.Model):
             raise ValidationError(errors)
 
     @property
-    def edition(self) -> tuple[int, int]:
-        """Differs from that of any other settings, also where they were deleted and made anew with the same version."""
-        return self.pk, self.version
-
-    @property
     def mailbox(self) -> str:
         """Who is signed in with a token: the user, or the sender where none is given."""
         return self.username or wire_address(self.sender_address)

@@ -8,7 +8,7 @@ from emailconfig.models import OAuthToken, SmtpSettings
 from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
 from organization import audit
 from organization.encryption import EncryptedValue
-from organization.models import Stage
+from organization.models import AuditEvent, Stage
 from organization.permissions import Actor, Permission, Scope, require
 from organization.services import StaleVersion
 
@@ -31,7 +31,7 @@ def save_smtp_settings(settings: SmtpSettings, actor: Actor) -> SmtpSettings:
         settings.full_clean()
         if settings.new_secret:
             settings.secret, settings.new_secret = EncryptedValue.of(settings.new_secret), ""
-        settings.version += 1
+        settings.version = (settings.version or _last_version(settings.stage)) + 1
         settings.updated_by = str(actor)
         settings.save()
         # A token belongs to the settings it was asked for with; nothing secret is kept for longer than it is used.
@@ -65,3 +65,11 @@ def _lock_and_check(stage: Stage, read_at: int) -> None:
     stored = SmtpSettings.objects.filter(stage=stage).values_list("version", flat=True).first()
     if (stored or 0) != read_at:
         raise StaleVersion
+
+
+def _last_version(stage: Stage) -> int:
+    """What the stage's deleted settings had: the next ones count on, so that a version is never two different settings, in a form
+    that was left open and in the email log alike."""
+    deleted = AuditEvent.objects.filter(operation="Delete", entity=SmtpSettings._meta.verbose_name, stage=stage)
+    before = deleted.values_list("before", flat=True).order_by("-pk").first()
+    return before["version"] if before else 0

@@ -147,7 +147,7 @@ class Session:
         self._report(WINDOW)
         while True:
             turn = self._take()
-            outdated = turn.settings is None or turn.settings.edition != settings.edition
+            outdated = turn.settings is None or turn.settings.version != settings.version
             if self._is_through(outdated):
                 if not self._waits_its_turn(turn, outdated):
                     self._give_back()

@@ -43,7 +43,7 @@ _MARGIN_SECONDS = 5.0
 
 # At least one row, for the time.
 _NOW_AND_STAGES = """
-    SELECT {now}, settings.stage_id, settings.id, settings.version, queue.failures > 0 AND queue.retry_at <= CURRENT_TIMESTAMP
+    SELECT {now}, settings.stage_id, settings.version, queue.failures > 0 AND queue.retry_at <= CURRENT_TIMESTAMP
     FROM (SELECT 1) AS one LEFT JOIN emailconfig_smtpsettings settings ON settings.stage_id IN %s
     LEFT JOIN outbox_stagequeue queue ON queue.stage_id = settings.stage_id
 """
@@ -233,9 +233,9 @@ class Ledger:
         """The database's time, and each configured stage's settings, read anew only when their version is another."""
         rows = sql.fetch(_NOW_AND_STAGES.format(now=now_in_sql()), list(stages))
         found = {}
-        for _, stage_id, pk, version, trouble_is_over in rows:
+        for _, stage_id, version, trouble_is_over in rows:
             known = self._settings.get(stage_id)
-            if stage_id and (known is None or known.edition != (pk, version)):
+            if stage_id and (known is None or known.version != version):
                 self._settings.update(SmtpSettings.objects.in_bulk([stage_id], field_name="stage_id"))
             if stage_id in self._settings:
                 found[stage_id] = _StageNow(self._settings[stage_id], bool(trouble_is_over))

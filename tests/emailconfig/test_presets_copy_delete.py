@@ -313,3 +313,17 @@ def test_a_form_that_was_open_before_the_settings_were_deleted_does_not_bring_th
     assert answer.status_code == 422
     assert STALE.replace("'", "&#x27;")[:40] in answer.content.decode()
     assert not SmtpSettings.objects.exists()
+
+
+def test_a_form_that_was_open_before_the_settings_were_deleted_and_made_anew_overwrites_nothing(
+    as_administrator: Client, configured: SmtpSettings
+) -> None:
+    open_form = shown(as_administrator.get(EDIT))
+    as_administrator.post(DELETE, {"version": configured.version})
+    anew = configure(configured.stage, server="smtp.example.org", port=587)
+    assert anew.version == configured.version + 1
+    for address in (EDIT, DELETE):
+        assert as_administrator.post(address, {**open_form, "password": CANARY}).status_code == 422
+    assert SmtpSettings.objects.get().server == "smtp.example.org"
+    assert as_administrator.post(EDIT, {**shown(as_administrator.get(EDIT)), "sender_name": "Known"}).status_code == 302
+    assert SmtpSettings.objects.get().version == anew.version + 1

@@ -100,7 +100,6 @@ def test_no_open_connection_goes_on_with_settings_that_were_deleted(crm, qa, con
 
 
 def test_no_open_connection_takes_settings_that_were_made_anew_for_those_it_knows(crm, qa, configured, smtp_server):
-    """Deleted and made again they may have the same version, and lead elsewhere all the same."""
     with SmtpServer() as other:
 
         def make_anew() -> None:
