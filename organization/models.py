@@ -276,6 +276,19 @@ class Credential(models.Model):
         return self.revoked_at is not None
 
 
+_APPEND_ONLY = "The audit trail is append-only."
+
+
+class AuditTrail(models.QuerySet["AuditEvent"]):
+    """Events to read. Django itself still takes a deleted member off theirs (on_delete, through the base manager)."""
+
+    def update(self, **values: Any) -> int:
+        raise TypeError(_APPEND_ONLY)
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise TypeError(_APPEND_ONLY)
+
+
 class AuditEvent(models.Model):
     """One act that changed configuration, or is worth remembering. Written by audit.record() alone; never changed."""
 
@@ -298,6 +311,8 @@ class AuditEvent(models.Model):
     after = models.JSONField(default=dict)
     request_id = models.CharField(max_length=64, blank=True)
 
+    objects = AuditTrail.as_manager()
+
     class Meta:
         ordering = ["-at", "-pk"]
         indexes = [
@@ -310,8 +325,8 @@ class AuditEvent(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if self.pk:
-            raise TypeError("The audit trail is append-only.")
+            raise TypeError(_APPEND_ONLY)
         super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        raise TypeError("The audit trail is append-only.")
+        raise TypeError(_APPEND_ONLY)

@@ -17,6 +17,10 @@ def test_an_event_is_never_changed_or_deleted(crm: App, as_administrator: Client
         event.save()
     with pytest.raises(TypeError, match="append-only"):
         event.delete()
+    with pytest.raises(TypeError, match="append-only"):
+        AuditEvent.objects.filter(pk=event.pk).update(actor_name="somebody else")
+    with pytest.raises(TypeError, match="append-only"):
+        AuditEvent.objects.all().delete()
     base = f"/admin/organization/auditevent/{event.pk}/"
     assert as_administrator.get(f"{base}change/").status_code == 200
     assert as_administrator.post(f"{base}change/", {"actor_name": "x"}).status_code == 403

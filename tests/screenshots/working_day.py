@@ -121,8 +121,8 @@ def _settings_of_everyday(qa: Stage, production: Stage, development: Stage, memb
     _save(production, member, **own, authentication="oauth2", **tokens, **secret)
     Attempt.objects.filter(message__stage=qa).update(server="smtp.acme.example:587")
     SmtpSettings.objects.filter(stage=development).update(**own, updated_by=str(member))  # saving it would resume the stage
-    AuditEvent.objects.filter(actor=None).update(actor=member, actor_name=str(member))
-    AuditEvent.objects.filter(entity="SMTP settings").update(entity_name="smtp.acme.example:587")
+    AuditEvent._base_manager.filter(actor=None).update(actor=member, actor_name=str(member))
+    AuditEvent._base_manager.filter(entity="SMTP settings").update(entity_name="smtp.acme.example:587")
 
 
 def _save(stage: Stage, member: Member, **values: Any) -> None:
