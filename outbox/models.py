@@ -189,6 +189,13 @@ class StageQueue(models.Model):
         """What keeps the stage's mail waiting, while there are `failures`."""
         return ConnectionTrouble(self.step, self.code, self.evidence)
 
+    @property
+    def for_others(self) -> str:
+        """What those who may not change the stage's settings are told in place of the trouble's next step."""
+        if self.paused:
+            return f"Whoever manages the email configuration of {self.stage} has to mend it."
+        return "It is tried again by itself."
+
     def __str__(self) -> str:
         return f"Queue of {self.stage}"
 

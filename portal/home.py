@@ -49,7 +49,7 @@ def waiting_for(member: Member) -> list[Waiting]:
     configurable = [one for one in stages if allowed(member, Scope(stage=one), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
     found = [
         *_no_worker(configurable),
-        *_in_trouble(stages),
+        *_in_trouble(stages, configurable),
         *_ending_secrets(configurable),
         *_unconfigured(configurable),
         *_held(member, stages),
@@ -66,13 +66,14 @@ def _no_worker(configurable: list[Stage]) -> list[Waiting]:
     return [Waiting("danger", "No mail is being delivered", text, reverse("email-configurations"), "Email configurations")]
 
 
-def _in_trouble(stages: list[Stage]) -> list[Waiting]:
+def _in_trouble(stages: list[Stage], configurable: list[Stage]) -> list[Waiting]:
+    """Everybody hears why mail doesn't arrive; what to do about it, whom it is for."""
     queues = StageQueue.objects.filter(stage__in=stages, failures__gt=0).select_related("stage")
     return [
         Waiting(
             "danger" if queue.paused else "warning",
             f"Deliveries of {queue.stage} are paused" if queue.paused else f"Mail of {queue.stage} waits for its SMTP server",
-            f"{queue.trouble.cause} {queue.trouble.next_step}",
+            f"{queue.trouble.cause} {queue.trouble.next_step if queue.stage in configurable else queue.for_others}",
             reverse("email-configuration", args=[queue.stage.key]),
             "Open the email configuration",
         )

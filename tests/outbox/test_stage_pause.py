@@ -150,6 +150,13 @@ def test_every_page_of_the_stage_says_what_is_wrong_and_what_to_do(as_administra
         assert "wrong</" not in shown
 
 
+def test_who_cannot_mend_it_is_told_who_can(as_viewer, qa, paused):
+    shown = words(as_viewer.get("/apps/crm/configuration/emails/qa/"))
+    assert "Whoever manages the email configuration of QA has to mend it." in shown
+    assert "What to do:" not in shown
+    assert "Paused" in shown and "Configured" not in shown
+
+
 def test_other_pages_and_other_stages_say_nothing_of_it(as_administrator, crm, production, paused):
     configure(production)
     elsewhere = pages_of("production", send(crm, production))

@@ -61,6 +61,24 @@ def test_everybody_hears_of_a_stage_in_trouble(as_viewer: Client, crm: App, qa: 
 
 
 @pytest.mark.parametrize(
+    ("code", "todo", "for_others"),
+    [
+        ("auth_refused", "Enter user name and password again.", "Whoever manages the email configuration of QA has to mend it."),
+        ("connection_refused", "Check server and port:", "It is tried again by itself."),
+    ],
+)
+def test_what_to_do_about_trouble_is_said_to_whom_may_do_it(
+    as_administrator: Client, as_viewer: Client, crm: App, qa: Stage, code: str, todo: str, for_others: str
+) -> None:
+    configure(qa)
+    note_trouble(qa.pk, ConnectionTrouble("AUTH", code))
+    (for_administrators,) = as_administrator.get("/").context["waiting"]
+    (for_viewers,) = as_viewer.get("/").context["waiting"]
+    assert todo in for_administrators.text and for_others not in for_administrators.text
+    assert for_others in for_viewers.text and todo not in for_viewers.text
+
+
+@pytest.mark.parametrize(
     ("days", "says"),
     [(-1, ["has ended"]), (0, ["ends today"]), (1, ["ends tomorrow"]), (30, ["ends in 30 days"]), (31, [])],
 )
