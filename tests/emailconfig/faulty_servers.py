@@ -271,7 +271,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "drops at EHLO over TLS": Fault("STARTTLS", "dropped", {"EHLO over TLS": drop}, "good", values=_STARTTLS),
     "is injected into at STARTTLS": Fault(
-        "AUTH", "auth_not_offered", {"STARTTLS": inject_into_starttls, "EHLO over TLS": "250 smtp.test"}, "good", values=_STARTTLS
+        "STARTTLS", "starttls_injection", {"STARTTLS": inject_into_starttls}, "good", values=_STARTTLS
     ),
     "offers a sign-in only until TLS starts": Fault(
         "AUTH", "auth_not_offered", {"EHLO over TLS": "250 smtp.test"}, "good", values=_STARTTLS
@@ -288,6 +288,8 @@ FAULTS: dict[str, Fault] = {
     # Sign-in
     "offers no sign-in": Fault("AUTH", "auth_not_offered", offers=()),
     "offers no sign-in by password": Fault("AUTH", "password_not_offered", offers=("AUTH XOAUTH2",)),
+    "takes passwords by CRAM-MD5 only": Fault("AUTH", "cram_md5_only", offers=("AUTH CRAM-MD5 DIGEST-MD5",)),
+    "takes tokens and CRAM-MD5": Fault("AUTH", "password_not_offered", offers=("AUTH CRAM-MD5 XOAUTH2",)),
     "offers no sign-in by OAuth 2.0": Fault("AUTH", "oauth_not_offered", values=_OAUTH2),
     "drops at AUTH": _answers("AUTH", "dropped", drop),
     "hangs at AUTH": _answers("AUTH", "no_answer", hang),
