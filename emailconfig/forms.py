@@ -13,8 +13,8 @@ from organization.forms import StageConfirmation
 # SmtpSettings.destination in words.
 _BOUND_TO = {
     "password": "the server, port, security, own CA certificate, authentication or username",
-    "client_secret": "the server, port, security, own CA certificate, authentication, token URL, client ID, scopes, how the secret "
-    "is sent, or the mailbox (the username, or the sender address if that is empty)",
+    "client_secret": "the server, port, security, own CA certificate, authentication, token URL, client ID, scopes, how the "
+    "secret is sent, or the mailbox (the username, or the sender address if that is empty)",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
@@ -133,9 +133,6 @@ class SmtpSettings(models.Model):
         return f"{self.server}:{self.port}"
 
     def clean(self) -> None:
-        stored = SmtpSettings.objects.filter(stage_id=self.stage_id).first()
-        if self.version != (stored.version if stored else 0):
-            raise StaleVersion
         errors: dict[str, Any] = {}
         for name, normalize in (
             ("server", normalize_reachable_server),
@@ -147,7 +144,7 @@ class SmtpSettings(models.Model):
             except ValidationError as error:
                 errors[name] = error
         if not errors:
-            self._clean_authentication(stored, errors)
+            self._clean_authentication(errors)
         if errors:
             raise ValidationError(errors)
 
@@ -179,7 +176,7 @@ class SmtpSettings(models.Model):
             *(self.token_url, self.client_id, self.scopes, self.client_authentication),
         )
 
-    def _clean_authentication(self, stored: SmtpSettings | None, errors: dict[str, Any]) -> None:
+    def _clean_authentication(self, errors: dict[str, Any]) -> None:
         if self.authentication != self.Authentication.OAUTH2:
             self.token_url, self.client_id, self.scopes, self.secret_ends = "", "", "", None
             self.client_authentication = self.ClientAuthentication.POST
@@ -194,7 +191,7 @@ class SmtpSettings(models.Model):
             errors["username"] = ValidationError("Enter the user name for Basic authentication.")
         if self.authentication == self.Authentication.OAUTH2:
             self._clean_oauth(errors)
-        self._clean_secret(stored, errors)
+        self._clean_secret(errors)
 
     def _clean_oauth(self, errors: dict[str, Any]) -> None:
         if not self.client_id:
@@ -206,23 +203,31 @@ class SmtpSettings(models.Model):
         if not self.mailbox.isascii():
             errors["username"] = ValidationError("A mailbox that is signed in to by OAuth 2.0 has an address in ASCII.")
 
-    def _clean_secret(self, stored: SmtpSettings | None, errors: dict[str, Any]) -> None:
-        """A secret just typed is checked; else the stored one is taken, and with it what it was entered for.
+    def _clean_secret(self, errors: dict[str, Any]) -> None:
+        field = self.secret_field
+        name = field.replace("_", " ")
+        if not self.new_secret:
+            self._take_stored_secret(errors)
+        elif not self.new_secret.isprintable():
+            errors[field] = ValidationError(f"The {name} contains a line break or a control character.")
+        elif set(self.new_secret) <= {"•", "●"}:
+            errors[field] = ValidationError(f"These dots stand for the stored {name}. Leave the field empty to keep it.")
 
-        Both from the one row `stored`, not from what was read before: meanwhile another save may have brought another secret
-        for another server.
+    def _take_stored_secret(self, errors: dict[str, Any]) -> None:
+        """Take the secret from the row that its destination is compared with.
+
+        What this instance has read before doesn't count: meanwhile another save may have brought another secret for another
+        server, and then the older secret would go there.
         """
         field = self.secret_field
         name = field.replace("_", " ")
-        if self.new_secret:
-            if not self.new_secret.isprintable():
-                errors[field] = ValidationError(f"The {name} contains a line break or a control character.")
-            elif set(self.new_secret) <= {"•", "●"}:
-                errors[field] = ValidationError(f"These dots stand for the stored {name}. Leave the field empty to keep it.")
-        elif not (stored and stored.secret):
+        stored = SmtpSettings.objects.filter(stage_id=self.stage_id).first()
+        if not (stored and stored.secret):
             errors[field] = ValidationError(f"Enter the {name}.")
-        elif self.destination != stored.destination:
+        elif stored.destination != self.destination:
             errors[field] = ValidationError(SECRET_AGAIN.format(secret=name), code="secret_again")
+        elif stored.version != self.version:
+            errors[NON_FIELD_ERRORS] = StaleVersion()
         else:
             self.secret = stored.secret
 

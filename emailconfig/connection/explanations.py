@@ -300,8 +300,8 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "no_8bitmime": Explanation(
         "The server doesn't announce 8BITMIME. Emails that an app sends as 8-bit text go to it as they are.",
-        "Most servers take them all the same. If letters such as ä arrive broken, or such emails are refused, let the apps encode "
-        "their text as quoted-printable or base64.",
+        "Most servers take them all the same. If letters such as ä arrive broken, or such emails are refused, let the apps "
+        "encode their text as quoted-printable or base64.",
     ),
     # Anywhere
     "dropped": Explanation(

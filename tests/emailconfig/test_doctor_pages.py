@@ -240,7 +240,7 @@ def test_an_edited_form_may_keep_the_stored_secret_where_it_goes_to_the_same_pla
 ) -> None:
     smtp_server.users = {"portal": CANARY}
     configure(qa, smtp_server, authentication="basic", username="portal", new_secret=CANARY)
-    form = typed(smtp_server, authentication="basic", username="portal", sender_address="other@acme.example")
+    form = typed(smtp_server, authentication="basic", username="portal", sender_address="other@acme.example", version="1")
     as_administrator.post(START, form, **HTMX)
     assert when_over().sender == "other@acme.example"
     assert smtp_server.logins == [("portal", CANARY)]

@@ -411,7 +411,7 @@ FAULTS: dict[str, tuple[Callable[[OAuthServer], None], str, str]] = {
     "true": (with_token(expires_in=True), "token_answer_unusable", "“True” seconds"),
     "other digits": (with_token(expires_in="٣٦٠٠"), "token_answer_unusable", "“٣٦٠٠” seconds"),
 }
-FOR_A_WHILE = {"token_server_error", "token_timeout", "token_server_unreachable", "token_server_not_found"}
+FOR_A_WHILE = {"token_server_error", "token_timeout", "token_server_unreachable", "name_not_usable"}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -463,8 +463,8 @@ def test_what_is_no_token_server_at_all_is_told_apart(
         (f"http://127.0.0.1:{closed_port}/token", "token_server_unreachable"),
         (f"http://127.0.0.1:{smtp_server.port}/token", "token_answer_unusable"),
         (f"https://127.0.0.1:{oauth.port}/token", "token_server_unreachable"),
-        ("https://token.invalid/token", "token_server_not_found"),
-        ("https://169.254.169.254/token", "token_server_refused"),
+        ("https://token.invalid/token", "name_not_usable"),
+        ("https://255.255.255.255/token", "token_server_refused"),
     ):
         trouble = trouble_with(configure(qa, smtp_server, **{**oauth.values, "token_url": url}))
         assert (url, trouble.code) == (url, code)
