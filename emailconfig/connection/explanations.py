@@ -27,8 +27,8 @@ EXPLANATIONS: dict[str, Explanation] = {
     # Name and address
     "name_not_usable": Explanation(
         "The server's name can't be used: no name server knows it, or it leads to an address that the portal may not connect to.",
-        "Check the spelling of the server, or of the server token URL. If it is right, ask the operator: check_smtp says there "
-        "which of the two it is.",
+        "Check the spelling of the server, or of the server token URL. If it is right, ask the operator: the command "
+        "check_smtp says which of the two it is.",
     ),
     "name_not_found": Explanation("The server's name can't be resolved: no name server knows an address for it.", _SPELLING),
     "name_servers_silent": Explanation(

@@ -176,7 +176,7 @@ def settings_for(server: str, port: int) -> SmtpSettings:
 
 @pytest.mark.parametrize("addresses", [[], ["127.0.0.1"], ["169.254.169.254"], ["192.0.2.1", "10.66.0.1"]])
 def test_a_refusal_tells_nothing_of_what_is_inside(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, closed_port: int, addresses: list[str]
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, closed_port: int, addresses: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whether the name exists, whether something listens there, and however fast it was found."""
     settings.SMTP_DENIED_NETWORKS = [ip_network("10.66.0.0/16")]
@@ -188,6 +188,7 @@ def test_a_refusal_tells_nothing_of_what_is_inside(
     assert time.monotonic() - started >= 0.5
     assert (refused.value.step, refused.value.code, refused.value.evidence) == ("name", "name_not_usable", "")
     assert not refused.value.needs_a_person
+    assert ("address_refused" if addresses else "name_not_found") in caplog.text  # for the operator
 
 
 def test_a_name_cannot_lead_elsewhere_after_it_was_checked(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,6 +164,20 @@ def test_the_token_server_must_prove_itself_before_it_gets_the_secret(
         assert oauth.requests == 1
 
 
+def test_a_token_server_may_have_a_certificate_of_the_stages_own_authority_or_of_a_public_one(
+    qa: Stage, smtp_server: SmtpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, public = Authority(tmp_path, "Our authority"), Authority(tmp_path, "Public authority")
+    monkeypatch.setenv("SSL_CERT_FILE", str(public.file))  # as if it were one of the system's
+    with OAuthServer(tls=ours.server_context("localhost"), host="localhost") as oauth:
+        smtp_server.token = oauth.refusal
+        assert trouble_with(configure(qa, smtp_server, **oauth.values)).code == "token_server_certificate"
+        sign_in(configure(qa, smtp_server, **oauth.values, ca_certificate=ours.pem))
+    with OAuthServer(tls=public.server_context("localhost"), host="localhost") as oauth:
+        smtp_server.token = oauth.refusal
+        sign_in(configure(qa, smtp_server, **oauth.values, ca_certificate=ours.pem))
+
+
 # One token for all
 
 
