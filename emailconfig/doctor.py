@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from emailconfig.connection.explanations import EXPLANATIONS
 from emailconfig.connection.opening import Opening, Step, perform
 from emailconfig.connection.smtp import Smtp, cut_after
 from emailconfig.connection.token_request import request_token
@@ -27,8 +28,8 @@ TOTAL_SECONDS = 40.0
 
 @dataclass(frozen=True)
 class Finding:
-    """What one step found. `ok` is None while it runs; `code` is "ok" or names
-    the explanation, of which `cause` and `next` are the words."""
+    """What one step found. `ok` is None while it runs; `code` is "ok" or names the explanation, of which `cause` and `next` are
+    the words. A step that is ok may have one too: what the server lacks, though it works without."""
 
     step: str
     ok: bool | None = None
@@ -40,12 +41,17 @@ class Finding:
 
 
 def examine(
-    settings: SmtpSettings, recipient: str = "", report: Callable[[Finding], None] = lambda finding: None
+    settings: SmtpSettings,
+    recipient: str = "",
+    report: Callable[[Finding], None] = lambda finding: None,
+    *,
+    for_operator: bool = False,
 ) -> list[Finding]:
     """Take the steps until one fails; the findings of all that were taken.
 
     `settings` may be unsaved (`new_secret` then is what was typed). With `recipient` the server is asked whether it would
-    take mail for that address. `report` hears of each step when it begins and when it is done.
+    take mail for that address. `report` hears of each step when it begins and when it is done. `for_operator`, at the
+    machine's shell, says exactly why a name can't be used.
     """
     opening = Opening(settings, lambda wanted: request_token(wanted)[0])
     findings: list[Finding] = []
@@ -53,7 +59,7 @@ def examine(
         with cut_after(opening.smtp, TOTAL_SECONDS) as over:
             for step in (*opening.steps(), *_trial(opening, recipient)):
                 report(Finding(step.name))
-                findings.append(_taken(opening, step, over.is_set))
+                findings.append(_taken(opening, step, over.is_set, for_operator=for_operator))
                 report(findings[-1])
                 if not findings[-1].ok:
                     break
@@ -99,17 +105,24 @@ def _expect_ok(answer: tuple[int, bytes]) -> None:
         raise smtplib.SMTPResponseException(code, reply)
 
 
-def _taken(opening: Opening, step: Step, over_in_time: Callable[[], bool]) -> Finding:
+def _taken(opening: Opening, step: Step, over_in_time: Callable[[], bool], *, for_operator: bool) -> Finding:
     started, said_before = time.monotonic(), len(opening.smtp.said)
     trouble = None
     try:
         perform(step, over_in_time)
     except ConnectionTrouble as error:
-        trouble = error
+        trouble = (for_operator and error.for_operator) or error
     ms = round((time.monotonic() - started) * 1000)
     said = opening.smtp.said[said_before:]
     if trouble is None:
-        return Finding(step.name, True, ms, "\n".join(said), "ok")
+        return _passed(step.name, ms, "\n".join(said), opening.smtp)
     if trouble.evidence and not any(trouble.evidence in line for line in said):
         said.append(trouble.evidence)
     return Finding(step.name, False, ms, "\n".join(said), trouble.code, trouble.cause, trouble.next_step)
+
+
+def _passed(step: str, ms: int, evidence: str, smtp: Smtp) -> Finding:
+    if step != "MAIL FROM" or smtp.has_extn("8bitmime"):
+        return Finding(step, True, ms, evidence, "ok")
+    lack = EXPLANATIONS["no_8bitmime"]
+    return Finding(step, True, ms, evidence, "no_8bitmime", lack.cause, lack.next_step)

@@ -10,6 +10,13 @@ from emailconfig.models import SmtpSettings, secret_field_of
 from organization.addresses import ADDRESS_MAX_LENGTH, validate_address
 from organization.forms import StageConfirmation
 
+# SmtpSettings.destination in words.
+_BOUND_TO = {
+    "password": "the server, port, security, own CA certificate, authentication or username",
+    "client_secret": "the server, port, security, own CA certificate, authentication, token URL, client ID, scopes, how the "
+    "secret is sent, or the mailbox (the username, or the sender address if that is empty)",
+}
+
 
 def _secret_field() -> forms.CharField:
     return forms.CharField(
@@ -73,8 +80,8 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
         if self.instance.secret and self.instance.secret_field in self.fields:
             stored = self.instance.secret_field
             self.fields[stored].help_text = (
-                f"A {stored.replace('_', ' ')} is stored. Leave this empty to keep it; it is asked for again when the server, "
-                "port, security, authentication, user, token URL or client ID changes."
+                f"A {stored.replace('_', ' ')} is stored. Leave this empty to keep it. It is asked for again when you change "
+                f"{_BOUND_TO[stored]}."
             )
 
     def _mark_what_the_authentication_needs(self) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
 from emailconfig.validators import (
     PORT_25_REFUSED,
+    is_among,
     is_loopback,
     normalize_domains,
+    normalize_reachable_server,
     normalize_server,
     normalize_token_url,
     validate_ca_certificate,
@@ -22,9 +24,11 @@ from emailconfig.validators import (
 from organization.addresses import ADDRESS_MAX_LENGTH, domain_of, validate_address, wire_address
 from organization.encryption import EncryptedTextField, EncryptedValue
 from organization.models import Member, Stage, validate_one_line
+from organization.services import StaleVersion
 
 SECRET_AGAIN = (
-    "Enter the {secret} again: the stored one belongs to the server, port, security, authentication and user it was entered for."
+    "Enter the {secret} again: the stored one belongs to the server, port, security, CA certificate, authentication, user and "
+    "token settings it was entered for."
 )
 
 
@@ -58,7 +62,8 @@ class SmtpSettings(models.Model):
         blank=True,
         max_length=200_000,
         validators=[validate_ca_certificate],
-        help_text="PEM. Only when the server's certificate isn't signed by a public authority.",
+        help_text="PEM. Only if no public authority signed the server's certificate. The token server may have a certificate of "
+        "this authority too.",
     )
     authentication = models.CharField(max_length=10, choices=Authentication, default=Authentication.NONE)
     username = models.CharField(
@@ -94,7 +99,8 @@ class SmtpSettings(models.Model):
         "other sender domains allowed",
         blank=True,
         max_length=5000,
-        help_text="Apps may send as addresses of the sender's domain and of these, one per line; * allows any. "
+        help_text="Apps may send as addresses of the sender's domain and of these, one per line; "
+        "*.example.com allows all domains below example.com, and * any. "
         "Other senders are replaced by the sender above.",
     )
     connections = models.PositiveSmallIntegerField(
@@ -110,9 +116,6 @@ class SmtpSettings(models.Model):
     version = models.PositiveIntegerField(default=0, editable=False)
     updated = models.DateTimeField(auto_now=True)
     updated_by = models.CharField(max_length=360, blank=True, editable=False)
-
-    # What a stored secret belongs to: change any of these and it is asked for again.
-    DESTINATION = ("server", "port", "security", "authentication", "username", "token_url", "client_id")
 
     new_secret: str = ""
 
@@ -132,7 +135,7 @@ class SmtpSettings(models.Model):
     def clean(self) -> None:
         errors: dict[str, Any] = {}
         for name, normalize in (
-            ("server", normalize_server),
+            ("server", normalize_reachable_server),
             ("sender_address", validate_address),
             ("from_domains", normalize_domains),
         ):
@@ -158,6 +161,20 @@ class SmtpSettings(models.Model):
     def reveal_secret(self) -> str:
         """The secret that holds for these settings: one just typed, or the stored one. Raises UndecryptableSecret."""
         return self.new_secret or self.secret.reveal()
+
+    @property
+    def destination(self) -> tuple[object, ...]:
+        """What a stored secret belongs to: where it goes, as whom, for what, and who proves to be there.
+
+        Change any of it and the secret is asked for again.
+        """
+        is_oauth = self.authentication == self.Authentication.OAUTH2
+        return (
+            *(self.server, self.port, self.security, self.authentication),
+            self.ca_certificate.split(),  # line breaks come from forms and files differently
+            self.mailbox if is_oauth else self.username,
+            *(self.token_url, self.client_id, self.scopes, self.client_authentication),
+        )
 
     def _clean_authentication(self, errors: dict[str, Any]) -> None:
         if self.authentication != self.Authentication.OAUTH2:
@@ -189,25 +206,34 @@ class SmtpSettings(models.Model):
     def _clean_secret(self, errors: dict[str, Any]) -> None:
         field = self.secret_field
         name = field.replace("_", " ")
-        if self.new_secret:
-            if not self.new_secret.isprintable():
-                errors[field] = ValidationError(f"The {name} contains a line break or a control character.")
-            elif set(self.new_secret) <= {"•", "●"}:
-                errors[field] = ValidationError(f"These dots stand for the stored {name}. Leave the field empty to keep it.")
-        elif not self.secret:
-            errors[field] = ValidationError(f"Enter the {name}.")
-        elif not self._is_destination_unchanged():
-            errors[field] = ValidationError(SECRET_AGAIN.format(secret=name), code="secret_again")
+        if not self.new_secret:
+            self._take_stored_secret(errors)
+        elif not self.new_secret.isprintable():
+            errors[field] = ValidationError(f"The {name} contains a line break or a control character.")
+        elif set(self.new_secret) <= {"•", "●"}:
+            errors[field] = ValidationError(f"These dots stand for the stored {name}. Leave the field empty to keep it.")
 
-    def _is_destination_unchanged(self) -> bool:
-        """Whether the stored secret goes where it was entered for: asked of the database, not of what was once read."""
-        destination = {name: getattr(self, name) for name in self.DESTINATION}
-        return SmtpSettings.objects.filter(pk=self.pk, **destination).exists()
+    def _take_stored_secret(self, errors: dict[str, Any]) -> None:
+        """Take the secret from the row that its destination is compared with.
+
+        What this instance has read before doesn't count: meanwhile another save may have brought another secret for another
+        server, and then the older secret would go there.
+        """
+        field = self.secret_field
+        name = field.replace("_", " ")
+        stored = SmtpSettings.objects.filter(stage_id=self.stage_id).first()
+        if not (stored and stored.secret):
+            errors[field] = ValidationError(f"Enter the {name}.")
+        elif stored.destination != self.destination:
+            errors[field] = ValidationError(SECRET_AGAIN.format(secret=name), code="secret_again")
+        elif stored.version != self.version:
+            errors[NON_FIELD_ERRORS] = StaleVersion()
+        else:
+            self.secret = stored.secret
 
     def allows_sender(self, address: str) -> bool:
         """Whether an app may send as `address`: the sender's own domain, or one the stage allows."""
-        allowed = {normalized_domain(self.sender_address), *self.from_domains.split()}
-        return "*" in allowed or normalized_domain(address) in allowed
+        return is_among(normalized_domain(address), {normalized_domain(self.sender_address), *self.from_domains.split()})
 
 
 def secret_field_of(authentication: str) -> str:

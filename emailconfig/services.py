@@ -62,7 +62,9 @@ def _lock_and_check(stage: Stage, read_at: int) -> None:
     """One change at a time and stage, and none to what isn't there any more as it was read (0: there were no settings)."""
     # The stage's row: the first settings have none of their own yet. Without keys: mail is accepted meanwhile and refers to it.
     Stage.objects.select_for_update(no_key=True).get(pk=stage.pk)
-    stored = SmtpSettings.objects.filter(stage=stage).values_list("version", flat=True).first()
+    # And the settings' own row: rotate_keys encrypts its secret again meanwhile.
+    rows = SmtpSettings.objects.select_for_update(no_key=True).filter(stage=stage)
+    stored = rows.values_list("version", flat=True).first()
     if (stored or 0) != read_at:
         raise StaleVersion
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 import idna
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
+from emailconfig.address_rules import is_never_allowed
 from organization.addresses import printable
 
 PORT_25_REFUSED = "SMTP port 25 isn't supported: it is often targeted for spam and restricted by providers. Use 587."
+_TOKEN_URL_MAX_LENGTH = 1000
 _LABEL = re.compile(r"\A[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
+# A host whose last label is a number is an IPv4 address in one of its odd spellings, such as 127.1 or 0x7f000001.
+_NUMBER = re.compile(r"\A(?:[0-9]+|0x[0-9a-f]*)\Z")
 
 
 def validate_port(port: int) -> None:
@@ -42,9 +47,21 @@ def normalize_server(text: str) -> str:
         raise ValidationError(f"“{printable(text)}” isn't a host name: {error}.") from error
     name = name.rstrip(".").lower()
     labels = name.split(".")
-    if len(name) > 253 or not all(_LABEL.match(label) for label in labels) or labels[-1].isdigit():
+    if len(name) > 253 or not all(_LABEL.match(label) for label in labels) or _NUMBER.match(labels[-1]):
         raise ValidationError(f"“{printable(text)}” is neither a host name, such as smtp.example.com, nor an IP address.")
     return name
+
+
+def normalize_reachable_server(text: str) -> str:
+    """As normalize_server, for a server that is connected to: an address that is never allowed is refused at once."""
+    server = normalize_server(text)
+    try:
+        ip = ipaddress.ip_address(server)
+    except ValueError:  # a name: decided on what it resolves to
+        return server
+    if is_never_allowed(ip):
+        raise ValidationError(f"The portal never connects to {server}. Enter the host name or IP address of a server.")
+    return server
 
 
 def _refuse_what_is_not_a_host(text: str) -> None:
@@ -68,7 +85,10 @@ def is_loopback(server: str) -> bool:
 
 
 def normalize_token_url(text: str) -> str:
-    """Where tokens are asked for: https, or http to this machine while DEBUG is on. Raises ValidationError."""
+    """Where tokens are asked for: https, or http to this machine while DEBUG is on. Raises ValidationError.
+
+    An international host is stored as its A-label.
+    """
     text = text.strip()
     try:
         url = urlsplit(text)
@@ -77,13 +97,19 @@ def normalize_token_url(text: str) -> str:
         raise ValidationError("This isn't a URL.") from error
     if "/TENANT/" in text or "/<tenant>/" in text:
         raise ValidationError("Put your tenant's ID in the place of TENANT.")
-    if not text.isascii() or not text.isprintable() or " " in text or not host or port == 0:
+    if not f"{url.path}{url.query}".isascii() or not text.isprintable() or " " in text or not host or port == 0:
         raise ValidationError("Enter a URL such as https://login.example.com/oauth2/token.")
     if url.username or url.password or url.fragment:
         raise ValidationError("The URL must hold no user name, no password and no fragment.")
     if url.scheme != "https" and not (settings.DEBUG and url.scheme == "http" and is_loopback(host)):
         raise ValidationError("The URL starts with https://, so that nobody can read the client secret on its way.")
-    normalize_server(host)
+    if port == 25:
+        raise ValidationError("Port 25 is for mail servers. A token server usually has port 443.", code="port_25")
+    server = normalize_reachable_server(host)
+    if not text.isascii():
+        text = url._replace(netloc=f"{server}:{port}" if port else server).geturl()
+    if len(text) > _TOKEN_URL_MAX_LENGTH:
+        raise ValidationError(f"Enter a URL of at most {_TOKEN_URL_MAX_LENGTH} characters.")
     return text
 
 
@@ -98,6 +124,19 @@ def validate_ca_certificate(pem: str) -> None:
 
 
 def normalize_domains(text: str) -> str:
-    """Domains separated by commas, spaces or lines, each in A-label form, one per line; `*` stands for any domain."""
+    """Domains separated by commas, spaces or lines, each in A-label form, one per line.
+
+    `*` stands for any domain, `*.acme.example` for every domain below acme.example.
+    """
     names = [name for name in re.split(r"[\s,;]+", text) if name]
-    return "\n".join(dict.fromkeys(name if name == "*" else normalize_server(name.removeprefix("@")) for name in names))
+    return "\n".join(dict.fromkeys(name if name == "*" else _normalize_domain(name.removeprefix("@")) for name in names))
+
+
+def _normalize_domain(name: str) -> str:
+    below = "*." if name.startswith("*.") else ""
+    return below + normalize_server(name.removeprefix(below))
+
+
+def is_among(domain: str, names: Collection[str]) -> bool:
+    """Whether normalize_domains' `names` stand for this domain, itself in A-label form."""
+    return "*" in names or domain in names or any(domain.endswith(name[1:]) for name in names if name.startswith("*."))

@@ -18,17 +18,17 @@ _DAY = datetime.timedelta(days=1)
 class Authority:
     """A certificate authority; `file` and `pem` are its certificate."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = "Test authority") -> None:
         self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._certificate = (
             self._builder(self._name, self._key.public_key(), _NOW - _DAY, _NOW + 30 * _DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(self._key, hashes.SHA256())
         )
         self.pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
-        self.file = folder / "authority.pem"
+        self.file = folder / f"{name}.pem"
         self.file.write_text(self.pem)
 
     def issue(self, host: str, *, expired: bool = False) -> tuple[Path, Path]:

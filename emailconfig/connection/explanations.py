@@ -25,6 +25,11 @@ _CREDENTIALS = "Check client ID and client secret. A secret has an end date: mak
 
 EXPLANATIONS: dict[str, Explanation] = {
     # Name and address
+    "name_not_usable": Explanation(
+        "The server's name can't be used: no name server knows it, or it leads to an address that the portal may not connect to.",
+        "Check the spelling of the server, or of the server token URL. If it is right, ask the operator: the command "
+        "check_smtp says which of the two it is.",
+    ),
     "name_not_found": Explanation("The server's name can't be resolved: no name server knows an address for it.", _SPELLING),
     "name_servers_silent": Explanation(
         "The name servers give no answer.", "Check the network of the machine that the portal runs on. It is tried again."
@@ -88,6 +93,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Check the port: 465 usually wants TLS from the start. A relay on this machine may need no encryption: set security to "
         "None. If the server offers STARTTLS elsewhere, something between the portal and it may be taking the offer out.",
         needs_a_person=True,
+    ),
+    "starttls_injection": Explanation(
+        "Text in clear was sent along with the server's answer to STARTTLS. It isn't the server's, or the server is faulty.",
+        "Nothing was sent to it. Something between the portal and the server may be changing what is said: ask whoever runs "
+        "the network. TLS from the start with port 465 isn't open to this.",
     ),
     "starttls_refused": Explanation("The server offers STARTTLS and then refuses it.", _LATER),
     "no_tls_from_the_start": Explanation(
@@ -183,6 +193,12 @@ EXPLANATIONS: dict[str, Explanation] = {
     "password_not_offered": Explanation(
         "The server takes no sign-in by password; it offers others.",
         "If it offers XOAUTH2 or OAUTHBEARER, set authentication to OAuth 2.0.",
+        needs_a_person=True,
+    ),
+    "cram_md5_only": Explanation(
+        "The server takes passwords by CRAM-MD5 only, an outdated way that the portal doesn't use.",
+        "Ask whoever runs the server to offer AUTH PLAIN or LOGIN over TLS. CRAM-MD5 makes the server keep passwords readable, "
+        "and TLS protects them better on their way.",
         needs_a_person=True,
     ),
     "oauth_not_offered": Explanation(
@@ -281,6 +297,11 @@ EXPLANATIONS: dict[str, Explanation] = {
     "smtputf8_missing": Explanation(
         "The server can't carry addresses with characters outside ASCII before the @-sign.",
         "Use another address.",
+    ),
+    "no_8bitmime": Explanation(
+        "The server doesn't announce 8BITMIME. Emails that an app sends as 8-bit text go to it as they are.",
+        "Most servers take them all the same. If letters such as ä arrive broken, or such emails are refused, let the apps "
+        "encode their text as quoted-printable or base64.",
     ),
     # Anywhere
     "dropped": Explanation(

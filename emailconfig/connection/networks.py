@@ -1,7 +1,7 @@
-"""Which addresses a stage's server may have: the portal is no scanner of the network it stands in.
+"""The way to a stage's server: its name is resolved, its addresses are checked, and the connection goes there.
 
-Decided after resolution, on every address that a name has; the connection then goes to these very addresses, so that a
-name can't lead elsewhere a moment later. What may be reached stands in docs/reference/settings.md.
+Decided after resolution, on every address that a name has (address_rules); the connection then goes to these very
+addresses, so that a name can't lead elsewhere a moment later.
 """
 
 from __future__ import annotations
@@ -11,41 +11,33 @@ import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
+from emailconfig.address_rules import IpAddress, is_allowed
 
 RESOLVE_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
 # All addresses of a name share it, so that trying them doesn't use up the time for the whole connection.
 REACH_SECONDS = 20.0
-# A refusal takes this long whatever the name is, so that it tells nothing about the network inside.
+# A name that can't be used takes this long whatever the reason is, so that it tells nothing about the network inside.
 _REFUSAL_SECONDS = 1.0
 _MOST_ADDRESSES = 6
-
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-# Where clouds hand out credentials to whoever asks from inside, beside link-local addresses, which are refused anyway.
-_METADATA = frozenset(
-    ipaddress.ip_address(ip)
-    for ip in (
-        "169.254.169.254",
-        "fd00:ec2::254",  # AWS over IPv6
-        "fd00:ec2::23",  # and its EKS
-        "fd20:ce::254",  # Google over IPv6
-        "168.63.129.16",  # Azure's agent
-        "100.100.100.200",  # Alibaba
-    )
-)
-# IPv6 addresses that stand for an IPv4 address (RFC 6052).
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class AddressRefused(Exception):
     """The portal may not connect there. Says no more than that, whatever the address is."""
+
+
+class NameNotUsable(Exception):
+    """No name server knows this name, or it leads where the portal may not connect.
+
+    Which of the two it is would tell about the network inside. `reason` says it, for the operator alone.
+    """
+
+    def __init__(self, reason: AddressRefused | socket.gaierror) -> None:
+        super().__init__()
+        self.reason = reason
 
 
 class NameServersSilent(Exception):
@@ -72,11 +64,33 @@ class Address:
 
 
 def resolve(host: str, port: int) -> list[Address]:
-    """All addresses of `host`, each of them allowed. Raises OSError, NameServersSilent, AddressRefused."""
+    """All addresses of `host`, each of them allowed.
+
+    Raises AddressRefused for an address; NameNotUsable and NameServersSilent for a name.
+    """
+    if _is_ip_address(host):
+        return _allowed_addresses(host, port)
     started = time.monotonic()
+    try:
+        return _allowed_addresses(host, port)
+    except (AddressRefused, socket.gaierror) as reason:
+        if isinstance(reason, socket.gaierror) and reason.errno == socket.EAI_AGAIN:
+            raise NameServersSilent(reason.strerror) from reason
+        time.sleep(max(0.0, started + _REFUSAL_SECONDS - time.monotonic()))
+        raise NameNotUsable(reason) from reason
+
+
+def _is_ip_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _allowed_addresses(host: str, port: int) -> list[Address]:
     addresses = [Address(family, sockaddr) for family, sockaddr in _looked_up(host, port)]
     if not all(is_allowed(address.ip) for address in addresses):
-        time.sleep(max(0.0, started + _REFUSAL_SECONDS - time.monotonic()))
         raise AddressRefused
     return addresses
 
@@ -110,33 +124,6 @@ def has_no_route(error: OSError) -> bool:
     return error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-def is_allowed(ip: IpAddress) -> bool:
-    """Public and private addresses are; loopback in DEBUG or when listed; link-local, metadata and the like never."""
-    return all(_is_allowed_itself(one) for one in (ip, *_embedded(ip)))
-
-
-def _is_allowed_itself(ip: IpAddress) -> bool:
-    if ip in _METADATA or ip.is_link_local or ip.is_multicast or ip.is_unspecified or _in(ip, settings.SMTP_DENIED_NETWORKS):
-        return False
-    if _in(ip, settings.SMTP_ALLOWED_NETWORKS):
-        return True
-    return settings.DEBUG if ip.is_loopback else not ip.is_reserved or ip in _NAT64
-
-
-def _in(ip: IpAddress, networks: Iterable[IpNetwork]) -> bool:
-    return any(ip in network for network in networks)
-
-
-def _embedded(ip: IpAddress) -> list[IpAddress]:
-    """The IPv4 addresses that an IPv6 address leads to."""
-    if isinstance(ip, ipaddress.IPv4Address):
-        return []
-    found: list[IpAddress | None] = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
-    if ip in _NAT64:
-        found.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
-    return [one for one in found if one is not None]
-
-
 def _looked_up(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
     """getaddrinfo, which knows no time limit of its own."""
     answers: list[Any] = []
@@ -151,7 +138,7 @@ def _looked_up(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
     thread.start()
     thread.join(RESOLVE_SECONDS)
     if not answers:
-        raise NameServersSilent
+        raise NameServersSilent("No answer.")
     if isinstance(answers[0], UnicodeError):
         raise socket.gaierror(socket.EAI_NONAME, "Not a name that can be looked up") from answers[0]
     if isinstance(answers[0], Exception):

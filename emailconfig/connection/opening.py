@@ -12,10 +12,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import structlog
+
 from emailconfig.connection import networks, sign_in, tokens
-from emailconfig.connection.smtp import REPLY_SECONDS, Smtp, cut_after
+from emailconfig.connection.smtp import REPLY_SECONDS, Smtp, cut_after, printable
 from emailconfig.connection.trouble import ConnectionTrouble, explained
 from emailconfig.models import SmtpSettings
+
+log = structlog.get_logger(__name__)
 
 OPENING_SECONDS = 60.0
 # The command isn't known (RFC 5321 section 3.2): HELO is. Any other refusal is meant, and the connection may be closed.
@@ -33,6 +37,8 @@ def connect(settings: SmtpSettings) -> Smtp:
     try:
         return _open(first)
     except ConnectionTrouble as trouble:
+        if exact := trouble.for_operator:
+            log.warning(trouble.code, stage=settings.stage_id, step=trouble.step, reason=exact.code, evidence=exact.evidence)
         if not tokens.is_worth_another(trouble):
             raise
         tokens.drop(settings, first.token)
@@ -124,6 +130,8 @@ class Opening:
         code, reply = self.smtp.docmd("STARTTLS")
         if code != 220:
             raise smtplib.SMTPResponseException(code, reply)
+        if injected := self.smtp.unread():
+            raise ConnectionTrouble("STARTTLS", "starttls_injection", printable(injected.decode("utf-8", "replace")))
         self._encrypt()
         self._say_hello()
 

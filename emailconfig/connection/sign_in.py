@@ -30,7 +30,9 @@ def with_password(smtp: Smtp, username: str, password: str) -> None:
         if code == 334:
             code, reply = smtp.docmd(_b64(password))
     else:
-        raise ConnectionTrouble(STEP, "password_not_offered", f"The server announces: AUTH {' '.join(offered)}")
+        by_token = {"XOAUTH2", "OAUTHBEARER"} & set(offered)
+        meaning = "cram_md5_only" if "CRAM-MD5" in offered and not by_token else "password_not_offered"
+        raise ConnectionTrouble(STEP, meaning, f"The server announces: AUTH {' '.join(offered)}")
     if code != 235:
         raise smtplib.SMTPAuthenticationError(code, reply)
 

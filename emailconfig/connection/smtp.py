@@ -7,7 +7,8 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Protocol
+from io import BufferedReader
+from typing import Protocol
 
 from django.core.mail.utils import DNS_NAME
 
@@ -60,6 +61,18 @@ class Smtp(smtplib.SMTP):
             self.said += [f"← {printable(f'{code} {line}' if code > 0 else line)}" for line in lines[:_SHOWN_LINES]]
         return code, "\n".join(lines).encode()
 
+    def unread(self) -> bytes:
+        """What has arrived after the last reply."""
+        if self.file is None or self.sock is None:
+            return b""
+        seconds = self.sock.gettimeout()
+        self.sock.setblocking(False)  # nothing to read is the rule
+        try:
+            heard: _Limited = self.file
+            return heard.stream.peek()
+        finally:
+            self.sock.settimeout(seconds)
+
     def note(self, text: str) -> None:
         """Something to show beside what is said: an address, a certificate."""
         self.said.append(printable(text))
@@ -73,7 +86,7 @@ class Smtp(smtplib.SMTP):
 class _Limited:
     """The server's side of the connection, as smtplib reads it: line by line, and not for ever."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: BufferedReader) -> None:
         self.stream = stream
         self.begin()
 

@@ -61,7 +61,7 @@ def _post(settings: SmtpSettings, secret: str) -> tuple[int, str, bytes]:
     form, headers = _form(settings, secret)
     with closing(connection), closing(line), cut_after(line, ASK_SECONDS) as over:
         try:
-            line.open(host, port, encrypted=is_https)
+            line.open(host, port, _tls_context(settings) if is_https else None)
             connection.sock = line.sock
             connection.request("POST", f"{url.path or '/'}?{url.query}".rstrip("?"), urlencode(form), headers)
             answer = connection.getresponse()
@@ -76,12 +76,10 @@ class _Line:
 
     sock: socket.socket | None = None
 
-    def open(self, host: str, port: int, *, encrypted: bool) -> None:
+    def open(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
         self.sock = networks.reach(networks.resolve(host, port))
         self.sock.settimeout(ASK_SECONDS)
-        if encrypted:
-            context = ssl.create_default_context()
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if context is not None:
             encrypted_sock = context.wrap_socket(self.sock, server_hostname=host, do_handshake_on_connect=False)
             self.sock = encrypted_sock
             encrypted_sock.do_handshake()
@@ -89,6 +87,18 @@ class _Line:
     def close(self) -> None:
         if self.sock is not None:
             self.sock.close()
+
+
+def _tls_context(settings: SmtpSettings) -> ssl.SSLContext:
+    """Verifies against the system's authorities and the stage's own CA; TLS 1.2 or newer.
+
+    Both, unlike for the SMTP server: an SMTP server of one's own often goes with a provider's token server.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.ca_certificate:
+        context.load_verify_locations(cadata=settings.ca_certificate)
+    return context
 
 
 def _form(settings: SmtpSettings, secret: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -114,12 +124,12 @@ def _basic(settings: SmtpSettings, secret: str) -> str:
 def _explained() -> Iterator[None]:
     try:
         yield
+    except networks.NameNotUsable as error:
+        raise ConnectionTrouble(STEP, "name_not_usable", for_operator=_exact(error.reason)) from error
     except networks.AddressRefused as error:
         raise ConnectionTrouble(STEP, "token_server_refused") from error
     except networks.NameServersSilent as error:
-        raise ConnectionTrouble(STEP, "token_server_not_found", "The name servers give no answer.") from error
-    except socket.gaierror as error:
-        raise ConnectionTrouble(STEP, "token_server_not_found", error.strerror or "") from error
+        raise ConnectionTrouble(STEP, "token_server_not_found", f"The name servers give no answer. {error}") from error
     except ssl.SSLCertVerificationError as error:
         raise ConnectionTrouble(STEP, "token_server_certificate", error.verify_message) from error
     except TimeoutError as error:
@@ -128,6 +138,12 @@ def _explained() -> Iterator[None]:
         raise ConnectionTrouble(STEP, "token_server_unreachable", printable(error.strerror or str(error))) from error
     except http.client.HTTPException as error:
         raise ConnectionTrouble(STEP, "token_answer_unusable", type(error).__name__) from error
+
+
+def _exact(reason: networks.AddressRefused | socket.gaierror) -> ConnectionTrouble:
+    if isinstance(reason, networks.AddressRefused):
+        return ConnectionTrouble(STEP, "token_server_refused")
+    return ConnectionTrouble(STEP, "token_server_not_found", reason.strerror or "")
 
 
 def _read(body: bytes) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from emailconfig.connection.explanations import EXPLANATIONS, meaning_of
-from emailconfig.connection.networks import AddressRefused, NameServersSilent, has_no_route
+from emailconfig.connection.networks import AddressRefused, NameNotUsable, NameServersSilent, has_no_route
 from emailconfig.connection.smtp import words
 from organization.encryption import UndecryptableSecret
 
@@ -33,11 +33,15 @@ _FIRST_STEPS = ("TCP", "TLS", "greeting")
 
 @dataclass
 class ConnectionTrouble(Exception):
-    """Why no mail can be handed over. `code` names the explanation; `evidence` is what the server or the system said."""
+    """Why no mail can be handed over. `code` names the explanation; `evidence` is what the server or the system said.
+
+    `for_operator` says it more exactly than pages may: it would tell about the network that the portal is in.
+    """
 
     step: str
     code: str
     evidence: str = ""
+    for_operator: ConnectionTrouble | None = None
 
     @property
     def cause(self) -> str:
@@ -64,6 +68,9 @@ def explained(step: str) -> Iterator[None]:
         raise
     except UndecryptableSecret as error:
         raise ConnectionTrouble(step, "secret_unreadable") from error
+    except NameNotUsable as error:
+        exact = ConnectionTrouble(step, *_explained(step, error.reason))
+        raise ConnectionTrouble(step, "name_not_usable", for_operator=exact) from error
     except (OSError, smtplib.SMTPException, AddressRefused, NameServersSilent) as error:
         code, evidence = _explained(step, error)
         raise ConnectionTrouble(step, code, evidence) from error
@@ -75,7 +82,7 @@ def _explained(step: str, error: Exception) -> tuple[str, str]:
         case AddressRefused():
             return "address_refused", ""
         case NameServersSilent():
-            return "name_servers_silent", "No answer."
+            return "name_servers_silent", str(error)
         case smtplib.SMTPException():
             return _smtp(step, error)
         case ssl.SSLError():
@@ -116,7 +123,7 @@ def _tls(step: str, error: ssl.SSLError) -> tuple[str, str]:
 
 def _network(step: str, error: Exception) -> str:
     if isinstance(error, socket.gaierror):
-        return "name_servers_silent" if error.errno == socket.EAI_AGAIN else "name_not_found"
+        return "name_not_found"
     if isinstance(error, TimeoutError):
         return _silence(step)
     if isinstance(error, ConnectionRefusedError):

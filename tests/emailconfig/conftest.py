@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -90,6 +92,10 @@ def by_command(stage: Stage, **values: Any) -> str:
         f"--{name.replace('_', '-')}={value}" for name, value in values.items() if name not in ("ca_certificate", "version")
     ]
     options += [f"--{name.replace('_', '-')}-stdin" for name in secrets]
+    if values["ca_certificate"]:
+        file = Path(tempfile.mkdtemp()) / "ca.pem"
+        file.write_text(values["ca_certificate"])
+        options += [f"--ca-file={file}"]
     with patch.object(sys, "stdin", io.StringIO("".join(f"{secret}\n" for secret in secrets.values()))):
         try:
             call_command("set_smtp", stage.key, *options, stdout=io.StringIO())

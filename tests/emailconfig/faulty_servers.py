@@ -193,6 +193,13 @@ def echo_the_password(conversation: Conversation) -> None:
     conversation.say(conversation.hear())
 
 
+def go_on_in_clear(conversation: Conversation) -> None:
+    """What is said when the client has begun with TLS."""
+    conversation.sock.recv(1, socket.MSG_PEEK)
+    conversation.say("250 in clear")
+    hang(conversation)
+
+
 def inject_into_starttls(conversation: Conversation) -> None:
     """Somebody in between adds to the last packet in clear what the client may take for an answer over TLS."""
     conversation.say(b"220 go ahead\r\n250-smtp.test\r\n250 AUTH PLAIN LOGIN\r\n")
@@ -267,11 +274,11 @@ FAULTS: dict[str, Fault] = {
     "resets after STARTTLS": Fault("STARTTLS", "dropped", {"STARTTLS": say_and("220 go", reset)}, "good", values=_STARTTLS),
     "hangs after STARTTLS": Fault("STARTTLS", "no_answer", {"STARTTLS": say_and("220 go", hang)}, "good", values=_STARTTLS),
     "goes on in clear after STARTTLS": Fault(
-        "STARTTLS", "tls_failed", {"STARTTLS": say_and("220 go", say_and("250 in clear", hang))}, "good", values=_STARTTLS
+        "STARTTLS", "tls_failed", {"STARTTLS": say_and("220 go", go_on_in_clear)}, "good", values=_STARTTLS
     ),
     "drops at EHLO over TLS": Fault("STARTTLS", "dropped", {"EHLO over TLS": drop}, "good", values=_STARTTLS),
     "is injected into at STARTTLS": Fault(
-        "AUTH", "auth_not_offered", {"STARTTLS": inject_into_starttls, "EHLO over TLS": "250 smtp.test"}, "good", values=_STARTTLS
+        "STARTTLS", "starttls_injection", {"STARTTLS": inject_into_starttls}, "good", values=_STARTTLS
     ),
     "offers a sign-in only until TLS starts": Fault(
         "AUTH", "auth_not_offered", {"EHLO over TLS": "250 smtp.test"}, "good", values=_STARTTLS
@@ -288,6 +295,8 @@ FAULTS: dict[str, Fault] = {
     # Sign-in
     "offers no sign-in": Fault("AUTH", "auth_not_offered", offers=()),
     "offers no sign-in by password": Fault("AUTH", "password_not_offered", offers=("AUTH XOAUTH2",)),
+    "takes passwords by CRAM-MD5 only": Fault("AUTH", "cram_md5_only", offers=("AUTH CRAM-MD5 DIGEST-MD5",)),
+    "takes tokens and CRAM-MD5": Fault("AUTH", "password_not_offered", offers=("AUTH CRAM-MD5 XOAUTH2",)),
     "offers no sign-in by OAuth 2.0": Fault("AUTH", "oauth_not_offered", values=_OAUTH2),
     "drops at AUTH": _answers("AUTH", "dropped", drop),
     "hangs at AUTH": _answers("AUTH", "no_answer", hang),

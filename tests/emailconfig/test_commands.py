@@ -8,7 +8,9 @@ from unittest.mock import patch
 
 import pytest
 from django.core.management import CommandError, call_command
+from pytest_django import Settings
 
+import emailconfig.connection.networks
 from emailconfig.models import ConnectionTest, SmtpSettings
 from organization.models import AuditEvent, Stage
 from tests.conftest import configure, manage
@@ -181,6 +183,18 @@ def test_check_smtp_says_what_is_wrong_and_what_to_do(checked: SmtpSettings, smt
     assert "← 535 5.7.8 not with ••••" in out.getvalue()
     assert "Enter user name and password again." in out.getvalue()
     assert CANARY not in out.getvalue()
+
+
+def test_check_smtp_tells_the_operator_what_a_page_does_not(
+    checked: SmtpSettings, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emailconfig.connection.networks, "_REFUSAL_SECONDS", 0.0)
+    settings.SMTP_ALLOWED_NETWORKS = []
+    configure(checked.stage, server="localhost", new_secret=CANARY)
+    out = StringIO()
+    with pytest.raises(CommandError, match="may not connect to this server's address"):
+        call_command("check_smtp", "qa", "--json", stdout=out)
+    assert [step["code"] for step in json.loads(out.getvalue())["steps"]] == ["address_refused"]
 
 
 @pytest.mark.parametrize("healthy", [True, False])

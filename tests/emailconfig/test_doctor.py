@@ -8,10 +8,13 @@ import errno
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 import emailconfig.connection.networks
 import emailconfig.connection.opening
@@ -19,6 +22,7 @@ import emailconfig.doctor
 from emailconfig.connection import ConnectionTrouble, explanations
 from emailconfig.connection.explanations import EXPLANATIONS, meaning_of
 from emailconfig.connection.networks import Address, reach
+from emailconfig.connection.token_request import request_token
 from emailconfig.connection.trouble import explained
 from emailconfig.doctor import Finding, examine, is_healthy
 from emailconfig.models import SmtpSettings
@@ -47,13 +51,17 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def names_lead_to(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Tell what the system's resolver answers, whatever it is asked."""
+    """Tell what the system's resolver answers, whatever it is asked; without addresses, that it knows no such name."""
 
     def lead(*addresses: str, port: int) -> None:
         found = [(socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in addresses]
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        monkeypatch.setattr(socket, "getaddrinfo", (lambda *_, **__: found) if found else _unknown)
 
     return lead
+
+
+def _unknown(*_: object, **__: object) -> None:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +204,7 @@ def _no_route(sock: socket.socket, to: Any) -> None:
     ("error", "code"),
     [
         (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name_not_found"),
+        (socket.gaierror(socket.EAI_NODATA, "No address associated with hostname"), "name_not_found"),
         (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "name_servers_silent"),
     ],
 )
@@ -204,14 +213,14 @@ def test_a_name_cannot_be_resolved(monkeypatch: pytest.MonkeyPatch, error: OSErr
         raise error
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    findings = examine(settings_for(587, server="smtp.acme.example"))
+    findings = examine(settings_for(587, server="smtp.acme.example"), for_operator=True)
     assert_found(findings, "name", code)
     assert findings[-1].evidence == error.strerror
 
 
 @pytest.mark.parametrize("server", ["a..b", f"{'x' * 70}.example"])
 def test_a_name_that_is_none_cannot_be_resolved(server: str) -> None:
-    assert_found(examine(settings_for(587, server=server)), "name", "name_not_found")
+    assert_found(examine(settings_for(587, server=server), for_operator=True), "name", "name_not_found")
 
 
 def test_name_servers_give_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,12 +231,41 @@ def test_name_servers_give_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     over.set()
 
 
-def test_an_address_that_is_refused_is_not_shown(names_lead_to: Callable[..., None]) -> None:
-    names_lead_to("192.0.2.1", "169.254.169.254", port=587)
-    findings = examine(settings_for(587, server="smtp.acme.example"))
-    assert_found(findings, "name", "address_refused")
-    assert "192.0.2.1" not in repr(findings)
-    assert "169.254" not in repr(findings)
+def test_a_page_never_tells_a_name_that_is_unknown_from_one_that_leads_inside(
+    names_lead_to: Callable[..., None], settings: Settings
+) -> None:
+    settings.SMTP_ALLOWED_NETWORKS = []
+    told = set()
+    for addresses, exactly in (
+        ([], "name_not_found"),
+        (["127.0.0.9"], "address_refused"),
+        (["192.0.2.1", "169.254.169.254"], "address_refused"),
+        (["fec0::1"], "address_refused"),
+    ):
+        names_lead_to(*addresses, port=587)
+        named = settings_for(587, server="inside.acme.example")
+        told |= {repr(replace(finding, ms=0)) for finding in examine(named)}
+        assert_found(examine(named, for_operator=True), "name", exactly)
+    assert told == {repr(Finding("name", False, 0, "", "name_not_usable", *EXPLANATIONS["name_not_usable"][:2]))}
+
+
+@pytest.mark.parametrize(("addresses", "exactly"), [([], "token_server_not_found"), (["192.0.2.1"], "token_server_refused")])
+def test_the_same_is_said_of_a_token_servers_name(
+    names_lead_to: Callable[..., None], settings: Settings, addresses: list[str], exactly: str
+) -> None:
+    settings.SMTP_DENIED_NETWORKS = [ip_network("192.0.2.0/24")]
+    by_token = settings_for(587, authentication="oauth2", token_url="https://login.acme.example/token")
+    names_lead_to(*addresses, port=443)
+    for for_operator, code in ((False, "name_not_usable"), (True, exactly)):
+        with pytest.raises(ConnectionTrouble) as trouble:
+            request_token(by_token)
+        told = trouble.value.for_operator if for_operator else trouble.value
+        assert told is not None
+        assert (told.step, told.code, told.needs_a_person) == ("token", code, code == "token_server_refused")
+
+
+def test_an_address_that_was_typed_is_answered_exactly() -> None:
+    assert_found(examine(settings_for(587, server="255.255.255.255")), "name", "address_refused")
 
 
 def test_a_connection_that_is_gone_before_tls_starts_was_dropped() -> None:
@@ -273,12 +311,15 @@ def test_a_certificate_that_signed_itself_is_accepted_when_it_is_entered_as_advi
     assert is_healthy(findings)
 
 
-def test_what_was_said_before_tls_counts_for_nothing_after_it(forger: Forger) -> None:
-    fault = FAULTS["is injected into at STARTTLS"]
-    with FaultyServer({"STARTTLS": fault.answers["STARTTLS"]}, forger.context("good"), offers=("AUTH PLAIN",)) as server:
-        values = {"server": "localhost", "security": "starttls", "ca_certificate": forger.pem}
-        assert is_healthy(examine(settings_for(server.port, **values)))
-    assert server.commands == ["EHLO", "STARTTLS", "EHLO", "AUTH", "MAIL", "RSET"]
+def test_a_server_without_8bitmime_is_well_and_the_doctor_says_what_it_means(forger: Forger) -> None:
+    with FaultyServer(tls=forger.context("good"), offers=()) as server:
+        values = {"server": "localhost", "security": "starttls", "ca_certificate": forger.pem, "authentication": "none"}
+        findings = examine(settings_for(server.port, **values))
+    assert is_healthy(findings)
+    (remark,) = [one for one in findings if one.code != "ok"]
+    explanation = EXPLANATIONS["no_8bitmime"]
+    assert (remark.step, remark.code) == ("MAIL FROM", "no_8bitmime")
+    assert (remark.cause, remark.next) == (explanation.cause, explanation.next_step)
 
 
 def test_an_old_server_that_knows_only_helo_will_do() -> None:
@@ -335,9 +376,10 @@ def test_a_password_that_looks_like_a_reply_does_no_harm() -> None:
 # What SMTP doesn't bring about: tokens, keys, the network (above), and what only a mail's content meets.
 ELSEWHERE = {
     *(code for code in EXPLANATIONS if code.startswith("token_") and code != "token_not_accepted"),
-    *("name_not_found", "name_servers_silent", "address_refused"),
+    *("name_not_usable", "name_not_found", "name_servers_silent", "address_refused"),
     *("connection_refused", "connect_timeout", "unreachable", "ipv6_unreachable", "connection_failed"),
     *("secret_unreadable", "certificate_not_verified", "mail_too_large", "content_refused"),
+    "no_8bitmime",
 }
 
 

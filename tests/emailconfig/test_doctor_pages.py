@@ -14,11 +14,14 @@ from django.db.models.functions import Now
 from django.http import HttpResponse
 from django.test import Client
 
+from emailconfig.connection.explanations import EXPLANATIONS
 from emailconfig.doctor_runs import AT_ONCE, INTERRUPTED_AFTER
 from emailconfig.models import ConnectionTest, SmtpSettings
 from organization.models import AuditEvent, Member, Stage
+from organization.services import STALE
 from tests.conftest import configure, eventually, signed_in
 from tests.emailconfig.conftest import CANARY, VALUES, WITH_PASSWORD
+from tests.emailconfig.faulty_servers import FaultyServer
 from tests.emailconfig.test_pages import manager_of
 from tests.smtp_server import SmtpServer
 
@@ -240,11 +243,32 @@ def test_an_edited_form_may_keep_the_stored_secret_where_it_goes_to_the_same_pla
 ) -> None:
     smtp_server.users = {"portal": CANARY}
     configure(qa, smtp_server, authentication="basic", username="portal", new_secret=CANARY)
-    form = typed(smtp_server, authentication="basic", username="portal", sender_address="other@acme.example")
+    form = typed(smtp_server, authentication="basic", username="portal", sender_address="other@acme.example", version="1")
     as_administrator.post(START, form, **HTMX)
     assert when_over().sender == "other@acme.example"
     assert smtp_server.logins == [("portal", CANARY)]
     assert SmtpSettings.objects.get().sender_address == "no-reply@acme.example"
+
+
+@pytest.mark.parametrize("version", ["0", "2", ""])
+def test_the_stored_secret_is_tried_only_with_the_version_that_the_form_was_read_at(
+    as_administrator: Client, qa: Stage, smtp_server: SmtpServer, version: str
+) -> None:
+    smtp_server.users = {"portal": CANARY}
+    configure(qa, smtp_server, authentication="basic", username="portal", new_secret=CANARY)
+    form = typed(smtp_server, authentication="basic", username="portal", version=version)
+    answer = as_administrator.post(START, form, **HTMX)
+    assert answer.status_code == 422
+    assert STALE in words(answer) or version == ""
+    assert (ConnectionTest.objects.count(), smtp_server.connections) == (0, 0)
+
+
+def test_what_a_server_lacks_is_said_though_the_test_was_successful(as_administrator: Client, qa: Stage) -> None:
+    with FaultyServer(offers=()) as server:
+        as_administrator.post(START, typed(server.port), **HTMX)
+        page = words(as_administrator.get(of(when_over())))
+    assert "The connection test was successful" in page
+    assert f"<p>{EXPLANATIONS['no_8bitmime'].cause} " in page
 
 
 def test_a_failure_says_the_cause_the_servers_words_and_what_to_do_but_no_secret(

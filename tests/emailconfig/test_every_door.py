@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from emailconfig.models import SECRET_AGAIN, SmtpSettings
 from emailconfig.services import settings_of
 from emailconfig.validators import PORT_25_REFUSED
 from organization.models import AuditEvent, Stage
+from tests.certificates import Authority
 from tests.conftest import configure
 from tests.emailconfig.conftest import CANARY, VALUES, WITH_CLIENT_SECRET, WITH_PASSWORD, Door, by_service, version_of
 
@@ -68,6 +70,12 @@ def test_the_port_proposed_is_587() -> None:
         ("server", "user@smtp.example.com"),
         ("server", ""),
         ("server", "x" * 256),
+        ("server", "0.0.0.0"),
+        ("server", "169.254.169.254"),
+        ("server", "fe80::1"),
+        ("server", "fd00:ec2::254"),
+        ("server", "224.0.0.1"),
+        ("server", "64:ff9b::a9fe:a9fe"),
         ("sender_address", "no-reply@acme.example\r\nBcc: eve@example.com"),
         ("sender_address", "a@acme.example, b@acme.example"),
         ("sender_address", ""),
@@ -120,6 +128,20 @@ def test_a_password_typed_anew_may_go_to_a_new_destination(door: Door, configure
     assert door(configured.stage, **{**WITH_PASSWORD, "password": "another", field: value}) == ""
     found = SmtpSettings.objects.get()
     assert (str(getattr(found, field)), found.secret.reveal()) == (value, "another")
+
+
+def test_the_password_belongs_to_the_authority_that_vouches_for_its_server(
+    door: Door, configured: SmtpSettings, tmp_path: Path
+) -> None:
+    ours = {**WITH_PASSWORD, "ca_certificate": Authority(tmp_path).pem}
+    again = f"password: {SECRET_AGAIN.format(secret='password')}"
+    assert door(configured.stage, **{**ours, "password": ""}) == again
+    assert door(configured.stage, **ours) == ""
+    assert door(configured.stage, **{**ours, "password": "", "ca_certificate": Authority(tmp_path).pem}) == again
+    assert door(configured.stage, **{**WITH_PASSWORD, "password": ""}) == again
+    in_other_lines = ours["ca_certificate"].replace("\n", "\r\n").strip()
+    assert door(configured.stage, **{**ours, "password": "", "ca_certificate": in_other_lines}) == ""
+    assert SmtpSettings.objects.get().secret.reveal() == CANARY
 
 
 def test_the_same_server_in_other_spelling_is_the_same_destination(door: Door, configured: SmtpSettings) -> None:
@@ -241,7 +263,12 @@ def test_the_mailbox_and_the_scopes_may_be_left_out(door: Door, qa: Stage) -> No
         ("token_url", "https://login.example.com/to ken"),
         ("token_url", "https://login.example.com/token\r\nX: y"),
         ("token_url", "https://login.example.com/t\tken"),
-        ("token_url", "https://login.exämple.com/token"),
+        ("token_url", "https://login.example.com/tökens"),
+        ("token_url", "https://login.example.com:25/token"),
+        ("token_url", "https://169.254.169.254/token"),
+        ("token_url", "https://[::ffff:169.254.169.254]/token"),
+        ("token_url", "https://0x7f000001/token"),
+        ("token_url", f"https://{'ü' * 60}.example/{'x' * 930}"),  # too long only as an A-label
         ("token_url", "https://login..example.com/token"),
         ("token_url", "https://login.example.com:0/token"),
         ("token_url", "https://login.example.com:65536/token"),
@@ -301,6 +328,8 @@ CHANGED_TOKEN_DESTINATION = [
     ("token_url", "https://login.evil.example/tenant/token"),
     ("token_url", "https://login.example.com/other-tenant/token"),
     ("client_id", "somebody-else"),
+    ("scopes", "https://smtp.example.com/everything"),
+    ("client_authentication", "client_secret_basic"),
 ]
 
 
@@ -316,13 +345,35 @@ def test_the_client_secret_is_asked_for_again_when_its_destination_changes(
     assert (str(getattr(found, field)), found.secret.reveal()) == (value, "another")
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("scopes", "other"), ("client_authentication", "client_secret_basic"), ("sender_name", "Acme Corp")]
-)
+@pytest.mark.parametrize(("field", "value"), [("sender_name", "Acme Corp"), ("sender_address", "crm@acme.example")])
 def test_the_client_secret_is_kept_when_left_empty(door: Door, with_tokens: SmtpSettings, field: str, value: str) -> None:
     assert door(with_tokens.stage, **{**WITH_CLIENT_SECRET, "client_secret": "", field: value}) == ""
     found = SmtpSettings.objects.get()
     assert (getattr(found, field), found.secret.reveal()) == (value, CANARY)
+
+
+def test_the_client_secret_belongs_to_the_sender_where_the_sender_is_the_mailbox(door: Door, qa: Stage) -> None:
+    as_sender = {**WITH_CLIENT_SECRET, "username": ""}
+    assert door(qa, **as_sender) == ""
+    said = door(qa, **{**as_sender, "client_secret": "", "sender_address": "ceo@acme.example"})
+    assert said == f"client_secret: {SECRET_AGAIN.format(secret='client secret')}"
+    named = {**as_sender, "username": "no-reply@acme.example"}  # the same mailbox
+    assert door(qa, **{**named, "client_secret": "", "sender_address": "ceo@acme.example"}) == ""
+    assert (SmtpSettings.objects.get().mailbox, SmtpSettings.objects.get().secret.reveal()) == ("no-reply@acme.example", CANARY)
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("https://login.bücher.example/tenant/token?api=2", "https://login.xn--bcher-kva.example/tenant/token?api=2"),
+        ("https://LOGIN.BÜCHER.example:8443", "https://login.xn--bcher-kva.example:8443"),
+        ("https://login.xn--bcher-kva.example/token", "https://login.xn--bcher-kva.example/token"),
+    ],
+)
+def test_a_token_server_may_have_an_international_name(door: Door, qa: Stage, typed: str, stored: str) -> None:
+    assert door(qa, **{**WITH_CLIENT_SECRET, "token_url": typed}) == ""
+    assert door(qa, **{**WITH_CLIENT_SECRET, "token_url": typed, "client_secret": ""}) == ""
+    assert SmtpSettings.objects.get().token_url == stored
 
 
 @pytest.mark.parametrize("typed", ["", "typed-in-the-wrong-field"])

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pytest_django import Settings
 
 import emailconfig.connection.networks
+from emailconfig.address_rules import is_allowed, is_own
 from emailconfig.connection import ConnectionTrouble, connect
-from emailconfig.connection.networks import AddressRefused, NameServersSilent, is_allowed, resolve
+from emailconfig.connection.networks import AddressRefused, NameNotUsable, NameServersSilent, resolve
 from emailconfig.models import SmtpSettings
 from organization.models import Stage
 from tests.emailconfig.faulty_servers import FaultyServer
@@ -73,7 +76,8 @@ def test_servers_outside_and_in_the_own_network_are_allowed(ip: str) -> None:
         *("127.0.0.1", "127.1.2.3", "127.255.255.255", "::1"),
         *METADATA,
         *("169.254.0.1", "169.254.170.2", "fe80::1", "fe80::a9fe:a9fe"),  # link-local
-        *("0.0.0.0", "::", "::127.0.0.1"),
+        *("0.0.0.0", "0.0.0.1", "0.255.255.255", "::", "::127.0.0.1"),
+        *("192.0.0.192", "fec0::1", "feff::1"),  # Oracle's metadata, site-local
         *("224.0.0.1", "239.255.255.250", "ff02::1", "ff0e::1"),  # multicast
         *("255.255.255.255", "240.0.0.1"),  # broadcast, and what nobody has
     ],
@@ -115,9 +119,34 @@ def test_ipv6_is_no_way_round(settings: Settings, ip: str, embedded_in: Callable
     assert not is_allowed(ip_address(embedded_in(ip)))
 
 
+def own_addresses() -> list[str]:
+    """Those of all interfaces, as the kernel lists them, without loopback and link-local."""
+    v4 = re.findall(r"\|-- ([\d.]+)\n */32 host LOCAL", Path("/proc/net/fib_trie").read_text())
+    v6 = [str(IPv6Address(int(line[:32], 16))) for line in Path("/proc/net/if_inet6").read_text().splitlines()]
+    return [ip for ip in {*v4, *v6} if not ip_address(ip).is_loopback and not ip_address(ip).is_link_local]
+
+
+def test_this_machines_own_addresses_are_refused_on_every_interface_unless_they_are_listed(settings: Settings) -> None:
+    assert is_own(ip_address("127.0.0.1"))
+    assert not is_own(ip_address("198.51.100.1"))
+    for ip in own_addresses():
+        assert not is_allowed(ip_address(ip)), ip
+        with pytest.raises(AddressRefused):
+            resolve(ip, 587)
+        settings.SMTP_ALLOWED_NETWORKS = [ip_network(ip)]
+        assert is_allowed(ip_address(ip)), ip
+        settings.SMTP_ALLOWED_NETWORKS = []
+
+
+@pytest.mark.parametrize("ip", ["0.1.2.3", "192.0.0.192", "fec0::25"])
+def test_an_unusual_address_is_allowed_when_it_is_listed(settings: Settings, ip: str) -> None:
+    settings.SMTP_ALLOWED_NETWORKS = [ip_network(ip)]
+    assert is_allowed(ip_address(ip))
+
+
 @pytest.mark.parametrize("spelling", ["0x7f000001", "2130706433", "127.1", "0177.0.0.1", "localhost", "::ffff:127.0.0.1"])
 def test_a_spelling_is_decided_by_what_it_resolves_to(settings: Settings, spelling: str) -> None:
-    with pytest.raises(AddressRefused):
+    with pytest.raises((AddressRefused, NameNotUsable)):
         resolve(spelling, 587)
     settings.SMTP_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8"), ip_network("::1/128"), ip_network("::ffff:0:0/96")]
     assert all(one.ip.is_loopback or one.ip.ipv4_mapped for one in resolve(spelling, 587))
@@ -131,6 +160,8 @@ def answering(monkeypatch: pytest.MonkeyPatch, *answers: list[str], port: int) -
     def getaddrinfo(host: str, *_: object, **__: object) -> list[Any]:
         asked.append(host)
         found = answers[min(len(asked), len(answers)) - 1]
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in found]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
@@ -143,11 +174,11 @@ def settings_for(server: str, port: int) -> SmtpSettings:
     return settings
 
 
-@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["169.254.169.254"], ["192.0.2.1", "10.66.0.1"]])
+@pytest.mark.parametrize("addresses", [[], ["127.0.0.1"], ["169.254.169.254"], ["192.0.2.1", "10.66.0.1"]])
 def test_a_refusal_tells_nothing_of_what_is_inside(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, closed_port: int, addresses: list[str]
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, closed_port: int, addresses: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whether something listens there or not, and however fast the name was found."""
+    """Whether the name exists, whether something listens there, and however fast it was found."""
     settings.SMTP_DENIED_NETWORKS = [ip_network("10.66.0.0/16")]
     answering(monkeypatch, addresses, port=closed_port)
     monkeypatch.setattr(emailconfig.connection.networks, "_REFUSAL_SECONDS", 0.5)
@@ -155,8 +186,9 @@ def test_a_refusal_tells_nothing_of_what_is_inside(
     with pytest.raises(ConnectionTrouble) as refused:
         connect(settings_for("inside.acme.example", 587))
     assert time.monotonic() - started >= 0.5
-    assert (refused.value.step, refused.value.code, refused.value.evidence) == ("name", "address_refused", "")
-    assert refused.value.needs_a_person
+    assert (refused.value.step, refused.value.code, refused.value.evidence) == ("name", "name_not_usable", "")
+    assert not refused.value.needs_a_person
+    assert ("address_refused" if addresses else "name_not_found") in caplog.text  # for the operator
 
 
 def test_a_name_cannot_lead_elsewhere_after_it_was_checked(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +201,7 @@ def test_a_name_cannot_lead_elsewhere_after_it_was_checked(settings: Settings, m
         assert smtp.sock.getpeername() == ("127.0.0.1", server.port)
         smtp.close()
         assert asked == ["rebinding.example"]
-        with pytest.raises(ConnectionTrouble, match="may not connect"):
+        with pytest.raises(ConnectionTrouble, match="can't be used"):
             connect(settings_for("rebinding.example", 587))
     assert asked == ["rebinding.example"] * 2
     assert server.connections == 1

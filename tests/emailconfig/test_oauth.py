@@ -164,6 +164,20 @@ def test_the_token_server_must_prove_itself_before_it_gets_the_secret(
         assert oauth.requests == 1
 
 
+def test_a_token_server_may_have_a_certificate_of_the_stages_own_authority_or_of_a_public_one(
+    qa: Stage, smtp_server: SmtpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, public = Authority(tmp_path, "Our authority"), Authority(tmp_path, "Public authority")
+    monkeypatch.setenv("SSL_CERT_FILE", str(public.file))  # as if it were one of the system's
+    with OAuthServer(tls=ours.server_context("localhost"), host="localhost") as oauth:
+        smtp_server.token = oauth.refusal
+        assert trouble_with(configure(qa, smtp_server, **oauth.values)).code == "token_server_certificate"
+        sign_in(configure(qa, smtp_server, **oauth.values, ca_certificate=ours.pem))
+    with OAuthServer(tls=public.server_context("localhost"), host="localhost") as oauth:
+        smtp_server.token = oauth.refusal
+        sign_in(configure(qa, smtp_server, **oauth.values, ca_certificate=ours.pem))
+
+
 # One token for all
 
 
@@ -411,7 +425,7 @@ FAULTS: dict[str, tuple[Callable[[OAuthServer], None], str, str]] = {
     "true": (with_token(expires_in=True), "token_answer_unusable", "“True” seconds"),
     "other digits": (with_token(expires_in="٣٦٠٠"), "token_answer_unusable", "“٣٦٠٠” seconds"),
 }
-FOR_A_WHILE = {"token_server_error", "token_timeout", "token_server_unreachable", "token_server_not_found"}
+FOR_A_WHILE = {"token_server_error", "token_timeout", "token_server_unreachable", "name_not_usable"}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -463,8 +477,8 @@ def test_what_is_no_token_server_at_all_is_told_apart(
         (f"http://127.0.0.1:{closed_port}/token", "token_server_unreachable"),
         (f"http://127.0.0.1:{smtp_server.port}/token", "token_answer_unusable"),
         (f"https://127.0.0.1:{oauth.port}/token", "token_server_unreachable"),
-        ("https://token.invalid/token", "token_server_not_found"),
-        ("https://169.254.169.254/token", "token_server_refused"),
+        ("https://token.invalid/token", "name_not_usable"),
+        ("https://255.255.255.255/token", "token_server_refused"),
     ):
         trouble = trouble_with(configure(qa, smtp_server, **{**oauth.values, "token_url": url}))
         assert (url, trouble.code) == (url, code)

@@ -65,6 +65,8 @@ def test_a_server_is_stored_in_one_spelling(typed: str, stored: str) -> None:
         ("127.1", "neither a host name"),
         ("192.0.2.256", "neither a host name"),
         ("0177.0.0.1", "neither a host name"),
+        ("0x7f000001", "neither a host name"),
+        ("127.0.0.0x1", "neither a host name"),
         ("2001:db8::g", "neither a host name"),
     ],
 )
@@ -91,13 +93,15 @@ def test_no_text_brings_more_than_a_validation_error_and_a_server_is_ascii(text:
         ("acme.example", "acme.example"),
         ("ACME.example, @shop.example;\n\nbücher.example acme.example", "acme.example\nshop.example\nxn--bcher-kva.example"),
         ("*", "*"),
+        ("*.ACME.example, *.bücher.example", "*.acme.example\n*.xn--bcher-kva.example"),
+        ("@*.acme.example", "*.acme.example"),
     ],
 )
 def test_sender_domains_are_stored_one_per_line_and_once(typed: str, stored: str) -> None:
     assert normalize_domains(typed) == stored
 
 
-@pytest.mark.parametrize("typed", ["acme.example/", "ana@acme.example", "*.acme.example", "**"])
+@pytest.mark.parametrize("typed", ["acme.example/", "ana@acme.example", "*.", "**", "a.*.example", "*.*.example"])
 def test_what_is_no_domain_is_refused_as_a_sender_domain(typed: str) -> None:
     with pytest.raises(ValidationError):
         normalize_domains(typed)
@@ -114,6 +118,13 @@ def test_what_is_no_domain_is_refused_as_a_sender_domain(typed: str) -> None:
         ("crm@other.example", "other.example", True),
         ("crm@bücher.example", "xn--bcher-kva.example", True),
         ("crm@anything.example", "*", True),
+        ("crm@shop.acme.test", "*.acme.test", True),
+        ("crm@eu.shop.ACME.test", "*.acme.test", True),
+        ("crm@acme.test", "*.acme.test", False),
+        ("crm@evilacme.test", "*.acme.test", False),
+        ("crm@acme.test.evil.example", "*.acme.test", False),
+        ("crm@shop.bücher.example", "*.xn--bcher-kva.example", True),
+        ("", "*.acme.test", False),
         ("", "", False),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -30,7 +31,8 @@ class Command(BaseCommand):
             raise CommandError(f"{stage.name} has no SMTP settings yet. Its mail is held until set_smtp makes them.")
         with one_clear_line():
             recipient = _address(options["to"])
-        findings = examine(settings, recipient, (lambda _: None) if options["json"] else self._print)
+        report: Callable[[Finding], None] = (lambda _: None) if options["json"] else self._print
+        findings = examine(settings, recipient, report, for_operator=True)
         healthy = is_healthy(findings)
         record(operator("check_smtp"), settings, findings)
         if options["json"]:
@@ -46,7 +48,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{'ok    ' if finding.ok else 'FAILED'} {finding.step} ({finding.ms} ms)")
         for line in finding.evidence.splitlines():
             self.stdout.write(f"         {line}")
-        if not finding.ok:
+        if finding.cause:
             self.stdout.write(f"       {finding.cause}\n       {finding.next}")
 
 

@@ -40,8 +40,16 @@ class Command(BaseCommand):
         secret.add_argument("--client-secret-stdin", action="store_true", help="read the client secret from standard input")
         parser.add_argument("--sender-address", required=True)
         parser.add_argument("--sender-name", default="")
-        parser.add_argument("--from-domains", default="", help="other sender domains allowed, separated by commas; * for any")
-        parser.add_argument("--ca-file", type=Path, help="PEM file with the CA that signed the server's certificate")
+        parser.add_argument(
+            "--from-domains",
+            default="",
+            help="other sender domains allowed, separated by commas; *.acme.example for those below, * for any",
+        )
+        parser.add_argument(
+            "--ca-file",
+            type=Path,
+            help="PEM file with the CA that signed the server's certificate, and perhaps the token server's",
+        )
         parser.add_argument("--connections", default="4")
         parser.add_argument("--mails-per-minute", default="0", help="0 for no limit")
 
