@@ -24,12 +24,11 @@ from outbox.models import FINAL, HoldReason, Message, RouteKind, Status
 from outbox.preview import (
     SHOWN_AT_MOST,
     Preview,
-    attachment_data,
-    harmless_html,
     has_content,
     header_fields,
     header_names,
     preview,
+    read_attachment,
     source_start,
 )
 from outbox.preview import source as source_of
@@ -76,7 +75,7 @@ def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
 def html(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     """The HTML body for the sandboxed frame, under a policy of its own."""
     found = _find_with_content(request, stage, message)
-    return HttpResponse(harmless_html(preview(found).html), headers=_HTML_HEADERS)
+    return HttpResponse(preview(found).html, headers=_HTML_HEADERS)
 
 
 @require_safe
@@ -92,10 +91,11 @@ def source(request: MemberRequest, stage: str, message: int) -> HttpResponse:
 def attachment(request: MemberRequest, stage: str, message: int, number: int) -> HttpResponse:
     """One attachment, to be saved and never opened in the portal's place."""
     found = _find_with_content(request, stage, message)
-    data = attachment_data(found, number)
-    if data is None:
+    opened = read_attachment(found, number)
+    if opened is None:
         raise Http404("The mail has no such attachment.")
-    disposition = content_disposition_header(True, preview(found).attachments[number].safe_name)
+    file, data = opened
+    disposition = content_disposition_header(True, file.safe_name)
     headers = {**_DOWNLOAD_HEADERS, "Content-Disposition": disposition or "attachment"}
     return HttpResponse(data, content_type="application/octet-stream", headers=headers)
 
@@ -144,6 +144,8 @@ def _tabs(seen: Preview) -> list[_Tab]:
     tabs = [_Tab("html", "HTML")] if seen.html else []
     if seen.text:
         tabs.append(_Tab("text", "Text"))
+    if seen.invitations:
+        tabs.append(_Tab("invitation", "Invitation"))
     if seen.attachments:
         tabs.append(_Tab("attachments", "Attachments", len(seen.attachments)))
     return [*tabs, _Tab("headers", "Headers"), _Tab("source", "Source")]

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from email import policy
-from email.message import EmailMessage
-from email.parser import BytesParser
+from itertools import chain, islice
+from typing import NamedTuple
 
 import structlog
 from django.db.models.functions import Substr
+from django.template.defaultfilters import filesizeformat
 
 from organization.addresses import same_address_key
 from outbox.content import HeaderField, addresses_in, header_values, readable, split_header
+from outbox.html_body import PICTURES_AT_MOST, remote_hosts, with_pictures
+from outbox.invitations import Invitation, read_invitations
+from outbox.mime_parts import DEPTH_AT_MOST, Part, parts_of
 from outbox.models import Content, Message
 
 log = structlog.get_logger(__name__)
 
-# Larger mails are shown by their source alone: taking them apart would hold a web process.
-PARSED_AT_MOST = 5 * 1024 * 1024
+# Taking more apart would hold a web process.
+PARSED_AT_MOST = 25 * 1024 * 1024
+PARTS_AT_MOST = 500
 SHOWN_AT_MOST = 200_000
+INVITATIONS_AT_MOST = 10
+_CALENDAR_TYPES = ("text/calendar", "application/ics")
 _HEADER_AT_MOST = 256 * 1024
 # A browser connects to the host that one of these names before it asks the policy whether it may. That is enough to tell
 # the sender when and where a mail is read. The same goes for a link that is clicked. Tags and attributes are only ever what
@@ -46,33 +53,81 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Preview:
+    """What is shown of a message. `html` is ready for the frame; `limits` says in words where reading stopped."""
+
     text: str = ""
     html: str = ""
+    remote_hosts: list[tuple[str, int]] = field(default_factory=list)
+    invitations: list[Invitation] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+
+    @property
+    def remote_files(self) -> int:
+        return sum(number for _, number in self.remote_hosts)
 
 
 def preview(message: Message) -> Preview:
-    """The mail taken apart; an empty preview when it is too large or can't be read."""
+    """The message taken apart."""
     try:
-        parsed = _parsed(message)
-        if parsed is None:
-            return Preview()
-        attachments = [_attachment(part) for part in parsed.iter_attachments()]
-        return Preview(_text(parsed, "plain"), _text(parsed, "html"), attachments)
-    except Exception:  # whatever a hostile mail makes the parser do, the page must show the rest
+        return _preview(_Parts(message))
+    except Exception:  # whatever a hostile email makes this do, the page must show the rest
         log.warning("preview_failed", message=message.pk, exc_info=True)
-        return Preview()
+        return Preview(limits=["This email can't be taken apart. Its source is all there is."])
 
 
-def attachment_data(message: Message, number: int) -> bytes | None:
-    """The bytes of the attachment with that number in `preview().attachments`; None when there is none."""
+def read_attachment(message: Message, number: int) -> tuple[Attachment, bytes] | None:
+    """The attachment with that number in `preview().attachments`, and its bytes; None when there is none."""
     try:
-        parsed = _parsed(message)
-        parts = [] if parsed is None else list(parsed.iter_attachments())
-        return _data(parts[number]) if number < len(parts) else None
+        parts = _Parts(message).attachments
+        return (_attachment(parts[number]), parts[number].data()) if number < len(parts) else None
     except Exception:
         log.warning("attachment_failed", message=message.pk, exc_info=True)
         return None
+
+
+class _Parts:
+    """The parts of a message, as many as are read of it, and why there aren't more."""
+
+    def __init__(self, message: Message) -> None:
+        content = _start(message, PARSED_AT_MOST)
+        parts = list(islice(parts_of(content), PARTS_AT_MOST + 1))
+        is_cut = message.size > len(content)
+        self.all = parts[:PARTS_AT_MOST]
+        # What isn't text is listed, and so is text that has a file name. What the cut goes through is no file any more.
+        self.attachments = [
+            part for part in self.all if (not _is_body(part) or part.filename) and not (is_cut and part.end == len(content))
+        ]
+        self.limits = []
+        if is_cut:
+            self.limits.append(f"Only the first {filesizeformat(PARSED_AT_MOST)} of this email are read.")
+        if len(parts) > PARTS_AT_MOST:
+            self.limits.append(f"Only the first {PARTS_AT_MOST} parts of this email are shown.")
+        if any(part.content_type.startswith("multipart/") for part in self.all):
+            self.limits.append(f"Parts that are nested deeper than {DEPTH_AT_MOST} levels are only listed as attachments.")
+
+
+def _preview(parts: _Parts) -> Preview:
+    text, html = _texts(parts.all, "text/plain"), _texts(parts.all, "text/html")
+    calendars = _texts(parts.all, *_CALENDAR_TYPES)
+    own_html = "\n".join(html.texts)
+    page, has_all_pictures = with_pictures(harmless_html(own_html), parts.all)
+    events = list(islice(_events(calendars.texts), INVITATIONS_AT_MOST + 1))
+    limits = [*parts.limits]
+    if not (text.is_whole and html.is_whole and calendars.is_whole):
+        limits.append(f"Text is shown up to {SHOWN_AT_MOST:,} characters.")
+    if not has_all_pictures:
+        limits.append(f"Pictures are shown up to {filesizeformat(PICTURES_AT_MOST)} in all.")
+    if len(events) > INVITATIONS_AT_MOST:
+        limits.append(f"Only the first {INVITATIONS_AT_MOST} events are shown.")
+    return Preview(
+        text="\n".join(text.texts),
+        html=page,
+        remote_hosts=remote_hosts(own_html),
+        invitations=events[:INVITATIONS_AT_MOST],
+        attachments=[_attachment(part) for part in parts.attachments],
+        limits=limits,
+    )
 
 
 def harmless_html(html: str) -> str:
@@ -124,29 +179,34 @@ def _start(message: Message, length: int) -> bytes:
     return bytes(start or b"")
 
 
-def _parsed(message: Message) -> EmailMessage | None:
-    if message.size > PARSED_AT_MOST:
-        return None
-    parsed = BytesParser(policy=policy.default).parsebytes(source(message))
-    assert isinstance(parsed, EmailMessage)
-    return parsed
+def _is_body(part: Part) -> bool:
+    return part.content_type in ("text/plain", "text/html") and part.disposition != "attachment"
 
 
-def _text(parsed: EmailMessage, kind: str) -> str:
-    part = parsed.get_body(preferencelist=(kind,))
-    if part is None:
-        return ""
-    text = part.get_content()
-    return text[:SHOWN_AT_MOST] if isinstance(text, str) else ""
+class _Texts(NamedTuple):
+    texts: list[str]
+    is_whole: bool
 
 
-def _attachment(part: EmailMessage) -> Attachment:
-    return Attachment(part.get_filename() or "", part.get_content_type(), len(_data(part)))
+def _texts(parts: list[Part], *content_types: str) -> _Texts:
+    """What the parts of these types say, up to SHOWN_AT_MOST in all. Text that is attached isn't what the email says."""
+    texts, left, is_whole = [], SHOWN_AT_MOST, True
+    for part in parts:
+        if part.content_type in content_types and (_is_body(part) or part.content_type in _CALENDAR_TYPES) and is_whole:
+            text, is_whole = part.text(left)
+            texts.append(text)
+            left -= len(text)
+    return _Texts(texts, is_whole)
 
 
-def _data(part: EmailMessage) -> bytes:
-    """What the attachment holds; a mail inside the mail as its source."""
-    data = part.get_payload(decode=True)
-    if isinstance(data, bytes):
-        return data
-    return b"".join(inner.as_bytes() for inner in part.iter_parts()) if part.is_multipart() else b""
+def _events(calendars: list[str]) -> Iterator[Invitation]:
+    """Each event once: many programs send an invitation as a part and as a file as well."""
+    known = set()
+    for invitation in chain.from_iterable(map(read_invitations, calendars)):
+        if invitation not in known:
+            known.add(invitation)
+            yield invitation
+
+
+def _attachment(part: Part) -> Attachment:
+    return Attachment(part.filename, part.content_type, len(part.data()))
