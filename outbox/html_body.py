@@ -73,7 +73,8 @@ def _references(html: str) -> Iterator[str]:
 
 
 def _remote_urls(reference: str) -> list[str]:
-    return _ADDRESS.findall(unescape(reference).replace("\\", "/").strip())
+    address = unescape(reference).replace("\\", "/").strip()
+    return [] if address.startswith("data:") else _ADDRESS.findall(address)
 
 
 def _host(url: str) -> str:

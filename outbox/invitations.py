@@ -25,7 +25,7 @@ _ESCAPED = re.compile(r"\\(.)")
 _NOT_SHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 _TIME = re.compile(r"(?:19|20|21)\d{6}(?:T\d{6}Z?)?", re.ASCII)  # far from the ends of the calendar, where no zone can go
 _KINDS = {"REQUEST": "Invitation", "CANCEL": "Cancellation", "REPLY": "Answer to an invitation", "COUNTER": "Counter-proposal"}
-_ANSWERS = {"ACCEPTED": "accepted", "DECLINED": "declined", "TENTATIVE": "tentative", "DELEGATED": "delegated"}
+_ANSWERS = {"ACCEPTED": "Accepted", "DECLINED": "Declined", "TENTATIVE": "Tentative", "DELEGATED": "Delegated"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ def read_invitations(calendar: str) -> Iterator[Invitation]:
             kind = _KINDS.get(line.value.upper(), kind)
         elif components[-1:] == ["VEVENT"]:  # not what belongs to an alarm within it
             event.append(line)
+    if event:  # cut off
+        yield _invitation(kind, event)
 
 
 def _properties(calendar: str) -> Iterator[_Property]:

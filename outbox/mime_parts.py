@@ -19,7 +19,7 @@ from outbox.content import header_values, readable, split_header
 DEPTH_AT_MOST = 10
 _HEADER_AT_MOST = 256 * 1024
 _PART_HEADER_AT_MOST = 8 * 1024
-_FIELD_AT_MOST = 2000
+_FIELD_AT_MOST = 1200
 _BOUNDARY_AT_MOST = 200
 _MOST_BYTES_OF_A_LETTER = 4
 _STRUCTURE = ("Content-Type", "Content-Disposition", "Content-ID", "Content-Transfer-Encoding")

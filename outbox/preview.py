@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 # Taking more apart would hold a web process.
 PARSED_AT_MOST = 25 * 1024 * 1024
-PARTS_AT_MOST = 500
+PARTS_AT_MOST = 250
 SHOWN_AT_MOST = 200_000
 INVITATIONS_AT_MOST = 10
 _CALENDAR_TYPES = ("text/calendar", "application/ics")
@@ -115,9 +115,9 @@ def _preview(parts: _Parts) -> Preview:
     events = list(islice(_events(calendars.texts), INVITATIONS_AT_MOST + 1))
     limits = [*parts.limits]
     if not (text.is_whole and html.is_whole and calendars.is_whole):
-        limits.append(f"Text is shown up to {SHOWN_AT_MOST:,} characters.")
+        limits.append(f"Only the first {SHOWN_AT_MOST:,} characters of its text are shown.")
     if not has_all_pictures:
-        limits.append(f"Pictures are shown up to {filesizeformat(PICTURES_AT_MOST)} in all.")
+        limits.append(f"Only {filesizeformat(PICTURES_AT_MOST)} of its pictures are shown.")
     if len(events) > INVITATIONS_AT_MOST:
         limits.append(f"Only the first {INVITATIONS_AT_MOST} events are shown.")
     return Preview(
@@ -194,7 +194,7 @@ def _texts(parts: list[Part], *content_types: str) -> _Texts:
     for part in parts:
         if part.content_type in content_types and (_is_body(part) or part.content_type in _CALENDAR_TYPES) and is_whole:
             text, is_whole = part.text(left)
-            texts.append(text)
+            texts += [text] if text.strip() else []
             left -= len(text)
     return _Texts(texts, is_whole)
 

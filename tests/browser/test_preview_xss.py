@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import closing
+from email.message import EmailMessage
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -15,6 +17,8 @@ from tests.outbox.conftest import send
 from tests.outbox.xss_bodies import XSS_BODIES, body_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+ONE_DOT = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 
 
 class EvilHost:
@@ -104,3 +108,21 @@ def test_these_bodies_are_dangerous_where_nothing_holds_them(browser, evil_host_
         page.wait_for_timeout(50)
     page.close()
     assert watch.misdeeds or evil_host_that_counts.connections
+
+
+def test_pictures_that_come_with_the_email_are_drawn_and_no_others(person, crm, qa, evil_host_that_counts):
+    configure(qa)
+    evil = evil_host_that_counts
+    mail = EmailMessage()
+    mail["From"], mail["Subject"] = "crm@acme.example", "pictures"
+    mail.set_content(f"<img id=own src='cid:dot'><img id=remote src='{evil.url}/x.png'>", subtype="html")
+    mail.add_related(ONE_DOT, "image", "gif", cid="<dot>")
+    number = send(crm, qa, content=mail.as_bytes()).pk
+    person.sign_in("ada.admin@acme.example")
+    person.open(f"/monitor/email-log/qa/{number}/")
+    frame = person.page.frame_locator("iframe.preview__frame")
+    expect(frame.locator("#own")).to_have_js_property("naturalWidth", 1)
+    expect(frame.locator("#remote")).to_have_js_property("naturalWidth", 0)
+    expect(person.page.get_by_text("1 remote file was blocked: 1 from 127.0.0.1.")).to_be_visible()
+    assert evil.connections == 0
+    person.faults.clear()  # the policy said what it stopped

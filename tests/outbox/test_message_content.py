@@ -8,6 +8,7 @@ import pytest
 from django.urls import reverse
 
 from outbox import preview
+from outbox.mime_parts import DEPTH_AT_MOST
 from outbox.models import Message
 from outbox.preview import Attachment, harmless_html
 from tests.conftest import configure, make_member, signed_in
@@ -75,10 +76,136 @@ def test_a_long_source_is_cut_on_the_page_and_whole_beside_it(as_administrator, 
     assert b"END" in as_administrator.get(url(message, "source")).content
 
 
-def test_a_large_mail_is_shown_by_its_source(as_administrator, message, monkeypatch):
-    monkeypatch.setattr(preview, "PARSED_AT_MOST", 10)
-    assert [tab.key for tab in as_administrator.get(url(message)).context["tabs"]] == ["headers", "source"]
+def test_of_a_large_mail_the_beginning_is_taken_apart(as_administrator, message, monkeypatch):
+    monkeypatch.setattr(preview, "PARSED_AT_MOST", bytes(message.content.data).index(b"offer.pdf") + 15)
+    page = as_administrator.get(url(message), {"show": "text"})
+    assert [tab.key for tab in page.context["tabs"]] == ["html", "text", "headers", "source"]
+    assert "PLAIN-CANARY" in page.content.decode()
+    assert "of this email are read." in page.content.decode()
     assert as_administrator.get(attachment(message, 0)).status_code == 404
+
+
+def test_many_parts_cost_a_page_no_more_than_few(as_administrator, crm, qa):
+    configure(qa)
+    parts = b"--b\r\nContent-Type: application/pdf\r\n\r\nx\r\n" * 40_000
+    message = send(crm, qa, content=b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + parts)
+    page = as_administrator.get(url(message)).content.decode()
+    assert f"Only the first {preview.PARTS_AT_MOST} parts of this email are shown." in page
+    assert page.count("<li>") < 2 * preview.PARTS_AT_MOST
+    assert as_administrator.get(attachment(message, preview.PARTS_AT_MOST - 1)).content == b"x"
+    assert as_administrator.get(attachment(message, preview.PARTS_AT_MOST)).status_code == 404
+
+
+def test_the_page_says_where_texts_events_and_nesting_stopped(as_administrator, crm, qa, monkeypatch):
+    configure(qa)
+    monkeypatch.setattr(preview, "SHOWN_AT_MOST", 100)
+    monkeypatch.setattr(preview, "INVITATIONS_AT_MOST", 1)
+    calendar = "BEGIN:VEVENT\nSUMMARY:1\nEND:VEVENT\nBEGIN:VEVENT\nSUMMARY:2\nEND:VEVENT"
+    nested = "".join(f"Content-Type: multipart/mixed; boundary=b{level}\n\n--b{level}\n" for level in range(DEPTH_AT_MOST + 1))
+    parts = ("\n" + "x" * 200, f"Content-Type: text/calendar\n\n{calendar}", f"{nested}\nDEEP")
+    content = "Content-Type: multipart/mixed; boundary=b\n\n" + "".join(f"--b\n{part}\n" for part in parts)
+    page = as_administrator.get(url(send(crm, qa, content=content.encode())))
+    assert page.context["seen"].text == "x" * 100
+    assert page.context["seen"].limits == [
+        f"Parts that are nested deeper than {DEPTH_AT_MOST} levels are only listed as attachments.",
+        "Only the first 100 characters of its text are shown.",
+        "Only the first 1 events are shown.",
+    ]
+
+
+def test_what_cannot_be_taken_apart_is_shown_by_its_source(as_administrator, message, monkeypatch):
+    monkeypatch.setattr(preview, "parts_of", lambda content: 1 / 0)
+    page = as_administrator.get(url(message))
+    assert [tab.key for tab in page.context["tabs"]] == ["headers", "source"]
+    assert "Its source is all there is." in page.content.decode()
+    assert as_administrator.get(attachment(message, 0)).status_code == 404
+
+
+def multipart(kind: str, *parts: str, boundary: str = "b") -> str:
+    inner = "".join(f"--{boundary}\n{part}\n" for part in parts)
+    return f"Content-Type: multipart/{kind}; boundary={boundary}\n\n{inner}--{boundary}--"
+
+
+PLAIN = "Content-Type: text/plain\n\nText"
+PDF = (
+    'Content-Type: application/pdf\nContent-Disposition: inline; filename="a.pdf"\nContent-Transfer-Encoding: base64\n\nJVBERi0='
+)
+SIGNATURE = 'Content-Type: application/pkcs7-signature; name="smime.p7s"\n\nx'
+CALENDAR = """Content-Type: text/calendar; charset=utf-8; method=REQUEST
+
+BEGIN:VCALENDAR
+METHOD:REQUEST
+BEGIN:VEVENT
+DTSTART:20261201T100000Z
+ORGANIZER;CN=Carla:mailto:carla.agent@acme.example
+ATTENDEE;RSVP=TRUE:mailto:karl.kunde@customer.example
+SUMMARY:Meet <b>us</b>
+LOCATION:Room 5
+END:VEVENT
+END:VCALENDAR"""
+
+
+@pytest.mark.parametrize(
+    ("content", "tabs", "text", "html"),
+    [
+        (PDF, ["attachments"], "", ""),
+        (
+            multipart(
+                "alternative",
+                PLAIN,
+                multipart("mixed", "Content-Type: text/html\n\nfirst", PDF, "Content-Type: text/html\n\nsecond", boundary="m"),
+            ),
+            ["html", "text", "attachments"],
+            "Text",
+            "first\nsecond",
+        ),
+        (multipart("signed", PLAIN, SIGNATURE), ["text", "attachments"], "Text", ""),
+        (multipart("alternative", PLAIN, CALENDAR), ["text", "invitation", "attachments"], "Text", ""),
+        (CALENDAR, ["invitation", "attachments"], "", ""),
+        ("Content-Type: text/plain; charset=utf8mb4\n\nplain wörds", ["text"], "plain wörds", ""),
+        (multipart("mixed", PLAIN, 'Content-Type: text/plain; name="n.txt"\n\nNote'), ["text", "attachments"], "Text\nNote", ""),
+    ],
+)
+def test_every_part_is_shown(as_administrator, crm, qa, content, tabs, text, html):
+    configure(qa)
+    page = as_administrator.get(url(send(crm, qa, content=content.encode())))
+    assert [tab.key for tab in page.context["tabs"]] == [*tabs, "headers", "source"]
+    seen = page.context["seen"]
+    assert (seen.text, seen.html, len(seen.attachments)) == (text, html, int("attachments" in tabs))
+    assert seen.limits == []
+
+
+def test_an_invitation_is_shown_to_those_who_may_see_the_content(as_administrator, as_viewer, crm, qa):
+    configure(qa)
+    message = send(crm, qa, content=multipart("alternative", PLAIN, CALENDAR).encode())
+    page = as_administrator.get(url(message), {"show": "invitation"}).content.decode()
+    for detail in ("Meet &lt;b&gt;us&lt;/b&gt;", "Room 5", "Carla", "carla.agent@acme.example", "karl.kunde@customer.example"):
+        assert detail in page
+    assert 'datetime="2026-12-01T' in page
+    hidden = as_viewer.get(url(message), {"show": "invitation"}).content.decode()
+    assert "Room 5" not in hidden
+    assert "karl.kunde@customer.example" not in hidden
+
+
+def test_the_page_names_the_hosts_that_were_not_asked(as_administrator, crm, qa):
+    configure(qa)
+    pictures = "".join(f"<img src='https://{number}.example/x.png'>" for number in range(12))
+    html = f"<img src='https://pixel.example/1'><img src='https://pixel.example/2'>{pictures}"
+    page = as_administrator.get(url(send(crm, qa, content=f"Content-Type: text/html\n\n{html}".encode())))
+    said = " ".join(page.content.decode().split())
+    assert "14 remote files were blocked: 2 from <bdi>pixel.example</bdi>, 1 from" in said
+    assert "and 3 more hosts." in said
+
+
+def test_pictures_of_the_email_are_shown_in_its_html(as_administrator, as_viewer, crm, qa):
+    configure(qa)
+    picture = "Content-Type: image/png\nContent-ID: <logo>\nContent-Transfer-Encoding: base64\n\niVBORw=="
+    content = multipart("related", "Content-Type: text/html\n\n<img src='cid:logo'>", picture)
+    message = send(crm, qa, content=content.encode())
+    frame = as_administrator.get(url(message, "html"))
+    assert frame.content == b"<img src='data:image/png;base64,iVBORw=='>"
+    assert "img-src data:;" in frame["Content-Security-Policy"]
+    assert as_viewer.get(url(message, "html")).status_code == 403
 
 
 def test_attachments_are_saved_under_harmless_names_and_never_opened(as_administrator, message):
