@@ -143,6 +143,11 @@ def _normal_label(label: str) -> str:
         return label
 
 
+def is_printable(text: str) -> bool:
+    """Whether every character of `text` can be seen, and none breaks a line."""
+    return not _FORBIDDEN.search(text)
+
+
 def printable(text: str) -> str:
     """`text` safe to show in a message: control and invisible characters escaped, at most 100 characters."""
     shown = _FORBIDDEN.sub(lambda match: f"\\u{ord(match.group()):04x}", text)

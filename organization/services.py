@@ -11,6 +11,7 @@ from django.db import models, transaction
 from organization import audit
 from organization.models import App, Member, Role, Stage
 from organization.permissions import EVERYWHERE, Actor, Permission, Scope, require
+from organization.signals import app_created, stage_created
 
 M = TypeVar("M", bound=models.Model)
 
@@ -33,7 +34,11 @@ def save_app(app: App, actor: Actor) -> App:
     with transaction.atomic():
         check_version(app, app.version)
         app.version += 1
-        return _validate_save_record(app, actor)
+        created = app.pk is None
+        _validate_save_record(app, actor)
+        if created:
+            app_created.send(App, app=app)
+    return app
 
 
 def save_profile(member: Member) -> Member:
@@ -46,7 +51,11 @@ def save_in_organization(instance: M, actor: Actor) -> M:
     """Store a stage, member or grant. Raises PermissionDenied, ValidationError."""
     require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
     with transaction.atomic():
-        return _validate_save_record(instance, actor)
+        created = instance.pk is None
+        _validate_save_record(instance, actor)
+        if created and isinstance(instance, Stage):
+            stage_created.send(Stage, stage=instance)
+    return instance
 
 
 def move_stage(stage: Stage, by: int, actor: Actor) -> None:

@@ -25,6 +25,7 @@ from organization.addresses import NamedAddress
 from outbox import stage_queue
 from outbox.clock import uptime
 from outbox.content import Departure, HeaderField, addresses_in, header_values, outgoing, split_header
+from outbox.envelope import is_usable_sender
 from outbox.hand_over import HandOver
 from outbox.ledger import Ledger, LedgerClosed, Turn
 from outbox.outcomes import Finished, Outcome
@@ -368,8 +369,10 @@ def _piece(message_id: int, offset: int) -> bytes:
 
 
 def envelope_sender(requested: str, settings: SmtpSettings) -> str:
-    """The app's own where its domain is allowed, else the stage's; the null sender stays null (RFC 5321 section 4.5.5)."""
-    return requested if not requested or settings.allows_sender(requested) else settings.sender_address
+    """The app's own where it is an address of a domain that is allowed, else the stage's; the null sender stays null
+    (RFC 5321 section 4.5.5)."""
+    kept = not requested or (is_usable_sender(requested) and settings.allows_sender(requested))
+    return requested if kept else settings.sender_address
 
 
 def _sender(fields: Sequence[HeaderField], settings: SmtpSettings) -> tuple[NamedAddress | None, list[str]]:

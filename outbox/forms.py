@@ -6,11 +6,11 @@ from typing import Any
 
 from django import forms
 
-from organization.addresses import ADDRESS_MAX_LENGTH, parse_named_address, split_addresses, validate_address
+from organization.addresses import ADDRESS_MAX_LENGTH, parse_named_address, split_addresses
 from organization.forms import StageConfirmation
 from organization.models import App
+from outbox.envelope import MAX_RECIPIENTS
 from outbox.models import Message
-from outbox.submission import MAX_RECIPIENTS
 
 
 class TestMailForm(forms.Form):
@@ -28,7 +28,7 @@ class TestMailForm(forms.Form):
     )
 
     def clean_address(self) -> str:
-        return validate_address(self.cleaned_data["address"])
+        return parse_named_address(self.cleaned_data["address"]).email
 
 
 class SimulationForm(forms.Form):

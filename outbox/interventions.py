@@ -17,13 +17,15 @@ from organization import audit
 from organization.addresses import same_address_key
 from organization.permissions import Actor, Permission, Scope, allowed, require
 from outbox.clock import database_now
+from outbox.envelope import Envelope, SubmissionRefused
 from outbox.models import FINAL, WAITING, Content, Door, HoldReason, Message, Recipient, RouteKind, Status
 from outbox.routing import Route, release, route_resent
-from outbox.submission import Envelope, Resent, SubmissionRefused, state_of, submit
+from outbox.submission import Resent, state_of, submit
 from outbox.summary import sum_up
 from testlists.services import test_list_of
 
 CANCELLABLE = (*WAITING, Status.HELD)
+LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
 _BEING_SENT = "The mail is being handed to the server right now. Try again in a moment."
 _FINISHED = "The mail is finished: nothing of it waits any more."
 _HELD = "The mail is held. It goes by itself as soon as the reason for that is gone."
@@ -72,8 +74,9 @@ def cancel(message: Message, actor: Actor) -> Message:
 
 
 def release_held(message: Message, actor: Actor) -> Message:
-    """Test mail that is held because nobody is on its list goes to the recipients the app gave, whatever the list says now or
-    later. For this one mail alone. Whoever got it, or was refused, before it was held stays so. Returns the mail as it is then.
+    """Test mail that is held because nobody is on its list, or there is none, goes to the recipients the app gave, whatever
+    the list says now or later. For this one mail alone. Whoever got it, or was refused, before it was held stays so. Returns
+    the mail as it is then.
 
     Raises PermissionDenied; ValidationError when it isn't held for that, or its stage has no server. Then nothing is changed.
     """
@@ -158,7 +161,7 @@ def release_obstacle(message: Message) -> str:
         return _NOT_HELD
     if settings_of(message.stage) is None:
         return _NOWHERE_TO_SEND.format(message.stage)
-    return "" if message.hold_reason == HoldReason.TEST_LIST_EMPTY else _HELD
+    return "" if message.hold_reason in LIST_REASONS else _HELD
 
 
 def release_addresses(message: Message) -> list[str]:

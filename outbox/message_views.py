@@ -18,9 +18,9 @@ from organization.addresses import same_address_key
 from organization.http import MemberRequest
 from organization.models import Member
 from organization.permissions import Permission, Scope, allowed
-from outbox.interventions import acts_of
+from outbox.interventions import LIST_REASONS, acts_of
 from outbox.masking import Mask
-from outbox.models import FINAL, HoldReason, Message, RouteKind, Status
+from outbox.models import FINAL, Message, RouteKind, Status
 from outbox.preview import (
     SHOWN_AT_MOST,
     Preview,
@@ -107,7 +107,7 @@ def _ways_out(message: Message, member: Member) -> dict[str, str]:
     ways, stage = {}, message.stage
     if settings_of(stage) is None and allowed(member, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS):
         ways["set_up_url"] = reverse("email-configuration-edit", args=[stage.key])
-    if message.hold_reason == HoldReason.TEST_LIST_EMPTY and may_edit(member, message.app, stage):
+    if message.hold_reason in LIST_REASONS and may_edit(member, message.app, stage):
         ways["test_list_url"] = reverse("app-emails-edit", args=[message.app.key, stage.key])
     return ways
 

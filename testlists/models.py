@@ -35,11 +35,18 @@ class TestList(models.Model):
     def __str__(self) -> str:
         return f"Test list of {self.app} in {self.stage}"
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no row of it, so that nobody knows whether it was Active: the app's mail is held."""
+        return self.pk is None
+
     def people(self) -> list[NamedAddress]:
         """Who is on the list now: members by their current address, without those who were removed."""
         return [entry.person for entry in self.present_entries()]
 
     def present_entries(self) -> list[TestListAddress]:
+        if self.is_missing:
+            return []
         entries = self.addresses.select_related("member")
         return [entry for entry in entries if entry.member is None or entry.member.is_active]
 

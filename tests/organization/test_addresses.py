@@ -239,7 +239,8 @@ def test_on_the_wire_a_domain_is_ascii() -> None:
 
 
 @pytest.mark.parametrize(
-    "stored", ["ana@example.com\r\nRCPT TO:<eve@example.com>", "ana@example.com> SIZE=1", "ana", "ana@example.com\n", "a b@c.example"]
+    "stored",
+    ["ana@example.com\r\nRCPT TO:<eve@example.com>", "ana@example.com> SIZE=1", "ana", "ana@example.com\n", "a b@c.example"],
 )
 def test_what_is_no_address_never_reaches_the_wire_however_it_was_stored(stored: str) -> None:
     with pytest.raises(ValueError, match="can't be used as an address"):
