@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 from organization.credentials import usable_now
-from outbox.envelope import Envelope, SubmissionRefused
 from outbox.models import Door
-from outbox.submission import Accepted, Submission, submit_together
+from outbox.submission import Accepted, Envelope, Submission, SubmissionRefused, submit_together
 
 MAILS_PER_COMMIT = 100
 _AT_ONCE_SECONDS = 1.0

@@ -17,9 +17,8 @@ from django.core.mail.backends.base import BaseEmailBackend
 from organization import sql
 from organization.addresses import is_printable, read_named_address
 from organization.models import App, Stage
-from outbox.envelope import Envelope
 from outbox.models import Door
-from outbox.submission import submit
+from outbox.submission import Envelope, submit
 
 _APP_AND_STAGE = """
     SELECT app.id, app.name, app.archived, stage.id, stage.name, stage.archived

@@ -9,8 +9,8 @@ from django import forms
 from organization.addresses import ADDRESS_MAX_LENGTH, parse_named_address, split_addresses
 from organization.forms import StageConfirmation
 from organization.models import App
-from outbox.envelope import MAX_RECIPIENTS
 from outbox.models import Message
+from outbox.submission import MAX_RECIPIENTS
 
 
 class TestMailForm(forms.Form):

@@ -22,10 +22,10 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from organization import sql
 from organization.credentials import authenticate, is_known
 from organization.models import Credential
-from outbox import envelope as envelopes
+from outbox import submission
 from outbox.acceptance import Acceptance, Handed
-from outbox.envelope import SubmissionRefused, check_recipient, check_sender
 from outbox.gateway_content import ContentRefused, read_content
+from outbox.submission import SubmissionRefused, check_recipient, check_sender
 
 log = structlog.get_logger(__name__)
 
@@ -157,8 +157,8 @@ class GatewayHandler:
         return "250 2.1.0 Ok"
 
     async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
-        if len(envelope.rcpt_tos) >= envelopes.MAX_RECIPIENTS:
-            return f"452 4.5.3 Too many recipients: at most {envelopes.MAX_RECIPIENTS} in one mail."
+        if len(envelope.rcpt_tos) >= submission.MAX_RECIPIENTS:
+            return f"452 4.5.3 Too many recipients: at most {submission.MAX_RECIPIENTS} in one mail."
         try:
             envelope.rcpt_tos.append(check_recipient(address))
         except SubmissionRefused as refused:
@@ -184,7 +184,7 @@ class GatewayHandler:
 
 def _handed(credential: Credential, envelope: Envelope) -> Handed:
     sender = "" if envelope.mail_from == _NULL_SENDER else envelope.mail_from or ""
-    wanted = envelopes.Envelope(sender, envelope.rcpt_tos)
+    wanted = submission.Envelope(sender, envelope.rcpt_tos)
     return Handed(credential.pk, wanted, bytes(envelope.original_content or b""))
 
 

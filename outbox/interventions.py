@@ -17,10 +17,9 @@ from organization import audit
 from organization.addresses import same_address_key
 from organization.permissions import Actor, Permission, Scope, allowed, require
 from outbox.clock import database_now
-from outbox.envelope import Envelope, SubmissionRefused
 from outbox.models import FINAL, WAITING, Content, Door, HoldReason, Message, Recipient, RouteKind, Status
 from outbox.routing import Route, release, route_resent
-from outbox.submission import Resent, state_of, submit
+from outbox.submission import Envelope, Resent, SubmissionRefused, state_of, submit
 from outbox.summary import sum_up
 from testlists.services import test_list_of
 

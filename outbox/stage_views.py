@@ -18,10 +18,9 @@ from organization.http import MemberRequest
 from organization.models import App, Member, Stage
 from organization.permissions import Permission, Scope, allowed, require
 from outbox import stage_queue
-from outbox.envelope import Envelope, SubmissionRefused
 from outbox.forms import TestMailForm
 from outbox.models import Door, Message
-from outbox.submission import submit
+from outbox.submission import Envelope, SubmissionRefused, submit
 
 
 @require_POST

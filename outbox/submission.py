@@ -17,11 +17,22 @@ from organization.models import App, Credential, Stage
 from outbox import wake_up
 from outbox.clock import database_now
 from outbox.content import addresses_in, header_values, readable, split_header, with_crlf
-from outbox.envelope import Envelope, SubmissionRefused, check_envelope, sender_notes
+from outbox.envelope import (
+    MAX_RECIPIENTS,
+    Envelope,
+    SubmissionRefused,
+    check_envelope,
+    check_recipient,
+    check_sender,
+    sender_notes,
+)
 from outbox.models import Door, HoldReason, Message, RouteKind, Status
 from outbox.routing import NO_LIST, ListState, Route, release, route, route_resent
 from outbox.search import search_text
 from testlists.models import TestList
+
+# Every entry point finds here what it needs of the envelope.
+__all__ = ["MAX_RECIPIENTS", "Envelope", "SubmissionRefused", "check_recipient", "check_sender"]
 
 _LIST_AND_SETTINGS = """
     SELECT id, active, version, active_version,

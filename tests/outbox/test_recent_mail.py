@@ -17,7 +17,7 @@ from outbox.models import Message
 from testlists.recent import recent_mail_in_words
 from testlists.services import test_list_of
 from testlists.signals import RecentMail
-from tests.conftest import make_member, signed_in
+from tests.conftest import make_app, make_member, signed_in
 from tests.outbox.conftest import send, set_list
 
 LOG = "/monitor/email-log/qa/"
@@ -119,7 +119,7 @@ def test_the_log_says_which_lists_are_active(as_viewer: Client, crm: App, shop: 
 
 def test_at_most_five_are_named(as_viewer: Client, qa: Stage) -> None:
     for number in range(7):
-        set_list(App.objects.create(key=f"app{number}", name=f"App {number}", version=1), qa, "ana@acme.example")
+        set_list(make_app(f"app{number}", f"App {number}"), qa, "ana@acme.example")
     page = as_viewer.get(LOG).content.decode()
     banner = page[page.index("Test lists are Active") : page.index("Their mail goes")]
     assert banner.count("<a ") == 5

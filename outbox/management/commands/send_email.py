@@ -14,9 +14,8 @@ from emailconfig.services import settings_of
 from organization.addresses import NamedAddress, parse_named_address, printable, read_named_address
 from organization.cli import app_by_key, one_clear_line, stage_by_key
 from organization.models import Stage
-from outbox.envelope import Envelope, SubmissionRefused
 from outbox.models import Door, Message, Status
-from outbox.submission import submit
+from outbox.submission import Envelope, SubmissionRefused, submit
 
 
 class Command(BaseCommand):
