@@ -17,14 +17,13 @@ from organization import audit
 from organization.addresses import same_address_key
 from organization.permissions import Actor, Permission, Scope, allowed, require
 from outbox.clock import database_now
-from outbox.models import FINAL, WAITING, Content, Door, HoldReason, Message, Recipient, RouteKind, Status
+from outbox.models import FINAL, LIST_REASONS, WAITING, Content, Door, Message, Recipient, RouteKind, Status
 from outbox.routing import Route, release, route_resent
 from outbox.submission import Envelope, Resent, SubmissionRefused, state_of, submit
 from outbox.summary import sum_up
 from testlists.services import test_list_of
 
 CANCELLABLE = (*WAITING, Status.HELD)
-LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
 _BEING_SENT = "The mail is being handed to the server right now. Try again in a moment."
 _FINISHED = "The mail is finished: nothing of it waits any more."
 _HELD = "The mail is held. It goes by itself as soon as the reason for that is gone."

@@ -56,6 +56,10 @@ class HoldReason(models.TextChoices):
     )
 
 
+# What a person on the test list does away with.
+LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
+
+
 class Door(models.TextChoices):
     """How a mail came in."""
 
