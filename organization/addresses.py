@@ -180,6 +180,15 @@ def wire_address(address: str) -> str:
     return f"{local}{at}{'.'.join(map(_wire_label, domain.split('.')))}"
 
 
+def has_wire_form(address: str) -> bool:
+    """Whether wire_address() has an answer."""
+    try:
+        wire_address(address)
+    except ValueError:
+        return False
+    return True
+
+
 def _wire_label(label: str) -> str:
     return label if label.isascii() else idna.encode(label, uts46=True).decode()
 
