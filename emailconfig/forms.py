@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 
 from emailconfig.models import SmtpSettings, secret_field_of
-from organization.addresses import ADDRESS_MAX_LENGTH, validate_address
+from organization.addresses import ADDRESS_MAX_LENGTH, parse_named_address
 from organization.forms import StageConfirmation
 
 
@@ -108,7 +108,7 @@ class RecipientForm(forms.Form):
 
     def clean_recipient(self) -> str:
         address: str = self.cleaned_data["recipient"]
-        return validate_address(address) if address else ""
+        return parse_named_address(address).email if address else ""
 
 
 class DeleteForm(StageConfirmation):

@@ -11,7 +11,7 @@ from django.db import models, transaction
 from organization import audit
 from organization.models import App, Member, Role, Stage
 from organization.permissions import EVERYWHERE, Actor, Permission, Scope, require
-from organization.signals import app_created, stage_created
+from organization.signals import created
 
 M = TypeVar("M", bound=models.Model)
 
@@ -34,11 +34,7 @@ def save_app(app: App, actor: Actor) -> App:
     with transaction.atomic():
         check_version(app, app.version)
         app.version += 1
-        created = app.pk is None
-        _validate_save_record(app, actor)
-        if created:
-            app_created.send(App, app=app)
-    return app
+        return _validate_save_record(app, actor)
 
 
 def save_profile(member: Member) -> Member:
@@ -51,11 +47,7 @@ def save_in_organization(instance: M, actor: Actor) -> M:
     """Store a stage, member or grant. Raises PermissionDenied, ValidationError."""
     require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
     with transaction.atomic():
-        created = instance.pk is None
-        _validate_save_record(instance, actor)
-        if created and isinstance(instance, Stage):
-            stage_created.send(Stage, stage=instance)
-    return instance
+        return _validate_save_record(instance, actor)
 
 
 def move_stage(stage: Stage, by: int, actor: Actor) -> None:
@@ -102,4 +94,6 @@ def _validate_save_record(instance: M, actor: Actor, **related: Collection[model
     for name, values in related.items():
         getattr(instance, name).set(values)
     audit.record(actor, "Update" if before else "Create", instance, before=before, after=audit.snapshot(instance))
+    if not before:
+        created.send(type(instance), instance=instance)
     return instance

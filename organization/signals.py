@@ -1,9 +1,6 @@
-"""What the layers above wait for. Sent inside the transaction that stored it, by the services alone."""
+"""What the layers above wait for."""
 
 from django.dispatch import Signal
 
-# Sent with `app`.
-app_created = Signal()
-
-# Sent with `stage`.
-stage_created = Signal()
+# Sent inside the transaction that stored a new app, stage, member, role or grant, with it as `instance`; the sender is its model.
+created = Signal()

@@ -7,13 +7,13 @@ from typing import Any
 from django import forms
 
 from organization.addresses import ADDRESS_MAX_LENGTH, parse_named_address, split_addresses
-from organization.forms import StageConfirmation
+from organization.forms import CompleteAddresses, StageConfirmation
 from organization.models import App
 from outbox.models import Message
 from outbox.submission import MAX_RECIPIENTS
 
 
-class TestMailForm(forms.Form):
+class TestMailForm(CompleteAddresses):
     """As which app a test mail is sent, and to whom."""
 
     app = forms.ModelChoiceField(
@@ -29,6 +29,10 @@ class TestMailForm(forms.Form):
 
     def clean_address(self) -> str:
         return parse_named_address(self.cleaned_data["address"]).email
+
+    def clean(self) -> None:
+        if "address" in self.cleaned_data:
+            self.ask_about("address", [self.cleaned_data["address"]])
 
 
 class SimulationForm(forms.Form):

@@ -26,7 +26,8 @@ class TestList(models.Model):
         "tag the subject with the stage", default=False, help_text="“Welcome” becomes “[QA] Welcome” in test mail."
     )
     version = models.PositiveIntegerField(default=0, editable=False)
-    # The version of the last save that left the list Active: mail routed under an older one was caught by it.
+    # The version of the last save that left the list Active, or made it again after it was lost: mail routed under an older
+    # one was caught by it.
     active_version = models.PositiveIntegerField(default=0, editable=False)
 
     class Meta:

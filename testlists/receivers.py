@@ -6,18 +6,18 @@ from __future__ import annotations
 from typing import Any
 
 from organization.models import App, Stage
-from organization.signals import app_created, stage_created
+from organization.signals import created
 from testlists.services import make_test_lists
 
 
 def connect() -> None:
-    app_created.connect(_on_app_created)
-    stage_created.connect(_on_stage_created)
+    created.connect(_on_app_created, App)
+    created.connect(_on_stage_created, Stage)
 
 
-def _on_app_created(app: App, **_: Any) -> None:
-    make_test_lists(apps=[app])
+def _on_app_created(instance: App, **_: Any) -> None:
+    make_test_lists(apps=[instance])
 
 
-def _on_stage_created(stage: Stage, **_: Any) -> None:
-    make_test_lists(stages=[stage])
+def _on_stage_created(instance: Stage, **_: Any) -> None:
+    make_test_lists(stages=[instance])

@@ -81,15 +81,16 @@ def save_test_list(app: App, stage: Stage, wanted: Wanted, actor: Actor, *, read
         test_list = _locked(app, stage)
         if read_at is not None and read_at != test_list.version:
             raise StaleVersion()
-        operation, before = ("Create", None) if test_list.is_missing else ("Update", _snapshot(test_list))
+        lost = test_list.is_missing
+        before = None if lost else _snapshot(test_list)
         test_list.active, test_list.tag_subject = wanted.active, wanted.tag_subject
         test_list.version += 1
-        if test_list.active:
+        if test_list.active or lost:  # nobody knows whether it was Active before
             test_list.active_version = test_list.version
         test_list.full_clean()
         test_list.save()
         _replace_entries(test_list, entries)
-        audit.record(actor, operation, test_list, before=before, after=_snapshot(test_list))
+        audit.record(actor, "Create" if lost else "Update", test_list, before=before, after=_snapshot(test_list))
         test_list_saved.send(TestList, test_list=test_list)
     return test_list
 

@@ -31,6 +31,7 @@ def test_the_command_shows_a_list(crm: App, qa: Stage, viewer: Member) -> None:
     ]
     assert json.loads(run("--json")) == {
         "active": True,
+        "missing": False,
         "addresses": [
             {"name": "Vera Viewer", "email": "vera.viewer@acme.example"},
             {"name": "", "email": "ana@example.com"},
