@@ -16,11 +16,11 @@ from django.test import Client
 from organization.credentials import create_credential
 from organization.models import App, Stage
 from outbox.interventions import resend, retry_now
-from outbox.models import Message, Status
+from outbox.models import Message, Recipient, Status
 from outbox.worker import sweep
 from testlists.services import test_list_of as list_of
 from tests.conftest import OPERATOR, configure, running_gateway
-from tests.outbox.conftest import deliver, now_due, send, set_list
+from tests.outbox.conftest import deliver, now_due, send, set_list, statuses
 from tests.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -169,3 +169,41 @@ def test_nobody_but_an_active_list_gets_anything_by_any_way(entry_point, world):
         header = arrived.content.partition(b"\r\n\r\n")[0]
         fields = re.findall(rb"^[!-~]+:.*(?:\r\n[ \t].*)*", header, re.MULTILINE)
         assert [field for field in fields if b"@" in field and b"karl" in field and not field.startswith(b"X-Original-")] == []
+
+
+SMUGGLED = "eve@customer.example>\r\nDATA\r\nhello\r\n.\r\nMAIL FROM:<eve@customer.example"
+
+
+@pytest.mark.parametrize("pipelining", [False, True])
+def test_what_isnt_an_address_in_the_database_never_reaches_the_wire(pipelining, crm, qa):
+    """A recipient, a person on the list and a sender, each changed behind the portal's back."""
+    with SmtpServer(pipelining=pipelining) as server:
+        configure(qa, server)
+        message, lone, listed = send(crm, qa, "bad@x.example", "good@x.example"), send(crm, qa, "bad@x.example"), send(crm, qa)
+        Recipient.objects.filter(address="bad@x.example").update(address=SMUGGLED)
+        Message.objects.filter(pk=listed.pk).update(envelope_sender=SMUGGLED)
+        deliver()
+        set_list(crm, qa, LISTED, "ben@acme.example")
+        list_of(crm, qa).addresses.filter(email=LISTED).update(email=SMUGGLED)
+        test_mail = send(crm, qa)
+        deliver()
+    assert statuses(message) == {SMUGGLED: "failed", "good@x.example": "sent"}
+    assert (statuses(lone), statuses(listed)) == ({SMUGGLED: "failed"}, {"customer@example.com": "sent"})
+    assert statuses(test_mail) == {SMUGGLED: "failed", "ben@acme.example": "sent"}
+    assert [arrived.recipients for arrived in server.arrived] == [
+        ["good@x.example"],
+        ["customer@example.com"],
+        ["ben@acme.example"],
+    ]
+    assert [arrived.sender for arrived in server.arrived] == ["crm@acme.example", "no-reply@acme.example", "crm@acme.example"]
+    assert not any(re.search(rb"^(DATA|MAIL|hello)", arrived.content, re.MULTILINE) for arrived in server.arrived)
+
+
+def test_the_test_mail_form_asks_about_a_domain_without_a_dot(as_administrator: Client, crm: App, qa: Stage):
+    configure(qa)
+    page, data = "/management/configure/emails/qa/test-mail/", {"app": crm.pk, "address": "Root <root@localhost>"}
+    asked = as_administrator.post(page, data)
+    assert "It has no dot: root@localhost" in asked.content.decode()
+    assert not Message.objects.exists()
+    assert as_administrator.post(page, {**data, "complete": "on"}).status_code == 302
+    assert Message.objects.get().requested == ["root@localhost"]

@@ -146,6 +146,15 @@ def test_what_admin_refuses_is_told_at_its_field(
     assert on_list(crm, qa) == ["ana@example.com", "bob@example.com"]
 
 
+def test_admin_asks_about_a_domain_without_a_dot(as_administrator: Client, ana_and_bob: TestList, crm: App, qa: Stage) -> None:
+    lines = "ana@example.com\nroot@localhost"
+    answer = post(as_administrator, ana_and_bob, people=lines)
+    assert "root@localhost" in answer.context["adminform"].form.errors["people"][0]
+    assert post(as_administrator, ana_and_bob, people=lines, complete="on").status_code == 302
+    assert [person.email for person in test_list_of(crm, qa).people()] == ["ana@example.com", "root@localhost"]
+    assert post(as_administrator, test_list_of(crm, qa), people=lines).status_code == 302
+
+
 def test_a_stale_save_in_admin_is_refused(as_administrator: Client, ana_and_bob: TestList, crm: App, qa: Stage) -> None:
     keep_list(crm, qa, "carl@example.com", active=True)
     answer = as_administrator.post(admin_url(ana_and_bob), {"version": 1, "people": "eve@example.com"}, follow=True)
