@@ -89,7 +89,7 @@ def check_sender(address: str) -> str:
 
 
 def is_usable_sender(sender: str) -> bool:
-    """Whether email can leave with this envelope sender; if not, the stage's sender stands in its place."""
+    """Whether email can leave with this envelope sender; if not, the stage's sender takes its place."""
     return not sender or is_address(sender)
 
 
@@ -97,7 +97,7 @@ def sender_notes(sender: str) -> list[str]:
     """What the email log says about an envelope sender that can't be used."""
     if is_usable_sender(sender):
         return []
-    return [f"The app's envelope sender “{printable(sender)}” isn't an address, so the stage's sender stands in its place."]
+    return [f"The app's envelope sender “{printable(sender)}” isn't an address, so the email leaves with the stage's sender."]
 
 
 def check_recipient(address: str) -> str:

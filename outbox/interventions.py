@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 
 from emailconfig.services import settings_of
 from organization import audit
-from organization.addresses import same_address_key
+from organization.addresses import is_address, same_address_key
 from organization.permissions import Actor, Permission, Scope, allowed, require
 from outbox.clock import database_now
 from outbox.models import FINAL, LIST_REASONS, WAITING, Content, Door, Message, Recipient, RouteKind, Status
@@ -201,7 +201,12 @@ def acts_of(message: Message, actor: Actor) -> Acts:
 def resend_route(message: Message) -> Route:
     """Where resend() would send the mail now."""
     test_list = test_list_of(message.app, message.stage)
-    return route_resent(RouteKind(message.route), message.requested, state_of(test_list))
+    return route_resent(RouteKind(message.route), reachable(message), state_of(test_list))
+
+
+def reachable(message: Message) -> list[str]:
+    """Whom the app named, without those whom no email can reach (see envelope)."""
+    return [address for address in message.requested if is_address(address)]
 
 
 def _scope(message: Message) -> Scope:

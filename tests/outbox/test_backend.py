@@ -150,7 +150,7 @@ def test_an_email_that_can_reach_nobody_is_refused_in_words():
 
 def test_a_sender_without_a_domain_is_left_to_the_stages_sender():
     assert EmailMessage("S", "C", "root", ["to@example.com"]).send() == 1
-    assert "the stage's sender stands in its place" in Message.objects.get().notes[0]
+    assert "the email leaves with the stage's sender" in Message.objects.get().notes[0]
 
 
 def test_a_bad_recipient_is_passed_over_silently():

@@ -73,7 +73,7 @@ def test_a_sender_that_is_no_address_is_left_to_the_stages_sender(crm, qa, sende
     message = send(crm, qa, sender=sender)
     settings = configure(qa, from_domains="*")
     assert envelope_sender(message.envelope_sender, settings) == "no-reply@acme.example"
-    assert "isn't an address, so the stage's sender stands in its place." in message.notes[0]
+    assert "isn't an address, so the email leaves with the stage's sender." in message.notes[0]
 
 
 def test_a_sender_with_a_line_break_is_refused_and_the_null_sender_stays_null(crm, qa):
