@@ -8,7 +8,7 @@ from django import forms
 
 from emailconfig.models import SmtpSettings, secret_field_of
 from organization.addresses import ADDRESS_MAX_LENGTH, parse_named_address
-from organization.forms import StageConfirmation
+from organization.forms import CompleteAddresses, StageConfirmation
 
 
 def _secret_field() -> forms.CharField:
@@ -93,6 +93,15 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
         self.instance.new_secret = self.cleaned_data.get(field, "")
         self.instance.version = self.cleaned_data.get("version", self.instance.version)
         super()._post_clean()  # type: ignore[misc]  # Django's, unknown to its stubs
+
+
+class SmtpSettingsPageForm(CompleteAddresses, SmtpSettingsForm):
+    """For pages, which can ask. A command, or a test of the connection, can't."""
+
+    def clean(self) -> None:
+        super().clean()
+        if "sender_address" in self.changed_data and "sender_address" in self.cleaned_data:
+            self.ask_about("sender_address", [self.cleaned_data["sender_address"]])
 
 
 class RecipientForm(forms.Form):

@@ -162,7 +162,7 @@ def domain_of(address: str) -> str:
 def may_be_incomplete(address: str) -> bool:
     """Whether the domain has no dot, as in `ana@localhost`: on a local network that is right, elsewhere a slip of the pen."""
     domain = domain_of(address)
-    return not domain.startswith("[") and "." not in domain.removesuffix(".")
+    return is_address(address) and not domain.startswith("[") and "." not in domain.removesuffix(".")
 
 
 @lru_cache(maxsize=10_000)

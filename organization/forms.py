@@ -108,7 +108,7 @@ class CompleteAddresses(forms.Form):
 
     complete = forms.BooleanField(
         required=False,
-        label="These addresses are complete",
+        label="The domain is complete",
         help_text="On a local network a domain may have no dot.",
     )
 
