@@ -3,4 +3,4 @@
 from django.dispatch import Signal
 
 # Sent inside the transaction that stored a new app, stage, member, role or grant, with it as `instance`; the sender is its model.
-created = Signal()
+instance_created = Signal()

@@ -65,7 +65,7 @@ def check_envelope(envelope: Envelope) -> Envelope:
     if len(envelope.recipients) > MAX_RECIPIENTS:
         raise SubmissionRefused(452, "4.5.3", f"Too many recipients: at most {MAX_RECIPIENTS} in one mail.")
     sender = check_sender(envelope.sender)
-    checked = [_checked(address) for address in envelope.recipients]
+    checked = [_check_address(address) for address in envelope.recipients]
     recipients = [address for address in checked if isinstance(address, str)]
     refused = list(dict.fromkeys(address for address in checked if isinstance(address, RefusedRecipient)))
     if not recipients:
@@ -102,13 +102,13 @@ def sender_notes(sender: str) -> list[str]:
 
 def check_recipient(address: str) -> str:
     """The recipient in normal form. Raises SubmissionRefused."""
-    checked = _checked(address)
+    checked = _check_address(address)
     if isinstance(checked, RefusedRecipient):
         raise SubmissionRefused(553, _BAD_RECIPIENT, checked.reason)
     return checked
 
 
-def _checked(address: str) -> str | RefusedRecipient:
+def _check_address(address: str) -> str | RefusedRecipient:
     try:
         return validate_address(address)
     except NotOneAddress as error:

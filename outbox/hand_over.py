@@ -24,7 +24,7 @@ from outbox.summary import hold, sum_up
 from testlists.services import ask_lists_for_hand_over, unlocked_condition
 
 CAUGHT = "The test list became Active after the mail was accepted, so it goes to the people on the list instead."
-_LOST = "The test list was missing when the mail was about to be sent, so it counts as test mail and is held."
+_LIST_MISSING = "The test list was missing when the mail was about to be sent, so it counts as test mail and is held."
 # Mail may turn out to be held when it is looked at: how often the next is taken instead, in one turn.
 _LOOKS = 50
 _MAILS_TAKEN = "UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = %s WHERE id IN %s"
@@ -274,7 +274,7 @@ def _follow(message: Message, recipients: Sequence[Recipient], again: Route, lis
     )
     if message.route != again.kind:
         message.route = again.kind
-        message.notes = [*message.notes, _LOST if again.hold_reason == HoldReason.TEST_LIST_MISSING else CAUGHT]
+        message.notes = [*message.notes, _LIST_MISSING if again.hold_reason == HoldReason.TEST_LIST_MISSING else CAUGHT]
     message.list_version = list_version
     message.search_text = with_recipients(message.search_text, [person.email for person in again.people])
     sql.update(message, "route", "list_version", "notes", "search_text")

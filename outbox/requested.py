@@ -40,12 +40,10 @@ def requested_recipients(
     headers = header_names(message)
     elsewhere = "Bcc" if content_is_there else ""
     own = {same_address_key(recipient.address): recipient for recipient in recipients}
-    found = []
-    for address in message.requested:
-        key = same_address_key(address)
-        outcome = _outcome(message, recipients, own.get(key))
-        found.append(Requested(mask.address(address), headers.get(key, elsewhere), outcome, own.get(key)))
-    return found
+    return [
+        Requested(mask.address(address), headers.get(key, elsewhere), _outcome(message, recipients, own.get(key)), own.get(key))
+        for address, key in ((address, same_address_key(address)) for address in message.requested)
+    ]
 
 
 def _outcome(message: Message, recipients: Sequence[Recipient], own: Recipient | None) -> str:

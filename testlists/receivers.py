@@ -6,13 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 from organization.models import App, Stage
-from organization.signals import created
+from organization.signals import instance_created
 from testlists.services import make_test_lists
 
 
 def connect() -> None:
-    created.connect(_on_app_created, App)
-    created.connect(_on_stage_created, Stage)
+    instance_created.connect(_on_app_created, App)
+    instance_created.connect(_on_stage_created, Stage)
 
 
 def _on_app_created(instance: App, **_: Any) -> None:

@@ -47,8 +47,8 @@ class Wanted:
 
 def test_list_of(app: App, stage: Stage) -> TestList:
     """The app's list in the stage, its app and stage loaded; one that isn't stored where the row is missing."""
-    found = TestList.objects.select_related("app", "stage").filter(app=app, stage=stage).first()
-    return found or TestList(app=app, stage=stage)
+    stored = TestList.objects.select_related("app", "stage").filter(app=app, stage=stage).first()
+    return stored or TestList(app=app, stage=stage)
 
 
 def make_test_lists(*, apps: Iterable[App] | None = None, stages: Iterable[Stage] | None = None) -> None:
