@@ -49,6 +49,15 @@ class HoldReason(models.TextChoices):
         "test_list_empty",
         "The test list is Active but nobody is on it. Adding a person releases this mail to the list.",
     )
+    TEST_LIST_MISSING = (
+        "test_list_missing",
+        "The test list is missing from the database, so nobody knows whether it was Active. "
+        "Saving it again with a person on it releases this mail to the list.",
+    )
+
+
+# What a person on the test list does away with.
+LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
 
 
 class Door(models.TextChoices):
