@@ -13,14 +13,14 @@ from typing import Protocol
 import structlog
 from django.conf import settings
 
+from outbox.long_running import places_for_connections
+
 log = structlog.get_logger(__name__)
 
 # A client that has said nothing for so long may have to give way to another.
 SILENT_SECONDS = 1.0
 # So often a limit that is reached is logged, with how many connections it has cost meanwhile.
 LOGGED_EVERY_SECONDS = 60.0
-# File handles for the database, the log and Python itself.
-_OTHER_FILES = 48
 _AT_MOST = 2000
 _AT_LEAST = 8
 TOO_MANY = "421 4.3.2 Too many connections; try again later"
@@ -53,16 +53,16 @@ class Limits:
 def limits() -> Limits:
     """As the settings say. Without a setting the file limit decides: four fifths of it are for connections."""
     return Limits(
-        settings.GATEWAY_MAX_CONNECTIONS or _default_in_all(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        settings.GATEWAY_MAX_CONNECTIONS or _default_in_all(),
         settings.GATEWAY_MAX_CONNECTIONS_PER_ADDRESS,
         settings.GATEWAY_MAX_UNAUTHENTICATED,
     )
 
 
-def _default_in_all(files: int) -> int:
-    if files == resource.RLIM_INFINITY:
-        return _AT_MOST
-    return max(_AT_LEAST, min(files * 4 // 5, files - _OTHER_FILES, _AT_MOST))
+def _default_in_all() -> int:
+    handles, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    four_fifths = _AT_MOST if handles == resource.RLIM_INFINITY else handles * 4 // 5
+    return max(_AT_LEAST, min(four_fifths, places_for_connections(), _AT_MOST))
 
 
 class Connections:
