@@ -25,7 +25,8 @@ MAY_MANAGE = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONF
 LAST_USED_RESOLUTION = timedelta(minutes=1)
 # The gateway asks it for every group of mails.
 _NOT_REVOKED = """
-    SELECT credential.id, app.id, app.name, app.archived, stage.id, stage.name, stage.archived
+    SELECT credential.id, credential.username, app.id, app.key, app.name, app.archived,
+           stage.id, stage.key, stage.name, stage.archived
     FROM organization_credential credential
     JOIN organization_app app ON app.id = credential.app_id JOIN organization_stage stage ON stage.id = credential.stage_id
     WHERE credential.id IN %s AND credential.revoked_at IS NULL
@@ -101,10 +102,13 @@ def not_revoked(credentials: Collection[int]) -> dict[int, Credential]:
     return {
         pk: Credential(
             pk=pk,
-            app=App(pk=app_id, name=app_name, archived=bool(app_archived)),
-            stage=Stage(pk=stage_id, name=stage_name, archived=bool(stage_archived)),
+            username=username,
+            app=App(pk=app_id, key=app_key, name=app_name, archived=bool(app_archived)),
+            stage=Stage(pk=stage_id, key=stage_key, name=stage_name, archived=bool(stage_archived)),
         )
-        for pk, app_id, app_name, app_archived, stage_id, stage_name, stage_archived in sql.fetch(_NOT_REVOKED, list(credentials))
+        for pk, username, app_id, app_key, app_name, app_archived, stage_id, stage_key, stage_name, stage_archived in sql.fetch(
+            _NOT_REVOKED, list(credentials)
+        )
     }
 
 

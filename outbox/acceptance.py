@@ -56,7 +56,7 @@ class Acceptance:
     """Stores mails on a thread of its own, in groups."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[_Waiting] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._giving_up = threading.Event()
         self._storing: Sequence[_Waiting] = ()
         self._database: Any = None  # the thread's
@@ -78,17 +78,20 @@ class Acceptance:
         dropped = _drain(self._queue)
         for waiting in dropped:
             _tell([waiting], [GaveUp()])
+        self._queue.put(None)
         if storing := self._storing:
             threading.Thread(target=self._cancel, name="gateway-cancel", daemon=True).start()
         return len(dropped) + len(storing)
 
     def _run(self) -> None:
         self._database = connections[DEFAULT_DB_ALIAS]
-        while True:
-            self._storing = group = next_group(self._queue)
+        while group := next_group(self._queue):
+            self._storing = group
             answers = store([waiting.mail for waiting in group], self._giving_up)
             self._storing = ()
-            group[0].loop.call_soon_threadsafe(_tell, group, answers)
+            with suppress(RuntimeError):  # the gateway has stopped meanwhile
+                group[0].loop.call_soon_threadsafe(_tell, group, answers)
+        connection.close()
 
     def _cancel(self) -> None:
         """PostgreSQL would go on with a statement whose client has gone, and the app would send the mail once more. What SQLite
@@ -100,22 +103,24 @@ class Acceptance:
                 log.warning("gateway_could_not_cancel", error=str(error))
 
 
-def next_group(waiting: queue.SimpleQueue[_Waiting]) -> list[_Waiting]:
-    """Waits for the first. All that wait already share a commit with it, within the limits of one in number and bytes."""
-    group = [waiting.get()]
-    size = len(group[0].mail.content)
-    while len(group) < MAILS_PER_COMMIT and size < BYTES_PER_COMMIT and not waiting.empty():
-        with suppress(queue.Empty):
-            group.append(waiting.get_nowait())
-            size += len(group[-1].mail.content)
+def next_group(waiting: queue.SimpleQueue[_Waiting | None]) -> list[_Waiting]:
+    """Waits for the first. All that wait already share a commit with it, within the limits of one in number and bytes. Nothing
+    more comes after None."""
+    group: list[_Waiting] = []
+    size = 0
+    while (entry := waiting.get()) is not None:
+        group.append(entry)
+        size += len(entry.mail.content)
+        if len(group) >= MAILS_PER_COMMIT or size >= BYTES_PER_COMMIT or waiting.empty():
+            break
     return group
 
 
-def _drain(waiting: queue.SimpleQueue[_Waiting]) -> list[_Waiting]:
+def _drain(waiting: queue.SimpleQueue[_Waiting | None]) -> list[_Waiting]:
     drained = []
     with suppress(queue.Empty):
-        while True:
-            drained.append(waiting.get_nowait())
+        while (entry := waiting.get_nowait()) is not None:
+            drained.append(entry)
     return drained
 
 

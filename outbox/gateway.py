@@ -47,8 +47,7 @@ _NO_SPACE = "452 4.3.1 The portal's storage is full. Nothing was accepted; try a
 _SILENT = "421 4.4.2 Nothing was heard for too long"
 _STOPPING = "421 4.3.2 The gateway is stopping; try again later"
 _NOT_STORED = "421 4.3.2 The gateway is stopping. Nothing was accepted; try again later."
-# Sign-ins are checked here, off the event loop: each thread has its own database connection.
-_database = ThreadPoolExecutor(max_workers=4, thread_name_prefix="gateway-database")
+SIGN_INS_AT_ONCE = 4
 
 
 class Gateway:
@@ -60,6 +59,16 @@ class Gateway:
         self.connections = Connections(limits(), now)
         self.acceptance = Acceptance()
         self.refusals = RefusalRecorder()
+        self._database = ThreadPoolExecutor(SIGN_INS_AT_ONCE, thread_name_prefix="gateway-database")
+
+    async def in_database(self, work: Callable[[], T]) -> T:
+        """`work` off the event loop, on a thread that has a database connection of its own."""
+
+        def run() -> T:
+            close_old_connections()
+            return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._database, run)
 
     async def stop(self) -> None:
         """Give the emails that are being taken their answer, and tell all other clients to come back later."""
@@ -71,6 +80,7 @@ class Gateway:
         await self._gone(GIVE_UP_SECONDS)
         for connection in self.connections:
             connection.hang_up(_STOPPING)
+        self._database.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self.refusals.close, GIVE_UP_SECONDS)
         log.info("gateway_stopped", not_stored=unanswered)
 
@@ -249,13 +259,13 @@ class GatewayServer(SmtpConnection):
 
     async def _check(self, username: str, password: str) -> AuthResult:
         try:
-            credential = await _in_database(lambda: authenticate(username, password))
+            credential = await self._gateway.in_database(lambda: authenticate(username, password))
         except ArchivedPlace as archived:
             log.info("gateway_sign_in_refused", client=self.client, username=username, reason=str(archived))
             return _refused(f"535 5.7.1 {archived}")
         if credential is None:
             # What is no user name of ours may be a password that was typed in the wrong place.
-            known = await _in_database(lambda: is_known(username))
+            known = await self._gateway.in_database(lambda: is_known(username))
             log.info("gateway_sign_in_refused", client=self.client, username=username if known else "unknown")
             return _refused(None)
         return AuthResult(success=True, auth_data=credential)
@@ -275,7 +285,9 @@ class GatewayServer(SmtpConnection):
         return self.envelope.rcpt_tos[0] if self.envelope and self.envelope.rcpt_tos else ""
 
     async def _refuse(self, step: str, address: str, reply: str) -> None:
-        log.info("gateway_refused", **self._whose, step=step, address=for_log(address), reply=for_log(reply))
+        log.info(
+            "email_refused", source=Door.GATEWAY.value, **self._whose, step=step, address=for_log(address), reply=for_log(reply)
+        )
         self._keep_trace(step, address, reply)
         await self.push(reply)
 
@@ -313,14 +325,6 @@ def _refused(reply: str | None) -> AuthResult:
 
 def _peer(transport: asyncio.BaseTransport) -> str:
     return plain_address(transport.get_extra_info("peername")[0])
-
-
-async def _in_database(work: Callable[[], T]) -> T:
-    def run() -> T:
-        close_old_connections()
-        return work()
-
-    return await asyncio.get_running_loop().run_in_executor(_database, run)
 
 
 def tls_context() -> ssl.SSLContext | None:
