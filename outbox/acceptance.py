@@ -42,7 +42,7 @@ class Handed:
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class Waiting:
     mail: Handed
     answer: asyncio.Future[Accepted]
     loop: asyncio.AbstractEventLoop
@@ -56,9 +56,9 @@ class Acceptance:
     """Stores mails on a thread of its own, in groups."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._giving_up = threading.Event()
-        self._storing: Sequence[_Waiting] = ()
+        self._storing: Sequence[Waiting] = ()
         self._database: Any = None  # the thread's
         threading.Thread(target=self._run, name="gateway-acceptance", daemon=True).start()
 
@@ -67,7 +67,7 @@ class Acceptance:
         if self._giving_up.is_set():
             raise GaveUp
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(mail, loop.create_future(), loop)
+        waiting = Waiting(mail, loop.create_future(), loop)
         self._queue.put(waiting)
         return await waiting.answer
 
@@ -103,10 +103,10 @@ class Acceptance:
                 log.warning("gateway_could_not_cancel", error=str(error))
 
 
-def next_group(waiting: queue.SimpleQueue[_Waiting | None]) -> list[_Waiting]:
+def next_group(waiting: queue.SimpleQueue[Waiting | None]) -> list[Waiting]:
     """Waits for the first. All that wait already share a commit with it, within the limits of one in number and bytes. Nothing
     more comes after None."""
-    group: list[_Waiting] = []
+    group: list[Waiting] = []
     size = 0
     while (entry := waiting.get()) is not None:
         group.append(entry)
@@ -116,7 +116,7 @@ def next_group(waiting: queue.SimpleQueue[_Waiting | None]) -> list[_Waiting]:
     return group
 
 
-def _drain(waiting: queue.SimpleQueue[_Waiting | None]) -> list[_Waiting]:
+def _drain(waiting: queue.SimpleQueue[Waiting | None]) -> list[Waiting]:
     drained = []
     with suppress(queue.Empty):
         while (entry := waiting.get_nowait()) is not None:
@@ -157,7 +157,7 @@ def _store(mails: Sequence[Handed]) -> list[Answer]:
     return answers
 
 
-def _tell(group: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
+def _tell(group: Sequence[Waiting], answers: Sequence[Answer]) -> None:
     for waiting, answer in zip(group, answers, strict=True):
         if waiting.answer.done():
             continue  # the session is gone

@@ -24,7 +24,7 @@ from organization.credentials import ArchivedPlace, authenticate, is_known
 from organization.models import Credential
 from outbox import submission
 from outbox.acceptance import Acceptance, GaveUp, Handed
-from outbox.gateway_commands import read_mail, read_rcpt
+from outbox.gateway_commands import address_in, read_mail, read_rcpt
 from outbox.gateway_connections import TOO_MANY, Connections, SeldomLog, limits, plain_address
 from outbox.gateway_content import ContentRefused, read_content
 from outbox.gateway_overrides import SmtpConnection, hang_up
@@ -162,13 +162,12 @@ class GatewayServer(SmtpConnection):
         if self.envelope.mail_from:
             await self.push("503 5.5.1 The last mail isn't finished: send DATA or RSET first")
             return
-        address = arg or ""
         try:
             address, self.envelope.smtp_utf8 = read_mail(arg)
             # An empty string would read as "no MAIL yet" to aiosmtpd.
             self.envelope.mail_from = check_sender(address) or _NULL_SENDER
         except SubmissionRefused as refused:
-            await self._refuse("MAIL", address, refused.reply)
+            await self._refuse("MAIL", address_in(arg), refused.reply)
         else:
             await self.push("250 2.1.0 Ok")
 
@@ -179,14 +178,13 @@ class GatewayServer(SmtpConnection):
         if not self.envelope.mail_from:
             await self.push("503 5.5.1 Send MAIL first")
             return
-        address = arg or ""
         try:
             address = read_rcpt(arg)
             if len(self.envelope.rcpt_tos) >= submission.MAX_RECIPIENTS:
                 raise SubmissionRefused(452, "4.5.3", f"Too many recipients: at most {submission.MAX_RECIPIENTS} in one mail.")
             self.envelope.rcpt_tos.append(check_recipient(address))
         except SubmissionRefused as refused:
-            await self._refuse("RCPT", address, refused.reply)
+            await self._refuse("RCPT", address_in(arg), refused.reply)
         else:
             await self.push("250 2.1.5 Ok")
 

@@ -51,6 +51,12 @@ def read_rcpt(argument: str | None) -> str:
     return path
 
 
+def address_in(argument: str | None) -> str:
+    """What a person looks for in an argument, right or wrong: what stands in its angle brackets, if it has them."""
+    bracketed = re.search(r"<([^<>]*)>", argument or "")
+    return bracketed[1] if bracketed else argument or ""
+
+
 def _path_and_parameters(argument: str | None, command: str) -> tuple[str, Iterator[tuple[str, str]]]:
     keyword = command.split()[1]
     name, _, rest = (argument or "").partition(":")

@@ -147,6 +147,7 @@ class SmtpConnection(SMTP):
                 await self.handle_exception(error)
                 if isinstance(self.transport, asyncio.Transport):
                     self.transport.abort()
+                    self.connection_lost(error)  # asyncio tells nobody of a connection that ends before TLS is agreed on
                 return
         await super()._handle_client()
 
@@ -167,6 +168,9 @@ class SmtpConnection(SMTP):
             await agreed
         except (ssl.SSLError, OSError) as error:
             raise TLSSetupException from error
+        assert self.session is not None
+        if self.session.ssl is None:
+            raise TLSSetupException from ConnectionAbortedError("The connection was closed.")
 
 
 def hang_up(transport: asyncio.Transport, reply: str) -> None:
