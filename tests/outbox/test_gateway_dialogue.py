@@ -23,7 +23,7 @@ from outbox.acceptance import BYTES_PER_COMMIT, MAILS_PER_COMMIT, Handed, Waitin
 from outbox.models import Content, Message
 from outbox.submission import Envelope
 from tests.certificates import Authority
-from tests.conftest import OPERATOR, eventually, manage, running
+from tests.conftest import OPERATOR, ROOT, eventually, manage, running
 from tests.outbox.conftest import send
 from tests.outbox.gateway_client import Client, gateway_thread
 from tests.smtp_server import listening, reserved_port
@@ -167,3 +167,13 @@ def test_what_our_connection_uses_of_aiosmtpds_private_names_is_still_there():
     loop.close()
     assert {name for name in used if not hasattr(stock, name)} == ours
     assert hasattr(sslproto.SSLProtocol, "_get_app_transport")
+
+
+def test_the_developers_page_has_every_answer_of_ours():
+    page = (ROOT / "docs" / "how-to" / "developer.md").read_text()
+    sources = [*(ROOT / "outbox").glob("gateway*.py"), ROOT / "outbox" / "submission.py"]
+    text = "\n".join(source.read_text() for source in sources)
+    answers = {f"{code} {enhanced}" for code, enhanced in re.findall(r'(\d{3})(?: |, ")(\d\.\d\.\d+)\b', text)}
+    common = {"501 5.5.4", "503 5.5.1", "502 5.5.1"}  # for commands that are wrong anywhere: their first digits are there
+    only_elsewhere = {"554 5.5.1"}  # no recipient: the gateway says 503
+    assert {answer for answer in answers - common - only_elsewhere if f"`{answer}" not in page} == set()
