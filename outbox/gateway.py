@@ -60,6 +60,13 @@ class Gateway:
         self.acceptance = Acceptance()
         self.refusals = RefusalRecorder()
         self._database = ThreadPoolExecutor(SIGN_INS_AT_ONCE, thread_name_prefix="gateway-database")
+        self._stopping = False
+
+    def admit(self, connection: GatewayServer, address: str) -> str:
+        """Empty, or what a client hears that can't be let in."""
+        if self._stopping:  # it came at the last moment
+            return _STOPPING
+        return "" if self.connections.admit(connection, address) else TOO_MANY
 
     async def in_database(self, work: Callable[[], T]) -> T:
         """`work` off the event loop, on a thread that has a database connection of its own."""
@@ -73,6 +80,7 @@ class Gateway:
     async def stop(self) -> None:
         """Give the emails that are being taken their answer, and tell all other clients to come back later."""
         log.info("gateway_stopping", connections=len(self.connections))
+        self._stopping = True
         for connection in self.connections:
             connection.leave()
         await self._gone(STOP_SECONDS)
@@ -116,9 +124,9 @@ class GatewayServer(SmtpConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        if self.transport is None and not self._gateway.connections.admit(self, _peer(transport)):
+        if self.transport is None and (refused := self._gateway.admit(self, _peer(transport))):
             transport.set_protocol(asyncio.Protocol())
-            hang_up(transport, "" if self._implicit_tls else TOO_MANY)
+            hang_up(transport, "" if self._implicit_tls else refused)
             return
         super().connection_made(transport)
 

@@ -30,9 +30,6 @@ class Client(Protocol):
     """What is asked of a connection."""
 
     @property
-    def client(self) -> str: ...
-
-    @property
     def silent_since(self) -> float: ...
 
     @property
@@ -91,20 +88,25 @@ class Connections:
 
     def admit(self, newcomer: Client, address: str) -> bool:
         """Whether there is room for it; from then on it counts."""
-        proxy = is_trusted_proxy(address)
-        if not proxy:
-            neighbours = {client for client in self._strangers if self._open[client] == address}
-            if self._per_address[address] >= self._limits.per_address and not self._make_room("per address", address, neighbours):
-                return False
-            if len(self._strangers) >= self._limits.before_sign_in and not self._make_room("before sign-in", address):
-                return False
-        if len(self._open) >= self._limits.in_all and not self._make_room("in all", address):
+        counts_in_all_only = is_trusted_proxy(address)
+        if not counts_in_all_only and not self._admit_to_own_limits(address):
+            return False
+        if len(self._open) >= self._limits.in_all and not self._make_room("in all", address, self._strangers):
             return False
         self._open[newcomer] = address
         self._none.clear()
-        if not proxy:
+        if not counts_in_all_only:
             self._per_address[address] += 1
             self._strangers.add(newcomer)
+        return True
+
+    def _admit_to_own_limits(self, address: str) -> bool:
+        if self._per_address[address] >= self._limits.per_address:
+            neighbours = {client for client in self._strangers if self._open[client] == address}
+            if not self._make_room("per address", address, neighbours):
+                return False
+        if len(self._strangers) >= self._limits.before_sign_in:
+            return self._make_room("before sign-in", address, self._strangers)
         return True
 
     def signed_in(self, client: Client) -> None:
@@ -121,12 +123,11 @@ class Connections:
         if not self._open:
             self._none.set()
 
-    def _make_room(self, limit: str, newcomer: str, candidates: Collection[Client] | None = None) -> bool:
-        """Whether one of the `candidates` (all clients before sign-in) could be shown out."""
+    def _make_room(self, limit: str, newcomer: str, candidates: Collection[Client]) -> bool:
+        """Whether one of the `candidates` could be shown out."""
         self._log.warning("gateway_connections_limited", limit=limit, client=newcomer, open=len(self._open))
         before = self._now() - SILENT_SECONDS
-        strangers = self._strangers if candidates is None else candidates
-        silent = [client for client in strangers if client.is_waited_for and client.silent_since <= before]
+        silent = [client for client in candidates if client.is_waited_for and client.silent_since <= before]
         if not silent:
             return False
         oldest = min(silent, key=lambda client: client.silent_since)

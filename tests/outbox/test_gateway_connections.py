@@ -15,8 +15,8 @@ HERE, ELSEWHERE, PROXY = "192.0.2.1", "192.0.2.2", "198.51.100.7"
 class Connection:
     """As much of one as the limits look at."""
 
-    def __init__(self, address: str, since: float) -> None:
-        self.client, self.silent_since = address, since
+    def __init__(self, since: float) -> None:
+        self.silent_since = since
         self.is_waited_for = True
         self.heard: list[str] = []
 
@@ -35,7 +35,7 @@ class Gateway:
     def connect(self, address: str = HERE, *, signed_in: bool = False) -> Connection | None:
         """None where there was no room. Each comes a second after the last."""
         self.now += SILENT_SECONDS
-        newcomer = Connection(address, self.now)
+        newcomer = Connection(self.now)
         if not self.connections.admit(newcomer, address):
             return None
         if signed_in:
