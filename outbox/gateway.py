@@ -347,7 +347,7 @@ async def serve(host: str, port: int, stop: asyncio.Event, tls_port: int = 0) ->
     """Accept connections until `stop` is set, then stop gracefully. Raises OSError when a port can't be had."""
     loop = asyncio.get_running_loop()
     gateway = Gateway()
-    loop.set_exception_handler(_OutOfFiles(loop))
+    loop.set_exception_handler(OutOfFiles(loop))
     servers = [await loop.create_server(lambda: GatewayServer(gateway), host, port)]
     if tls_port:
         servers.append(await loop.create_server(lambda: GatewayServer(gateway, implicit_tls=True), host, tls_port))
@@ -358,7 +358,7 @@ async def serve(host: str, port: int, stop: asyncio.Event, tls_port: int = 0) ->
     await gateway.stop()
 
 
-class _OutOfFiles:
+class OutOfFiles:
     """asyncio tells a hundred times, each with a traceback, that a connection can't be taken for want of a file handle, and
     tries again a second later: one line a minute will do."""
 

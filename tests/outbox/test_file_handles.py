@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from organization.credentials import create_credential
-from outbox.models import Message, Status
+from outbox.models import Door, Message, Status
+from outbox.submission import Envelope, Submission, submit_together
 from tests.conftest import OPERATOR, ROOT, configure, environment, eventually, mail
-from tests.outbox.conftest import send
+from tests.outbox.conftest import hold_the_line
 from tests.outbox.gateway_client import Client
 from tests.smtp_server import SmtpServer, listening, reserved_port
 
@@ -85,14 +86,17 @@ def test_silent_clients_of_the_portal_end_no_web_process(tmp_path):
     assert_short(log)
 
 
-def test_a_worker_with_more_connections_allowed_than_files_delivers_all(crm, qa, production, tmp_path):
+def test_a_worker_with_more_connections_allowed_than_files_delivers_all(crm, development, qa, production, tmp_path):
     log = tmp_path / "log"
     with SmtpServer() as server:
-        for stage in (qa, production):
+        _, answer = hold_the_line(server)
+        for stage in (development, qa, production):
             configure(stage, server, from_domains="*", connections=20)
-            for _ in range(100):
-                send(crm, stage)
+            envelope = Envelope("crm@acme.example", ["customer@example.com"])
+            submit_together([Submission(crm, stage, envelope, mail(), Door.COMMAND)] * 200)
         with with_few_files(log, "manage.py", "deliver", "--once") as process:
+            eventually(lambda: server.connections >= 4)
+            answer.set()
             assert process.wait(120) == 0
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
     assert_short(log)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from ipaddress import ip_network
 
 import pytest
 
+from outbox.gateway import OutOfFiles
 from outbox.gateway_connections import LOGGED_EVERY_SECONDS, SILENT_SECONDS, Connections, Limits, limits, plain_address
 
 HERE, ELSEWHERE, PROXY = "192.0.2.1", "192.0.2.2", "198.51.100.7"
@@ -102,6 +104,17 @@ def test_a_limit_that_is_reached_is_logged_once_a_minute(caplog):
     gateway.connect()
     lines = [record.getMessage() for record in caplog.records]
     assert ["'more_since_last_line': 0" in lines[0], "'more_since_last_line': 29" in lines[1], len(lines)] == [True, True, 2]
+
+
+def test_want_of_file_handles_is_logged_once_a_minute_too(caplog):
+    """asyncio tells of each listener's every try."""
+    loop = asyncio.new_event_loop()
+    handler = OutOfFiles(loop)
+    for _ in range(100):
+        error = OSError(24, "Too many open files")
+        handler(loop, {"message": "socket.accept() out of system resource", "exception": error})
+    loop.close()
+    assert ["Too many open files" in record.getMessage() for record in caplog.records] == [True]
 
 
 @pytest.mark.parametrize(("files", "in_all"), [(64, 16), (1024, 819), (20_000, 2000), (resource.RLIM_INFINITY, 2000), (20, 8)])
