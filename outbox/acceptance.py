@@ -117,11 +117,11 @@ def next_group(waiting: queue.SimpleQueue[Waiting | None]) -> list[Waiting]:
 
 
 def _drain(waiting: queue.SimpleQueue[Waiting | None]) -> list[Waiting]:
-    drained = []
+    entries = []
     with suppress(queue.Empty):
         while (entry := waiting.get_nowait()) is not None:
-            drained.append(entry)
-    return drained
+            entries.append(entry)
+    return entries
 
 
 def store(mails: Sequence[Handed], giving_up: threading.Event | None = None) -> list[Answer]:

@@ -102,8 +102,8 @@ class GatewayServer(SmtpConnection):
 
     def __init__(self, gateway: Gateway, *, implicit_tls: bool = False) -> None:
         self._gateway = gateway
-        self._taking = False  # from DATA until its answer
-        self._ours = False  # the client waits for us
+        self._in_data = False  # from DATA to the answer to its content
+        self._answer_due = False  # the client waits for our answer
         self._leaving = False
         super().__init__(
             GatewayHandler(),
@@ -136,7 +136,7 @@ class GatewayServer(SmtpConnection):
 
     @property
     def is_waited_for(self) -> bool:
-        return not self._ours
+        return not self._answer_due
 
     @property
     def credential(self) -> Credential | None:
@@ -146,13 +146,13 @@ class GatewayServer(SmtpConnection):
     def leave(self) -> None:
         """The gateway is stopping: an email that is being taken still gets its answer."""
         self._leaving = True
-        if not self._taking:
+        if not self._in_data:
             self.hang_up(_STOPPING)
 
     def client_is_silent(self) -> None:
-        step = "DATA" if self._taking else "command"
+        step = "DATA" if self._in_data else "command"
         log.info("gateway_client_silent", **self._whose, step=step, seconds=SILENCE_SECONDS)
-        if self._taking:
+        if self._in_data:
             self._keep_trace("DATA", self._recipient, _SILENT)
         self.hang_up(_SILENT)
 
@@ -206,12 +206,12 @@ class GatewayServer(SmtpConnection):
         elif arg:
             await self.push("501 5.5.4 Syntax: DATA")
         else:
-            self._taking = True
+            self._in_data = True
             try:
                 await self.push("354 End data with <CR><LF>.<CR><LF>")
                 await self._take(self.envelope)
             finally:
-                self._taking = self._ours = False
+                self._in_data = self._answer_due = False
                 self.forget_envelope()
             if self._leaving:
                 self.hang_up(_STOPPING)
@@ -225,7 +225,7 @@ class GatewayServer(SmtpConnection):
         """Read the content, which is done whatever becomes of it; store the email, and answer."""
         try:
             content = await self.read_content(lambda reader: read_content(reader, settings.MESSAGE_MAX_BYTES))
-            self._ours = True
+            self._answer_due = True
             await self.push(await self._store(envelope, content))
         except ContentRefused as refused:
             await self._refuse("DATA", self._recipient, str(refused))
@@ -254,14 +254,14 @@ class GatewayServer(SmtpConnection):
             return parsed
         signed: LoginPassword = parsed.auth_data  # type: ignore[assignment]  # what _keep_for_checking put there
         username, password = (part.decode("utf-8", "replace") for part in signed)
-        self._ours = True
+        self._answer_due = True
         try:
             return await self._check(username, password)
         except (DatabaseError, InterfaceError) as error:
             log.error("gateway_sign_in_impossible", client=self.client, error=str(error))
             return _refused("454 4.7.0 Sign-in is not possible right now; try again later.")
         finally:
-            self._ours = False
+            self._answer_due = False
 
     async def _check(self, username: str, password: str) -> AuthResult:
         try:
@@ -303,7 +303,7 @@ class GatewayServer(SmtpConnection):
 
 
 class GatewayHandler:
-    """What aiosmtpd asks of somebody else than the connection."""
+    """aiosmtpd wants some answers from an object beside the connection."""
 
     async def handle_EHLO(
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]

@@ -52,7 +52,7 @@ def read_rcpt(argument: str | None) -> str:
 
 
 def address_in(argument: str | None) -> str:
-    """What a person looks for in an argument, right or wrong: what stands in its angle brackets, if it has them."""
+    """What a person looks for in an argument, right or wrong: the text in its angle brackets, if it has them."""
     bracketed = re.search(r"<([^<>]*)>", argument or "")
     return bracketed[1] if bracketed else argument or ""
 

@@ -16,7 +16,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, TLSSetupException
 _COMMAND_MAX_BYTES = 2048
 # How long a client that doesn't read may keep its connection after it was told to go.
 _FAREWELL_SECONDS = 5.0
-# What stands in our sentences and not in ASCII (RFC 6531 section 3.7.4.2: only for clients that ask for SMTPUTF8).
+# Characters of our sentences that ASCII lacks (RFC 6531 section 3.7.4.2: only for clients that ask for SMTPUTF8).
 _ASCII = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "–": "-", "…": "..."})
 _UNPRINTABLE = dict.fromkeys([*range(0x20), 0x7F], "?")
 

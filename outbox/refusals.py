@@ -86,8 +86,8 @@ class RefusalRecorder:
 
     def _take(self) -> list[Refusal]:
         with self._lock:
-            taken, self._waiting = self._waiting, {}
-        return [refusal for of_credential in taken.values() for refusal in of_credential]
+            waiting, self._waiting = self._waiting, {}
+        return [refusal for of_credential in waiting.values() for refusal in of_credential]
 
 
 def _try_to_record(refusals: list[Refusal]) -> None:

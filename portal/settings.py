@@ -210,7 +210,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# Whether addresses stand in the log as they are, or masked.
+# Whether the log shows email addresses as they are, or masked.
 LOG_ADDRESSES = env.bool("LOG_ADDRESSES", default=False)
 LOG_FORMAT = env.str("LOG_FORMAT", default="console")
 _BEFORE_RENDERING: list[Any] = [

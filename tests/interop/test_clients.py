@@ -1,4 +1,4 @@
-"""Other people's mail clients before us: what they send by themselves is accepted, and a wrong password is told as one."""
+"""Other people's mail clients before us: what they send is accepted, and a wrong password is refused."""
 
 from __future__ import annotations
 
