@@ -50,7 +50,7 @@ _NOT_STORED = "421 4.3.2 The gateway is stopping. Nothing was accepted; try agai
 SIGN_INS_AT_ONCE = 4
 
 
-class Gateway:
+class SmtpGateway:
     """What all its connections share."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Gateway:
 class GatewayServer(SmtpConnection):
     """One client's connection."""
 
-    def __init__(self, gateway: Gateway, *, implicit_tls: bool = False) -> None:
+    def __init__(self, gateway: SmtpGateway, *, implicit_tls: bool = False) -> None:
         self._gateway = gateway
         self._in_data = False  # from DATA to the answer to its content
         self._answer_due = False  # the client waits for our answer
@@ -346,7 +346,7 @@ def tls_context() -> ssl.SSLContext | None:
 async def serve(host: str, port: int, stop: asyncio.Event, tls_port: int = 0) -> None:
     """Accept connections until `stop` is set, then stop gracefully. Raises OSError when a port can't be had."""
     loop = asyncio.get_running_loop()
-    gateway = Gateway()
+    gateway = SmtpGateway()
     loop.set_exception_handler(OutOfFiles(loop))
     servers = [await loop.create_server(lambda: GatewayServer(gateway), host, port)]
     if tls_port:

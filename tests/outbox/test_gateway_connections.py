@@ -97,6 +97,13 @@ def test_a_trusted_proxys_connections_count_in_all_only(settings):
     assert gateway.connect(PROXY) is None
 
 
+def test_trust_in_everyone_lifts_no_limit(settings):
+    settings.TRUSTED_PROXIES = [ip_network("0.0.0.0/0"), ip_network("::/0"), "unix"]
+    gateway = Gateway(per_address=1)
+    assert gateway.connect(signed_in=True)
+    assert gateway.connect() is None
+
+
 def test_a_limit_that_is_reached_is_logged_once_a_minute(caplog):
     gateway = Gateway(in_all=0)
     assert [gateway.connect() for _ in range(30)] == [None] * 30
