@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from emailconfig.connection import ConnectionTrouble, meaning_of
 from emailconfig.connection.explanations import EXPLANATIONS, SAYS_NOTHING, Explanation
@@ -123,6 +124,26 @@ class Content(models.Model):
 
     def __str__(self) -> str:
         return f"Content of #{self.message_id}"
+
+
+class Refusal(models.Model):
+    """An email that was not accepted. Only the newest of each credential are kept (see refusals)."""
+
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
+    credential = models.ForeignKey(Credential, on_delete=models.CASCADE, null=True, related_name="+")
+    via = models.CharField(max_length=10, choices=Door)
+    at = models.DateTimeField(default=timezone.now)
+    step = models.CharField(max_length=10)
+    address = models.CharField(max_length=ADDRESS_MAX_LENGTH, blank=True)
+    reply = models.CharField(max_length=500)
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["app", "stage", "id"], name="refusal_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.step} {self.reply}"
 
 
 class Recipient(models.Model):
