@@ -7,16 +7,16 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from emailconfig.forms import SmtpSettingsForm
+from emailconfig.forms import SmtpSettingsPageForm
 from emailconfig.models import ConnectionTest, OAuthToken, SmtpSettings
 from emailconfig.services import save_smtp_settings
 from organization.admin_base import PortalAdmin, ReadOnlyAdmin, member_of
 from organization.permissions import Permission
 
 
-class SmtpSettingsAdminForm(SmtpSettingsForm):
-    class Meta(SmtpSettingsForm.Meta):
-        fields = ("stage", *SmtpSettingsForm.Meta.fields)  # type: ignore[assignment]
+class SmtpSettingsAdminForm(SmtpSettingsPageForm):
+    class Meta(SmtpSettingsPageForm.Meta):
+        fields = ("stage", *SmtpSettingsPageForm.Meta.fields)  # type: ignore[assignment]
 
 
 @admin.register(SmtpSettings)
@@ -28,7 +28,7 @@ class SmtpSettingsAdmin(PortalAdmin):
         *("server", "port", "security", "ca_certificate"),
         *("authentication", "username", "password"),
         *("token_url", "client_id", "client_secret", "secret_ends", "scopes", "client_authentication"),
-        *("sender_address", "sender_name", "from_domains", "connections", "mails_per_minute", "version"),
+        *("sender_address", "complete", "sender_name", "from_domains", "connections", "mails_per_minute", "version"),
     )
     exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
     list_display = ("stage", "server", "port", "security", "authentication", "sender_address", "updated")

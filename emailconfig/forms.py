@@ -7,8 +7,8 @@ from typing import Any
 from django import forms
 
 from emailconfig.models import SmtpSettings, secret_field_of
-from organization.addresses import ADDRESS_MAX_LENGTH, validate_address
-from organization.forms import StageConfirmation
+from organization.addresses import ADDRESS_MAX_LENGTH, parse_named_address
+from organization.forms import CompleteAddresses, StageConfirmation
 
 # SmtpSettings.destination in words.
 _BOUND_TO = {
@@ -102,6 +102,15 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
         super()._post_clean()  # type: ignore[misc]  # Django's, unknown to its stubs
 
 
+class SmtpSettingsPageForm(CompleteAddresses, SmtpSettingsForm):
+    """For pages, which can ask. A command, or a test of the connection, can't."""
+
+    def clean(self) -> None:
+        super().clean()
+        if "sender_address" in self.changed_data and "sender_address" in self.cleaned_data:
+            self.ask_about("sender_address", [self.cleaned_data["sender_address"]])
+
+
 class RecipientForm(forms.Form):
     """Whom a test of the connection asks the server about; nobody, if empty."""
 
@@ -115,7 +124,7 @@ class RecipientForm(forms.Form):
 
     def clean_recipient(self) -> str:
         address: str = self.cleaned_data["recipient"]
-        return validate_address(address) if address else ""
+        return parse_named_address(address).email if address else ""
 
 
 class DeleteForm(StageConfirmation):

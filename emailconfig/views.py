@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
-from emailconfig.forms import DeleteForm, RecipientForm, SmtpSettingsForm
+from emailconfig.forms import DeleteForm, RecipientForm, SmtpSettingsPageForm
 from emailconfig.models import SmtpSettings
 from emailconfig.presets import PRESETS, Preset, preset_of
 from emailconfig.services import delete_smtp_settings, save_smtp_settings, settings_of
@@ -58,7 +58,7 @@ def edit(request: MemberRequest, stage: str) -> HttpResponse:
     settings = settings_of(found) or SmtpSettings(stage=found)
     preset = preset_of(request.GET.get("preset", ""))
     source = _source_of_copy(request, found)
-    form = SmtpSettingsForm(request.POST or None, instance=settings, initial=_proposed(settings, preset, source))
+    form = SmtpSettingsPageForm(request.POST or None, instance=settings, initial=_proposed(settings, preset, source))
     if request.method == "POST" and form.is_valid():
         try:
             save_smtp_settings(form.instance, request.user)
@@ -120,7 +120,7 @@ def _source_of_copy(request: MemberRequest, target: Stage) -> SmtpSettings | Non
 def _proposed(settings: SmtpSettings, preset: Preset | None, source: SmtpSettings | None) -> dict[str, Any]:
     """What the form begins with in place of the stored values. Another authentication has another user."""
     if source:
-        return {name: getattr(source, name) for name in SmtpSettingsForm.Meta.fields if name != "secret_ends"}
+        return {name: getattr(source, name) for name in SmtpSettingsPageForm.Meta.fields if name != "secret_ends"}
     if preset is None:
         return {}
     same_user = preset.values["authentication"] == settings.authentication

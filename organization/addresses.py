@@ -1,17 +1,23 @@
-"""E-mail addresses: the one place that decides whether a text is an address, and when two are the same."""
+"""Email addresses: the one place that decides whether a text is an address, and when two are the same.
+
+What exists is wider than what registration forms like: `karl..kunde@docomo.example`, `"karl kunde"@example.com`,
+`karl@[192.0.2.1]` and `www-data@web_1.example` are addresses here, and the server that gets the email decides. Refused is
+what no server can have, and what could be read as something else on the way: control and invisible characters.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import unicodedata
 from dataclasses import dataclass
 from email.utils import quote, unquote
 from functools import lru_cache
 
-import email_validator
 import idna
 from django.core.exceptions import ValidationError
 
-# RFC 5321 section 4.5.3.1.1: a local part has at most 64 octets; email-validator counts characters.
+# RFC 5321 section 4.5.3.1.1: a local part has at most 64 octets.
 LOCAL_PART_MAX_OCTETS = 64
 # RFC 5321 section 4.5.3.1.3: a path has at most 256 octets, its angle brackets included.
 ADDRESS_MAX_LENGTH = 254
@@ -19,28 +25,127 @@ ADDRESS_MAX_LENGTH = 254
 _CONTROL = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _FORBIDDEN_IN_NAME = re.compile(f"[{_CONTROL}]")  # joiners belong to names in many scripts
 _FORBIDDEN = re.compile(f"[{_CONTROL}\\u200b-\\u200f\\u2060-\\u2064\\ufeff]")
+# The two joiners belong to domains in some scripts, and IDNA says where (RFC 5892 appendix A).
+_FORBIDDEN_IN_DOMAIN = re.compile(r"[\u200b\u200e\u200f\u2060-\u2064\ufeff]")
 
-# Names of local networks (corp.local, mail.test, localhost) are as good as others to an organization's own server.
-email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_PLAIN = r'[^\s"(),:;<>@\[\\\]]+'  # with dots wherever they are
+_ATOM = r'[^\s"(),:;<>@\[\\\].]+'
+_ADDRESS = rf"(?:{_QUOTED}|{_PLAIN})@(?:{_PLAIN}|\[[^\s\[\\\]]+\])"
+_WHOLE_ADDRESS = re.compile(_ADDRESS)
+_NAMED_ADDRESS = re.compile(rf"(.*?)<\s*({_ADDRESS})\s*>")
+_DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+
+
+class NotOneAddress(ValidationError):
+    """The text can't be read as exactly one address: none, several, half of one, or one with a line break."""
 
 
 @lru_cache(maxsize=10_000)  # the same few senders and people again and again
 def validate_address(text: str) -> str:
     """The address in its normal form: domain in lower case, Unicode in NFC, local part as written.
 
-    Raises ValidationError that says what is wrong. Nothing is looked up on the network.
+    Raises ValidationError that says what is wrong: NotOneAddress when `text` isn't an address, or is more than one.
+    Nothing is looked up on the network.
     """
-    if _FORBIDDEN.search(text):
-        raise ValidationError(f"“{printable(text)}” contains a line break or an invisible character.")
+    local, _, domain = _one_address(text).rpartition("@")
+    if _FORBIDDEN.search(local) or _FORBIDDEN_IN_DOMAIN.search(domain):
+        raise ValidationError(_invisible(text))
     try:
-        found = email_validator.validate_email(
-            text.strip(), check_deliverability=False, globally_deliverable=False, allow_smtputf8=True
-        )
-    except email_validator.EmailNotValidError as error:
-        raise ValidationError(f"“{printable(text)}” isn't an e-mail address: {error}") from error
-    if len(found.local_part.encode()) > LOCAL_PART_MAX_OCTETS:
-        raise ValidationError(f"“{printable(text)}” is too long before the @-sign: at most 64 bytes.")
-    return found.normalized
+        local = _normal_local(local)
+        address = f"{local}@{_normal_domain(domain)}"
+        octets = len(wire_address(address).encode())
+    except ValueError as error:
+        raise ValidationError(f"“{printable(text)}” isn't an e-mail address: {str(error).rstrip('.')}.") from error
+    if len(local.encode()) > LOCAL_PART_MAX_OCTETS:
+        raise ValidationError(f"“{printable(text)}” is too long before the @-sign: at most {LOCAL_PART_MAX_OCTETS} bytes.")
+    if octets > ADDRESS_MAX_LENGTH:
+        raise ValidationError(f"“{printable(text)}” isn't an e-mail address: at most {ADDRESS_MAX_LENGTH} bytes.")
+    return address
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` passes validate_address()."""
+    try:
+        validate_address(text)
+    except ValidationError:
+        return False
+    return True
+
+
+def _one_address(text: str) -> str:
+    """`text` as an address that has the right shape. Raises NotOneAddress."""
+    if _FORBIDDEN_IN_NAME.search(text):
+        raise NotOneAddress(_invisible(text))
+    address = unicodedata.normalize("NFC", text.strip())
+    if not _WHOLE_ADDRESS.fullmatch(address):
+        raise NotOneAddress(_not_an_address(text))
+    return address
+
+
+def _invisible(text: str) -> str:
+    return f"“{printable(text)}” contains a line break or an invisible character."
+
+
+def _not_an_address(text: str) -> str:
+    local, at, domain = text.strip().rpartition("@")
+    if not at:
+        reason = "it has no @-sign"
+    elif not local or not domain:
+        reason = f"nothing is {'after' if local else 'before'} the @-sign"
+    else:
+        reason = "one address is one word, such as ana@example.com"
+    return f"“{printable(text)}” isn't an e-mail address: {reason}."
+
+
+def _normal_local(local: str) -> str:
+    """In quotes only where it needs them. Raises ValueError."""
+    quoted = local.startswith('"')
+    content = re.sub(r"\\(.)", r"\1", local[1:-1]) if quoted else local
+    if not content:
+        raise ValueError("nothing is before the @-sign")
+    if unicodedata.category(content[0]) == "Mn" or any(_is_invisible(char) for char in content):
+        raise ValueError("it contains a character that can't be seen")
+    if not quoted or _DOT_ATOM.fullmatch(content):
+        return content
+    return '"' + re.sub(r'([\\"])', r"\\\1", content) + '"'
+
+
+def _is_invisible(char: str) -> bool:
+    return char != " " and unicodedata.category(char)[0] in "CZ"
+
+
+def _normal_domain(domain: str) -> str:
+    """Labels in Unicode form (RFC 5890), so that one domain is written in one way. Raises ValueError."""
+    if domain.startswith("["):
+        return _normal_literal(domain)
+    labels = [_normal_label(label) for label in domain.removesuffix(".").split(".")]
+    return ".".join(labels) + ("." if domain.endswith(".") else "")
+
+
+def _normal_literal(domain: str) -> str:
+    tag, colon, address = domain[1:-1].partition(":")
+    if colon and tag.lower() == "ipv6":
+        return f"[IPv6:{ipaddress.IPv6Address(address)}]"
+    return f"[{ipaddress.IPv4Address(domain[1:-1])}]"
+
+
+def _normal_label(label: str) -> str:
+    if not label.isascii():
+        return idna.decode(idna.encode(label, uts46=True))
+    label = label.lower()
+    if not _LABEL.fullmatch(label):
+        raise ValueError(f"“{label}” can't be a part of a domain" if label else "its domain has an empty part")
+    try:
+        return idna.decode(label) if label.startswith("xn--") else label
+    except idna.IDNAError:  # an older standard's, such as a picture: there are servers with such names
+        return label
+
+
+def is_printable(text: str) -> bool:
+    """Whether every character of `text` can be seen, and none breaks a line."""
+    return not _FORBIDDEN.search(text)
 
 
 def printable(text: str) -> str:
@@ -54,16 +159,45 @@ def domain_of(address: str) -> str:
     return address.rpartition("@")[2].lower()
 
 
+def may_be_incomplete(address: str) -> bool:
+    """Whether the domain has no dot, as in `ana@localhost`: on a local network that is right, elsewhere a slip of the pen."""
+    domain = domain_of(address)
+    return is_address(address) and not domain.startswith("[") and "." not in domain.removesuffix(".")
+
+
+@lru_cache(maxsize=10_000)
 def wire_address(address: str) -> str:
-    """As it stands in SMTP commands: the domain in A-label form (RFC 5891). Only the local part may stay non-ASCII."""
+    """As SMTP commands have it: the domain in A-label form (RFC 5891). Only the local part may stay non-ASCII.
+
+    The null sender stays empty. Raises ValueError for what isn't one address, however it came into the database: a line
+    break would end the command.
+    """
+    if not address:
+        return ""
+    if _FORBIDDEN_IN_NAME.search(address) or not _WHOLE_ADDRESS.fullmatch(address):
+        raise ValueError(f"“{printable(address)}” can't be used as an address")
     local, at, domain = address.rpartition("@")
-    return f"{local}{at}{domain if domain.isascii() else idna.encode(domain, uts46=True).decode()}"
+    return f"{local}{at}{'.'.join(map(_wire_label, domain.split('.')))}"
+
+
+def has_wire_form(address: str) -> bool:
+    """Whether wire_address() has an answer."""
+    try:
+        wire_address(address)
+    except ValueError:
+        return False
+    return True
+
+
+def _wire_label(label: str) -> str:
+    return label if label.isascii() else idna.encode(label, uts46=True).decode()
 
 
 def same_address_key(address: str) -> str:
-    """Two addresses are the same person when these are equal: the domain's case does not count, the local part's does."""
+    """Two addresses are the same person when these are equal: the domain's case does not count, nor a dot at its end; the
+    local part's case does."""
     local, at, domain = address.rpartition("@")
-    return f"{local}{at}{domain.lower()}"
+    return f"{local}{at}{domain.lower().removesuffix('.')}"
 
 
 def masked_address(address: str) -> str:
@@ -86,25 +220,35 @@ class NamedAddress:
         return f"{name} <{self.email}>" if name else self.email
 
 
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
 _NEEDS_QUOTES = re.compile(r'[",;<>\\]')
 _SEVERAL = re.compile(r"[,;<>]")
 
 
 def parse_named_address(text: str) -> NamedAddress:
     """`Ana Silva <ana@example.com>`, `"Silva, Ana" <ana@example.com>` or a bare address. Raises ValidationError."""
+    person = read_named_address(text)
+    return NamedAddress(validate_address(person.email), person.name)
+
+
+def read_named_address(text: str) -> NamedAddress:
+    """As parse_named_address(), but the address stays as written: whether it can get email isn't asked yet.
+
+    Raises NotOneAddress.
+    """
     if _FORBIDDEN_IN_NAME.search(text):
-        raise ValidationError(f"“{printable(text)}” contains a line break or an invisible character.")
+        raise NotOneAddress(_invisible(text))
     text = text.strip()
     if not text.endswith(">"):
-        return NamedAddress(validate_address(text))
-    name, _, email = text[:-1].rpartition("<")
-    name = name.strip()
+        return NamedAddress(_one_address(text))
+    parts = _NAMED_ADDRESS.fullmatch(text)
+    if parts is None:
+        raise NotOneAddress(_not_an_address(text[:-1].rpartition("<")[2]))
+    name, address = parts[1].strip(), parts[2]
     if re.fullmatch(_QUOTED, name):
-        name = unquote(name).strip()
-    elif _SEVERAL.search(name):
-        raise ValidationError(f"“{printable(text)}” is more than one entry. A name with a comma stands in quotes.")
-    return NamedAddress(validate_address(email), name)
+        return NamedAddress(address, unquote(name).strip())
+    if _SEVERAL.search(name):
+        raise NotOneAddress(f"“{printable(text)}” is more than one entry. A name with a comma stands in quotes.")
+    return NamedAddress(address, name)
 
 
 # Each part is taken as a whole and never given back, so that the time grows with the text alone.

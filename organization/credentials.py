@@ -24,12 +24,17 @@ MAY_MANAGE = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONF
 # "Last used" is written at most this often: a gateway under load must not write it with each sign-in.
 LAST_USED_RESOLUTION = timedelta(minutes=1)
 # The gateway asks it for every group of mails.
-_USABLE = """
-    SELECT credential.id, app.id, app.name, stage.id, stage.name
+_NOT_REVOKED = """
+    SELECT credential.id, credential.username, app.id, app.key, app.name, app.archived,
+           stage.id, stage.key, stage.name, stage.archived
     FROM organization_credential credential
     JOIN organization_app app ON app.id = credential.app_id JOIN organization_stage stage ON stage.id = credential.stage_id
-    WHERE credential.id IN %s AND credential.revoked_at IS NULL AND NOT app.archived AND NOT stage.archived
+    WHERE credential.id IN %s AND credential.revoked_at IS NULL
 """
+
+
+class ArchivedPlace(Exception):
+    """The password is right, but the credential's app or stage is archived."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,15 @@ def revoke_credential(credential: Credential, actor: Actor) -> None:
 
 
 def authenticate(username: str, password: str) -> Credential | None:
-    """The credential with its app and stage, or None: unknown, wrong, revoked, or of an archived app or stage."""
+    """The credential with its app and stage, or None: unknown, wrong or revoked. Raises ArchivedPlace."""
     known = Credential.objects.select_related("app", "stage").filter(username=username)
     credential = known.first() if username.isprintable() else None  # a database can't be asked for every text
     matches = hmac.compare_digest(credential.secret_hash if credential else _hash(""), _hash(password))
-    if credential is None or not matches or not usable(credential):
+    if credential is None or not matches or credential.revoked:
         return None
+    for place in (credential.app, credential.stage):
+        if place.archived:
+            raise ArchivedPlace(f"{place} is archived and sends no mail.")
     now = timezone.now()
     if credential.last_used is None or now - credential.last_used > LAST_USED_RESOLUTION:
         Credential.objects.filter(pk=credential.pk).update(last_used=now)
@@ -89,17 +97,19 @@ def is_known(username: str) -> bool:
     return username.isprintable() and Credential.objects.filter(username=username).exists()
 
 
-def usable_now(credentials: Collection[int]) -> dict[int, Credential]:
-    """Those of these credentials, by number, that are `usable` at this moment, with their app and stage."""
+def not_revoked(credentials: Collection[int]) -> dict[int, Credential]:
+    """Those of these credentials, by number, that are not revoked at this moment, with their app and stage."""
     return {
-        pk: Credential(pk=pk, app=App(pk=app_id, name=app_name), stage=Stage(pk=stage_id, name=stage_name))
-        for pk, app_id, app_name, stage_id, stage_name in sql.fetch(_USABLE, list(credentials))
+        pk: Credential(
+            pk=pk,
+            username=username,
+            app=App(pk=app_id, key=app_key, name=app_name, archived=bool(app_archived)),
+            stage=Stage(pk=stage_id, key=stage_key, name=stage_name, archived=bool(stage_archived)),
+        )
+        for pk, username, app_id, app_key, app_name, app_archived, stage_id, stage_key, stage_name, stage_archived in sql.fetch(
+            _NOT_REVOKED, list(credentials)
+        )
     }
-
-
-def usable(credential: Credential) -> bool:
-    """Not revoked, and neither its app nor its stage archived."""
-    return not (credential.revoked or credential.app.archived or credential.stage.archived)
 
 
 def _hash(secret: str) -> str:

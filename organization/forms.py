@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import zoneinfo
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django import forms
 from django.utils.text import slugify
 
+from organization.addresses import may_be_incomplete
 from organization.models import App, Credential, Member, Stage, validate_key
+
+_ASKED_ABOUT = 5
 
 
 def _say_what_a_key_is(form: forms.ModelForm[Any]) -> None:
@@ -97,3 +101,22 @@ def check_stage_name(stage: Stage, typed: str) -> None:
     """Raise ValidationError unless the stage's name was typed."""
     if typed != stage.name:
         raise forms.ValidationError(f"This isn't the stage's name: it is “{stage.name}”.")
+
+
+class CompleteAddresses(forms.Form):
+    """For forms that take addresses: one whose domain has no dot is asked about, as the rest of it may be missing."""
+
+    complete = forms.BooleanField(
+        required=False,
+        label="The domain is complete",
+        help_text="On a local network a domain may have no dot.",
+    )
+
+    incomplete: Sequence[str] = ()
+
+    def ask_about(self, field: str, addresses: Iterable[str]) -> None:
+        """Put the question at `field`, unless it was answered. For clean()."""
+        self.incomplete = [address for address in addresses if may_be_incomplete(address)]
+        if self.incomplete and not self.cleaned_data.get("complete"):
+            named = ", ".join(self.incomplete[:_ASKED_ABOUT])
+            self.add_error(field, f"Is the domain complete? It has no dot: {named}. Correct it, or confirm it below.")

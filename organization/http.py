@@ -23,6 +23,7 @@ def gateway_context() -> dict[str, object]:
     return {
         "gateway_host": settings.GATEWAY_PUBLIC_HOST,
         "gateway_port": settings.GATEWAY_PORT,
+        "gateway_tls_port": settings.GATEWAY_TLS_PORT,
         "gateway_starttls": bool(settings.GATEWAY_TLS_CERT),
     }
 

@@ -11,6 +11,7 @@ from django.db import models, transaction
 from organization import audit
 from organization.models import App, Member, Role, Stage
 from organization.permissions import EVERYWHERE, Actor, Permission, Scope, require
+from organization.signals import instance_created
 
 M = TypeVar("M", bound=models.Model)
 
@@ -93,4 +94,6 @@ def _validate_save_record(instance: M, actor: Actor, **related: Collection[model
     for name, values in related.items():
         getattr(instance, name).set(values)
     audit.record(actor, "Update" if before else "Create", instance, before=before, after=audit.snapshot(instance))
+    if not before:
+        instance_created.send(type(instance), instance=instance)
     return instance

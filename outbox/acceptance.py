@@ -10,16 +10,24 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-from django.db import InterfaceError, OperationalError, close_old_connections, connection
+import structlog
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, close_old_connections, connection, connections
 
-from organization.credentials import usable_now
+from organization.credentials import not_revoked
 from outbox.models import Door
 from outbox.submission import Accepted, Envelope, Submission, SubmissionRefused, submit_together
 
+log = structlog.get_logger(__name__)
+
+# A group ends with the mail that reaches one of these.
 MAILS_PER_COMMIT = 100
+BYTES_PER_COMMIT = 16 * 1024 * 1024
 _AT_ONCE_SECONDS = 1.0
+_CANCEL_SECONDS = 2.0
 
 Answer = Accepted | SubmissionRefused | Exception
 
@@ -34,41 +42,92 @@ class Handed:
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class Waiting:
     mail: Handed
     answer: asyncio.Future[Accepted]
     loop: asyncio.AbstractEventLoop
+
+
+class GaveUp(Exception):
+    """The gateway stops before it could store the mail."""
 
 
 class Acceptance:
     """Stores mails on a thread of its own, in groups."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[_Waiting] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._giving_up = threading.Event()
+        self._storing: Sequence[Waiting] = ()
+        self._database: Any = None  # the thread's
         threading.Thread(target=self._run, name="gateway-acceptance", daemon=True).start()
 
     async def accept(self, mail: Handed) -> Accepted:
-        """The stored mail, committed. Raises SubmissionRefused, or a database error: then nothing was stored."""
+        """The stored mail, committed. Raises SubmissionRefused, GaveUp or a database error: then nothing was stored."""
+        if self._giving_up.is_set():
+            raise GaveUp
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(mail, loop.create_future(), loop)
+        waiting = Waiting(mail, loop.create_future(), loop)
         self._queue.put(waiting)
         return await waiting.answer
 
+    def give_up(self) -> int:
+        """Store nothing more, and cancel what is being stored, as far as the database lets itself be. Returns how many mails
+        were still waiting. Call it from the event loop."""
+        self._giving_up.set()
+        dropped = _drain(self._queue)
+        for waiting in dropped:
+            _tell([waiting], [GaveUp()])
+        self._queue.put(None)
+        if storing := self._storing:
+            threading.Thread(target=self._cancel, name="gateway-cancel", daemon=True).start()
+        return len(dropped) + len(storing)
+
     def _run(self) -> None:
-        while True:
-            group = self._next_group()
-            answers = store([waiting.mail for waiting in group])
-            group[0].loop.call_soon_threadsafe(_tell, group, answers)
+        self._database = connections[DEFAULT_DB_ALIAS]
+        while group := next_group(self._queue):
+            self._storing = group
+            answers = store([waiting.mail for waiting in group], self._giving_up)
+            self._storing = ()
+            with suppress(RuntimeError):  # the gateway has stopped meanwhile
+                group[0].loop.call_soon_threadsafe(_tell, group, answers)
+        connection.close()
 
-    def _next_group(self) -> list[_Waiting]:
-        group = [self._queue.get()]
-        while len(group) < MAILS_PER_COMMIT and not self._queue.empty():
-            group.append(self._queue.get())
-        return group
+    def _cancel(self) -> None:
+        """PostgreSQL would go on with a statement whose client has gone, and the app would send the mail once more. What SQLite
+        has not committed ends with this process."""
+        if self._database.vendor == "postgresql" and self._database.connection is not None:
+            try:
+                self._database.connection.cancel_safe(timeout=_CANCEL_SECONDS)
+            except Exception as error:
+                log.warning("gateway_could_not_cancel", error=str(error))
 
 
-def store(mails: Sequence[Handed]) -> list[Answer]:
+def next_group(waiting: queue.SimpleQueue[Waiting | None]) -> list[Waiting]:
+    """Waits for the first. All that wait already share a commit with it, within the limits of one in number and bytes. Nothing
+    more comes after None."""
+    group: list[Waiting] = []
+    size = 0
+    while (entry := waiting.get()) is not None:
+        group.append(entry)
+        size += len(entry.mail.content)
+        if len(group) >= MAILS_PER_COMMIT or size >= BYTES_PER_COMMIT or waiting.empty():
+            break
+    return group
+
+
+def _drain(waiting: queue.SimpleQueue[Waiting | None]) -> list[Waiting]:
+    entries = []
+    with suppress(queue.Empty):
+        while (entry := waiting.get_nowait()) is not None:
+            entries.append(entry)
+    return entries
+
+
+def store(mails: Sequence[Handed], giving_up: threading.Event | None = None) -> list[Answer]:
     """One answer per mail. When the group can't be stored, each is tried alone, so that one can't spoil the others."""
+    if giving_up is not None and giving_up.is_set():
+        return [GaveUp()] * len(mails)
     close_old_connections()
     began = time.monotonic()
     try:
@@ -79,12 +138,12 @@ def store(mails: Sequence[Handed]) -> list[Answer]:
         slow = time.monotonic() - began > _AT_ONCE_SECONDS
         if len(mails) == 1 or (away and slow):  # a locked database is waited for once, not by each mail
             return [error] * len(mails)
-        return [answer for mail in mails for answer in store([mail])]
+        return [answer for mail in mails for answer in store([mail], giving_up)]
 
 
 def _store(mails: Sequence[Handed]) -> list[Answer]:
     """The credentials are read again, so that a revoked one is refused in an open session too."""
-    credentials = usable_now({mail.credential_id for mail in mails})
+    credentials = not_revoked({mail.credential_id for mail in mails})
     answers: list[Answer] = [SubmissionRefused(535, "5.7.8", "The credential was revoked.")] * len(mails)
     places, submissions = [], []
     for place, mail in enumerate(mails):
@@ -98,7 +157,7 @@ def _store(mails: Sequence[Handed]) -> list[Answer]:
     return answers
 
 
-def _tell(group: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
+def _tell(group: Sequence[Waiting], answers: Sequence[Answer]) -> None:
     for waiting, answer in zip(group, answers, strict=True):
         if waiting.answer.done():
             continue  # the session is gone

@@ -16,6 +16,7 @@ from outbox.models import (
     HourlyLatency,
     Message,
     Recipient,
+    Refusal,
     RollUpPosition,
     StageCount,
     StageLatency,
@@ -43,6 +44,13 @@ class RecipientAdmin(LogAdmin):
     list_display = ("address", "message_id", "status", "tries", "last_reply")
     list_filter = ("status",)
     raw_id_fields = ("message",)
+
+
+@admin.register(Refusal)
+class RefusalAdmin(LogAdmin):
+    list_display = ("at", "app", "stage", "credential", "step", "address", "reply")
+    list_select_related = ("app", "stage", "credential")
+    ordering = ("-pk",)
 
 
 @admin.register(Attempt)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
 from organization import sql
+from organization.addresses import is_printable, read_named_address
 from organization.models import App, Stage
 from outbox.models import Door
 from outbox.submission import Envelope, submit
@@ -26,7 +27,11 @@ _APP_AND_STAGE = """
 
 
 class EmailBackend(BaseEmailBackend):
-    """Options `app` and `stage` (keys) take the place of the settings. Raises SubmissionRefused unless `fail_silently`."""
+    """Options `app` and `stage` (keys) take the place of the settings.
+
+    Unless `fail_silently`, raises ValueError when a recipient isn't exactly one address, as Django's own backends do, and
+    SubmissionRefused, which is an smtplib.SMTPException. Then nothing of that mail was stored.
+    """
 
     def __init__(
         self, fail_silently: bool = False, alias: str | None = None, app: str = "", stage: str = "", **options: Any
@@ -53,7 +58,7 @@ class EmailBackend(BaseEmailBackend):
     def _submit(self, message: EmailMessage) -> None:
         app, stage = self._place()
         sender = message.from_email or settings.DEFAULT_FROM_EMAIL
-        envelope = Envelope(_bare(sender), [_bare(recipient) for recipient in message.recipients()])
+        envelope = Envelope(_sender(str(sender)), [_recipient(str(recipient)) for recipient in message.recipients()])
         content = message.message().as_bytes()
         submit(app, stage, envelope, content, via=Door.BACKEND)
 
@@ -68,10 +73,17 @@ class EmailBackend(BaseEmailBackend):
         return app, Stage(pk=stage_id, key=self.stage_key, name=stage_name, archived=bool(stage_archived))
 
 
-def _bare(address: str) -> str:
+def _recipient(text: str) -> str:
     """`ana@example.com` out of `Ana <ana@example.com>`.
 
-    Deliberately not email.utils.parseaddr, which makes an address of rubbish: "to@no space.example" becomes "to@no".
+    Not by email.utils.parseaddr, which makes an address of rubbish and drops the second of two.
     """
-    address = address.strip()
-    return address[:-1].rpartition("<")[2] if address.endswith(">") else address
+    try:
+        return read_named_address(text).email
+    except ValidationError as error:
+        raise ValueError(error.messages[0]) from error
+
+
+def _sender(text: str) -> str:
+    """Likewise; but a name without a domain, such as `root`, is left to submit(), which puts the stage's sender there."""
+    return text.strip() if "@" not in text and is_printable(text) else _recipient(text)

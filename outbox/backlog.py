@@ -66,9 +66,9 @@ def backlog(places: Mapping[Stage, Sequence[App]]) -> dict[Stage, Backlog]:
 
 
 def depth_by_app(
-    stages: Collection[Stage], status: Status, reason: HoldReason | None = None, *, at_most: int | None = None
+    stages: Collection[Stage], status: Status, reasons: Collection[HoldReason] = (), *, at_most: int | None = None
 ) -> dict[int, dict[int, Depth]]:
-    """By stage, of each app that has any mail of that status there; with `reason`, held for that alone. `at_most` is another
+    """By stage, of each app that has any mail of that status there; with `reasons`, held for one of these. `at_most` is another
     limit than COUNTED_AT_MOST.
 
     All of a stage's mail counts toward the limit: there may be millions of one app's before the first of another's.
@@ -84,6 +84,6 @@ def depth_by_app(
         counted[stage] += mails
     found: defaultdict[int, defaultdict[int, Depth]] = defaultdict(lambda: defaultdict(Depth))
     for stage, app, held_for, mails, oldest in rows:
-        if reason in (None, held_for):
+        if not reasons or held_for in reasons:
             found[stage][app] += Depth(min(mails, limit), counted[stage] > limit, as_moment(oldest))
     return {stage: dict(depths) for stage, depths in found.items()}

@@ -21,10 +21,11 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from emailconfig.connection import ConnectionTrouble, SettingsDeleted, connect, cut, meaning_of
 from emailconfig.models import SmtpSettings
 from organization import sql
-from organization.addresses import NamedAddress
+from organization.addresses import NamedAddress, has_wire_form
 from outbox import stage_queue
 from outbox.clock import uptime
 from outbox.content import Departure, HeaderField, addresses_in, header_values, outgoing, split_header
+from outbox.envelope import is_usable_sender
 from outbox.hand_over import HandOver
 from outbox.ledger import Ledger, LedgerClosed, Turn
 from outbox.outcomes import Finished, Outcome
@@ -54,6 +55,7 @@ GOODBYE_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 1.0
 # Large mails are read in pieces of this size.
 _PIECE_BYTES = 1024 * 1024
+_NO_ADDRESS = "5.1.3 This isn't an address, so nothing was sent to it."
 _UNPREPARED = "5.6.0 The mail's header can't be processed, so the mail was not sent."
 
 
@@ -211,19 +213,21 @@ class Session:
         """The next mail to offer. One that can't be sent at all is finished at once."""
         while self._waiting:
             taken = self._waiting[0]
+            usable = [one for one in taken.recipients if has_wire_form(one.address)]
             try:
-                mail, notes = prepare(taken, settings)
+                mail, notes = prepare(taken._replace(recipients=usable), settings)
                 reason = conversation.cant_carry(mail)
             except (DatabaseError, InterfaceError):
                 raise
             except Exception:  # a header that breaks our own code breaks it each time: the next mails must go on
                 log.exception("mail_cant_be_prepared", message=taken.pk)
-                mail, notes, reason = Transmission("", taken.recipients, (), 0), [], _UNPREPARED
-            prepared = _Mail(taken, Offer(mail), notes, uptime())
+                mail, notes, reason = Transmission("", usable, (), 0), [], _UNPREPARED
+            unusable = refused([one for one in taken.recipients if one not in usable], _NO_ADDRESS)
+            prepared = _Mail(taken, Offer(mail, outcomes=unusable), notes, uptime())
             self._waiting.popleft()
-            if not reason:
+            if not reason and usable:
                 return prepared
-            self._finished.append(prepared.finished(refused(mail, reason), settings))
+            self._finished.append(prepared.finished([*unusable, *refused(usable, reason)], settings))
         return None
 
     def _exchange(self, conversation: Conversation) -> None:
@@ -368,8 +372,10 @@ def _piece(message_id: int, offset: int) -> bytes:
 
 
 def envelope_sender(requested: str, settings: SmtpSettings) -> str:
-    """The app's own where its domain is allowed, else the stage's; the null sender stays null (RFC 5321 section 4.5.5)."""
-    return requested if not requested or settings.allows_sender(requested) else settings.sender_address
+    """The app's own where it is an address of a domain that is allowed, else the stage's; the null sender stays null
+    (RFC 5321 section 4.5.5)."""
+    kept = not requested or (is_usable_sender(requested) and settings.allows_sender(requested))
+    return requested if kept else settings.sender_address
 
 
 def _sender(fields: Sequence[HeaderField], settings: SmtpSettings) -> tuple[NamedAddress | None, list[str]]:

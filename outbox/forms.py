@@ -6,14 +6,14 @@ from typing import Any
 
 from django import forms
 
-from organization.addresses import ADDRESS_MAX_LENGTH, parse_named_address, split_addresses, validate_address
-from organization.forms import StageConfirmation
+from organization.addresses import ADDRESS_MAX_LENGTH, parse_named_address, split_addresses
+from organization.forms import CompleteAddresses, StageConfirmation
 from organization.models import App
 from outbox.models import Message
 from outbox.submission import MAX_RECIPIENTS
 
 
-class TestMailForm(forms.Form):
+class TestMailForm(CompleteAddresses):
     """As which app a test mail is sent, and to whom."""
 
     app = forms.ModelChoiceField(
@@ -28,7 +28,11 @@ class TestMailForm(forms.Form):
     )
 
     def clean_address(self) -> str:
-        return validate_address(self.cleaned_data["address"])
+        return parse_named_address(self.cleaned_data["address"]).email
+
+    def clean(self) -> None:
+        if "address" in self.cleaned_data:
+            self.ask_about("address", [self.cleaned_data["address"]])
 
 
 class SimulationForm(forms.Form):

@@ -1,203 +1,340 @@
 """The SMTP gateway: takes mail from any library, signed in with an app's credential, and ends in `submit()`.
 
-`250` means committed. RFC 6409 (submission), 4954 (AUTH), 3207 (STARTTLS), 1870 (SIZE), 6152 (8BITMIME),
+`250` means committed. RFC 6409 (submission), 4954 (AUTH), 3207 (STARTTLS), 8314 (implicit TLS), 1870 (SIZE), 6152 (8BITMIME),
 6531 (SMTPUTF8), 2920 (PIPELINING).
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session, TLSSetupException
 from django.conf import settings
 from django.core.mail.utils import DNS_NAME
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from organization import sql
-from organization.credentials import authenticate, is_known
+from organization.credentials import ArchivedPlace, authenticate, is_known
 from organization.models import Credential
 from outbox import submission
-from outbox.acceptance import Acceptance, Handed
+from outbox.acceptance import Acceptance, GaveUp, Handed
+from outbox.gateway_commands import address_in, read_mail, read_rcpt
+from outbox.gateway_connections import TOO_MANY, Connections, SeldomLog, limits, plain_address
 from outbox.gateway_content import ContentRefused, read_content
+from outbox.gateway_overrides import SmtpConnection, hang_up
+from outbox.masking import for_log
+from outbox.models import Door
+from outbox.refusals import RefusalRecorder, refusal
 from outbox.submission import SubmissionRefused, check_recipient, check_sender
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-COMMAND_TIMEOUT_SECONDS = 120
+SILENCE_SECONDS = 120
+# How long a gateway that is to stop waits for the emails that it is taking, and after that for their clients to hear so.
+STOP_SECONDS = 25.0
+GIVE_UP_SECONDS = 3.0
 _NULL_SENDER = "<>"
-# RFC 5321 section 4.1.2: a Path whose local part is a Dot-string, and the parameters that follow it.
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_PLAIN_PATH = re.compile(rf"<({_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*)>(?: +([!-~ ]*))?")
 _TRY_AGAIN = "451 4.3.0 The mail could not be stored. Nothing was accepted; try again later."
 _NO_SPACE = "452 4.3.1 The portal's storage is full. Nothing was accepted; try again later."
-# Sign-ins are checked here, off the event loop: each thread has its own database connection.
-_database = ThreadPoolExecutor(max_workers=4, thread_name_prefix="gateway-database")
+_SILENT = "421 4.4.2 Nothing was heard for too long"
+_STOPPING = "421 4.3.2 The gateway is stopping; try again later"
+_NOT_STORED = "421 4.3.2 The gateway is stopping. Nothing was accepted; try again later."
+SIGN_INS_AT_ONCE = 4
 
 
-class GatewayServer(SMTP):
+class SmtpGateway:
+    """What all its connections share."""
+
+    def __init__(self) -> None:
+        now = asyncio.get_running_loop().time
+        self.tls_context = tls_context()
+        self.connections = Connections(limits(), now)
+        self.acceptance = Acceptance()
+        self.refusals = RefusalRecorder()
+        self._database = ThreadPoolExecutor(SIGN_INS_AT_ONCE, thread_name_prefix="gateway-database")
+        self._stopping = False
+
+    def admit(self, connection: GatewayServer, address: str) -> str:
+        """Empty, or what a client hears that can't be let in."""
+        if self._stopping:  # it came at the last moment
+            return _STOPPING
+        return "" if self.connections.admit(connection, address) else TOO_MANY
+
+    async def in_database(self, work: Callable[[], T]) -> T:
+        """`work` off the event loop, on a thread that has a database connection of its own."""
+
+        def run() -> T:
+            close_old_connections()
+            return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._database, run)
+
+    async def stop(self) -> None:
+        """Give the emails that are being taken their answer, and tell all other clients to come back later."""
+        log.info("gateway_stopping", connections=len(self.connections))
+        self._stopping = True
+        for connection in self.connections:
+            connection.leave()
+        await self._gone(STOP_SECONDS)
+        unanswered = self.acceptance.give_up()
+        await self._gone(GIVE_UP_SECONDS)
+        for connection in self.connections:
+            connection.hang_up(_STOPPING)
+        self._database.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self.refusals.close, GIVE_UP_SECONDS)
+        log.info("gateway_stopped", not_stored=unanswered)
+
+    async def _gone(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.connections.wait_until_none(), seconds)
+
+
+class GatewayServer(SmtpConnection):
     """One client's connection."""
 
-    def __init__(self, acceptance: Acceptance, tls_context: ssl.SSLContext | None) -> None:
-        self.acceptance = acceptance
+    def __init__(self, gateway: SmtpGateway, *, implicit_tls: bool = False) -> None:
+        self._gateway = gateway
+        self._in_data = False  # from DATA to the answer to its content
+        self._answer_due = False  # the client waits for our answer
+        self._leaving = False
         super().__init__(
             GatewayHandler(),
+            silence_seconds=SILENCE_SECONDS,
+            implicit_tls=implicit_tls,
             hostname=str(DNS_NAME),
             ident="ODC Email Portal",
             data_size_limit=settings.MESSAGE_MAX_BYTES,
             enable_SMTPUTF8=True,
-            timeout=COMMAND_TIMEOUT_SECONDS,
-            tls_context=tls_context,
+            tls_context=gateway.tls_context,
             auth_required=True,
-            auth_require_tls=tls_context is not None,
+            auth_require_tls=gateway.tls_context is not None,
             authenticator=_keep_for_checking,
             loop=asyncio.get_running_loop(),
         )
 
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        """aiosmtpd's own makes a timer for each command. This one goes on, and looks when it was asked last."""
-        self._heard = self.loop.time()
-        if self._timeout_handle is None:
-            self._timeout_handle = self.loop.call_later(self._timeout_duration, self._timeout_cb)
+    # Coming and going.
 
-    def _timeout_cb(self) -> None:
-        left = self._heard + self._timeout_duration - self.loop.time()
-        if left > 0:
-            self._timeout_handle = self.loop.call_later(left, self._timeout_cb)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        if self.transport is None and (refused := self._gateway.admit(self, _peer(transport))):
+            transport.set_protocol(asyncio.Protocol())
+            hang_up(transport, "" if self._implicit_tls else refused)
+            return
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._gateway.connections.remove(self)
+        super().connection_lost(error)
+
+    @property
+    def is_waited_for(self) -> bool:
+        return not self._answer_due
+
+    @property
+    def credential(self) -> Credential | None:
+        """Whose connection it is, once the client has signed in."""
+        return self.session.auth_data if self.session and self.session.authenticated else None
+
+    def leave(self) -> None:
+        """The gateway is stopping: an email that is being taken still gets its answer."""
+        self._leaving = True
+        if not self._in_data:
+            self.hang_up(_STOPPING)
+
+    def client_is_silent(self) -> None:
+        step = "DATA" if self._in_data else "command"
+        log.info("gateway_client_silent", **self._whose, step=step, seconds=SILENCE_SECONDS)
+        if self._in_data:
+            self._keep_trace("DATA", self._recipient, _SILENT)
+        self.hang_up(_SILENT)
+
+    # The commands.
+
+    async def smtp_AUTH(self, arg: str) -> None:
+        await super().smtp_AUTH(arg)
+        if self.credential is not None:
+            self._gateway.connections.signed_in(self)
+
+    async def smtp_MAIL(self, arg: str | None) -> None:
+        if await self.check_helo_needed() or await self.check_auth_needed("MAIL"):
+            return
+        assert self.envelope is not None
+        if self.envelope.mail_from:
+            await self.push("503 5.5.1 The last mail isn't finished: send DATA or RSET first")
+            return
+        try:
+            address, self.envelope.smtp_utf8 = read_mail(arg)
+            # An empty string would read as "no MAIL yet" to aiosmtpd.
+            self.envelope.mail_from = check_sender(address) or _NULL_SENDER
+        except SubmissionRefused as refused:
+            await self._refuse("MAIL", address_in(arg), refused.reply)
         else:
-            super()._timeout_cb()  # type: ignore[no-untyped-call]
+            await self.push("250 2.1.0 Ok")
 
-    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
-        """aiosmtpd's own takes a third of the gateway's time, with a parser that knows comments and quoted words. Most addresses
-        have neither; that parser still reads all others."""
-        if plain := _PLAIN_PATH.fullmatch(arg):
-            return plain[1], plain[2] or ""
-        address, rest = super()._getaddr(arg)
-        return address, None if rest is None else str(rest)
+    async def smtp_RCPT(self, arg: str | None) -> None:
+        if await self.check_helo_needed() or await self.check_auth_needed("RCPT"):
+            return
+        assert self.envelope is not None
+        if not self.envelope.mail_from:
+            await self.push("503 5.5.1 Send MAIL first")
+            return
+        try:
+            address = read_rcpt(arg)
+            if len(self.envelope.rcpt_tos) >= submission.MAX_RECIPIENTS:
+                raise SubmissionRefused(452, "4.5.3", f"Too many recipients: at most {submission.MAX_RECIPIENTS} in one mail.")
+            self.envelope.rcpt_tos.append(check_recipient(address))
+        except SubmissionRefused as refused:
+            await self._refuse("RCPT", address_in(arg), refused.reply)
+        else:
+            await self.push("250 2.1.5 Ok")
 
-    async def smtp_DATA(self, arg: str) -> None:
+    async def smtp_DATA(self, arg: str | None) -> None:
         """As aiosmtpd's own, but for how the content is read (see gateway_content)."""
         if await self.check_helo_needed() or await self.check_auth_needed("DATA"):
             return
         assert self.envelope is not None
         if not self.envelope.rcpt_tos:
-            await self.push("503 5.5.1 Error: need RCPT command")
+            await self.push("503 5.5.1 Send RCPT first")
         elif arg:
             await self.push("501 5.5.4 Syntax: DATA")
         else:
-            await self.push("354 End data with <CR><LF>.<CR><LF>")
-            await self.push(await self._take_content(self.envelope))
+            self._in_data = True
+            try:
+                await self.push("354 End data with <CR><LF>.<CR><LF>")
+                await self._take(self.envelope)
+            finally:
+                self._in_data = self._answer_due = False
+                self.forget_envelope()
+            if self._leaving:
+                self.hang_up(_STOPPING)
 
-    async def _take_content(self, envelope: Envelope) -> str:
-        """The answer to the content, which is read whatever becomes of it."""
+    async def smtp_VRFY(self, arg: str | None) -> None:
+        """The stage's server knows who exists."""
+        if not await self.check_auth_needed("VRFY"):
+            await self.push("252 2.1.5 The address can't be verified, but mail to it is accepted")
+
+    async def _take(self, envelope: Envelope) -> None:
+        """Read the content, which is done whatever becomes of it; store the email, and answer."""
         try:
-            envelope.original_content = await read_content(self._reader, settings.MESSAGE_MAX_BYTES)
-            return str(await self._call_handler_hook("DATA"))
+            content = await self.read_content(lambda reader: read_content(reader, settings.MESSAGE_MAX_BYTES))
+            self._answer_due = True
+            await self.push(await self._store(envelope, content))
         except ContentRefused as refused:
-            return str(refused)
-        except asyncio.CancelledError:  # the client is gone
-            self._writer.close()
-            raise
+            await self._refuse("DATA", self._recipient, str(refused))
+        except SubmissionRefused as refused:
+            await self._refuse("DATA", self._recipient, refused.reply)
+        except (DatabaseError, InterfaceError) as error:
+            log.error("gateway_could_not_store", **self._whose, error=str(error))
+            await self.push(_NO_SPACE if sql.is_out_of_space(error) else _TRY_AGAIN)
+        except GaveUp:
+            await self.push(_NOT_STORED)
+
+    async def _store(self, envelope: Envelope, content: bytes) -> str:
+        credential = self.credential
+        assert credential is not None
+        sender = "" if envelope.mail_from == _NULL_SENDER else envelope.mail_from or ""
+        handed = Handed(credential.pk, submission.Envelope(sender, envelope.rcpt_tos), content)
+        accepted = await self._gateway.acceptance.accept(handed)
+        held = f" (held: {accepted.hold_reason.label})" if accepted.hold_reason else ""
+        return f"250 2.0.0 Ok: queued as {accepted.pk}{held}"
+
+    # Signing in.
+
+    async def sign_in(self, parsed: AuthResult) -> AuthResult:
+        """The credential in place of user name and password, or a refusal that doesn't say which of them was wrong."""
+        if not parsed.success:
+            return parsed
+        signed: LoginPassword = parsed.auth_data  # type: ignore[assignment]  # what _keep_for_checking put there
+        username, password = (part.decode("utf-8", "replace") for part in signed)
+        self._answer_due = True
+        try:
+            return await self._check(username, password)
+        except (DatabaseError, InterfaceError) as error:
+            log.error("gateway_sign_in_impossible", client=self.client, error=str(error))
+            return _refused("454 4.7.0 Sign-in is not possible right now; try again later.")
         finally:
-            self._set_post_data_state()  # type: ignore[no-untyped-call]
+            self._answer_due = False
 
-    async def auth_PLAIN(self, _: Any, args: list[str]) -> AuthResult:
-        return await _checked(await super().auth_PLAIN(_, args))
+    async def _check(self, username: str, password: str) -> AuthResult:
+        try:
+            credential = await self._gateway.in_database(lambda: authenticate(username, password))
+        except ArchivedPlace as archived:
+            log.info("gateway_sign_in_refused", client=self.client, username=username, reason=str(archived))
+            return _refused(f"535 5.7.1 {archived}")
+        if credential is None:
+            # What is no user name of ours may be a password that was typed in the wrong place.
+            known = await self._gateway.in_database(lambda: is_known(username))
+            log.info("gateway_sign_in_refused", client=self.client, username=username if known else "unknown")
+            return _refused(None)
+        return AuthResult(success=True, auth_data=credential)
 
-    async def auth_LOGIN(self, _: Any, args: list[str]) -> AuthResult:
-        return await _checked(await super().auth_LOGIN(_, args))
+    # What is said about a refused email.
 
+    @property
+    def _whose(self) -> dict[str, str]:
+        credential = self.credential
+        if credential is None:
+            return {"client": self.client}
+        place = {"app": credential.app.key, "stage": credential.stage.key}
+        return {"client": self.client, "credential": credential.username, **place}
 
-def _keep_for_checking(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: LoginPassword) -> AuthResult:
-    """aiosmtpd asks on the event loop, where the database can't be: `_checked` decides a moment later."""
-    return AuthResult(success=True, auth_data=data)
+    @property
+    def _recipient(self) -> str:
+        return self.envelope.rcpt_tos[0] if self.envelope and self.envelope.rcpt_tos else ""
 
+    async def _refuse(self, step: str, address: str, reply: str) -> None:
+        log.info(
+            "email_refused", source=Door.GATEWAY.value, **self._whose, step=step, address=for_log(address), reply=for_log(reply)
+        )
+        self._keep_trace(step, address, reply)
+        await self.push(reply)
 
-async def _checked(parsed: AuthResult) -> AuthResult:
-    """The credential in place of user name and password, or a refusal that doesn't say which of them was wrong."""
-    if not parsed.success:
-        return parsed
-    signed: LoginPassword = parsed.auth_data  # type: ignore[assignment]  # what _keep_for_checking put there
-    username, password = (part.decode("utf-8", "replace") for part in signed)
-    try:
-        credential = await _in_database(lambda: authenticate(username, password))
-    except (DatabaseError, InterfaceError):
-        return AuthResult(success=False, handled=False, message="454 4.7.0 Sign-in is not possible right now; try again later.")
-    if credential is None:
-        # What is no user name of ours may be a password that was typed in the wrong place.
-        log.info("gateway_sign_in_refused", username=username if await _in_database(lambda: is_known(username)) else "unknown")
-        return AuthResult(success=False, handled=False)
-    return AuthResult(success=True, auth_data=credential)
+    def _keep_trace(self, step: str, address: str, reply: str) -> None:
+        if (credential := self.credential) is not None:
+            self._gateway.refusals.note(refusal(credential, Door.GATEWAY, step, address, reply))
 
 
 class GatewayHandler:
-    """What aiosmtpd asks at each command. Envelope addresses are refused where they stand, not after the content."""
+    """aiosmtpd wants some answers from an object beside the connection."""
 
     async def handle_EHLO(
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
-        return [*responses[:-1], "250-PIPELINING", "250-ENHANCEDSTATUSCODES", *responses[-1:]]
-
-    async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
-        try:
-            # An empty string would read as "no MAIL yet" to aiosmtpd, so the null sender stays as it is written.
-            envelope.mail_from = check_sender(address) if address != _NULL_SENDER else _NULL_SENDER
-        except SubmissionRefused as refused:
-            return refused.reply
-        envelope.mail_options.extend(options)
-        return "250 2.1.0 Ok"
-
-    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
-        if len(envelope.rcpt_tos) >= submission.MAX_RECIPIENTS:
-            return f"452 4.5.3 Too many recipients: at most {submission.MAX_RECIPIENTS} in one mail."
-        try:
-            envelope.rcpt_tos.append(check_recipient(address))
-        except SubmissionRefused as refused:
-            return refused.reply
-        return "250 2.1.5 Ok"
-
-    async def handle_DATA(self, server: GatewayServer, session: Session, envelope: Envelope) -> str:
-        credential: Credential = session.auth_data  # type: ignore[assignment]  # what _checked put there
-        try:
-            accepted = await server.acceptance.accept(_handed(credential, envelope))
-        except SubmissionRefused as refused:
-            return refused.reply
-        except (DatabaseError, InterfaceError) as error:
-            log.error("gateway_could_not_store", error=str(error))
-            return _NO_SPACE if sql.is_out_of_space(error) else _TRY_AGAIN
-        held = f" (held: {accepted.hold_reason.label})" if accepted.hold_reason else ""
-        return f"250 2.0.0 Ok: queued as {accepted.pk}{held}"
+        offered = ["250-AUTH PLAIN LOGIN" if line.startswith("250-AUTH ") else line for line in responses[:-1]]
+        return [*offered, "250-PIPELINING", "250-ENHANCEDSTATUSCODES", *responses[-1:]]
 
     async def handle_exception(self, error: Exception) -> str:
-        log.exception("gateway_error", exc_info=error)
+        if isinstance(error, TLSSetupException):  # a client's wrong protocol or certificate store: nothing of ours is broken
+            log.info("gateway_tls_failed", error=str(error.__cause__))
+        else:
+            log.exception("gateway_error", exc_info=error)
         return _TRY_AGAIN
 
 
-def _handed(credential: Credential, envelope: Envelope) -> Handed:
-    sender = "" if envelope.mail_from == _NULL_SENDER else envelope.mail_from or ""
-    wanted = submission.Envelope(sender, envelope.rcpt_tos)
-    return Handed(credential.pk, wanted, bytes(envelope.original_content or b""))
+def _keep_for_checking(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: LoginPassword) -> AuthResult:
+    """aiosmtpd asks on the event loop, where the database can't be: `sign_in` decides a moment later."""
+    return AuthResult(success=True, auth_data=data)
 
 
-async def _in_database(work: Callable[[], T]) -> T:
-    def run() -> T:
-        close_old_connections()
-        return work()
+def _refused(reply: str | None) -> AuthResult:
+    return AuthResult(success=False, handled=False, message=reply)
 
-    return await asyncio.get_running_loop().run_in_executor(_database, run)
+
+def _peer(transport: asyncio.BaseTransport) -> str:
+    return plain_address(transport.get_extra_info("peername")[0])
 
 
 def tls_context() -> ssl.SSLContext | None:
-    """The gateway's own certificate, when it has one. With it, nobody signs in before STARTTLS."""
+    """The gateway's own certificate, when it has one. With it, nobody signs in before TLS."""
     if not settings.GATEWAY_TLS_CERT:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -206,10 +343,30 @@ def tls_context() -> ssl.SSLContext | None:
     return context
 
 
-async def serve(host: str, port: int, stop: asyncio.Event) -> None:
-    """Accept connections until `stop` is set. Raises OSError when the port can't be had."""
-    context, acceptance = tls_context(), Acceptance()
-    server = await asyncio.get_running_loop().create_server(lambda: GatewayServer(acceptance, context), host, port)
-    log.info("gateway_listening", host=host, port=port, starttls=context is not None)
-    async with server:
-        await stop.wait()
+async def serve(host: str, port: int, stop: asyncio.Event, tls_port: int = 0) -> None:
+    """Accept connections until `stop` is set, then stop gracefully. Raises OSError when a port can't be had."""
+    loop = asyncio.get_running_loop()
+    gateway = SmtpGateway()
+    loop.set_exception_handler(OutOfFiles(loop))
+    servers = [await loop.create_server(lambda: GatewayServer(gateway), host, port)]
+    if tls_port:
+        servers.append(await loop.create_server(lambda: GatewayServer(gateway, implicit_tls=True), host, tls_port))
+    log.info("gateway_listening", host=host, port=port, tls_port=tls_port, starttls=gateway.tls_context is not None)
+    await stop.wait()
+    for server in servers:
+        server.close()
+    await gateway.stop()
+
+
+class OutOfFiles:
+    """asyncio tells a hundred times, each with a traceback, that a connection can't be taken for want of a file handle, and
+    tries again a second later: one line a minute will do."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._log = SeldomLog(loop.time)
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if "socket.accept()" in context["message"]:
+            self._log.warning("gateway_connections_limited", limit="file handles", error=str(context.get("exception")))
+        else:
+            loop.default_exception_handler(context)

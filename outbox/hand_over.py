@@ -16,14 +16,15 @@ from organization import sql
 from organization.addresses import NamedAddress, same_address_key
 from outbox.clock import as_moment, database_now, now_in_sql
 from outbox.leases import LEASE, Hold
-from outbox.models import WAITING, Message, Recipient, RouteKind
-from outbox.routing import Decided, ListState, Route, route_again
+from outbox.models import WAITING, HoldReason, Message, Recipient, RouteKind
+from outbox.routing import NO_LIST, Decided, ListState, Route, route_again
 from outbox.search import with_recipients
 from outbox.submission import state_of
 from outbox.summary import hold, sum_up
 from testlists.services import ask_lists_for_hand_over, unlocked_condition
 
 CAUGHT = "The test list became Active after the mail was accepted, so it goes to the people on the list instead."
+_LIST_MISSING = "The test list was missing when the mail was about to be sent, so it counts as test mail and is held."
 # Mail may turn out to be held when it is looked at: how often the next is taken instead, in one turn.
 _LOOKS = 50
 _MAILS_TAKEN = "UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = %s WHERE id IN %s"
@@ -158,12 +159,13 @@ def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime) -> l
     states = {app_id: state_of(test_list) for app_id, test_list in test_lists.items()}
     taken = []
     for due in mails:
-        mail, state, recipients = due, states[due.app_id], found[due.pk]
+        mail, state, recipients = due, states.get(due.app_id, NO_LIST), found[due.pk]
         if not _still_right(due, recipients, state):
             mail = _route_once_more(due, state)
             recipients = _ask_recipients([due.pk], now)()[due.pk]
         if recipients.due:
-            taken.append(_taken(mail, owner, recipients, state, tag_subject=test_lists[due.app_id].tag_subject))
+            tag_subject = state.exists and test_lists[due.app_id].tag_subject
+            taken.append(_taken(mail, owner, recipients, state, tag_subject=tag_subject))
         else:
             sum_up(Message.objects.get(pk=due.pk))  # held now, or not due after all
     _mark(taken, owner, now)
@@ -194,7 +196,9 @@ def _by_message(rows: Sequence[sql.Row]) -> dict[int, _Recipients]:
 def _still_right(mail: _Mail, recipients: _Recipients, state: ListState) -> bool:
     """Whether a second look can't change anything, which spares most mail its cost: the list never was Active, or the mail
     waits for just the people whom it names now."""
-    if not state.active_version:
+    if not state.exists:
+        return False
+    if not state.active_version and state.version >= mail.list_version:
         return bool(recipients.waiting)
     routed_by_it = mail.route == RouteKind.TEST_LIST and mail.list_version == state.version
     waiting = {same_address_key(one.address) for one in recipients.waiting}
@@ -270,7 +274,7 @@ def _follow(message: Message, recipients: Sequence[Recipient], again: Route, lis
     )
     if message.route != again.kind:
         message.route = again.kind
-        message.notes = [*message.notes, CAUGHT]
+        message.notes = [*message.notes, _LIST_MISSING if again.hold_reason == HoldReason.TEST_LIST_MISSING else CAUGHT]
     message.list_version = list_version
     message.search_text = with_recipients(message.search_text, [person.email for person in again.people])
     sql.update(message, "route", "list_version", "notes", "search_text")

@@ -1,4 +1,4 @@
-"""Mail that waits for a cause to go away: a stage without settings, an Active list with nobody on it."""
+"""Mail that waits for a cause to go away: a stage without settings, a test list that is Active and empty, or missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from emailconfig.models import SmtpSettings
 from organization.models import Stage
 from outbox.clock import database_now
 from outbox.models import WAITING, HoldReason, Message, Recipient, Status
-from testlists.models import TestListAddress
+from testlists.models import TestList, TestListAddress
 
 _MAILS_AT_ONCE = 500
 
@@ -40,13 +40,19 @@ def release_what_waits() -> None:
     """Let go of held mail whose reason is gone: also of what was accepted in the very moment the reason went away."""
     for stage_id in SmtpSettings.objects.values_list("stage_id", flat=True):
         release(HoldReason.STAGE_NOT_CONFIGURED, stage=stage_id)
-    held = Message.objects.filter(
-        stage__in=Stage.objects.values("pk"), status=Status.HELD, hold_reason=HoldReason.TEST_LIST_EMPTY
-    ).order_by()
-    for app_id, stage_id in held.values_list("app_id", "stage_id").distinct():
+    for app_id, stage_id in _held_for(HoldReason.TEST_LIST_EMPTY):
         listed = TestListAddress.objects.filter(test_list__app=app_id, test_list__stage=stage_id)
         if listed.exclude(member__is_active=False).exists():
             release(HoldReason.TEST_LIST_EMPTY, app=app_id, stage=stage_id)
+    for app_id, stage_id in _held_for(HoldReason.TEST_LIST_MISSING):
+        if TestList.objects.filter(app=app_id, stage=stage_id).exists():
+            release(HoldReason.TEST_LIST_MISSING, app=app_id, stage=stage_id)
+
+
+def _held_for(reason: HoldReason) -> list[tuple[int, int]]:
+    """The apps and stages with such mail."""
+    held = Message.objects.filter(stage__in=Stage.objects.values("pk"), status=Status.HELD, hold_reason=reason).order_by()
+    return list(held.values_list("app_id", "stage_id").distinct())
 
 
 def _change(change: Callable[[list[int]], None], **which: object) -> None:

@@ -73,7 +73,7 @@ def resend_to_real_recipients(request: MemberRequest, stage: str, message: int) 
         return _act(
             request, found, lambda: interventions.resend_to_real_recipients(found, request.user, read_at=read_at), _RESENT
         )
-    return _ask(request, found, "release", form, interventions.resend_obstacle(found), found.requested)
+    return _ask(request, found, "release", form, interventions.resend_obstacle(found), interventions.reachable(found))
 
 
 def _find(request: MemberRequest, stage: str, message: int, permission: Permission) -> Message:

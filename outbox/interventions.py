@@ -14,10 +14,10 @@ from django.db.models import QuerySet
 
 from emailconfig.services import settings_of
 from organization import audit
-from organization.addresses import same_address_key
+from organization.addresses import is_address, same_address_key
 from organization.permissions import Actor, Permission, Scope, allowed, require
 from outbox.clock import database_now
-from outbox.models import FINAL, WAITING, Content, Door, HoldReason, Message, Recipient, RouteKind, Status
+from outbox.models import FINAL, LIST_REASONS, WAITING, Content, Door, Message, Recipient, RouteKind, Status
 from outbox.routing import Route, release, route_resent
 from outbox.submission import Envelope, Resent, SubmissionRefused, state_of, submit
 from outbox.summary import sum_up
@@ -72,8 +72,9 @@ def cancel(message: Message, actor: Actor) -> Message:
 
 
 def release_held(message: Message, actor: Actor) -> Message:
-    """Test mail that is held because nobody is on its list goes to the recipients the app gave, whatever the list says now or
-    later. For this one mail alone. Whoever got it, or was refused, before it was held stays so. Returns the mail as it is then.
+    """Test mail that is held because nobody is on its list, or there is none, goes to the recipients the app gave, whatever
+    the list says now or later. For this one mail alone. Whoever got it, or was refused, before it was held stays so. Returns
+    the mail as it is then.
 
     Raises PermissionDenied; ValidationError when it isn't held for that, or its stage has no server. Then nothing is changed.
     """
@@ -158,7 +159,7 @@ def release_obstacle(message: Message) -> str:
         return _NOT_HELD
     if settings_of(message.stage) is None:
         return _NOWHERE_TO_SEND.format(message.stage)
-    return "" if message.hold_reason == HoldReason.TEST_LIST_EMPTY else _HELD
+    return "" if message.hold_reason in LIST_REASONS else _HELD
 
 
 def release_addresses(message: Message) -> list[str]:
@@ -200,7 +201,12 @@ def acts_of(message: Message, actor: Actor) -> Acts:
 def resend_route(message: Message) -> Route:
     """Where resend() would send the mail now."""
     test_list = test_list_of(message.app, message.stage)
-    return route_resent(RouteKind(message.route), message.requested, state_of(test_list))
+    return route_resent(RouteKind(message.route), reachable(message), state_of(test_list))
+
+
+def reachable(message: Message) -> list[str]:
+    """Whom the app named, without those whom no email can reach (see envelope)."""
+    return [address for address in message.requested if is_address(address)]
 
 
 def _scope(message: Message) -> Scope:

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import gc
+import resource
+import sys
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+
+# For the database, the log, and Python itself.
+_OTHER_FILE_HANDLES = 48
+
+
+def places_for_connections(handles_each: int = 1) -> int:
+    """How many connections the limit of this process's file handles has room for, when each takes so many. At least one."""
+    handles, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if handles == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(1, (handles - _OTHER_FILE_HANDLES) // handles_each)
 
 
 def spare_the_collector() -> None:

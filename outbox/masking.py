@@ -6,11 +6,23 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+from django.conf import settings
+
 from organization.addresses import masked_address
 from outbox.models import Message
 
 _WORD = re.compile(r"""[^\s<>()\[\],;:"“”]+""")
 _REPLY_CODE = re.compile(r"[2-5]\d\d")
+
+
+def masked_words(text: str) -> str:
+    """`text` with all that looks like an address masked."""
+    return _WORD.sub(lambda word: masked_address(word[0]) if "@" in word[0] else word[0], text)
+
+
+def for_log(text: str) -> str:
+    """`text` as the log may have it: with its addresses only where the operator wants them there."""
+    return text if settings.LOG_ADDRESSES else masked_words(text)
 
 
 @dataclass(frozen=True)
@@ -28,7 +40,7 @@ class Mask:
         looks like one. So is their part before the @-sign alone, as in “550 ana.silva: no such user”."""
         if self.open:
             return text
-        text = _WORD.sub(lambda word: masked_address(word[0]) if "@" in word[0] else word[0], text)
+        text = masked_words(text)
         return self._names.sub(lambda name: masked_address(name[0]), text) if self._names else text
 
     @cached_property

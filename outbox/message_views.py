@@ -14,24 +14,22 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_safe
 
 from emailconfig.services import settings_of
-from organization.addresses import same_address_key
 from organization.http import MemberRequest
 from organization.models import Member
 from organization.permissions import Permission, Scope, allowed
 from outbox.interventions import acts_of
-from outbox.masking import Mask
-from outbox.models import FINAL, HoldReason, Message, RouteKind, Status
+from outbox.models import FINAL, LIST_REASONS, HoldReason, Message, RouteKind, Status
 from outbox.preview import (
     SHOWN_AT_MOST,
     Preview,
     has_content,
     header_fields,
-    header_names,
     preview,
     read_attachment,
     source_start,
 )
 from outbox.preview import source as source_of
+from outbox.requested import requested_recipients
 from outbox.visibility import find_message, mask_of, may_see_content, require_content
 from testlists.services import may_edit
 
@@ -48,12 +46,13 @@ def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     found = find_message(request.user, stage, message)
     mask = mask_of(request.user, found)
     content_is_there = has_content(found)
+    recipients = list(found.recipients.all())
     context: dict[str, object] = {
         "stage": found.stage,
         "message": found,
         "mask": mask,
-        "requested": _requested(found, mask, content_is_there=content_is_there),
-        "recipients": found.recipients.all(),
+        "requested": requested_recipients(found, recipients, mask, content_is_there=content_is_there),
+        "recipients": recipients,
         "attempts": found.attempts.all(),
         "route_sentence": _route_sentence(found),
         "acts": acts_of(found, request.user),
@@ -107,7 +106,7 @@ def _ways_out(message: Message, member: Member) -> dict[str, str]:
     ways, stage = {}, message.stage
     if settings_of(stage) is None and allowed(member, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS):
         ways["set_up_url"] = reverse("email-configuration-edit", args=[stage.key])
-    if message.hold_reason == HoldReason.TEST_LIST_EMPTY and may_edit(member, message.app, stage):
+    if message.hold_reason in LIST_REASONS and may_edit(member, message.app, stage):
         ways["test_list_url"] = reverse("app-emails-edit", args=[message.app.key, stage.key])
     return ways
 
@@ -168,20 +167,12 @@ def _if_kept(number: int | None) -> int | None:
     return number if number and Message.objects.filter(pk=number).exists() else None
 
 
-def _requested(message: Message, mask: Mask, *, content_is_there: bool) -> list[dict[str, str]]:
-    """Without the content nobody knows any more which header an address stood in."""
-    headers = header_names(message)
-    elsewhere = "Bcc" if content_is_there else ""
-    caught = message.route == RouteKind.TEST_LIST
-    decision = "Does not get the mail: the people on the test list get it instead." if caught else "Gets the mail."
-    return [
-        {"address": mask.address(address), "header": headers.get(same_address_key(address), elsewhere), "decision": decision}
-        for address in message.requested
-    ]
-
-
 def _route_sentence(message: Message) -> str:
-    if message.route == RouteKind.TEST_LIST:
+    if message.hold_reason == HoldReason.TEST_LIST_MISSING:
+        because = "is missing, so the mail is held."
+    elif message.hold_reason == HoldReason.TEST_LIST_EMPTY:
+        because = "has nobody on it, so the mail is held."
+    elif message.route == RouteKind.TEST_LIST:
         because = "was Active, so the mail goes to the people on it and to nobody else."
     elif message.route == RouteKind.RELEASED:
         because = "doesn't catch this mail: a person released it to the recipients the app gave."

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from emailconfig.connection import ConnectionTrouble, meaning_of
 from emailconfig.connection.explanations import EXPLANATIONS, SAYS_NOTHING, Explanation
@@ -49,6 +50,15 @@ class HoldReason(models.TextChoices):
         "test_list_empty",
         "The test list is Active but nobody is on it. Adding a person releases this mail to the list.",
     )
+    TEST_LIST_MISSING = (
+        "test_list_missing",
+        "The test list is missing from the database, so nobody knows whether it was Active. "
+        "Saving it again with a person on it releases this mail to the list.",
+    )
+
+
+# What a person on the test list does away with.
+LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
 
 
 class Door(models.TextChoices):
@@ -114,6 +124,26 @@ class Content(models.Model):
 
     def __str__(self) -> str:
         return f"Content of #{self.message_id}"
+
+
+class Refusal(models.Model):
+    """An email that was not accepted. Only the newest of each credential are kept (see refusals)."""
+
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
+    credential = models.ForeignKey(Credential, on_delete=models.CASCADE, null=True, related_name="+")
+    via = models.CharField(max_length=10, choices=Door)
+    at = models.DateTimeField(default=timezone.now)
+    step = models.CharField(max_length=10)
+    address = models.CharField(max_length=ADDRESS_MAX_LENGTH, blank=True)
+    reply = models.CharField(max_length=500)
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["app", "stage", "id"], name="refusal_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.step} {self.reply}"
 
 
 class Recipient(models.Model):

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from outbox.clock import database_now
-from outbox.models import FINAL, Content, Message
+from outbox.models import FINAL, Content, Message, Refusal
 from outbox.rollup import forget_before
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ class Pruned:
 def prune() -> Pruned:
     """Remove the content of mail that has been final for CONTENT_RETENTION_DAYS, and mail that has been for LOG_RETENTION_DAYS.
 
-    The counts of Analytics go after LOG_RETENTION_DAYS too, whatever becomes of the mail.
+    The counts of Analytics, and refused mail, go after LOG_RETENTION_DAYS too.
 
     Database errors pass through; what was removed before stays removed.
     """
@@ -56,6 +56,7 @@ def prune() -> Pruned:
         ),
     )
     forget_before(now - timedelta(days=settings.LOG_RETENTION_DAYS))
+    Refusal.objects.filter(at__lt=now - timedelta(days=settings.LOG_RETENTION_DAYS)).delete()
     log.info("pruned", contents=pruned.contents, messages=pruned.messages)
     return pruned
 

@@ -37,8 +37,10 @@ def _on_settings_deleted(stage: Stage, **_: Any) -> None:
 
 
 def _on_test_list_saved(test_list: TestList, **_: Any) -> None:
+    place = {"app": test_list.app_id, "stage": test_list.stage_id}
+    _after_commit(HoldReason.TEST_LIST_MISSING, **place)
     if test_list.people():
-        _after_commit(HoldReason.TEST_LIST_EMPTY, app=test_list.app_id, stage=test_list.stage_id)
+        _after_commit(HoldReason.TEST_LIST_EMPTY, **place)
 
 
 def _after_commit(reason: HoldReason, **place: int) -> None:

@@ -1,7 +1,7 @@
 """Who gets a mail. Pure: no database, no network, no clock; tests/outbox/test_routing.py is its table.
 
 The rules stand in DESIGN (Test lists and routing). An Active list takes every recipient's place; an Active list with
-nobody on it holds the mail; otherwise the mail goes to the recipients the app gave.
+nobody on it holds the mail, and so does a list that is missing; otherwise the mail goes to the recipients the app gave.
 """
 
 from __future__ import annotations
@@ -15,15 +15,23 @@ from outbox.models import HoldReason, RouteKind
 
 @dataclass(frozen=True)
 class ListState:
-    """A test list as routing sees it. `version` and `active_version` tell whether it was Active since some earlier look."""
+    """A test list as routing sees it. `version` and `active_version` tell whether it was Active since some earlier look.
+
+    `exists` is false when its row is missing: nobody knows then whether it was Active.
+    """
 
     active: bool
     people: tuple[NamedAddress, ...]
     version: int = 0
     active_version: int = 0
+    exists: bool = True
 
     def was_active_since(self, version: int) -> bool:
-        return self.active_version > version
+        """Also true for a list that was deleted and made again since, which nobody can tell any more."""
+        return self.active_version > version or self.version < version
+
+
+NO_LIST = ListState(active=False, people=(), exists=False)
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,9 @@ class Route:
 
 def route(requested: Sequence[str], test_list: ListState) -> Route:
     """Decide for the addresses of an envelope. Each person gets one copy, however often they were named."""
+    if not test_list.exists:
+        rule = "The test list is missing, so nobody knows whether it was Active, and the mail is held."
+        return _held(requested, rule, HoldReason.TEST_LIST_MISSING)
     if not test_list.active:
         people = _once([NamedAddress(address) for address in requested])
         rule = "The test list is Inactive, so the mail goes to the recipient the app gave."
@@ -55,10 +66,14 @@ def route(requested: Sequence[str], test_list: ListState) -> Route:
     listed = tuple(person.email for person in people)
     if not people:
         rule = "The test list is Active and nobody is on it, so the mail is held."
-        decisions = tuple(Decision(one, (), rule) for one in requested)
-        return Route(RouteKind.TEST_LIST, (), decisions, HoldReason.TEST_LIST_EMPTY)
+        return _held(requested, rule, HoldReason.TEST_LIST_EMPTY)
     rule = "The test list is Active, so the people on it get the mail in place of this recipient."
     return Route(RouteKind.TEST_LIST, people, tuple(Decision(one, listed, rule) for one in requested))
+
+
+def _held(requested: Sequence[str], rule: str, reason: HoldReason) -> Route:
+    """As test mail that nobody gets yet: it goes to the list as soon as somebody is on it."""
+    return Route(RouteKind.TEST_LIST, (), tuple(Decision(one, (), rule) for one in requested), reason)
 
 
 def route_resent(original: RouteKind, requested: Sequence[str], test_list: ListState) -> Route:
@@ -89,10 +104,12 @@ def route_again(decided: Decided, requested: Sequence[str], test_list: ListState
     A list that became Active catches what is still queued, also when it was switched off again meanwhile, and queued
     test mail follows the list as it is now. A list that was switched off never frees mail that was routed to it: test
     mail that was held with nobody to get it goes to the list whatever its toggle says. No list catches a mail that a person
-    released: that is what they decided.
+    released: that is what they decided. Without a list all other mail is held.
     """
     if decided.kind == RouteKind.RELEASED:
         return None
+    if not test_list.exists:
+        return route(requested, test_list)
     caught = test_list.active or test_list.was_active_since(decided.list_version)
     if not caught and decided.has_recipients:
         return None

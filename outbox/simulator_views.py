@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 from organization.http import MemberRequest, stage_links
 from organization.models import App, Stage
 from outbox.forms import SimulationForm
-from outbox.routing import ListState, route
+from outbox.routing import NO_LIST, ListState, route
 from testlists.models import TestList
 from testlists.services import test_list_of
 
@@ -35,5 +35,7 @@ def simulate(request: MemberRequest, app: str, stage: str) -> HttpResponse:
 
 
 def _as_if(test_list: TestList, as_if: str) -> ListState:
+    if test_list.is_missing and not as_if:
+        return NO_LIST
     active = {"active": True, "inactive": False}.get(as_if, test_list.active)
     return ListState(active, tuple(test_list.people()), test_list.version, test_list.active_version)

@@ -3,29 +3,37 @@ transaction) and will end as sent, failed or held."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
 from django.core.mail import make_msgid
 from django.core.mail.utils import DNS_NAME
 from django.db import connection
 
 from organization import sql
-from organization.addresses import validate_address, wire_address
 from organization.models import App, Credential, Stage
 from outbox import wake_up
+from outbox.clock import database_now
 from outbox.content import addresses_in, header_values, readable, split_header, with_crlf
+from outbox.envelope import (
+    MAX_RECIPIENTS,
+    Envelope,
+    SubmissionRefused,
+    check_envelope,
+    check_recipient,
+    check_sender,
+    sender_notes,
+)
 from outbox.models import Door, HoldReason, Message, RouteKind, Status
-from outbox.routing import ListState, Route, release, route, route_resent
+from outbox.routing import NO_LIST, ListState, Route, release, route, route_resent
 from outbox.search import search_text
 from testlists.models import TestList
-from testlists.services import make_test_list
 
-# RFC 5321 section 4.5.3.1.8 asks for at least 100.
-MAX_RECIPIENTS = 1000
+# Every entry point finds here what it needs of the envelope.
+__all__ = ["MAX_RECIPIENTS", "Envelope", "SubmissionRefused", "check_recipient", "check_sender"]
+
 _LIST_AND_SETTINGS = """
     SELECT id, active, version, active_version,
            EXISTS (SELECT 1 FROM emailconfig_smtpsettings settings WHERE settings.stage_id = list.stage_id)
@@ -36,27 +44,7 @@ _MESSAGE_COLUMNS = (
     "size", "search_text", "route", "list_version", "notes", "resent_from", "status", "hold_reason", "owner",
 )  # fmt: skip
 _CONTENT_COLUMNS, _CONTENT_TYPES = ("message_id", "data"), ("bigint", "bytea")
-_RECIPIENT_COLUMNS = ("message_id", "address", "name", "status", "tries", "last_reply")
-
-
-class SubmissionRefused(Exception):
-    """The mail was not accepted and nothing was stored. `reply` is the SMTP answer: code, enhanced code, text."""
-
-    def __init__(self, code: int, enhanced: str, text: str) -> None:
-        super().__init__(text)
-        self.code, self.enhanced, self.text = code, enhanced, text
-
-    @property
-    def reply(self) -> str:
-        return f"{self.code} {self.enhanced} {self.text}"
-
-
-@dataclass(frozen=True)
-class Envelope:
-    """Who the app says sends, and to whom. An empty sender is the null sender `<>`: bounces and the like."""
-
-    sender: str
-    recipients: Sequence[str]
+_RECIPIENT_COLUMNS = ("message_id", "address", "name", "status", "tries", "last_reply", "finished")
 
 
 @dataclass(frozen=True)
@@ -142,10 +130,9 @@ def _checked(submission: Submission) -> Submission | SubmissionRefused:
 def _store(submissions: Sequence[Submission]) -> list[Accepted]:
     if not submissions:
         return []
-    places = {(one.app.pk, one.stage.pk): (one.app, one.stage) for one in submissions}
-    asked = {key: sql.ask(_LIST_AND_SETTINGS, *key) for key in places}
+    asked = {key: sql.ask(_LIST_AND_SETTINGS, *key) for key in {(one.app.pk, one.stage.pk) for one in submissions}}
     new_numbers = sql.ask_new_numbers("outbox_message", len(submissions))
-    found = {key: _list_and_settings(*places[key], answer()) for key, answer in asked.items()}
+    found = {key: _list_and_settings(answer()) for key, answer in asked.items()}
     numbers = new_numbers()
     rows, people = [], []
     for one in submissions:
@@ -155,14 +142,24 @@ def _store(submissions: Sequence[Submission]) -> list[Accepted]:
         people.append(decided.people)
     numbered = list(zip(numbers, submissions, rows, people, strict=True))
     recipients = [
-        (pk, person.email, person.name[:100], row["status"], 0, "") for pk, _, row, routed in numbered for person in routed
+        (pk, person.email, person.name[:100], row["status"], 0, "", None) for pk, _, row, routed in numbered for person in routed
     ]
+    refused = _refused_recipients(zip(numbers, submissions, strict=True))
     sql.insert(
         sql.Rows("outbox_message", ("id", *_MESSAGE_COLUMNS), [(pk, *row.values()) for pk, _, row, _ in numbered]),
         sql.Rows("outbox_content", _CONTENT_COLUMNS, [(pk, one.content) for pk, one, _, _ in numbered], types=_CONTENT_TYPES),
-        sql.Rows("outbox_recipient", _RECIPIENT_COLUMNS, recipients),
+        sql.Rows("outbox_recipient", _RECIPIENT_COLUMNS, [*recipients, *refused]),
     )
     return [Accepted(pk, row) for pk, row in zip(numbers, rows, strict=True)]
+
+
+def _refused_recipients(numbered: Iterable[tuple[int, Submission]]) -> list[tuple[object, ...]]:
+    """The rows of recipients that no email can reach: the email log shows them as failed, and why."""
+    refused = [(pk, *recipient) for pk, one in numbered for recipient in one.envelope.refused]
+    if not refused:
+        return []
+    now = sql.stored(database_now())
+    return [(pk, address, "", Status.FAILED.value, 0, reason, now) for pk, address, reason in refused]
 
 
 def _route(submission: Submission, test_list: ListState) -> Route:
@@ -174,31 +171,12 @@ def _route(submission: Submission, test_list: ListState) -> Route:
     return route_resent(RouteKind(resent.original.route), recipients, test_list)
 
 
-def _list_and_settings(app: App, stage: Stage, rows: list[sql.Row]) -> tuple[ListState, bool]:
-    """The list that decides, and whether the stage is configured. No rows: the list has to be made first."""
+def _list_and_settings(rows: list[sql.Row]) -> tuple[ListState, bool]:
+    """The list that decides, and whether the stage is configured, which doesn't matter where there is no list."""
     if not rows:
-        make_test_list(app, stage)
-        rows = sql.fetch(_LIST_AND_SETTINGS, app.pk, stage.pk)
+        return NO_LIST, False
     ((pk, active, version, active_version, configured),) = rows
     return state_of(TestList(pk=pk, active=bool(active), version=version, active_version=active_version)), bool(configured)
-
-
-def check_envelope(envelope: Envelope) -> Envelope:
-    """The envelope with every address in normal form. Raises SubmissionRefused, naming the address at fault."""
-    if not envelope.recipients:
-        raise SubmissionRefused(554, "5.5.1", "The mail has no recipient.")
-    if len(envelope.recipients) > MAX_RECIPIENTS:
-        raise SubmissionRefused(452, "4.5.3", f"Too many recipients: at most {MAX_RECIPIENTS} in one mail.")
-    sender = check_sender(envelope.sender)
-    return Envelope(sender, [check_recipient(address) for address in envelope.recipients])
-
-
-def check_sender(address: str) -> str:
-    return _check_address(address, "5.1.7") if address else ""
-
-
-def check_recipient(address: str) -> str:
-    return _check_address(address, "5.1.3")
 
 
 def check_size(size: int) -> None:
@@ -210,18 +188,10 @@ def check_size(size: int) -> None:
 
 def state_of(test_list: TestList) -> ListState:
     """The list as routing sees it. The people on a list that never was Active don't matter, and are not read."""
+    if test_list.pk is None:
+        return NO_LIST
     people = tuple(test_list.people()) if test_list.active_version else ()
     return ListState(test_list.active, people, test_list.version, test_list.active_version)
-
-
-def _check_address(address: str, enhanced: str) -> str:
-    try:
-        normal = validate_address(address)
-        wire_address(normal)
-    except (ValidationError, UnicodeError) as error:
-        text = error.messages[0] if isinstance(error, ValidationError) else f"“{address}” has no valid domain."
-        raise SubmissionRefused(553, enhanced, text) from error
-    return normal
 
 
 def _check_place(app: App, stage: Stage) -> None:
@@ -247,15 +217,15 @@ def _new_message(submission: Submission, decided: Route, test_list: ListState, *
         "credential_id": submission.credential.pk if submission.credential else None,
         "via": submission.via.value,
         "envelope_sender": envelope.sender,
-        "requested": list(envelope.recipients),
+        "requested": envelope.requested,
         "from_address": from_address,
         "subject": subject,
         "message_id": message_id,
         "size": len(submission.content),
-        "search_text": search_text(subject, from_address, [*envelope.recipients, *routed], message_id),
+        "search_text": search_text(subject, from_address, [*envelope.requested, *routed], message_id),
         "route": decided.kind.value,
         "list_version": test_list.version,
-        "notes": _resent_notes(resent, decided, test_list) if resent else [],
+        "notes": [*(_resent_notes(resent, decided, test_list) if resent else []), *sender_notes(envelope.sender)],
         "resent_from": resent.original.pk if resent else None,
         "status": (Status.HELD if hold_reason else Status.QUEUED).value,
         "hold_reason": hold_reason.value if hold_reason else "",

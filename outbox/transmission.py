@@ -212,9 +212,9 @@ class Conversation:
         self._reply()
 
 
-def refused(mail: Transmission, reason: str) -> list[Outcome]:
-    """For a mail that is not even offered."""
-    return [Outcome(recipient, Attempt.Outcome.FAILED, "MAIL FROM", None, reason) for recipient in mail.recipients]
+def refused(recipients: Sequence[Addressee], reason: str) -> list[Outcome]:
+    """For recipients to whom a mail is not even offered."""
+    return [Outcome(recipient, Attempt.Outcome.FAILED, "MAIL FROM", None, reason) for recipient in recipients]
 
 
 def outcome_of(recipient: Addressee, step: str, code: int, reply: bytes) -> Outcome:

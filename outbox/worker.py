@@ -25,6 +25,7 @@ from outbox.due import count_due, stages_with_due_mail
 from outbox.holding import hold_unconfigured, release_what_waits
 from outbox.leases import LEASE, heal_clock_jumps, recover_abandoned
 from outbox.ledger import Ledger
+from outbox.long_running import places_for_connections
 from outbox.models import Connection
 from outbox.pruning import prune
 from outbox.rollup import roll_up
@@ -40,6 +41,8 @@ PRUNE_SECONDS = 24 * 3600.0
 FIRST_PRUNE_SECONDS = 600.0
 WATCH_SECONDS = 0.5
 MAILS_WORTH_A_CONNECTION = 10
+# Its own connection to the server, and one to the database: on SQLite three files.
+HANDLES_OF_A_SESSION = 4
 
 
 class Worker:
@@ -111,9 +114,13 @@ class Worker:
     def _turn(self) -> None:
         for periodic in self._every:
             periodic.run_if_due()
-        for stage_id, missing in self._startable().items():
-            for place in connections.take(self.name, stage_id, missing):
-                self._start_session(stage_id, place)
+        startable = self._startable()
+        for stage_id, missing in startable.items():
+            room = places_for_connections(HANDLES_OF_A_SESSION) - len(self._sessions)
+            share = math.ceil(room / len(startable))  # where file handles are few, no stage takes them all
+            if share > 0:
+                for place in connections.take(self.name, stage_id, min(missing, share)):
+                    self._start_session(stage_id, place)
 
     def _startable(self) -> dict[int, int]:
         """How many connections more each stage with due mail is worth now."""

@@ -48,6 +48,14 @@ def check_gateway(**_: Any) -> list[checks.CheckMessage]:
                 id="portal.E004",
             )
         ]
+    if settings.GATEWAY_TLS_PORT and not settings.GATEWAY_TLS_CERT:
+        return [
+            checks.Error(
+                "GATEWAY_TLS_PORT needs a certificate.",
+                hint="Set GATEWAY_TLS_CERT and GATEWAY_TLS_KEY to PEM files.",
+                id="portal.E004",
+            )
+        ]
     if not settings.GATEWAY_TLS_CERT and settings.GATEWAY_HOST not in ("127.0.0.1", "::1", "localhost"):
         return [
             checks.Error(

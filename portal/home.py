@@ -18,7 +18,7 @@ from organization.models import App, Member, Stage
 from organization.permissions import EVERYWHERE, Permission, Scope, allowed
 from outbox.backlog import Depth, depth_by_app
 from outbox.connections import living_workers
-from outbox.models import HoldReason, StageQueue, Status
+from outbox.models import LIST_REASONS, StageQueue, Status
 
 # Of a stage's apps with held mail so many have a card each.
 _APPS_NAMED = 3
@@ -119,10 +119,10 @@ def _unconfigured(configurable: list[Stage]) -> list[Waiting]:
 
 
 def _held(member: Member, stages: list[Stage]) -> list[Waiting]:
-    """Mail that waits because nobody is on a test list. What waits for a stage's settings is told of with the stage."""
+    """Mail that waits because nobody is on a test list, or it is missing. What waits for settings is told of with the stage."""
     apps, by_pk = App.objects.in_bulk(), {stage.pk: stage for stage in stages}
     waiting: list[Waiting] = []
-    for stage_pk, depths in depth_by_app(stages, Status.HELD, HoldReason.TEST_LIST_EMPTY).items():
+    for stage_pk, depths in depth_by_app(stages, Status.HELD, LIST_REASONS).items():
         stage = by_pk[stage_pk]
         seen = {apps[app]: depth for app, depth in depths.items() if allowed(member, Scope(apps[app], stage), *_SEES_HELD)}
         if len(seen) > _APPS_NAMED and allowed(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS):
@@ -136,7 +136,7 @@ def _held_of_one(stage: Stage, app: App, depth: Depth) -> Waiting:
     return Waiting(
         "warning",
         f"{depth} {'mail' if depth.mails == 1 else 'mails'} of {app} in {stage} held",
-        "The test list is Active and nobody is on it. Put somebody on it, and the mail goes to them.",
+        "Nobody is on the test list, or it is missing. Add a person to it, and the mail goes to them.",
         reverse("app-emails-edit", args=[app.key, stage.key]),
         "Open the test list",
     )
@@ -146,7 +146,7 @@ def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Waiting:
     return Waiting(
         "warning",
         f"{sum(depths.values(), Depth())} mails of {len(depths)} apps in {stage} held",
-        "Their test lists are Active and nobody is on them. Put somebody on each, and the mail goes to them.",
+        "Nobody is on their test lists, or they are missing. Add a person to each, and the mail goes to them.",
         f"{reverse('email-log', args=[stage.key])}?status=held",
         "See the mail",
     )

@@ -38,7 +38,16 @@ GATEWAY_PORT = env.int("GATEWAY_PORT", default=2525)
 GATEWAY_PUBLIC_HOST = env.str("GATEWAY_PUBLIC_HOST", default=GATEWAY_HOST)
 GATEWAY_TLS_CERT = env.str("GATEWAY_TLS_CERT", default="")
 GATEWAY_TLS_KEY = env.str("GATEWAY_TLS_KEY", default="")
+# A second port, where TLS begins with the connection. 0: none.
+GATEWAY_TLS_PORT = env.int("GATEWAY_TLS_PORT", default=0)
+# How many connections may be open. 0: as the file limit allows (outbox.gateway_connections).
+GATEWAY_MAX_CONNECTIONS = env.int("GATEWAY_MAX_CONNECTIONS", default=0)
+GATEWAY_MAX_CONNECTIONS_PER_ADDRESS = env.int("GATEWAY_MAX_CONNECTIONS_PER_ADDRESS", default=500)
+GATEWAY_MAX_UNAUTHENTICATED = env.int("GATEWAY_MAX_UNAUTHENTICATED", default=200)
 MESSAGE_MAX_BYTES = env.int("MESSAGE_MAX_BYTES", default=25 * 1024 * 1024)
+
+# Proxies and load balancers in front of the portal and its gateway.
+TRUSTED_PROXIES = [ip_network(one.strip()) for one in env.list("TRUSTED_PROXIES", default=[])]
 
 # Where stages' SMTP servers and token servers may be, beside public and private addresses; denied ones win.
 SMTP_ALLOWED_NETWORKS = [ip_network(one.strip()) for one in env.list("SMTP_ALLOWED_NETWORKS", default=[])]
@@ -201,6 +210,8 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+# Whether the log shows email addresses as they are, or masked.
+LOG_ADDRESSES = env.bool("LOG_ADDRESSES", default=False)
 LOG_FORMAT = env.str("LOG_FORMAT", default="console")
 _BEFORE_RENDERING: list[Any] = [
     structlog.contextvars.merge_contextvars,

@@ -11,11 +11,12 @@ from django.http import HttpRequest
 
 from organization.addresses import parse_named_address
 from organization.admin_base import PortalAdmin, member_of
+from organization.forms import CompleteAddresses
 from testlists.models import TestList
 from testlists.services import MAY_EDIT, Wanted, check, save_test_list, wait_until_nothing_leaves
 
 
-class TestListAdminForm(forms.ModelForm[TestList]):
+class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
     people = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 10}),
@@ -45,13 +46,15 @@ class TestListAdminForm(forms.ModelForm[TestList]):
         except ValidationError as error:
             raise ValidationError({"people": error}) from error
         check(self.wanted)
+        known = {person.email for person in self.instance.people()}
+        self.ask_about("people", [person.email for person in self.wanted.people if person.email not in known])
 
 
 @admin.register(TestList)
 class TestListAdmin(PortalAdmin):
     permissions = MAY_EDIT
     form = TestListAdminForm
-    fields = ("app", "stage", "active", "tag_subject", "people", "version")
+    fields = ("app", "stage", "active", "tag_subject", "people", "complete", "version")
     exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
     readonly_fields = ("app", "stage")
     list_display = ("app", "stage", "active")

@@ -9,7 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from organization.addresses import NamedAddress
-from organization.forms import check_stage_name
+from organization.forms import CompleteAddresses, check_stage_name
 from organization.http import is_row_number
 from organization.models import Member
 from testlists.models import TestList, TestListAddress
@@ -43,7 +43,7 @@ class Row:
     kept: bool
 
 
-class TestListForm(forms.Form):
+class TestListForm(CompleteAddresses):
     """Everything a Save needs; `wanted()` is what the list shall be, `preview` what becomes of what was pasted."""
 
     __test__ = False
@@ -122,6 +122,10 @@ class TestListForm(forms.Form):
             more = len(problems) - _ERRORS_SHOWN
             raise ValidationError(problems[:_ERRORS_SHOWN] + ([f"… and {more} more."] if more > 0 else []))
         return self.preview.added
+
+    def clean(self) -> None:
+        if "add" in self.cleaned_data:
+            self.ask_about("add", [person.email for person in self.cleaned_data["add"]])
 
     def rows(self) -> list[Row]:
         """Everybody on the list, with whether the form as it stands keeps them."""

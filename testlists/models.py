@@ -26,7 +26,8 @@ class TestList(models.Model):
         "tag the subject with the stage", default=False, help_text="“Welcome” becomes “[QA] Welcome” in test mail."
     )
     version = models.PositiveIntegerField(default=0, editable=False)
-    # The version of the last save that left the list Active: mail routed under an older one was caught by it.
+    # The version of the last save that left the list Active, or made it again after it was lost: mail routed under an older
+    # one was caught by it.
     active_version = models.PositiveIntegerField(default=0, editable=False)
 
     class Meta:
@@ -35,11 +36,18 @@ class TestList(models.Model):
     def __str__(self) -> str:
         return f"Test list of {self.app} in {self.stage}"
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no row of it, so that nobody knows whether it was Active: the app's mail is held."""
+        return self.pk is None
+
     def people(self) -> list[NamedAddress]:
         """Who is on the list now: members by their current address, without those who were removed."""
         return [entry.person for entry in self.present_entries()]
 
     def present_entries(self) -> list[TestListAddress]:
+        if self.is_missing:
+            return []
         entries = self.addresses.select_related("member")
         return [entry for entry in entries if entry.member is None or entry.member.is_active]
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from organization.addresses import NamedAddress, same_address_key
+from organization.addresses import NamedAddress, may_be_incomplete, same_address_key
 from organization.models import Member
-from testlists.models import MAX_ADDRESSES
+from testlists.models import MAX_ADDRESSES, TestListAddress
 from testlists.pasting import Pasted, read_pasted
 from testlists.services import problems_of, resolve
 
@@ -111,8 +111,14 @@ def preview_of(text: str, members: Sequence[Member], people: Sequence[NamedAddre
         else:
             seen.add(key)
             verdict = Verdict.MEMBER if entry.is_member else Verdict.ADDED
-            rows.append(Row(one.number, one.text, verdict, "Stands for the member." if entry.is_member else "", entry.person))
+            rows.append(Row(one.number, one.text, verdict, _reason(entry), entry.person))
     return Preview(rows, len(staying))
+
+
+def _reason(entry: TestListAddress) -> str:
+    if entry.is_member:
+        return "Stands for the member."
+    return "Its domain has no dot. Is it complete?" if may_be_incomplete(entry.person.email) else ""
 
 
 def _unread(one: Pasted) -> Row:

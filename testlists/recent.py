@@ -16,9 +16,16 @@ def recent_mail_in_words(test_list: TestList) -> str:
 
 def _sentences(test_list: TestList, recent: RecentMail) -> str:
     since = "In the last 24 hours"
-    if not recent.caught and not recent.others:
+    if not recent.caught and not recent.others and not recent.held:
         rest = "handed over no mail" if recent.complete else "handed over none of the stage's newest mails"
         return f"{since} {test_list.app} {rest} in {test_list.stage}."
+    held = f"{_mails(recent.held, recent)} of the last 24 hours {'is' if recent.held == 1 else 'are'} held: nobody gets any yet."
+    if not recent.caught and not recent.others:
+        return held
+    return f"{_moved(test_list, recent, since)} {held}" if recent.held else _moved(test_list, recent, since)
+
+
+def _moved(test_list: TestList, recent: RecentMail, since: str) -> str:
     if test_list.active:
         caught = f"{since} the list caught {_mails(recent.caught, recent)}."
         return f"{caught} {_not_caught(recent)} went past it." if recent.others else caught

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -26,6 +27,7 @@ _LISTS = """
     FROM testlists_testlist WHERE stage_id = %s AND app_id IN %s
 """
 MAY_EDIT = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
+_LISTS_BEING_MADE = 5_321  # an advisory lock of PostgreSQL; those of one list have two numbers
 ACTIVATION_WAIT_SECONDS = 10.0
 TOO_MANY = f"A test list has at most {MAX_ADDRESSES} addresses."
 EMPTY_CANT_BE_ACTIVE = (
@@ -44,14 +46,19 @@ class Wanted:
 
 
 def test_list_of(app: App, stage: Stage) -> TestList:
-    """The app's list in the stage, its app and stage loaded; made, empty and inactive, the first time it is asked for."""
-    test_list, _ = TestList.objects.select_related("app", "stage").get_or_create(app=app, stage=stage)
-    return test_list
+    """The app's list in the stage, its app and stage loaded; one that isn't stored where the row is missing."""
+    stored = TestList.objects.select_related("app", "stage").filter(app=app, stage=stage).first()
+    return stored or TestList(app=app, stage=stage)
 
 
-def make_test_list(app: App, stage: Stage) -> None:
-    """See that there is one. Nothing fails when somebody else makes it in the same moment."""
-    TestList.objects.bulk_create([TestList(app=app, stage=stage)], ignore_conflicts=True)
+def make_test_lists(*, apps: Iterable[App] | None = None, stages: Iterable[Stage] | None = None) -> None:
+    """Make the lists, empty and Inactive, of these apps in all stages, or of all apps in these stages.
+
+    Only for what is new: where there has been mail already, a list that is missing may have been Active.
+    """
+    _lock_creation()
+    pairs = itertools.product(App.objects.all() if apps is None else apps, Stage.objects.all() if stages is None else stages)
+    TestList.objects.bulk_create([TestList(app=app, stage=stage) for app, stage in pairs], ignore_conflicts=True)
 
 
 test_list_of.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of the name
@@ -69,23 +76,29 @@ def save_test_list(app: App, stage: Stage, wanted: Wanted, actor: Actor, *, read
     """
     require(actor, Scope(app, stage), *MAY_EDIT)
     entries = _validated_entries(wanted)
-    test_list_of(app, stage)
     with transaction.atomic():
         _lock_against_hand_over(app, stage)
-        test_list = TestList.objects.select_for_update(of=("self",)).select_related("app", "stage").get(app=app, stage=stage)
+        test_list = _locked(app, stage)
         if read_at is not None and read_at != test_list.version:
             raise StaleVersion()
-        before = _snapshot(test_list)
+        lost = test_list.is_missing
+        before = None if lost else _snapshot(test_list)
         test_list.active, test_list.tag_subject = wanted.active, wanted.tag_subject
         test_list.version += 1
-        if test_list.active:
+        if test_list.active or lost:  # nobody knows whether it was Active before
             test_list.active_version = test_list.version
         test_list.full_clean()
         test_list.save()
         _replace_entries(test_list, entries)
-        audit.record(actor, "Update", test_list, before=before, after=_snapshot(test_list))
+        audit.record(actor, "Create" if lost else "Update", test_list, before=before, after=_snapshot(test_list))
         test_list_saved.send(TestList, test_list=test_list)
     return test_list
+
+
+def _locked(app: App, stage: Stage) -> TestList:
+    """The list as it is stored; a new one where it is missing."""
+    lists = TestList.objects.select_for_update(of=("self",)).select_related("app", "stage")
+    return lists.filter(app=app, stage=stage).first() or TestList(app=app, stage=stage)
 
 
 def mails_leaving(test_list: TestList) -> int:
@@ -128,6 +141,14 @@ def _lock_against_hand_over(app: App, stage: Stage) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s::int, %s::int)", [app.pk, stage.pk])
+
+
+def _lock_creation() -> None:
+    """Until the transaction ends nobody else makes lists: of an app and a stage that are made at once, the second sees the
+    first."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LISTS_BEING_MADE])
 
 
 def check(wanted: Wanted) -> None:

@@ -11,12 +11,13 @@ count_leaving = Signal()
 
 @dataclass(frozen=True)
 class RecentMail:
-    """The app's mail in the stage during the last 24 hours, as far as was looked."""
+    """The app's mail in the stage during the last 24 hours, as far as was looked. Held mail is neither caught nor let by."""
 
     caught: int  # mails that the list caught
     others: int  # mails that it didn't
     recipients: int  # different addresses that those were for, counted up to `AT_MOST`
     complete: bool  # false: there may be more of each
+    held: int = 0  # mails that wait for a person, so that nobody got them yet
 
     AT_MOST = 1_000
 

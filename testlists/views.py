@@ -67,6 +67,7 @@ def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
         "only_asked": only_asked,
         "preview": form.preview,
         "is_active": test_list.active,
+        "is_missing": test_list.is_missing,
         "recent_mail": recent_mail_in_words(test_list),
     }
     return render(request, "testlists/emails_edit.html", context, status=422 if form.errors and not only_asked else 200)

@@ -22,6 +22,7 @@ from emailconfig.services import save_smtp_settings, settings_of
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER
 from organization.models import App, Member, Role, RoleGrant, Stage
 from organization.permissions import Operator, Permission
+from testlists.services import make_test_lists
 from tests.smtp_server import SmtpServer, listening, reserved_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,29 +55,43 @@ def _emptying_the_database_is_quick() -> None:
     post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
 
 
+def make_stage(key: str, name: str, **fields: Any) -> Stage:
+    """As the service does, but without an entry in the audit trail."""
+    stage = Stage.objects.create(key=key, name=name, **fields)
+    make_test_lists(stages=[stage])
+    return stage
+
+
+def make_app(key: str, name: str) -> App:
+    """Likewise."""
+    app = App.objects.create(key=key, name=name, version=1)
+    make_test_lists(apps=[app])
+    return app
+
+
 @pytest.fixture
 def development(db: None) -> Stage:
-    return Stage.objects.create(key="development", name="Development", kind=Stage.Kind.DEVELOPMENT, order=1)
+    return make_stage("development", "Development", kind=Stage.Kind.DEVELOPMENT, order=1)
 
 
 @pytest.fixture
 def qa(db: None) -> Stage:
-    return Stage.objects.create(key="qa", name="QA", kind=Stage.Kind.NON_PRODUCTION, order=2)
+    return make_stage("qa", "QA", kind=Stage.Kind.NON_PRODUCTION, order=2)
 
 
 @pytest.fixture
 def production(db: None) -> Stage:
-    return Stage.objects.create(key="production", name="Production", kind=Stage.Kind.PRODUCTION, order=3)
+    return make_stage("production", "Production", kind=Stage.Kind.PRODUCTION, order=3)
 
 
 @pytest.fixture
 def crm(db: None) -> App:
-    return App.objects.create(key="crm", name="Customer Relations", version=1)
+    return make_app("crm", "Customer Relations")
 
 
 @pytest.fixture
 def shop(db: None) -> App:
-    return App.objects.create(key="shop", name="Web Shop", version=1)
+    return make_app("shop", "Web Shop")
 
 
 def make_member(name: str, role: Role | None = None, app: App | None = None, **fields: Any) -> Member:

@@ -219,3 +219,16 @@ def test_a_form_that_was_sent_without_its_cookie_is_refused(administrator: Membe
     answer = client.post(edit_url(qa), {**VALUES, "version": 0})
     assert answer.status_code == 403
     assert "This form has expired" in answer.content.decode()
+
+
+def test_a_sender_whose_domain_has_no_dot_is_asked_about_once(as_administrator: Client, qa: Stage) -> None:
+    values = {**VALUES, "sender_address": "no-reply@acme", "version": 0}
+    asked = as_administrator.post(EDIT, values)
+    assert asked.status_code == 422
+    assert "Is the domain complete? It has no dot: no-reply@acme." in asked.content.decode()
+    assert 'name="complete"' in asked.content.decode()
+    assert not SmtpSettings.objects.exists()
+    confirmed = as_administrator.post(EDIT, {**values, "complete": "on"})
+    assert confirmed.status_code == 302, confirmed.context["form"].errors
+    version = SmtpSettings.objects.get().version
+    assert as_administrator.post(EDIT, {**values, "sender_name": "Acme", "version": version}).status_code == 302

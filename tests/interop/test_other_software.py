@@ -1,86 +1,18 @@
-"""Postfix behind us, swaks and curl before us."""
+"""Postfix behind us."""
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email import message_from_bytes
-from pathlib import Path
 
 import pytest
 
-from organization.credentials import create_credential
 from outbox.models import Message, Status
-from tests.conftest import OPERATOR, configure, eventually, running_gateway
-from tests.outbox.conftest import deliver, send, set_list, statuses
-from tests.smtp_server import free_port, listening
+from tests.conftest import configure, eventually
+from tests.interop.postfix import Postfix
+from tests.outbox.conftest import deliver, send, statuses
 
 pytestmark = [pytest.mark.interop, pytest.mark.django_db(transaction=True)]
-
-_MAIN = """
-compatibility_level = 3.6
-queue_directory = {folder}/queue
-data_directory = {folder}/data
-maillog_file_prefixes = {folder}
-maillog_file = {folder}/log
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-myhostname = relay.test
-mydestination =
-smtpd_relay_restrictions = reject_unauth_destination
-alias_maps =
-virtual_mailbox_domains = example.com, acme.example
-virtual_mailbox_base = {folder}/mail
-virtual_mailbox_maps = static:all/
-virtual_uid_maps = static:65534
-virtual_gid_maps = static:65534
-virtual_minimum_uid = 100
-"""
-_MASTER = """
-127.0.0.1:{port} inet n - n - - smtpd
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-virtual unix - n n - - virtual
-error unix - - n - - error
-proxymap unix - - n - - proxymap
-anvil unix - - n - 1 anvil
-postlog unix-dgram n - n - 1 postlogd
-"""
-
-
-class Postfix:
-    """A private Postfix that keeps what it gets in a Maildir."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port, self.log = free_port(), folder / "log"
-        self._inbox, self._config = folder / "mail" / "all", folder / "config"
-        self._config.mkdir()
-        (folder / "queue").mkdir()
-        (folder / "mail").mkdir()
-        (folder / "mail").chmod(0o777)
-        (self._config / "main.cf").write_text(_MAIN.format(folder=folder))
-        (self._config / "master.cf").write_text(_MASTER.format(port=self.port))
-
-    def __enter__(self) -> Postfix:
-        self._run("start")
-        eventually(lambda: listening(self.port))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._run("stop")
-
-    def _run(self, command: str) -> None:
-        done = subprocess.run(["postfix", "-c", self._config, command], capture_output=True, text=True, check=False, timeout=60)
-        assert done.returncode == 0, done.stderr + done.stdout
-
-    @property
-    def inbox(self) -> list[bytes]:
-        return [file.read_bytes() for file in sorted(self._inbox.glob("new/*"))]
 
 
 @pytest.fixture
@@ -116,43 +48,3 @@ def test_postfix_refuses_one_recipient_and_the_others_get_the_mail(crm, qa, post
     assert statuses(message) == {"good@example.com": "sent", "stranger@elsewhere.example": "failed", "also@acme.example": "sent"}
     assert "Relay access denied" in message.recipients.get(status=Status.FAILED).last_reply
     eventually(lambda: len(postfix.inbox) == 2)
-
-
-def _swaks(port: int, username: str, password: str) -> list[str]:
-    sign_in = ["--auth", "PLAIN", "--auth-user", username, "--auth-password", password]
-    address = ["--server", "127.0.0.1", "--port", str(port), "--from", "crm@acme.example", "--to", "customer@example.com"]
-    return ["swaks", *address, *sign_in, "--header", "Subject: From swaks", "--pipeline"]
-
-
-def _curl(port: int, username: str, password: str) -> list[str]:
-    address = ["--url", f"smtp://127.0.0.1:{port}", "--mail-from", "crm@acme.example", "--mail-rcpt", "customer@example.com"]
-    return ["curl", "--silent", "--show-error", *address, "--user", f"{username}:{password}", "--upload-file", "-"]
-
-
-def _run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
-    """curl reads the mail from standard input; swaks makes its own."""
-    return subprocess.run(
-        command, input=b"From: crm@acme.example\nSubject: From curl\n\nHi\n", capture_output=True, timeout=60, check=False
-    )
-
-
-@pytest.mark.parametrize("client", [_swaks, _curl])
-def test_other_clients_send_through_the_gateway(crm, qa, postfix, client: Callable[[int, str, str], list[str]]):
-    configure(qa, port=postfix.port, from_domains="*")
-    set_list(crm, qa, "tester@acme.example")
-    new = create_credential(crm, qa, OPERATOR)
-    with running_gateway() as port:
-        command = client(port, new.credential.username, new.password)
-        done = subprocess.run(
-            command, input=b"From: crm@acme.example\nSubject: From curl\n\nHi\n", capture_output=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        refused = subprocess.run(
-            client(port, new.credential.username, "wrong"), input=b"x", capture_output=True, timeout=60, check=False
-        )
-        assert refused.returncode != 0
-    deliver()
-    eventually(lambda: len(postfix.inbox) == 1)
-    (received,) = postfix.inbox
-    assert b"Subject: From " in received
-    assert message_from_bytes(received)["Delivered-To"] == "tester@acme.example"

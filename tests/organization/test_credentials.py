@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 
-from organization.credentials import LAST_USED_RESOLUTION, authenticate, create_credential, revoke_credential
+from organization.credentials import LAST_USED_RESOLUTION, ArchivedPlace, authenticate, create_credential, revoke_credential
 from organization.models import App, AuditEvent, Credential, Member, Stage
 from tests.conftest import OPERATOR, configure, make_member, signed_in
 
@@ -74,11 +74,21 @@ def _archive_stage(credential: Credential) -> None:
     Stage.objects.update(archived=True)
 
 
-@pytest.mark.parametrize("end", [_revoke, _archive_app, _archive_stage])
-def test_a_credential_ends_when_it_is_revoked_or_its_app_or_stage_archived(crm: App, qa: Stage, end: Any) -> None:
+def test_a_credential_ends_when_it_is_revoked(crm: App, qa: Stage) -> None:
     new = create_credential(crm, qa, OPERATOR)
-    end(new.credential)
+    _revoke(new.credential)
     assert authenticate(new.credential.username, new.password) is None
+
+
+@pytest.mark.parametrize(("archive", "name"), [(_archive_app, "Customer Relations"), (_archive_stage, "QA")])
+def test_a_credential_ends_when_its_app_or_stage_is_archived_and_only_its_password_is_told_why(
+    crm: App, qa: Stage, archive: Any, name: str
+) -> None:
+    new = create_credential(crm, qa, OPERATOR)
+    archive(new.credential)
+    with pytest.raises(ArchivedPlace, match=f"{name} is archived"):
+        authenticate(new.credential.username, new.password)
+    assert authenticate(new.credential.username, "guessed") is None
 
 
 def test_unknown_and_wrong_cost_the_same_work(crm: App, qa: Stage, django_assert_num_queries: Any) -> None:

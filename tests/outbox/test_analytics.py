@@ -44,7 +44,7 @@ from outbox.models import (
 )
 from outbox.pruning import prune
 from outbox.rollup import roll_up, uncounted_since
-from tests.conftest import configure, make_member, signed_in
+from tests.conftest import configure, make_app, make_member, signed_in
 from tests.outbox.conftest import deliver, now_due, send, set_list, wait_for_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -172,7 +172,7 @@ def test_of_a_days_hours_the_one_with_the_most_held_mail_counts(crm, shop, qa):
         rollup._add({HourlyCount: {(qa.pk, hour, app.pk): Counter(accepted=1, held=number) for app, number in held.items()}})
     for another in (False, True):  # which the member doesn't see: then the stage's totals don't help
         if another:
-            App.objects.create(key="another", name="Another", version=1)
+            make_app("another", "Another")
         found = analytics({qa: [crm, shop]}, range_of("7d"))
         assert [sums.counts["held"] for sums in found.periods.values()] == [0, 0, 0, 0, 1, 5, 0]
         assert (found.total.counts["held"], found.total.counts["accepted"]) == (5, 4)
@@ -670,7 +670,7 @@ def test_a_role_for_one_stage_shows_that_stage_alone(some_mail, qa, production):
 def test_it_costs_the_same_queries_for_5_apps_and_for_50(as_administrator, qa, production, path, django_assert_num_queries):
     def fill(first: int, last: int) -> None:
         for number in range(first, last):
-            app = App.objects.create(key=f"app-{number}", name=f"App {number}", version=1)
+            app = make_app(f"app-{number}", f"App {number}")
             tried(accepted(app, qa, ago(minutes=9)), ago(minutes=8), "failed")
             tried(accepted(app, production, ago(minutes=9)), ago(minutes=8))
         everything_counted()

@@ -50,6 +50,8 @@ def test_send_email_says_where_it_went_and_why_it_waits(crm, qa):
         (["nope", "qa", "--to", "a@example.com"], "There is no app “nope”. Known: crm."),
         (["crm", "nope", "--to", "a@example.com"], "There is no stage “nope”"),
         (["crm", "qa", "--to", "nobody"], "isn't an e-mail address"),
+        (["crm", "qa", "--to", "a@example.com, b@example.com"], "isn't an e-mail address"),
+        (["crm", "qa", "--to", "x" * 65 + "@example.com"], "at most 64 bytes"),
         (["crm", "qa", "--to", "a@example.com", "--attach", "/no/such/file"], "can't be read"),
         (["crm", "qa", "--to", "a@example.com", "--subject", "a\nBcc: victim@example.com"], "newline"),
     ],
@@ -66,6 +68,14 @@ def test_send_email_refuses_with_one_clear_line(crm, qa, arguments, says):
 def test_send_email_needs_a_sender_where_the_stage_has_none(crm, qa):
     with pytest.raises(CommandError, match="--from"):
         run("send_email", "crm", "qa", "--to", "a@example.com", "--subject", "x")
+
+
+def test_send_email_says_whom_it_cant_reach(crm, qa):
+    configure(qa)
+    arguments = ["send_email", "crm", "qa", "--subject", "x", "--to", "Ana <a@example.com>", "x" * 65 + "@example.com"]
+    assert "x@example.com. “xxx" in run(*arguments)
+    facts = json.loads(run(*arguments, "--json"))
+    assert (facts["recipients"], list(facts["refused"])) == (["a@example.com"], ["x" * 65 + "@example.com"])
 
 
 def test_explain_route_says_who_gets_it_and_stores_nothing(crm, qa):

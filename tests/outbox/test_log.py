@@ -9,9 +9,12 @@ from django.urls import reverse
 
 from organization.models import Role, RoleGrant
 from organization.permissions import Permission
+from outbox.interventions import cancel
 from outbox.models import Content, Message
-from tests.conftest import configure, make_member, signed_in
+from testlists.services import test_list_of as list_of
+from tests.conftest import OPERATOR, configure, make_member, signed_in
 from tests.outbox.conftest import deliver, send, set_list
+from tests.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db
 
@@ -174,7 +177,7 @@ def test_the_detail_shows_what_was_asked_for_where_it_went_and_why(as_administra
     content = b"From: a@acme.example\r\nTo: to@example.com\r\nCc: cc@example.com\r\nSubject: x\r\n\r\n"
     message = send(crm, qa, "to@example.com", "cc@example.com", "secret@example.com", content=content)
     page = as_administrator.get(url(message))
-    assert [(one["address"], one["header"]) for one in page.context["requested"]] == [
+    assert [(one.address, one.header) for one in page.context["requested"]] == [
         ("to@example.com", "To"),
         ("cc@example.com", "Cc"),
         ("secret@example.com", "Bcc"),
@@ -182,6 +185,49 @@ def test_the_detail_shows_what_was_asked_for_where_it_went_and_why(as_administra
     text = page.content.decode()
     assert "ana@acme.example" in text
     assert "was Active" in text
+
+
+def outcomes_of_requested(client, message) -> dict[str, str]:
+    return {one.address: one.outcome for one in client.get(url(message)).context["requested"]}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_requested_recipient_shows_its_own_outcome(as_administrator, crm, qa):
+    with SmtpServer(rcpt=lambda address: {"d": "451 later", "f": "550 no"}.get(address[0])) as server:
+        configure(qa, server)
+        message = send(crm, qa, "s@x.example", "d@x.example", "f@x.example", f"{'long' * 17}@x.example")
+        waiting = outcomes_of_requested(as_administrator, message)
+        deliver()
+    assert set(waiting.values()) == {"Waiting to be sent to this recipient.", "This recipient did not get the email."}
+    assert outcomes_of_requested(as_administrator, message) == {
+        "s@x.example": "The server accepted the email for this recipient.",
+        "d@x.example": "Not sent yet. It will be tried again.",
+        "f@x.example": "This recipient did not get the email.",
+        f"{'long' * 17}@x.example": "This recipient did not get the email.",
+    }
+    page = as_administrator.get(url(message)).content.decode()
+    assert "at most 64 bytes" in page
+    assert "550 no" in page
+
+
+def test_recipients_of_test_mail_and_of_held_mail_are_told_so(as_administrator, crm, qa, production):
+    unconfigured = send(crm, production, "c@x.example")
+    set_list(crm, qa, "ana@acme.example")
+    test_mail = send(crm, qa, "c@x.example", "ana@acme.example")
+    list_of(crm, qa).addresses.all().delete()
+    empty = send(crm, qa, "c@x.example")
+    list_of(crm, qa).delete()
+    missing = send(crm, qa, "c@x.example")
+    assert outcomes_of_requested(as_administrator, unconfigured) == {"c@x.example": "Held: this recipient gets nothing yet."}
+    assert outcomes_of_requested(as_administrator, test_mail) == {
+        "c@x.example": "This recipient does not get the email. The test list takes its place.",
+        "ana@acme.example": "Waiting to be sent to this recipient.",
+    }
+    for held, words in ((empty, "has nobody on it, so the mail is held"), (missing, "is missing, so the mail is held")):
+        assert outcomes_of_requested(as_administrator, held) == {"c@x.example": "Held: nobody gets the email yet."}
+        assert words in as_administrator.get(url(held)).content.decode()
+    cancel(missing, OPERATOR)
+    assert outcomes_of_requested(as_administrator, missing) == {"c@x.example": "This recipient did not get the email."}
 
 
 @pytest.mark.django_db(transaction=True)

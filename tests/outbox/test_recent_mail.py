@@ -17,7 +17,7 @@ from outbox.models import Message
 from testlists.recent import recent_mail_in_words
 from testlists.services import test_list_of
 from testlists.signals import RecentMail
-from tests.conftest import make_member, signed_in
+from tests.conftest import configure, make_app, make_member, signed_in
 from tests.outbox.conftest import send, set_list
 
 LOG = "/monitor/email-log/qa/"
@@ -26,6 +26,7 @@ LOG = "/monitor/email-log/qa/"
 @pytest.fixture
 def some_mail(crm: App, shop: App, qa: Stage, production: Stage) -> None:
     """Of crm in QA: two mails to three people, two that the list caught, one from yesterday; and others' mail."""
+    configure(qa)
     send(crm, qa, "a@example.com", "b@example.com")
     send(crm, qa, "b@example.com", "c@example.com")
     old = send(crm, qa, "old@example.com")
@@ -44,6 +45,13 @@ def test_the_last_day_is_counted(some_mail: None, crm: App, qa: Stage) -> None:
     assert words == "In the last 24 hours the list caught 2 mails. 2 mails for 3 real recipients went past it."
 
 
+def test_held_mail_is_never_said_to_have_gone_past_the_list(crm: App, qa: Stage) -> None:
+    send(crm, qa)  # the stage isn't configured
+    set_list(crm, qa, "ana@acme.example")
+    assert recent.recent_mail(test_list_of(crm, qa)) == RecentMail(caught=0, others=0, recipients=0, complete=True, held=1)
+    assert "went past" not in recent_mail_in_words(test_list_of(crm, qa))
+
+
 def test_no_more_is_looked_at_than_is_bearable(some_mail: None, crm: App, shop: App, qa: Stage, monkeypatch) -> None:
     monkeypatch.setattr(recent, "_LOOKED_THROUGH", 2)
     assert recent.recent_mail(test_list_of(crm, qa)) == RecentMail(2, 0, 0, complete=False)
@@ -56,6 +64,7 @@ def test_no_more_is_looked_at_than_is_bearable(some_mail: None, crm: App, shop: 
 
 
 def test_recipients_are_counted_up_to_a_thousand(crm: App, qa: Stage, monkeypatch) -> None:
+    configure(qa)
     monkeypatch.setattr(RecentMail, "AT_MOST", 10)
     send(crm, qa, *(f"person{number}@example.com" for number in range(12)))
     assert "1 mail for 10 or more real recipients went past this list" in recent_mail_in_words(test_list_of(crm, qa))
@@ -77,6 +86,12 @@ def test_recipients_are_counted_up_to_a_thousand(crm: App, qa: Stage, monkeypatc
             RecentMail(1, 999, 1000, False),
             "In the last 24 hours 999 or more mails for 1,000 or more real recipients went past this list: while Active it would "
             "have caught them. It caught 1 or more mails, before it was switched off.",
+        ),
+        (True, RecentMail(0, 0, 0, True, held=1), "1 mail of the last 24 hours is held: nobody gets any yet."),
+        (
+            True,
+            RecentMail(2, 0, 0, True, held=3),
+            "In the last 24 hours the list caught 2 mails. 3 mails of the last 24 hours are held: nobody gets any yet.",
         ),
     ],
 )
@@ -119,7 +134,7 @@ def test_the_log_says_which_lists_are_active(as_viewer: Client, crm: App, shop: 
 
 def test_at_most_five_are_named(as_viewer: Client, qa: Stage) -> None:
     for number in range(7):
-        set_list(App.objects.create(key=f"app{number}", name=f"App {number}", version=1), qa, "ana@acme.example")
+        set_list(make_app(f"app{number}", f"App {number}"), qa, "ana@acme.example")
     page = as_viewer.get(LOG).content.decode()
     banner = page[page.index("Test lists are Active") : page.index("Their mail goes")]
     assert banner.count("<a ") == 5

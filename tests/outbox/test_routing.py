@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from organization.addresses import NamedAddress, same_address_key
 from outbox.models import HoldReason, RouteKind
-from outbox.routing import Decided, ListState, release, route, route_again, route_resent
+from outbox.routing import NO_LIST, Decided, ListState, release, route, route_again, route_resent
 
 ANA, BEN = NamedAddress("ana@acme.example", "Ana"), NamedAddress("ben@acme.example")
 OFF, EMPTY, ACTIVE = ListState(False, (ANA, BEN)), ListState(True, ()), ListState(True, (ANA, BEN))
@@ -24,6 +24,7 @@ OFF, EMPTY, ACTIVE = ListState(False, (ANA, BEN)), ListState(True, ()), ListStat
         (["ana@acme.example"], ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"], None),
         (["c@x.example"], EMPTY, RouteKind.TEST_LIST, [], HoldReason.TEST_LIST_EMPTY),
         (["c@x.example"], ListState(True, (ANA, ANA)), RouteKind.TEST_LIST, ["ana@acme.example"], None),
+        (["c@x.example"], NO_LIST, RouteKind.TEST_LIST, [], HoldReason.TEST_LIST_MISSING),
     ],
 )
 def test_who_gets_a_mail(requested, test_list, kind, delivered_to, hold):
@@ -55,6 +56,16 @@ WAS_ACTIVE_AND_EMPTIED = ListState(False, (), version=3, active_version=2)
         (Decided(RouteKind.RECIPIENTS, 1, True), WAS_ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
         (Decided(RouteKind.RECIPIENTS, 1, True), WAS_ACTIVE_AND_EMPTIED, RouteKind.TEST_LIST, []),
         (Decided(RouteKind.RECIPIENTS, 0, True), EMPTY, RouteKind.TEST_LIST, []),
+        # Without a list all of it is held; one that was made again since may have been Active before.
+        (Decided(RouteKind.RECIPIENTS, 1, True), NO_LIST, RouteKind.TEST_LIST, []),
+        (Decided(RouteKind.TEST_LIST, 1, True), NO_LIST, RouteKind.TEST_LIST, []),
+        (Decided(RouteKind.RELEASED, 1, True), NO_LIST, None, None),
+        (
+            Decided(RouteKind.RECIPIENTS, 2, True),
+            ListState(False, (ANA,), version=1),
+            RouteKind.TEST_LIST,
+            ["ana@acme.example"],
+        ),
         # Test mail that was held with nobody to get it never turns into real mail.
         (Decided(RouteKind.TEST_LIST, 3, False), WAS_ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
         (Decided(RouteKind.TEST_LIST, 0, False), ListState(False, ()), RouteKind.TEST_LIST, []),
@@ -78,6 +89,7 @@ def test_the_second_look_goes_only_toward_safer(decided, test_list, kind, delive
         # What was test mail once stays with the list, also when it was released meanwhile.
         (RouteKind.TEST_LIST, WAS_ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
         (RouteKind.TEST_LIST, WAS_ACTIVE_AND_EMPTIED, RouteKind.TEST_LIST, []),
+        (RouteKind.RECIPIENTS, NO_LIST, RouteKind.TEST_LIST, []),
         (RouteKind.RELEASED, WAS_ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
         (RouteKind.RELEASED, ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import transaction
 
+from outbox.delivery import envelope_sender
 from outbox.models import Content, HoldReason, Message, Recipient, Status
 from outbox.submission import MAX_RECIPIENTS, SubmissionRefused
 from tests.conftest import configure, mail
@@ -36,7 +37,10 @@ def test_an_accepted_mail_is_queued_with_what_the_app_asked_for(crm, qa):
         (["a@b@c"], 553, "5.1.3"),
         (["a@example.com\r\nRCPT TO:<victim@example.com>"], 553, "5.1.3"),
         (["vic\u200btim@example.com"], 553, "5.1.3"),
+        (["vic\u200btim@example.com", "x" * 65 + "@example.com"], 553, "5.1.3"),
         (["fine@example.com", "<broken"], 553, "5.1.3"),
+        (["fine@example.com", "a@example.com\r\nRCPT TO:<victim@example.com>"], 553, "5.1.3"),
+        (["fine@example.com", "a@example.com, b@example.com"], 553, "5.1.3"),
         ([f"a{number}@example.com" for number in range(MAX_RECIPIENTS + 1)], 452, "4.5.3"),
     ],
 )
@@ -51,10 +55,32 @@ def test_a_bad_envelope_is_refused_and_nothing_is_stored(crm, qa, recipients, co
     assert not Content.objects.exists()
 
 
-def test_a_bad_sender_is_refused_and_the_null_sender_is_not(crm, qa):
-    with pytest.raises(SubmissionRefused, match="isn't an e-mail address"):
-        send(crm, qa, sender="no at sign")
-    assert send(crm, qa, sender="").envelope_sender == ""
+def test_a_recipient_that_no_email_can_reach_fails_alone(crm, qa):
+    hidden, long = "vic\u200btim@example.com", "x" * 300 + "@example.com"
+    message = send(crm, qa, hidden, "fine@example.com", long, long)
+    cut = long[:253] + "…"
+    assert statuses(message) == {"fine@example.com": "queued", hidden: "failed", cut: "failed"}
+    assert message.requested == ["fine@example.com", hidden, cut]
+    failed = message.recipients.get(address=hidden)
+    assert "vic\\u200btim@example.com” contains a line break or an invisible character" in failed.last_reply
+    assert failed.finished is not None
+    set_list(crm, qa, "ana@acme.example")
+    assert statuses(send(crm, qa, hidden, "fine@example.com")) == {"ana@acme.example": "queued", hidden: "failed"}
+
+
+@pytest.mark.parametrize("sender", ["root", "no at sign", "a@exa mple.com", "x" * 65 + "@a.example", "x@" + "y." * 150 + "com"])
+def test_a_sender_that_is_no_address_is_left_to_the_stages_sender(crm, qa, sender):
+    message = send(crm, qa, sender=sender)
+    settings = configure(qa, from_domains="*")
+    assert envelope_sender(message.envelope_sender, settings) == "no-reply@acme.example"
+    assert "isn't an address, so the email leaves with the stage's sender." in message.notes[0]
+
+
+def test_a_sender_with_a_line_break_is_refused_and_the_null_sender_stays_null(crm, qa):
+    with pytest.raises(SubmissionRefused, match="line break"):
+        send(crm, qa, sender="crm@acme.example\r\nRCPT TO:<victim@example.com>")
+    message = send(crm, qa, sender="")
+    assert (message.envelope_sender, message.notes) == ("", [])
 
 
 def test_too_large_a_mail_is_refused(crm, qa, settings):
@@ -140,7 +166,6 @@ def test_inside_a_transaction_the_mail_is_part_of_it(crm, qa):
 def test_accepting_costs_the_same_number_of_queries_for_one_and_for_a_hundred_recipients(
     crm, qa, django_assert_num_queries, django_assert_max_num_queries
 ):
-    send(crm, qa)  # makes the test list's row
     with django_assert_max_num_queries(9):
         send(crm, qa)
     with django_assert_max_num_queries(9):

@@ -15,7 +15,7 @@ from outbox.models import Door, Message, Worker
 from outbox.stage_queue import note_trouble
 from outbox.submission import Envelope, submit
 from testlists.models import TestList
-from tests.conftest import configure, mail
+from tests.conftest import configure, mail, make_app, make_stage
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +103,7 @@ def test_held_mail_of_many_apps_is_one_thing_that_waits(
     as_administrator: Client, as_developer: Client, crm: App, shop: App, qa: Stage
 ) -> None:
     configure(qa)
-    others = [App.objects.create(key=f"app-{number}", name=f"App {number}", version=1) for number in (1, 2)]
+    others = [make_app(f"app-{number}", f"App {number}") for number in (1, 2)]
     _hold_mail_of(qa, crm, shop, *others)
     assert titles(as_administrator) == ["4 mails of 4 apps in QA held"]
     (waiting,) = as_administrator.get("/").context["waiting"]
@@ -114,8 +114,7 @@ def test_held_mail_of_many_apps_is_one_thing_that_waits(
 
 def _hold_mail_of(stage: Stage, *apps: App) -> None:
     for app in apps:
-        test_list, _ = TestList.objects.get_or_create(app=app, stage=stage)
-        TestList.objects.filter(pk=test_list.pk).update(active=True, version=1, active_version=1)  # emptied behind our back
+        TestList.objects.filter(app=app, stage=stage).update(active=True, version=1, active_version=1)  # emptied behind our back
         submit(app, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)
 
 
@@ -133,7 +132,7 @@ def test_the_number_of_queries_does_not_grow(
     as_administrator: Client, crm: App, qa: Stage, django_assert_max_num_queries
 ) -> None:
     for number in range(30):
-        stage = Stage.objects.create(key=f"s{number}", name=f"S{number}")
+        stage = make_stage(f"s{number}", f"S{number}")
         note_trouble(stage.pk, ConnectionTrouble("AUTH", "auth_refused"))
     with django_assert_max_num_queries(18):
         assert len(titles(as_administrator)) == 61

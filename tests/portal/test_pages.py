@@ -35,7 +35,7 @@ from outbox.models import (
     Worker,
 )
 from outbox.submission import Envelope, submit
-from tests.conftest import OPERATOR, configure, mail, make_member, signed_in
+from tests.conftest import OPERATOR, configure, mail, make_app, make_member, make_stage, signed_in
 from tests.testlists.conftest import keep_list
 
 OURS = ("organization", "emailconfig", "testlists", "outbox")
@@ -268,8 +268,8 @@ def test_no_page_asks_the_database_more_often_when_there_is_more_of_everything(
 
     def grow(first: int, last: int) -> None:
         for number in range(first, last):
-            stage = Stage.objects.create(key=f"stage-{number}", name=f"Stage {number}")
-            app = App.objects.create(key=f"app-{number}", name=f"App {number}", version=1)
+            stage = make_stage(f"stage-{number}", f"Stage {number}")
+            app = make_app(f"app-{number}", f"App {number}")
             configure(stage)
             keep_list(app, qa, "ana@acme.example")
             for place in ((crm, qa), (app, qa), (crm, stage)):

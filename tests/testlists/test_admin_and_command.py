@@ -31,6 +31,7 @@ def test_the_command_shows_a_list(crm: App, qa: Stage, viewer: Member) -> None:
     ]
     assert json.loads(run("--json")) == {
         "active": True,
+        "missing": False,
         "addresses": [
             {"name": "Vera Viewer", "email": "vera.viewer@acme.example"},
             {"name": "", "email": "ana@example.com"},
@@ -143,6 +144,15 @@ def test_what_admin_refuses_is_told_at_its_field(
     answer = post(as_administrator, ana_and_bob, **values)
     assert field in answer.context["adminform"].form.errors
     assert on_list(crm, qa) == ["ana@example.com", "bob@example.com"]
+
+
+def test_admin_asks_about_a_domain_without_a_dot(as_administrator: Client, ana_and_bob: TestList, crm: App, qa: Stage) -> None:
+    lines = "ana@example.com\nroot@localhost"
+    answer = post(as_administrator, ana_and_bob, people=lines)
+    assert "root@localhost" in answer.context["adminform"].form.errors["people"][0]
+    assert post(as_administrator, ana_and_bob, people=lines, complete="on").status_code == 302
+    assert [person.email for person in test_list_of(crm, qa).people()] == ["ana@example.com", "root@localhost"]
+    assert post(as_administrator, test_list_of(crm, qa), people=lines).status_code == 302
 
 
 def test_a_stale_save_in_admin_is_refused(as_administrator: Client, ana_and_bob: TestList, crm: App, qa: Stage) -> None:

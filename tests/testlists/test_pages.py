@@ -319,7 +319,7 @@ def test_an_app_or_stage_that_is_not_there_is_not_found(
     as_administrator: Client, crm: App, qa: Stage, place: str, page: str
 ) -> None:
     assert as_administrator.get(f"/apps/{place}/{page}").status_code == 404
-    assert not TestList.objects.exists()
+    assert TestList.objects.count() == 1  # of crm in QA
 
 
 def test_names_are_shown_as_text(as_developer: Client, viewer: Member, crm: App, qa: Stage) -> None:
@@ -350,3 +350,19 @@ def test_a_page_of_a_hundred_people_asks_the_database_no_more_than_one_of_one(
             assert as_developer.get(path).status_code == 200
         counted.append(len(queries))
     assert counted[0] == counted[1]
+
+
+def test_a_domain_without_a_dot_is_asked_about_once(as_developer: Client, ana_and_bob: TestList, crm: App, qa: Stage) -> None:
+    asked = as_developer.post(EDIT, typed(ana_and_bob, add="root@localhost\ncarl@example.com"))
+    assert asked.status_code == 422
+    assert asked.context["form"].errors == {
+        "add": ["Is the domain complete? It has no dot: root@localhost. Correct it, or confirm it below."]
+    }
+    assert 'name="complete"' in asked.content.decode()
+    assert on_list(crm, qa) == ["ana@example.com", "bob@example.com"]
+    confirmed = as_developer.post(EDIT, typed(ana_and_bob, add="root@localhost\ncarl@example.com", complete="on"))
+    assert confirmed.status_code == 302
+    assert on_list(crm, qa) == ["ana@example.com", "bob@example.com", "root@localhost", "carl@example.com"]
+    again = as_developer.post(EDIT, typed(test_list_of(crm, qa), add="dora@example.com"))
+    assert again.status_code == 302  # who is on the list already isn't asked about
+    assert 'name="complete"' not in as_developer.get(EDIT).content.decode()

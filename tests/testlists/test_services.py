@@ -1,6 +1,13 @@
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from importlib import import_module
+
 import pytest
+from django.apps import apps
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
@@ -8,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from organization.addresses import NamedAddress
 from organization.models import App, AuditEvent, Member, Role, Stage
 from organization.permissions import Permission
-from organization.services import StaleVersion
+from organization.services import StaleVersion, save_app, save_in_organization
 from testlists.models import TestList, TestListAddress
 from testlists.services import (
     EMPTY_CANT_BE_ACTIVE,
@@ -43,6 +50,66 @@ def test_there_is_one_list_per_app_and_stage(crm: App, qa: Stage) -> None:
     test_list_of(crm, qa)
     with pytest.raises(IntegrityError), transaction.atomic():
         TestList.objects.create(app=crm, stage=qa)
+
+
+def test_an_app_and_a_stage_are_made_with_their_lists(crm: App, qa: Stage, administrator: Member) -> None:
+    billing = save_app(App(key="billing", name="Billing"), administrator)
+    staging = save_in_organization(Stage(key="staging", name="Staging"), administrator)
+    places = set(TestList.objects.values_list("app__key", "stage__key", "active"))
+    assert places == {(app.key, stage.key, False) for app in (crm, billing) for stage in (qa, staging)}
+    TestList.objects.all().delete()
+    billing.name, staging.name = "Invoices", "Stage"
+    save_app(billing, administrator)
+    save_in_organization(staging, administrator)
+    assert not TestList.objects.exists()  # a list that is lost is made again by a person alone
+
+
+def test_a_list_that_is_lost_is_made_again_by_who_saves_it(crm: App, qa: Stage) -> None:
+    TestList.objects.all().delete()
+    assert test_list_of(crm, qa).is_missing
+    assert on_list(crm, qa) == []
+    keep_list(crm, qa, "ana@example.com", active=True)
+    assert AuditEvent.objects.latest("pk").operation == "Create"
+    assert (test_list_of(crm, qa).active, on_list(crm, qa)) == (True, ["ana@example.com"])
+
+
+def test_the_migration_makes_the_lists_of_what_is_there(crm: App, shop: App, qa: Stage, production: Stage) -> None:
+    keep_list(crm, qa, "ana@example.com", active=True)
+    TestList.objects.exclude(active=True).delete()
+    import_module("testlists.migrations.0002_list_of_every_app_and_stage").make_missing_lists(apps, None)
+    assert TestList.objects.count() == 4
+    assert TestList.objects.get(active=True) == test_list_of(crm, qa)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_app_and_a_stage_that_are_made_at_once_have_their_list(db: None) -> None:
+    if connection.vendor != "postgresql":
+        return  # on SQLite whoever is in a transaction is alone
+    stage_is_stored = threading.Event()
+
+    def make_stage() -> None:
+        with closing(connection), transaction.atomic():
+            save_in_organization(Stage(key="staging", name="Staging"), OPERATOR)
+            stage_is_stored.set()
+            wait_until_blocked()
+
+    with ThreadPoolExecutor(1) as other:
+        made = other.submit(make_stage)
+        assert stage_is_stored.wait(30)
+        save_app(App(key="billing", name="Billing"), OPERATOR)
+        made.result(30)
+    assert TestList.objects.filter(app__key="billing", stage__key="staging").exists()
+
+
+def wait_until_blocked() -> None:
+    """Until somebody waits for a lock of this transaction."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            if cursor.fetchone()[0]:
+                return
+    raise AssertionError("nobody waits")
 
 
 def test_the_list_becomes_what_is_wanted(crm: App, qa: Stage, viewer: Member) -> None:

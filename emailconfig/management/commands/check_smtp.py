@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from emailconfig.doctor import Finding, examine, is_healthy, record
 from emailconfig.services import settings_of
-from organization.addresses import validate_address
+from organization.addresses import parse_named_address
 from organization.cli import one_clear_line, operator, stage_by_key
 
 
@@ -54,6 +54,6 @@ class Command(BaseCommand):
 
 def _address(text: str) -> str:
     try:
-        return validate_address(text) if text else ""
+        return parse_named_address(text).email if text else ""
     except ValidationError as error:
         raise ValidationError({"--to": error.messages}) from error

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
-from organization.cli import app_by_key, stage_by_key
+from organization.addresses import parse_named_address
+from organization.cli import app_by_key, one_clear_line, stage_by_key
 from outbox.routing import route
-from outbox.submission import Envelope, SubmissionRefused, check_envelope, state_of
+from outbox.submission import state_of
 from testlists.services import test_list_of
 
 
@@ -25,11 +26,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
-        try:
-            envelope = check_envelope(Envelope("", [*options["to"], *options["cc"], *options["bcc"]]))
-        except SubmissionRefused as error:
-            raise CommandError(str(error)) from error
-        found = route(envelope.recipients, state_of(test_list_of(app, stage)))
+        with one_clear_line():
+            requested = [parse_named_address(text).email for name in ("to", "cc", "bcc") for text in options[name]]
+        found = route(requested, state_of(test_list_of(app, stage)))
         if options["json"]:
             decisions = [
                 {"requested": one.requested, "delivered_to": one.delivered_to, "rule": one.rule} for one in found.decisions

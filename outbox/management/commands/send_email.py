@@ -11,10 +11,10 @@ from django.core.mail import EmailMultiAlternatives
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from emailconfig.services import settings_of
-from organization.addresses import NamedAddress, parse_named_address
+from organization.addresses import NamedAddress, parse_named_address, printable, read_named_address
 from organization.cli import app_by_key, one_clear_line, stage_by_key
 from organization.models import Stage
-from outbox.models import Door, Status
+from outbox.models import Door, Message, Status
 from outbox.submission import Envelope, SubmissionRefused, submit
 
 
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
         with one_clear_line():
             sender = parse_named_address(options["sender"]) if options["sender"] else _stage_sender(stage)
-            to, cc, bcc = ([parse_named_address(text) for text in options[name]] for name in ("to", "cc", "bcc"))
+            to, cc, bcc = ([read_named_address(text) for text in options[name]] for name in ("to", "cc", "bcc"))
         mail = EmailMultiAlternatives(
             options["subject"], options["body"], str(sender), [*map(str, to)], cc=[*map(str, cc)], bcc=[*map(str, bcc)]
         )
@@ -51,14 +51,20 @@ class Command(BaseCommand):
             message = submit(app, stage, envelope, content, via=Door.COMMAND)
         except (SubmissionRefused, ValueError) as error:
             raise CommandError(str(error)) from error
-        routed = list(message.recipients.values_list("address", flat=True))
-        if options["json"]:
-            facts = {"id": message.pk, "status": message.status, "route": message.route}
-            self.stdout.write(json.dumps({**facts, "requested": message.requested, "recipients": routed}))
+        self._show(message, as_json=options["json"])
+
+    def _show(self, message: Message, *, as_json: bool) -> None:
+        routed = list(message.recipients.exclude(status=Status.FAILED).values_list("address", flat=True))
+        refused = dict(message.recipients.filter(status=Status.FAILED).values_list("address", "last_reply"))
+        if as_json:
+            facts = {"id": message.pk, "status": message.status, "route": message.route, "requested": message.requested}
+            self.stdout.write(json.dumps({**facts, "recipients": routed, "refused": refused}))
             return
         reason = f": {message.get_hold_reason_display()}" if message.status == Status.HELD else ""
         self.stdout.write(f"Mail {message.pk} is {message.get_status_display().lower()}{reason}")
         self.stdout.write(f"Route: {message.get_route_display()}, to {', '.join(routed) or 'nobody yet'}")
+        for address, words in refused.items():
+            self.stdout.write(f"Failed: {printable(address)}. {words}")
 
 
 def _stage_sender(stage: Stage) -> NamedAddress:

@@ -20,19 +20,22 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default=settings.GATEWAY_HOST)
         parser.add_argument("--port", type=int, default=settings.GATEWAY_PORT)
+        parser.add_argument("--tls-port", type=int, default=settings.GATEWAY_TLS_PORT, help="for implicit TLS; 0: none")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["tls_port"] and not settings.GATEWAY_TLS_CERT:
+            raise CommandError("GATEWAY_TLS_PORT needs GATEWAY_TLS_CERT and GATEWAY_TLS_KEY.")
         spare_the_collector()
         try:
-            asyncio.run(_until_signalled(options["host"], options["port"]))
+            asyncio.run(_until_signalled(options["host"], options["port"], options["tls_port"]))
         except ssl.SSLError as error:
             raise CommandError(f"GATEWAY_TLS_CERT or GATEWAY_TLS_KEY can't be used: {error}") from error
         except OSError as error:
             raise CommandError(f"The gateway can't listen on {options['host']}:{options['port']}: {error}") from error
 
 
-async def _until_signalled(host: str, port: int) -> None:
+async def _until_signalled(host: str, port: int, tls_port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve(host, port, stop)
+    await serve(host, port, stop, tls_port)

@@ -44,7 +44,11 @@ class Command(BaseCommand):
         people = test_list.people()
         if as_json:
             addresses = [{"name": person.name, "email": person.email} for person in people]
-            self.stdout.write(json.dumps({"active": test_list.active, "addresses": addresses}, ensure_ascii=False))
+            facts = {"active": test_list.active, "missing": test_list.is_missing, "addresses": addresses}
+            self.stdout.write(json.dumps(facts, ensure_ascii=False))
+            return
+        if test_list.is_missing:
+            self.stdout.write(f"{test_list} is missing. The app's mail is held until the list is saved again: --add, --activate.")
             return
         self.stdout.write(f"{test_list}: {'Active' if test_list.active else 'Inactive'}, {len(people)} address(es)")
         for person in people:

@@ -1,0 +1,130 @@
+"""Emails that were refused: the newest of each credential, for the people who look for an email that isn't in the log.
+
+Refusals may come in floods, and nobody waits for them: they are written beside, seldom, and few are kept.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import structlog
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection, transaction
+
+from organization.addresses import masked_address, printable
+from organization.models import App, Credential, Member, Stage
+from organization.permissions import Permission, Scope, allowed
+from outbox.masking import masked_words
+from outbox.models import Door, Refusal
+
+log = structlog.get_logger(__name__)
+
+KEPT_OF_EACH = 20
+WRITE_EVERY_SECONDS = 1.0
+
+
+def refusal(credential: Credential, via: Door, step: str, address: str, reply: str) -> Refusal:
+    """One that is not stored yet: at which step of the dialogue, for which address, with which answer."""
+    return Refusal(
+        app_id=credential.app_id,
+        stage_id=credential.stage_id,
+        credential_id=credential.pk,
+        via=via.value,
+        step=step,
+        address=printable(address),
+        reply=reply[:500],
+    )
+
+
+def record(refusals: Sequence[Refusal]) -> None:
+    """Store them, and forget all but the newest of each credential."""
+    with transaction.atomic():
+        Refusal.objects.bulk_create(refusals)
+        for credential_id in {refusal.credential_id for refusal in refusals}:
+            of_credential = Refusal.objects.filter(credential=credential_id).order_by("-pk")
+            if outdated := of_credential.values_list("pk", flat=True)[KEPT_OF_EACH : KEPT_OF_EACH + 1]:
+                of_credential.filter(pk__lte=outdated[0]).delete()
+
+
+class RefusalRecorder:
+    """Records on a thread of its own, at most once a second. What comes in between waits, as many of each credential as are
+    kept anyway."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, deque[Refusal]] = {}
+        self._lock, self._work, self._closing = threading.Lock(), threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def note(self, refusal: Refusal) -> None:
+        """From any thread; never waits for the database."""
+        assert refusal.credential_id is not None
+        with self._lock:
+            self._waiting.setdefault(refusal.credential_id, deque(maxlen=KEPT_OF_EACH)).append(refusal)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="refusals", daemon=True)
+                self._thread.start()
+        self._work.set()
+
+    def close(self, seconds: float) -> None:
+        """Write what waits, unless that takes longer."""
+        self._closing.set()
+        self._work.set()
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while self._work.wait():
+            self._work.clear()
+            _try_to_record(self._take())
+            if self._closing.wait(WRITE_EVERY_SECONDS):
+                _try_to_record(self._take())
+                connection.close()
+                return
+
+    def _take(self) -> list[Refusal]:
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        return [refusal for of_credential in waiting.values() for refusal in of_credential]
+
+
+def _try_to_record(refusals: list[Refusal]) -> None:
+    if not refusals:
+        return
+    try:
+        close_old_connections()
+        record(refusals)
+    except (DatabaseError, InterfaceError) as error:
+        log.error("refusals_not_recorded", count=len(refusals), error=str(error))
+        connection.close()
+
+
+class ShownRefusal(NamedTuple):
+    """As one member may see it."""
+
+    at: datetime
+    credential: str
+    step: str
+    address: str
+    reply: str
+
+
+def newest_refusals(member: Member, app: App, stage: Stage) -> list[ShownRefusal] | None:
+    """The newest of the app's credentials in the stage. None for members who may not read the app's log there."""
+    place = Scope(app, stage)
+    if not allowed(member, place, Permission.ACCESS_ASSET_LOGS):
+        return None
+    open_to_member = allowed(member, place, Permission.ACCESS_USER_INFORMATION)
+    newest = Refusal.objects.filter(app=app, stage=stage).select_related("credential").order_by("-pk")[:KEPT_OF_EACH]
+    return [
+        ShownRefusal(
+            refusal.at,
+            refusal.credential.username if refusal.credential else "",
+            refusal.step,
+            refusal.address if open_to_member else masked_address(refusal.address),
+            refusal.reply if open_to_member else masked_words(refusal.reply),
+        )
+        for refusal in newest
+    ]

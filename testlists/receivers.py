@@ -1,0 +1,23 @@
+"""What test lists do when the organization changes: every new app has its list in every stage at once, and every new stage
+one of every app."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from organization.models import App, Stage
+from organization.signals import instance_created
+from testlists.services import make_test_lists
+
+
+def connect() -> None:
+    instance_created.connect(_on_app_created, App)
+    instance_created.connect(_on_stage_created, Stage)
+
+
+def _on_app_created(instance: App, **_: Any) -> None:
+    make_test_lists(apps=[instance])
+
+
+def _on_stage_created(instance: Stage, **_: Any) -> None:
+    make_test_lists(stages=[instance])
