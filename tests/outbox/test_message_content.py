@@ -102,10 +102,10 @@ def test_the_page_says_where_texts_events_and_nesting_stopped(as_administrator, 
     monkeypatch.setattr(preview, "INVITATIONS_AT_MOST", 1)
     calendar = "BEGIN:VEVENT\nSUMMARY:1\nEND:VEVENT\nBEGIN:VEVENT\nSUMMARY:2\nEND:VEVENT"
     nested = "".join(f"Content-Type: multipart/mixed; boundary=b{level}\n\n--b{level}\n" for level in range(DEPTH_AT_MOST + 1))
-    parts = ("\n" + "x" * 200, f"Content-Type: text/calendar\n\n{calendar}", f"{nested}\nDEEP")
+    parts = ("\n" + "x" * 60, "\n" + "x" * 60, f"Content-Type: text/calendar\n\n{calendar}", f"{nested}\nDEEP")
     content = "Content-Type: multipart/mixed; boundary=b\n\n" + "".join(f"--b\n{part}\n" for part in parts)
     page = as_administrator.get(url(send(crm, qa, content=content.encode())))
-    assert page.context["seen"].text == "x" * 100
+    assert page.context["seen"].text == "x" * 60 + "\n" + "x" * 40
     assert page.context["seen"].limits == [
         f"Parts that are nested deeper than {DEPTH_AT_MOST} levels are only listed as attachments.",
         "Only the first 100 characters of its text are shown.",
@@ -185,6 +185,15 @@ def test_an_invitation_is_shown_to_those_who_may_see_the_content(as_administrato
     hidden = as_viewer.get(url(message), {"show": "invitation"}).content.decode()
     assert "Room 5" not in hidden
     assert "karl.kunde@customer.example" not in hidden
+
+
+def test_an_invitation_that_is_sent_as_a_file_as_well_is_shown_once(as_administrator, crm, qa):
+    configure(qa)
+    file = CALENDAR.replace("text/calendar", 'application/ics; name="invite.ics"')
+    content = multipart("mixed", multipart("alternative", PLAIN, CALENDAR, boundary="a"), file)
+    seen = as_administrator.get(url(send(crm, qa, content=content.encode()))).context["seen"]
+    assert [invitation.summary for invitation in seen.invitations] == ["Meet <b>us</b>"]
+    assert [attachment.safe_name for attachment in seen.attachments] == ["attachment", "invite.ics"]
 
 
 def test_the_page_names_the_hosts_that_were_not_asked(as_administrator, crm, qa):
