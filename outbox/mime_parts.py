@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import codecs
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -43,15 +44,15 @@ class Part:
 
     def data(self) -> bytes:
         """The decoded bytes; as they came where they can't be decoded."""
-        raw = self.content[self.start : self.end]
+        raw = memoryview(self.content)[self.start : self.end]  # it may have megabytes: not copied
         if self.encoding == "quoted-printable":
             return binascii.a2b_qp(raw)
-        if self.encoding != "base64":
-            return raw
-        try:
-            return binascii.a2b_base64(raw + b"==")
-        except binascii.Error:
-            return raw
+        if self.encoding == "base64":
+            with contextlib.suppress(binascii.Error):
+                return binascii.a2b_base64(raw)
+            with contextlib.suppress(binascii.Error):
+                return binascii.a2b_base64(bytes(raw) + b"==")  # the end may be missing
+        return bytes(raw)
 
     def text(self, at_most: int) -> tuple[str, bool]:
         """The first characters, and whether that is all of them."""

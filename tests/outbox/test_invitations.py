@@ -60,6 +60,7 @@ def test_the_method_says_what_kind_it_is(method, kind):
         (["DTSTART;VALUE=DATE:20261201", "DTEND;VALUE=DATE:20261202"], "Dec 1, 2026, all day", ""),
         (["DTSTART;VALUE=DATE:20261201", "DTEND;VALUE=DATE:20261204"], "Dec 1, 2026, all day", "Dec 3, 2026, all day"),
         (["DTSTART:20261201", "DTEND:20261201T120000"], "Dec 1, 2026, all day", "Dec 1, 2026, 12:00 (local time)"),
+        (["DTSTART:20261201T100000", "DTEND:20261202"], "Dec 1, 2026, 10:00 (local time)", "Dec 2, 2026, all day"),
         (["DTSTART;TZID=W. Europe Standard Time:20261201T100000"], "Dec 1, 2026, 10:00 (W. Europe Standard Time)", ""),
         (["DTSTART:20261201T100000", "DURATION:PT1H30M"], "Dec 1, 2026, 10:00 (local time)", "Dec 1, 2026, 11:30 (local time)"),
         (["DTSTART:20261201T100000", "DURATION:P99999999999999999D"], "Dec 1, 2026, 10:00 (local time)", ""),
