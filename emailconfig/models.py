@@ -209,6 +209,11 @@ class SmtpSettings(models.Model):
         allowed = {normalized_domain(self.sender_address), *self.from_domains.split()}
         return "*" in allowed or normalized_domain(address) in allowed
 
+    def names_sender(self, address: str) -> bool:
+        """As allows_sender(), but `*` names nobody: whom test mail may carry as its sender."""
+        named = {normalized_domain(self.sender_address), *self.from_domains.split()} - {"*"}
+        return normalized_domain(address) in named
+
 
 def secret_field_of(authentication: str) -> str:
     """What the secret of that authentication is called where it is entered."""

@@ -15,10 +15,12 @@ from django.db import connection
 
 from organization import sql
 from organization.addresses import validate_address, wire_address
+from organization.installation import installation_id
 from organization.models import App, Credential, Stage
 from outbox import wake_up
-from outbox.content import addresses_in, header_values, readable, split_header, with_crlf
+from outbox.content import addresses_in, header_values, holds_invitation, readable, split_header, with_crlf
 from outbox.models import Door, HoldReason, Message, RouteKind, Status
+from outbox.received import loop_reason
 from outbox.routing import ListState, Route, release, route, route_resent
 from outbox.search import search_text
 from testlists.models import TestList
@@ -33,7 +35,7 @@ _LIST_AND_SETTINGS = """
 """
 _MESSAGE_COLUMNS = (
     "app_id", "stage_id", "credential_id", "via", "envelope_sender", "requested", "from_address", "subject", "message_id",
-    "size", "search_text", "route", "list_version", "notes", "resent_from", "status", "hold_reason", "owner",
+    "size", "invitation", "search_text", "route", "list_version", "notes", "resent_from", "status", "hold_reason", "owner",
 )  # fmt: skip
 _CONTENT_COLUMNS, _CONTENT_TYPES = ("message_id", "data"), ("bigint", "bytea")
 _RECIPIENT_COLUMNS = ("message_id", "address", "name", "status", "tries", "last_reply")
@@ -134,6 +136,7 @@ def _checked(submission: Submission) -> Submission | SubmissionRefused:
         _check_place(submission.app, submission.stage)
         content = with_crlf(submission.content)
         check_size(len(content))
+        _check_loop(content, submission.app, submission.stage)
     except SubmissionRefused as refused:
         return refused
     return replace(submission, envelope=envelope, content=content)
@@ -208,6 +211,13 @@ def check_size(size: int) -> None:
         )
 
 
+def _check_loop(content: bytes, app: App, stage: Stage) -> None:
+    """Refuse a message that has been here before, as often as the app asks (see received)."""
+    fields, _ = split_header(content)
+    if reason := loop_reason(fields, app.key, stage.key, installation_id()):
+        raise SubmissionRefused(554, "5.4.6", reason)
+
+
 def state_of(test_list: TestList) -> ListState:
     """The list as routing sees it. The people on a list that never was Active don't matter, and are not read."""
     people = tuple(test_list.people()) if test_list.active_version else ()
@@ -252,6 +262,7 @@ def _new_message(submission: Submission, decided: Route, test_list: ListState, *
         "subject": subject,
         "message_id": message_id,
         "size": len(submission.content),
+        "invitation": holds_invitation(submission.content),
         "search_text": search_text(subject, from_address, [*envelope.recipients, *routed], message_id),
         "route": decided.kind.value,
         "list_version": test_list.version,
