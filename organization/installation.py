@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.urls import reverse
 
+# What our gateway announces after EHLO, with the id: no stage may send its mail back here.
+EHLO_KEYWORD = "XODCPORTAL"
 # As it is written in header lines and greetings.
 ID_FORMAT = re.compile(r"[A-Za-z0-9-]{1,64}")
 
@@ -27,12 +29,12 @@ def installation_id() -> str:
 
 
 def portal_host() -> str:
-    return urlsplit(settings.PORTAL_URL).hostname or "localhost"
+    return urlsplit(str(settings.PORTAL_URL)).hostname or "localhost"
 
 
 def portal_url(name: str, *args: str | int) -> str:
     """The page's full URL, for messages: those who read them may be anywhere."""
-    return settings.PORTAL_URL.rstrip("/") + reverse(name, args=args)
+    return str(settings.PORTAL_URL).rstrip("/") + reverse(name, args=args)
 
 
 def _folder() -> Path:

@@ -21,6 +21,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from organization import sql
 from organization.credentials import authenticate, is_known
+from organization.installation import EHLO_KEYWORD, installation_id
 from organization.models import Credential
 from outbox import submission
 from outbox.acceptance import Acceptance, Handed
@@ -145,7 +146,8 @@ class GatewayHandler:
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
-        return [*responses[:-1], "250-PIPELINING", "250-ENHANCEDSTATUSCODES", *responses[-1:]]
+        ours = ["250-PIPELINING", "250-ENHANCEDSTATUSCODES", f"250-{EHLO_KEYWORD} {installation_id()}"]
+        return [*responses[:-1], *ours, *responses[-1:]]
 
     async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from email.utils import format_datetime
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -17,7 +16,7 @@ from emailconfig.models import SmtpSettings
 from organization.addresses import NamedAddress, same_address_key
 from outbox.content import HeaderField, header_values, mailboxes_in, readable
 from outbox.header_fields import address_header, encoded_words, folded, transportable
-from outbox.received import Hop
+from outbox.received import Hop, header_date
 
 _STRIPPED = re.compile(rb"bcc|resent-bcc|return-path")
 # What test mail keeps; everything else is renamed. No field here makes a server or a mail program write to anybody.
@@ -85,7 +84,7 @@ def _missing(fields: Sequence[HeaderField], departure: Departure) -> list[bytes]
     if not header_values(fields, b"message-id"):
         lines.append(folded(b"Message-ID: " + departure.message_id.encode()))
     if not header_values(fields, b"date"):
-        lines.append(folded(b"Date: " + format_datetime(departure.hop.date).encode()))
+        lines.append(folded(b"Date: " + header_date(departure.hop.date).encode()))
     return lines
 
 

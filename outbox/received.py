@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from outbox.content import HeaderField
@@ -41,8 +41,13 @@ class Hop:
         protocol = _PROTOCOLS.get(Door(self.via), "LOCAL")
         return (
             f"Received: from {self.app_key} by {self.host} with {protocol} id {self.installation}.{self.number};\r\n"
-            f" {format_datetime(self.date)} ({self.stage_key})\r\n"
+            f" {header_date(self.date)} ({self.stage_key})\r\n"
         ).encode()
+
+
+def header_date(moment: datetime) -> str:
+    """The database's times are UTC, whether they say so or not."""
+    return format_datetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def loop_reason(fields: Sequence[HeaderField], app_key: str, stage_key: str, installation: str) -> str:

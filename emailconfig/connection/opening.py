@@ -16,6 +16,7 @@ from emailconfig.connection import networks, sign_in, tokens
 from emailconfig.connection.smtp import REPLY_SECONDS, Smtp, cut_after
 from emailconfig.connection.trouble import ConnectionTrouble, explained
 from emailconfig.models import SmtpSettings
+from organization.installation import EHLO_KEYWORD, installation_id
 
 OPENING_SECONDS = 60.0
 # The command isn't known (RFC 5321 section 3.2): HELO is. Any other refusal is meant, and the connection may be closed.
@@ -117,6 +118,8 @@ class Opening:
             code, reply = self.smtp.helo()
         if not 200 <= code < 300:
             raise smtplib.SMTPHeloError(code, reply)
+        if self.smtp.esmtp_features.get(EHLO_KEYWORD.lower()) == installation_id():
+            raise ConnectionTrouble("EHLO", "own_gateway", f"{self.settings} announces {EHLO_KEYWORD} {installation_id()}.")
 
     def _start_tls(self) -> None:
         if not self.smtp.has_extn("starttls"):

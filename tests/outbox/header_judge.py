@@ -9,7 +9,8 @@ from email.message import Message
 
 FREE = {
     *("mime-version", "subject", "date", "message-id", "in-reply-to", "references", "priority", "x-priority", "importance"),
-    *("x-msmail-priority", "accept-language", "auto-submitted", "precedence", "x-auto-response-suppress", "x-mailer", "user-agent"),
+    *("x-msmail-priority", "accept-language", "auto-submitted", "precedence", "x-auto-response-suppress", "x-mailer"),
+    "user-agent",
     *(f"content-{part}" for part in ("type", "transfer-encoding", "disposition", "id", "description", "language", "location")),
     *(f"content-{part}" for part in ("base", "md5", "duration")),
 }  # fmt: skip
