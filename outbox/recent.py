@@ -18,7 +18,7 @@ _LOOKED_THROUGH = 5_000
 # walk down the numbers of all stages instead, and reads millions when this stage has been quiet.
 _OF_THE_STAGE = "FROM outbox_message WHERE stage_id BETWEEN %s AND %s ORDER BY stage_id DESC, id DESC"
 _NEWEST = f"""
-    SELECT id, route FROM (SELECT id, app_id, route, created {_OF_THE_STAGE} LIMIT %s) AS newest
+    SELECT id, route, invitation FROM (SELECT id, app_id, route, invitation, created {_OF_THE_STAGE} LIMIT %s) AS newest
     WHERE app_id = %s AND created >= %s ORDER BY id DESC LIMIT %s
 """
 _FIRST_PASSED_OVER = f"SELECT created >= %s {_OF_THE_STAGE} LIMIT 1 OFFSET %s"
@@ -30,12 +30,13 @@ def recent_mail(test_list: TestList) -> RecentMail:
     stage, app = test_list.stage_id, test_list.app_id
     rows = sql.fetch(_NEWEST, stage, stage, _LOOKED_THROUGH, app, since, RecentMail.AT_MOST + 1)
     counted = rows[: RecentMail.AT_MOST]
-    others = [pk for pk, route in counted if route != RouteKind.TEST_LIST]
+    others = [pk for pk, route, _ in counted if route != RouteKind.TEST_LIST]
     return RecentMail(
         caught=len(counted) - len(others),
         others=len(others),
         recipients=_different_recipients(others),
         complete=len(rows) == len(counted) and not _is_more_in_the_stage(stage, since),
+        invitations=sum(bool(invitation) for _, route, invitation in counted if route == RouteKind.TEST_LIST),
     )
 
 

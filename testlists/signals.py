@@ -17,6 +17,7 @@ class RecentMail:
     others: int  # mails that it didn't
     recipients: int  # different addresses that those were for, counted up to `AT_MOST`
     complete: bool  # false: there may be more of each
+    invitations: int = 0  # of those that the list caught
 
     AT_MOST = 1_000
 

@@ -13,6 +13,7 @@ from organization.credentials import create_credential
 from outbox.models import Message, Status
 from tests.conftest import OPERATOR, configure, eventually, running_gateway
 from tests.outbox.conftest import deliver, send, set_list, statuses
+from tests.outbox.header_judge import strays
 from tests.smtp_server import free_port, listening
 
 pytestmark = [pytest.mark.interop, pytest.mark.django_db(transaction=True)]
@@ -118,10 +119,18 @@ def test_postfix_refuses_one_recipient_and_the_others_get_the_mail(crm, qa, post
     eventually(lambda: len(postfix.inbox) == 2)
 
 
+# What apps write and servers or mail programs act on.
+_ACTED_ON = ('X-SMTPAPI: {"to": ["customer@example.com"]}', "Sender: customer@example.com", "Errors-To: customer@example.com")
+_FROM_CURL = "\n".join(
+    ["From: crm@acme.example", "To: customer@example.com", "Subject: From curl", *_ACTED_ON, "", "Hi", ""]
+).encode()
+
+
 def _swaks(port: int, username: str, password: str) -> list[str]:
     sign_in = ["--auth", "PLAIN", "--auth-user", username, "--auth-password", password]
     address = ["--server", "127.0.0.1", "--port", str(port), "--from", "crm@acme.example", "--to", "customer@example.com"]
-    return ["swaks", *address, *sign_in, "--header", "Subject: From swaks", "--pipeline"]
+    fields = ["--header", "Subject: From swaks", *(part for field in _ACTED_ON for part in ("--add-header", field))]
+    return ["swaks", *address, *sign_in, *fields, "--pipeline"]
 
 
 def _curl(port: int, username: str, password: str) -> list[str]:
@@ -131,9 +140,7 @@ def _curl(port: int, username: str, password: str) -> list[str]:
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
     """curl reads the mail from standard input; swaks makes its own."""
-    return subprocess.run(
-        command, input=b"From: crm@acme.example\nSubject: From curl\n\nHi\n", capture_output=True, timeout=60, check=False
-    )
+    return subprocess.run(command, input=_FROM_CURL, capture_output=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize("client", [_swaks, _curl])
@@ -143,9 +150,7 @@ def test_other_clients_send_through_the_gateway(crm, qa, postfix, client: Callab
     new = create_credential(crm, qa, OPERATOR)
     with running_gateway() as port:
         command = client(port, new.credential.username, new.password)
-        done = subprocess.run(
-            command, input=b"From: crm@acme.example\nSubject: From curl\n\nHi\n", capture_output=True, timeout=60, check=False
-        )
+        done = subprocess.run(command, input=_FROM_CURL, capture_output=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         refused = subprocess.run(
             client(port, new.credential.username, "wrong"), input=b"x", capture_output=True, timeout=60, check=False
@@ -155,4 +160,7 @@ def test_other_clients_send_through_the_gateway(crm, qa, postfix, client: Callab
     eventually(lambda: len(postfix.inbox) == 1)
     (received,) = postfix.inbox
     assert b"Subject: From " in received
-    assert message_from_bytes(received)["Delivered-To"] == "tester@acme.example"
+    mail = message_from_bytes(received)
+    assert mail["Delivered-To"] == "tester@acme.example"
+    written_by_postfix = ["delivered-to", "return-path"]
+    assert strays(mail, ["tester@acme.example", "crm@acme.example"], "no-reply@acme.example", written_by_postfix) == []
