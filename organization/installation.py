@@ -22,14 +22,12 @@ ID_FORMAT = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 def installation_id() -> str:
     """The same for all processes of the installation: the setting, or what a file holds. Raises OSError, ValueError."""
-    chosen = str(settings.INSTALLATION_ID) or _id_in(_folder() / "installation-id")
-    if not ID_FORMAT.fullmatch(chosen):
-        raise ValueError("An installation's id has letters, digits and hyphens, at most 64.")
-    return chosen
+    database = settings.DATABASES["default"]
+    return _checked_id(settings.INSTALLATION_ID, database["ENGINE"], str(database["NAME"]))
 
 
 def portal_host() -> str:
-    return urlsplit(str(settings.PORTAL_URL)).hostname or "localhost"
+    return _host_of(settings.PORTAL_URL)
 
 
 def portal_url(name: str, *args: str | int) -> str:
@@ -37,14 +35,22 @@ def portal_url(name: str, *args: str | int) -> str:
     return str(settings.PORTAL_URL).rstrip("/") + reverse(name, args=args)
 
 
-def _folder() -> Path:
-    """Beside the SQLite database, so that both are moved and backed up together."""
-    database = settings.DATABASES["default"]
-    is_file = database["ENGINE"].endswith("sqlite3")
-    return Path(database["NAME"]).parent if is_file else settings.DATA_DIR
+# Each message asks for them.
+@lru_cache(maxsize=8)
+def _host_of(url: str) -> str:
+    return urlsplit(url).hostname or "localhost"
 
 
 @lru_cache(maxsize=8)
+def _checked_id(chosen: str, engine: str, database: str) -> str:
+    """Without one that was chosen, it is beside the SQLite database, so that both are moved and backed up together."""
+    folder = Path(database).parent if engine.endswith("sqlite3") else settings.DATA_DIR
+    installation = chosen or _id_in(folder / "installation-id")
+    if not ID_FORMAT.fullmatch(installation):
+        raise ValueError("An installation's id has letters, digits and hyphens, at most 64.")
+    return installation
+
+
 def _id_in(file: Path) -> str:
     """Several processes may start at once: the first one's id counts."""
     if not file.exists():

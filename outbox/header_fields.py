@@ -28,15 +28,26 @@ _PARAMETER = re.compile(r'([A-Za-z0-9-]+)=("(?:[^"\\]|\\.)*"|[^\s;"]+)')
 
 def transportable(raw: bytes) -> bytes:
     """The field `raw`, with its line ends, unchanged where every server takes it as it is."""
-    if raw.isascii() and not _EMPTY_LINE.search(raw) and all(len(line) <= LONGEST_LINE for line in raw.split(b"\r\n")):
+    if raw.isascii() and (_is_one_short_line(raw) or _has_short_lines(raw)):
         return raw
     name, _, value = raw.partition(b":")
     name = name.strip()[:_LONGEST_NAME]
-    return folded(name + b": " + _encoded(name, value))
+    return folded(b" ".join([name + b":", *_encoded(name, value).split()]))
+
+
+def _is_one_short_line(raw: bytes) -> bool:
+    """As most fields are."""
+    return len(raw) <= LONGEST_LINE and raw.find(b"\n") == len(raw) - 1
+
+
+def _has_short_lines(raw: bytes) -> bool:
+    return not _EMPTY_LINE.search(raw) and all(len(line) <= LONGEST_LINE for line in raw.split(b"\r\n"))
 
 
 def folded(line: bytes) -> bytes:
-    """One header field with its line end, broken into lines that every server takes; no other line breaks."""
+    """One header field, given as one line, with its line end: broken into lines that every server takes."""
+    if len(line) <= _FOLD_AT:
+        return line + b"\r\n"
     lines = [b""]
     for word in line.split():
         for piece in _pieces(word):

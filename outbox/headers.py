@@ -18,7 +18,7 @@ from outbox.content import HeaderField, header_values, mailboxes_in, readable
 from outbox.header_fields import address_header, encoded_words, folded, transportable
 from outbox.received import Hop, header_date
 
-_STRIPPED = re.compile(rb"bcc|resent-bcc|return-path")
+_STRIPPED = frozenset([b"bcc", b"resent-bcc", b"return-path"])
 # What test mail keeps; everything else is renamed. No field here makes a server or a mail program write to anybody.
 _HARMLESS = frozenset(
     b"mime-version content-type content-transfer-encoding content-disposition content-id content-description content-language"
@@ -55,7 +55,7 @@ class OutgoingHeader(NamedTuple):
 
 def outgoing(fields: Sequence[HeaderField], departure: Departure, settings: SmtpSettings) -> OutgoingHeader:
     """The header of a message with these `fields`, as the stage's server gets it."""
-    fields = [field for field in fields if _stays_at_all(field)]
+    fields = [field for field in fields if field.name not in _STRIPPED and not _is_empty_and_needed(field)]
     if departure.test_list is None:
         lines, notes = _real_mail(fields, settings)
     else:
@@ -72,10 +72,9 @@ def envelope_sender(requested: str, settings: SmtpSettings, *, is_test_mail: boo
     return settings.sender_address
 
 
-def _stays_at_all(field: HeaderField) -> bool:
+def _is_empty_and_needed(field: HeaderField) -> bool:
     """An empty Message-ID or Date gives way to one of ours."""
-    is_empty = field.name in (b"message-id", b"date") and not field.value
-    return not is_empty and not _STRIPPED.fullmatch(field.name)
+    return field.name in (b"message-id", b"date") and not field.value
 
 
 def _missing(fields: Sequence[HeaderField], departure: Departure) -> list[bytes]:
@@ -148,8 +147,9 @@ def _marks(departure: Departure) -> list[bytes]:
 
 
 def _tagged_subject(fields: Sequence[HeaderField], tag: str) -> bytes:
-    # The space stands inside the encoded word: between two of them it would vanish (RFC 2047 section 6.2).
-    return b"Subject: " + b" ".join([encoded_words(f"[{tag}] "), *header_values(fields, b"subject")[:1]])
+    # Encoded, it ends in a space of its own: one between two encoded words would vanish (RFC 2047 section 6.2).
+    mark = encoded_words(f"[{tag}]" if tag.isascii() else f"[{tag}] ")
+    return b" ".join([b"Subject:", mark, *header_values(fields, b"subject")[:1]])
 
 
 def _stage_sender(settings: SmtpSettings) -> bytes:
