@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
+from organization.forms import check_stage_name
 from organization.http import MemberRequest, stage_links
 from organization.kept_headers import keep_header, may_change, stop_keeping_header
 from organization.models import KeptHeader, Stage
@@ -34,6 +35,11 @@ class KeptHeaderForm(forms.ModelForm[KeptHeader]):
     def __init__(self, data: Any, stage: Stage) -> None:
         super().__init__(data, instance=KeptHeader(stage=stage))
         self.fields["stage_name"].help_text = f"Test mail will carry one field more. Type “{stage.name}” to confirm."
+
+    def clean_stage_name(self) -> str:
+        typed: str = self.cleaned_data["stage_name"]
+        check_stage_name(self.instance.stage, typed)
+        return typed
 
 
 @require_http_methods(["GET", "POST"])

@@ -32,8 +32,8 @@ def _warning(recent: RecentMail) -> str:
     """No list changes what an email says."""
     if not recent.invitations:
         return ""
-    invitations = f"{recent.invitations:,} invitations" if recent.invitations > 1 else "an invitation"
-    return f" Among them: {invitations}, with the attendees in the body. A tester who answers may write to real people."
+    they_are = "One is an invitation" if recent.invitations == 1 else f"{recent.invitations:,} are invitations"
+    return f" {they_are}: the attendees stay in the body, so a tester who answers may write to real people."
 
 
 def _not_caught(recent: RecentMail) -> str:

@@ -130,6 +130,6 @@ def test_an_invitation_is_warned_about_where_it_is_test_mail(as_administrator, c
     test = send(crm, qa, content=INVITATION)
     assert warning in as_administrator.get(url(test)).content.decode()
     assert warning in as_administrator.get(simulator).content.decode()
-    assert "Among them: an invitation" in as_administrator.get(list_page).content.decode()
+    assert "One is an invitation" in as_administrator.get(list_page).content.decode()
     deliver()
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
