@@ -24,6 +24,7 @@ def keep_header(stage: Stage, name: str, actor: Actor, *, typed_stage_name: str)
         raise ValidationError({"stage_name": f"This isn't the stage's name: it is “{stage.name}”."})
     kept = KeptHeader(stage=stage, name=name.strip(), created_by=str(actor))
     with transaction.atomic():
+        Stage.objects.select_for_update(no_key=True).get(pk=stage.pk)  # two who keep the same field at once
         kept.full_clean()
         kept.save()
         audit.record(actor, "Create", kept, after=audit.snapshot(kept))

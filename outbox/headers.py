@@ -160,7 +160,7 @@ def _left_as(problem: str, settings: SmtpSettings) -> str:
     return f"{problem}, so the mail left as {settings.sender_address}."
 
 
-def _problem(name: str, values: Sequence[bytes], may_send: Callable[[str], bool]) -> str:
+def _problem(name: str, values: Sequence[bytes], may_send: Callable[[str], bool], verb: str = "allows") -> str:
     """Why the app's From or Sender can't stay; empty when it can."""
     mailboxes = mailboxes_in(values)
     if not mailboxes.complete:
@@ -168,12 +168,12 @@ def _problem(name: str, values: Sequence[bytes], may_send: Callable[[str], bool]
     if not mailboxes.people:
         return f"The app's {name} names no address" if any(values) else f"The app gave no {name}"
     strangers = [one.address for one in mailboxes.people if not may_send(one.address)]
-    return f"The app's sender {', '.join(strangers)} isn't of a domain this stage allows" if strangers else ""
+    return f"The app's sender {', '.join(strangers)} isn't of a domain this stage {verb}" if strangers else ""
 
 
 def _problem_in_test_mail(values: Sequence[bytes], listed: set[str], settings: SmtpSettings) -> str:
     """Here a domain counts only where the stage names it, and the sender's name is looked at too: programs show it."""
-    if problem := _problem("From", values, settings.names_sender):
+    if problem := _problem("From", values, settings.names_sender, "names"):
         return problem
     if not _holds_only(b", ".join(values), lambda address: settings.names_sender(address) or address in listed):
         return "The name in the app's From may hold somebody else's address"

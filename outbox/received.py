@@ -18,7 +18,7 @@ from outbox.models import Door
 # RFC 5321 section 6.3 asks for 100 at least; Postfix stops at 50.
 MAX_RECEIVED_LINES = 50
 MAX_OWN_LINES = 3
-_PROTOCOLS = {Door.GATEWAY: "ESMTPSA"}  # others hand their messages over on this machine: LOCAL
+_PROTOCOLS: dict[str, str] = {Door.GATEWAY: "ESMTPSA"}  # others hand their messages over on this machine: LOCAL
 # In test mail the lines of others, and ours of an earlier round, carry a name of which a mailbox fetcher makes nothing.
 _RECEIVED = re.compile(rb"(?:x-original-)*received")
 _OURS = re.compile(rb"from ([a-z0-9-]+) by \S+ with (?:ESMTPSA|HTTP|LOCAL) id ([A-Za-z0-9-]+)\.\d+; .* \(([a-z0-9-]+)\)")
@@ -38,7 +38,7 @@ class Hop:
 
     def received_line(self) -> bytes:
         """Without the client's address, its user name or the recipients: the message leaves the house."""
-        protocol = _PROTOCOLS.get(Door(self.via), "LOCAL")
+        protocol = _PROTOCOLS.get(self.via, "LOCAL")
         return (
             f"Received: from {self.app_key} by {self.host} with {protocol} id {self.installation}.{self.number};\r\n"
             f" {header_date(self.date)} ({self.stage_key})\r\n"

@@ -247,7 +247,8 @@ def _new_message(submission: Submission, decided: Route, test_list: ListState, *
     senders = addresses_in(header_values(fields, b"from"))
     from_address = senders[0].email.replace("\x00", "")[:254] if senders else envelope.sender
     subject = readable(b" ".join(header_values(fields, b"subject")[:1]))[:500]
-    message_id = readable(b" ".join(header_values(fields, b"message-id")[:1]))[:998] or make_msgid(domain=str(DNS_NAME))
+    message_ids = [value for value in header_values(fields, b"message-id") if value]  # an empty one doesn't leave
+    message_id = readable(b" ".join(message_ids[:1]))[:998] or make_msgid(domain=str(DNS_NAME))
     hold_reason = decided.hold_reason or (None if configured else HoldReason.STAGE_NOT_CONFIGURED)
     routed = [person.email for person in decided.people]
     resent = submission.resent
