@@ -84,6 +84,8 @@ def test_every_entry_point_refuses_with_the_reason(as_administrator: Client, qa:
 @pytest.mark.parametrize("typed", ["", "qa", "Production"])
 def test_the_stages_name_is_typed(as_administrator: Client, qa: Stage, entry_point: EntryPoint, typed: str) -> None:
     assert "stage_name" in entry_point(as_administrator, "X-Acme-Order", typed)
+    with pytest.raises(ValidationError, match="isn't the stage's name"):
+        keep_header(qa, "X-Acme-Order", OPERATOR, typed_stage_name=typed)
     assert not KeptHeader.objects.exists()
 
 

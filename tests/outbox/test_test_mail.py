@@ -72,16 +72,17 @@ def test_a_list_that_catches_waiting_mail_gives_it_the_header_of_test_mail(crm, 
 def test_a_stage_keeps_a_field_in_what_is_accepted_from_then_on(crm, qa, production, smtp_server):
     configure(qa, smtp_server)
     set_list(crm, qa, "tess@acme.example")
-    content = HEADER + b"X-Acme-Order: 4711\r\nX-Acme-Buyer: karl.kunde@customer.example\r\n\r\nHi\r\n"
+    content = HEADER + b"X-Acme-Order: 4711\r\nX-Acme-Buyer: karl.kunde@customer.example\r\nX-Acme-Trace: 1\r\n\r\nHi\r\n"
     send(crm, qa, content=content)
     kept = [keep_header(qa, name, OPERATOR, typed_stage_name="QA") for name in ("X-Acme-Order", "x-acme-buyer")]
-    keep_header(production, "MIME-Version", OPERATOR, typed_stage_name="Production")
+    keep_header(production, "X-Acme-Trace", OPERATOR, typed_stage_name="Production")
     send(crm, qa, content=content)
     deliver()
     before, after = (arrived.mail for arrived in smtp_server.arrived)
     assert (before["X-Acme-Order"], before["X-Original-X-Acme-Order"]) == (None, "4711")
     assert (after["X-Acme-Order"], after["X-Original-X-Acme-Order"]) == ("4711", None)
     assert after["X-Original-X-Acme-Buyer"] == "karl.kunde@customer.example"
+    assert after["X-Original-X-Acme-Trace"] == "1"
     send(crm, qa, content=content)
     stop_keeping_header(kept[0], OPERATOR)
     deliver()
