@@ -7,7 +7,7 @@ import re
 from django.core.exceptions import ValidationError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-# Fields with addresses, those that make somebody write or deliver, and what the portal itself writes.
+# Fields with addresses, those that make programs write or deliver, and what the portal itself writes.
 _ACTS = re.compile(
     r"from|to|cc|bcc|sender|received|x-received|.*-(to|cc|bcc|from|sender)|return-.*|resent-.*|disposition-.*|list-.*|mail-.*|errors-.*"
     r"|dkim-.*|arc-.*|domainkey-.*|authentication-.*|x-original-.*|original-.*|x-email-(app|stage|log)"

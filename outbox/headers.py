@@ -1,7 +1,7 @@
 """The header with which a message leaves for the stage's server. Pure. docs/reference/routing.md is its table.
 
 Servers and mail programs act on what they read in a header. So real mail keeps its fields but those that nobody else may see,
-and test mail keeps only those that are known to be harmless: whoever reads it finds the test list and the stage's sender.
+and test mail keeps only those that are known to be harmless: its readers find the test list and the stage's sender.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def _problem_in_test_mail(values: Sequence[bytes], listed: set[str], settings: S
     if problem := _problem("From", values, settings.names_sender, "names"):
         return problem
     if not _holds_only(b", ".join(values), lambda address: settings.names_sender(address) or address in listed):
-        return "The name in the app's From may hold somebody else's address"
+        return "The name in the app's From may hold another person's address"
     return ""
 
 
@@ -190,7 +190,7 @@ def _names_only_the_list(values: Sequence[bytes], listed: set[str]) -> bool:
 def _holds_only(value: bytes, is_allowed: Callable[[str], bool]) -> bool:
     """Whether each @-sign in the value, as it is and decoded, belongs to an address that is allowed there."""
     raw, decoded = value.decode("utf-8", "replace"), unquote(readable(value))
-    if "=?" in decoded:  # somebody else may decode it
+    if "=?" in decoded:  # another program may decode it
         return False
     words = [word for text in (raw, decoded) for word in _SEPARATORS.split(text) if "@" in word]
     return all(word.count("@") == 1 and is_allowed(same_address_key(word)) for word in words)

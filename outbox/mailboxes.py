@@ -27,7 +27,7 @@ class Mailbox(NamedTuple):
 
 
 class Mailboxes(NamedTuple):
-    """`people` in their order. `complete`: nothing else in the text may be an address to somebody who reads it another way."""
+    """`people` in their order. `complete`: nothing else in the text may be an address to a program that reads it another way."""
 
     people: list[Mailbox]
     complete: bool

@@ -1,7 +1,7 @@
 """Our `Received` line, and the loops that it shows. Pure.
 
 A message that comes back is recognized by the lines that it carries: at the second time by the same app and stage, at the
-latest at the third time by this installation, and by the number of its lines where somebody takes ours away.
+latest at the third time by this installation, and by the number of its lines where a server removes ours.
 """
 
 from __future__ import annotations

@@ -266,7 +266,7 @@ def test_the_subject_is_tagged_with_the_stage():
         ("ana@acme.example@customer.example", False),
     ],
 )
-def test_a_field_that_the_stage_keeps_is_renamed_where_it_names_somebody_else(value, kept):
+def test_a_field_that_the_stage_keeps_is_renamed_where_it_names_other_people(value, kept):
     mail, _ = as_test_mail(
         f"From: crm@acme.example\nx-acme-ORDER: {value}\nX-Other: 1\n", kept_headers=frozenset([b"x-acme-order"])
     )

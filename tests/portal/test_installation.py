@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -29,11 +30,15 @@ def database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 def test_all_who_start_at_once_agree_on_the_id_and_keep_it(
     settings: Settings, database: Callable[..., None], tmp_path: Path
 ) -> None:
-    database("sqlite3", tmp_path / "portal.sqlite3")
-    with ThreadPoolExecutor(8) as pool:
-        ids = set(pool.map(lambda _: installation_id(), range(8)))
-    assert ids == {(tmp_path / "installation-id").read_text()}
-    assert [file.name for file in tmp_path.iterdir()] == ["installation-id"]
+    for number in range(20):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        database("sqlite3", folder / "portal.sqlite3")
+        start = Barrier(8)
+        with ThreadPoolExecutor(8) as pool:
+            ids = set(pool.map(lambda _, start=start: (start.wait(), installation_id())[1], range(8)))
+        assert ids == {(folder / "installation-id").read_text()}
+        assert [file.name for file in folder.iterdir()] == ["installation-id"]
     settings.INSTALLATION_ID = "acme-production"
     assert installation_id() == "acme-production"
 
