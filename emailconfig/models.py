@@ -235,6 +235,11 @@ class SmtpSettings(models.Model):
         """Whether an app may send as `address`: the sender's own domain, or one the stage allows."""
         return is_among(normalized_domain(address), {normalized_domain(self.sender_address), *self.from_domains.split()})
 
+    def names_sender(self, address: str) -> bool:
+        """As allows_sender(), but `*` names nobody: whom test mail may carry as its sender."""
+        named = {normalized_domain(self.sender_address), *self.from_domains.split()} - {"*"}
+        return is_among(normalized_domain(address), named)
+
 
 def secret_field_of(authentication: str) -> str:
     """What the secret of that authentication is called where it is entered."""

@@ -16,7 +16,8 @@ from organization.admin_base import PortalAdmin, ReadOnlyAdmin, member_of
 from organization.audit_filter import recent_values
 from organization.credentials import MAY_MANAGE, revoke_credential
 from organization.forms import AppForm
-from organization.models import App, AuditEvent, Credential, Member, Role, RoleGrant, Stage
+from organization.kept_headers import keep_header, stop_keeping_header
+from organization.models import App, AuditEvent, Credential, KeptHeader, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from organization.services import delete_from_organization, save_app, save_in_organization, save_role
 
@@ -113,6 +114,47 @@ class StageAdmin(OrganizationAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("key",) if obj else ()
+
+
+class KeptHeaderAdminForm(forms.ModelForm[KeptHeader]):
+    stage_name = forms.CharField(label="Name of the stage", help_text="Typed to confirm.")
+
+    class Meta:
+        model = KeptHeader
+        fields = ("stage", "name")
+
+    def clean(self) -> dict[str, Any]:
+        typed = super().clean() or {}
+        if (stage := typed.get("stage")) and typed.get("stage_name") not in (None, stage.name):
+            self.add_error("stage_name", f"This isn't the stage's name: it is “{stage.name}”.")
+        return typed
+
+
+@admin.register(KeptHeader)
+class KeptHeaderAdmin(PortalAdmin):
+    """A kept header field is added and removed, never changed."""
+
+    permissions = (Permission.MANAGE_EMAIL_CONFIGURATIONS,)
+    form = KeptHeaderAdminForm
+    list_display = ("name", "stage", "created", "created_by")
+    list_select_related = ("stage",)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None and super().has_change_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj)
+
+    def save_model(self, request: HttpRequest, obj: KeptHeader, form: Any, change: bool) -> None:
+        kept = keep_header(obj.stage, obj.name, member_of(request), typed_stage_name=form.cleaned_data["stage_name"])
+        obj.pk = kept.pk  # Django admin goes on with its own
+
+    def delete_model(self, request: HttpRequest, obj: KeptHeader) -> None:
+        stop_keeping_header(obj, member_of(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[KeptHeader]) -> None:
+        for kept in queryset.select_related("stage"):
+            stop_keeping_header(kept, member_of(request))
 
 
 class AppAdminForm(AppForm):

@@ -9,11 +9,12 @@ from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, Permis
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.functional import cached_property
 
 from organization.addresses import ADDRESS_MAX_LENGTH, validate_address
+from organization.header_names import validate_kept_header
 from organization.permissions import Permission
 
 validate_key = RegexValidator(
@@ -201,6 +202,34 @@ class Stage(ImmutableKeyModel):
     def says_production(self) -> bool:
         """Whether its name alone tells that it is one: the word beside it would only repeat that."""
         return self.is_production and self.name.casefold() == self.Kind.PRODUCTION.label.casefold()
+
+
+class KeptHeader(models.Model):
+    """A header field that test mail of a stage keeps, beside those that all test mail keeps. Saved through kept_headers."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="kept_headers")
+    name = models.CharField(
+        max_length=76,
+        validators=[validate_kept_header],
+        help_text="The exact name of a field that apps write for themselves, such as “X-Acme-Order”.",
+    )
+    created = models.DateTimeField(db_default=Now(), editable=False)
+    created_by = models.CharField(max_length=360, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "kept header field"
+        ordering = [Lower("name")]
+        constraints = [
+            models.UniqueConstraint(
+                "stage",
+                Lower("name"),
+                name="kept_header_once_per_stage",
+                violation_error_message="Test mail of this stage keeps this field already.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class App(ImmutableKeyModel):

@@ -21,14 +21,16 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from emailconfig.connection import ConnectionTrouble, SettingsDeleted, connect, cut, meaning_of
 from emailconfig.models import SmtpSettings
 from organization import sql
-from organization.addresses import NamedAddress, has_wire_form
+from organization.addresses import has_wire_form
+from organization.installation import installation_id, portal_host, portal_url
 from outbox import stage_queue
 from outbox.clock import uptime
-from outbox.content import Departure, HeaderField, addresses_in, header_values, outgoing, split_header
-from outbox.envelope import is_usable_sender
+from outbox.content import split_header
 from outbox.hand_over import HandOver
+from outbox.headers import Departure, envelope_sender, outgoing
 from outbox.ledger import Ledger, LedgerClosed, Turn
 from outbox.outcomes import Finished, Outcome
+from outbox.received import Hop
 from outbox.transmission import (
     FINAL_REPLY_SECONDS,
     Conversation,
@@ -320,20 +322,10 @@ def prepare(taken: HandOver, settings: SmtpSettings) -> tuple[Transmission, list
     """The mail as it goes over the wire with these settings, and notes for the log on what was changed in it."""
     start = _start_of(taken)
     fields, body = split_header(start)
-    sender, notes = _sender(fields, settings)
-    departure = Departure(
-        app_key=taken.app_key,
-        stage_key=taken.stage_key,
-        message_id=taken.message_id,
-        date=taken.created,
-        test_list=taken.test_people,
-        subject_tag=taken.subject_tag,
-        sender=sender,
-    )
-    header = outgoing(fields, departure)
+    header, notes = outgoing(fields, _departure(taken), settings)
     rest = taken.size - len(start)
     transmission = Transmission(
-        envelope_sender(taken.envelope_sender, settings),
+        envelope_sender(taken.envelope_sender, settings, is_test_mail=taken.test_people is not None),
         taken.recipients,
         _parts(header, body, taken.pk, len(start), taken.size) if rest else (header, body),
         size=len(header) + len(body) + rest,
@@ -341,6 +333,19 @@ def prepare(taken: HandOver, settings: SmtpSettings) -> tuple[Transmission, list
         header_is_ascii=header.isascii(),
     )
     return transmission, notes
+
+
+def _departure(taken: HandOver) -> Departure:
+    """What decides the header, beside the settings."""
+    hop = Hop(taken.app_key, taken.stage_key, taken.via, installation_id(), portal_host(), taken.pk, taken.created)
+    return Departure(
+        hop,
+        taken.message_id,
+        test_list=taken.test_people,
+        kept_headers=taken.kept_headers,
+        subject_tag=taken.subject_tag,
+        log_url="" if taken.test_people is None else portal_url("email-log-message", taken.stage_key, taken.pk),
+    )
 
 
 def _start_of(taken: HandOver) -> bytes:
@@ -369,26 +374,3 @@ def _piece(message_id: int, offset: int) -> bytes:
         connection.close()
         rows = sql.fetch(statement, offset + 1, _PIECE_BYTES, message_id)
     return bytes(rows[0][0])
-
-
-def envelope_sender(requested: str, settings: SmtpSettings) -> str:
-    """The app's own where it is an address of a domain that is allowed, else the stage's; the null sender stays null
-    (RFC 5321 section 4.5.5)."""
-    kept = not requested or (is_usable_sender(requested) and settings.allows_sender(requested))
-    return requested if kept else settings.sender_address
-
-
-def _sender(fields: Sequence[HeaderField], settings: SmtpSettings) -> tuple[NamedAddress | None, list[str]]:
-    """Who has to stand in From in place of the app's own sender, if anybody, and the note that says so."""
-    stage_sender = NamedAddress(settings.sender_address, settings.sender_name)
-    senders = addresses_in(header_values(fields, b"from"))
-    if not senders:
-        return stage_sender, []
-    strangers = [sender.email for sender in senders if not settings.allows_sender(sender.email)]
-    if not strangers:
-        return None, []
-    note = (
-        f"The app's sender {', '.join(strangers)} isn't of a domain this stage allows, so the mail left as "
-        f"{settings.sender_address}."
-    )
-    return stage_sender, [note]

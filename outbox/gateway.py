@@ -21,6 +21,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from organization import sql
 from organization.credentials import ArchivedPlace, authenticate, is_known
+from organization.installation import EHLO_KEYWORD, installation_id
 from organization.models import Credential
 from outbox import submission
 from outbox.acceptance import Acceptance, GaveUp, Handed
@@ -310,7 +311,8 @@ class GatewayHandler:
     ) -> list[str]:
         session.host_name = hostname
         offered = ["250-AUTH PLAIN LOGIN" if line.startswith("250-AUTH ") else line for line in responses[:-1]]
-        return [*offered, "250-PIPELINING", "250-ENHANCEDSTATUSCODES", *responses[-1:]]
+        ours = ["250-PIPELINING", "250-ENHANCEDSTATUSCODES", f"250-{EHLO_KEYWORD} {installation_id()}"]
+        return [*offered, *ours, *responses[-1:]]
 
     async def handle_exception(self, error: Exception) -> str:
         if isinstance(error, TLSSetupException):  # a client's wrong protocol or certificate store: nothing of ours is broken

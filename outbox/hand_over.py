@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from organization import sql
 from organization.addresses import NamedAddress, same_address_key
+from organization.kept_headers import kept_headers_sql
 from outbox.clock import as_moment, database_now, now_in_sql
 from outbox.leases import LEASE, Hold
 from outbox.models import WAITING, HoldReason, Message, Recipient, RouteKind
@@ -45,7 +46,8 @@ class HandOver(NamedTuple):
     """What may be sent now: the mail and the recipients whose turn it is.
 
     `owner`: the turn that took it (see leases). `content` is None for a large mail. `test_people`: those whom its header
-    may name when it is test mail; None when it goes to real recipients. `complete`: the mail has no other recipients,
+    may name when it is test mail; None when it goes to real recipients. `kept_headers`: the fields that its stage kept in
+    test mail when it was accepted, in lower case. `complete`: the mail has no other recipients,
     done or waiting.
     """
 
@@ -54,6 +56,7 @@ class HandOver(NamedTuple):
     app_key: str
     stage_key: str
     subject_tag: str
+    via: str
     envelope_sender: str
     message_id: str
     created: datetime
@@ -61,6 +64,7 @@ class HandOver(NamedTuple):
     content: bytes | None
     recipients: Sequence[Addressee]
     test_people: Sequence[NamedAddress] | None
+    kept_headers: frozenset[bytes]
     complete: bool
 
     @property
@@ -76,12 +80,14 @@ class _Mail(NamedTuple):
     app_key: str
     stage_key: str
     stage_name: str
+    via: str
     envelope_sender: str
     message_id: str
     created: datetime | str
     size: int
     route: str
     list_version: int
+    kept_headers: str | None
     content: bytes | None
 
 
@@ -110,8 +116,9 @@ def ask_due_mail(stage_id: int, wanted: int) -> DueMail:
     Passed over: mails that another worker is taking, and mails whose test list is being saved at this moment.
     """
     of_one_status = f"""
-        SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name,
+        SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name, mail.via,
                mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version,
+               {kept_headers_sql("mail.stage_id", "mail.created")},
                CASE WHEN mail.size <= {LARGE_BYTES} THEN
                    (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
         FROM outbox_message mail
@@ -213,6 +220,7 @@ def _taken(mail: _Mail, owner: str, recipients: _Recipients, state: ListState, *
         app_key=mail.app_key,
         stage_key=mail.stage_key,
         subject_tag=mail.stage_name if tag_subject and people is not None else "",
+        via=mail.via,
         envelope_sender=mail.envelope_sender,
         message_id=mail.message_id,
         created=as_moment(mail.created),
@@ -220,6 +228,7 @@ def _taken(mail: _Mail, owner: str, recipients: _Recipients, state: ListState, *
         content=None if mail.content is None else bytes(mail.content),
         recipients=recipients.due,
         test_people=people,
+        kept_headers=frozenset((mail.kept_headers or "").encode().split()),
         complete=len(recipients.due) == recipients.total,
     )
 

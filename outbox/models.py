@@ -86,6 +86,8 @@ class Message(models.Model):
     subject = models.CharField(max_length=500, blank=True)
     message_id = models.CharField(max_length=998)
     size = models.PositiveIntegerField()
+    # Whether it holds an invitation: its attendees stand in the body, which no routing changes.
+    invitation = models.BooleanField(db_default=False, default=False)
     search_text = models.TextField(blank=True)
 
     # Where it was routed, and why: decided at acceptance, looked at again at hand-over, only toward safer.

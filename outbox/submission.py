@@ -13,10 +13,11 @@ from django.core.mail.utils import DNS_NAME
 from django.db import connection
 
 from organization import sql
+from organization.installation import installation_id
 from organization.models import App, Credential, Stage
 from outbox import wake_up
 from outbox.clock import database_now
-from outbox.content import addresses_in, header_values, readable, split_header, with_crlf
+from outbox.content import addresses_in, header_values, holds_invitation, readable, split_header, with_crlf
 from outbox.envelope import (
     MAX_RECIPIENTS,
     Envelope,
@@ -27,6 +28,7 @@ from outbox.envelope import (
     sender_notes,
 )
 from outbox.models import Door, HoldReason, Message, RouteKind, Status
+from outbox.received import loop_reason
 from outbox.routing import NO_LIST, ListState, Route, release, route, route_resent
 from outbox.search import search_text
 from testlists.models import TestList
@@ -41,7 +43,7 @@ _LIST_AND_SETTINGS = """
 """
 _MESSAGE_COLUMNS = (
     "app_id", "stage_id", "credential_id", "via", "envelope_sender", "requested", "from_address", "subject", "message_id",
-    "size", "search_text", "route", "list_version", "notes", "resent_from", "status", "hold_reason", "owner",
+    "size", "invitation", "search_text", "route", "list_version", "notes", "resent_from", "status", "hold_reason", "owner",
 )  # fmt: skip
 _CONTENT_COLUMNS, _CONTENT_TYPES = ("message_id", "data"), ("bigint", "bytea")
 _RECIPIENT_COLUMNS = ("message_id", "address", "name", "status", "tries", "last_reply", "finished")
@@ -122,6 +124,7 @@ def _checked(submission: Submission) -> Submission | SubmissionRefused:
         _check_place(submission.app, submission.stage)
         content = with_crlf(submission.content)
         check_size(len(content))
+        _check_loop(content, submission.app, submission.stage)
     except SubmissionRefused as refused:
         return refused
     return replace(submission, envelope=envelope, content=content)
@@ -186,6 +189,13 @@ def check_size(size: int) -> None:
         )
 
 
+def _check_loop(content: bytes, app: App, stage: Stage) -> None:
+    """Refuse a message that has been here before, as often as the app asks (see received)."""
+    fields, _ = split_header(content)
+    if reason := loop_reason(fields, app.key, stage.key, installation_id()):
+        raise SubmissionRefused(554, "5.4.6", reason)
+
+
 def state_of(test_list: TestList) -> ListState:
     """The list as routing sees it. The people on a list that never was Active don't matter, and are not read."""
     if test_list.pk is None:
@@ -207,7 +217,8 @@ def _new_message(submission: Submission, decided: Route, test_list: ListState, *
     senders = addresses_in(header_values(fields, b"from"))
     from_address = senders[0].email.replace("\x00", "")[:254] if senders else envelope.sender
     subject = readable(b" ".join(header_values(fields, b"subject")[:1]))[:500]
-    message_id = readable(b" ".join(header_values(fields, b"message-id")[:1]))[:998] or make_msgid(domain=str(DNS_NAME))
+    message_ids = [value for value in header_values(fields, b"message-id") if value]  # an empty one doesn't leave
+    message_id = readable(b" ".join(message_ids[:1]))[:998] or make_msgid(domain=str(DNS_NAME))
     hold_reason = decided.hold_reason or (None if configured else HoldReason.STAGE_NOT_CONFIGURED)
     routed = [person.email for person in decided.people]
     resent = submission.resent
@@ -222,6 +233,7 @@ def _new_message(submission: Submission, decided: Route, test_list: ListState, *
         "subject": subject,
         "message_id": message_id,
         "size": len(submission.content),
+        "invitation": holds_invitation(submission.content),
         "search_text": search_text(subject, from_address, [*envelope.requested, *routed], message_id),
         "route": decided.kind.value,
         "list_version": test_list.version,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import checks
 
 from organization.encryption import key_is_well_formed
+from organization.installation import installation_id
 
 _NEW_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 
@@ -74,4 +76,48 @@ def check_retention(**_: Any) -> list[checks.CheckMessage]:
         checks.Error(f"{name} must be 1 or more.", hint="It is a number of days.", id="portal.E006")
         for name in ("CONTENT_RETENTION_DAYS", "LOG_RETENTION_DAYS")
         if getattr(settings, name) < 1
+    ]
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def check_portal_url(**_: Any) -> list[checks.CheckMessage]:
+    url = urlsplit(settings.PORTAL_URL)
+    if url.scheme in ("http", "https") and url.hostname not in (None, "127.0.0.1", "::1", "localhost"):
+        return []
+    return [
+        checks.Error(
+            f"PORTAL_URL is “{settings.PORTAL_URL}”: links in emails would lead nowhere.",
+            hint="Set it to the URL at which people open the portal, such as https://portal.example.com.",
+            id="portal.E020",
+        )
+    ]
+
+
+@checks.register()
+def check_installation_id(**_: Any) -> list[checks.CheckMessage]:
+    """Always: without it no message can leave."""
+    try:
+        installation_id()
+    except (OSError, ValueError) as error:
+        return [
+            checks.Error(
+                f"This installation has no id: {error}",
+                hint="Set INSTALLATION_ID to letters, digits and hyphens, the same for all processes.",
+                id="portal.E021",
+            )
+        ]
+    return []
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def check_installation_id_is_shared(**_: Any) -> list[checks.CheckMessage]:
+    """Processes on several machines share a PostgreSQL database, but no file."""
+    if settings.INSTALLATION_ID or settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        return []
+    return [
+        checks.Error(
+            "INSTALLATION_ID isn't set: each machine would take itself for an installation of its own.",
+            hint="Set it to a name of this installation, such as acme-production, the same for all its processes.",
+            id="portal.E022",
+        )
     ]

@@ -31,6 +31,11 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 HTTPS = env.bool("HTTPS", default=not DEBUG)
 ORGANIZATION_NAME = env.str("ORGANIZATION_NAME", default="Acme")
 
+# Where people reach the portal: links in messages begin with it.
+PORTAL_URL = env.str("PORTAL_URL", default=f"http://127.0.0.1:{env.str('PORT', default='8000')}")
+# Which installation this is. Empty: a file beside the SQLite database, or in `var/`, holds it.
+INSTALLATION_ID = env.str("INSTALLATION_ID", default="")
+
 # The gateway that apps send through.
 GATEWAY_HOST = env.str("GATEWAY_HOST", default="127.0.0.1")
 GATEWAY_PORT = env.int("GATEWAY_PORT", default=2525)

@@ -35,6 +35,7 @@ PAGES = [
     "/management/configure/emails/qa/edit/",
     "/management/configure/emails/qa/edit/?preset=microsoft-365",
     "/management/configure/emails/qa/delete/",
+    "/management/configure/emails/qa/kept-headers/",
     "/management/configure/emails/qa/test-mail/",
     "/management/configure/emails/qa/test/{test}/",
     "/management/configure/emails/development/",

@@ -87,6 +87,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         "The server doesn't accept the portal's EHLO.",
         "Often the name the portal gives itself isn't one the server can resolve: set a full host name on its machine.",
     ),
+    "own_gateway": Explanation(
+        "This is the gateway of this portal: its mail would go round in a circle.",
+        "Enter the SMTP server that is to deliver the stage's mail. The gateway is only for apps.",
+        needs_a_person=True,
+    ),
     # TLS
     "starttls_not_offered": Explanation(
         "The server doesn't offer STARTTLS, so nothing was sent to it.",
