@@ -114,8 +114,8 @@ def test_held_mail_of_many_apps_is_one_thing_that_waits(
 
 def _hold_mail_of(stage: Stage, *apps: App) -> None:
     for app in apps:
-        test_list, _ = TestList.objects.get_or_create(app=app, stage=stage)
-        TestList.objects.filter(pk=test_list.pk).update(active=True, version=1, active_version=1)  # emptied behind our back
+        lists = {"active": True, "version": 1, "active_version": 1}  # emptied behind our back
+        TestList.objects.update_or_create(lists, app=app, stage=stage)
         submit(app, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)
 
 
