@@ -53,7 +53,7 @@ _MESSAGE = f"{_LOG}<int:message>/"
 
 PAGES: dict[str, Row] = {
     "": Row(MEMBERS),
-    "accounts/login/": Row(EVERYBODY, EVERYBODY),
+    "accounts/login/": Row(EVERYBODY, EVERYBODY, MEMBERS),  # leads who is signed in to Home
     "accounts/logout/": Row(NOBODY, MEMBERS),
     "accounts/password/": Row(MEMBERS, MEMBERS),
     "accounts/profile/": Row(MEMBERS, MEMBERS),
@@ -111,7 +111,7 @@ PAGES: dict[str, Row] = {
     # Django admin around its models
     "admin/": Row(STAFF, STAFF, STAFF),
     "admin/login/": Row(EVERYBODY, EVERYBODY),
-    "admin/logout/": Row(NOBODY, STAFF),
+    "admin/logout/": Row(MEMBERS - STAFF, MEMBERS, MEMBERS - STAFF),  # leads who isn't let in to its start
     "admin/password_change/": Row(MEMBERS, MEMBERS, MEMBERS),  # leads to the portal's own
     "admin/password_change/done/": Row(STAFF),
     "admin/autocomplete/": Row(PLATFORM),  # of a role grant's members
