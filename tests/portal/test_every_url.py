@@ -125,7 +125,8 @@ def expected(route: str, method: str, person: str) -> str:
     if not public and (anonymous or (route.startswith("admin/") and person not in who_may.STAFF)):
         return "sign in"
     models_page = re.match(r"admin/\w+/\w+/", route)  # Django admin knows no 405
-    return "forbidden" if answered or models_page else "not allowed"
+    forbidden = models_page or (answered and route not in who_may.SIGN_IN_AND_OUT)
+    return "forbidden" if forbidden else "not allowed"
 
 
 # A method that no page has: what matters is who is signed in and may do anything at all.

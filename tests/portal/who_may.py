@@ -122,6 +122,10 @@ PAGES: dict[str, Row] = {
 }
 
 
+# Django leads some on by who they are, whatever the method; to the others the method isn't allowed.
+SIGN_IN_AND_OUT = {"accounts/login/", "admin/logout/"}
+
+
 class Model(NamedTuple):
     """Who sees a model's rows in Django admin, adds, changes and deletes them."""
 
