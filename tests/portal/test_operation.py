@@ -19,6 +19,7 @@ from organization.models import App, Credential, Member, Role, RoleGrant, Stage
 from portal import demo
 from portal.checks import check_gateway, check_retention, check_secrets
 from testlists.models import TestList
+from testlists.services import Wanted, save_test_list
 from tests.conftest import OPERATOR, ROOT, environment
 
 KEY = Fernet.generate_key().decode()
@@ -96,7 +97,8 @@ def test_the_demo_keeps_what_people_changed(db: None) -> None:
     demo.seed_demo(OPERATOR, 2526)
     SmtpSettings.objects.update(server="smtp.changed.example")
     App.objects.filter(key="crm").update(name="Changed")
-    TestList.objects.update(active=False)
+    devons = TestList.objects.get(app__key="crm", stage__key="development")
+    save_test_list(devons.app, devons.stage, Wanted(False, True, [], devons.people()), OPERATOR)
     demo.seed_demo(OPERATOR, 9999)
     assert set(SmtpSettings.objects.values_list("server", flat=True)) == {"smtp.changed.example"}
     assert App.objects.get(key="crm").name == "Changed"
