@@ -17,7 +17,7 @@ from emailconfig.models import SmtpSettings
 from organization.credentials import authenticate
 from organization.models import App, Credential, Member, Role, RoleGrant, Stage
 from portal import demo
-from portal.checks import check_gateway, check_retention, check_secrets
+from portal.checks import check_encryption_keys, check_gateway, check_published_keys, check_retention
 from testlists.models import TestList
 from tests.conftest import OPERATOR, ROOT, environment
 
@@ -25,7 +25,8 @@ KEY = Fernet.generate_key().decode()
 
 
 def identities() -> set[str]:
-    return {str(found.id) for found in (*check_secrets(), *check_gateway(), *check_retention())}
+    findings = (*check_published_keys(), *check_encryption_keys(), *check_gateway(), *check_retention())
+    return {str(finding.id) for finding in findings}
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_each_thing_that_is_missing_is_named(production_settings: Settings, valu
 def test_every_finding_says_what_to_do(settings: Settings) -> None:
     settings.ENCRYPTION_KEYS = []
     settings.GATEWAY_HOST = "0.0.0.0"
-    assert all(found.hint for found in (*check_secrets(), *check_gateway()))
+    assert all(finding.hint for finding in (*check_published_keys(), *check_encryption_keys(), *check_gateway()))
 
 
 def test_check_deploy_runs_them(settings: Settings) -> None:
