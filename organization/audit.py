@@ -11,6 +11,7 @@ from django.db import models
 from organization.encryption import EncryptedTextField
 from organization.models import App, AuditEvent, Member, Stage
 from organization.permissions import EVERYWHERE, Actor, Scope
+from organization.text import storable
 
 MASK = "••••••••"
 
@@ -84,13 +85,14 @@ def record(
         changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
         before = {name: value for name, value in before.items() if name in changed}
         after = {name: value for name, value in after.items() if name in changed}
+    before, after = storable(before), storable(after)
     if isinstance(subject, type):
         scope, entity_id, entity_name = scope or EVERYWHERE, "", str(subject._meta.verbose_name_plural)
     else:
-        scope, entity_id, entity_name = scope or scope_of(subject), str(subject.pk or ""), str(subject)[:400]
+        scope, entity_id, entity_name = scope or scope_of(subject), str(subject.pk or ""), storable(str(subject)[:400])
     return AuditEvent.objects.create(
         actor=actor if isinstance(actor, Member) else None,
-        actor_name=str(actor)[:360],
+        actor_name=storable(str(actor)[:360]),
         operation=operation,
         entity=str(subject._meta.verbose_name),
         entity_id=entity_id,

@@ -6,6 +6,7 @@ Published keys are more than a finding: nothing that uses the database starts wi
 from __future__ import annotations
 
 import sys
+from ipaddress import ip_network
 from typing import Any
 
 from django.conf import settings
@@ -66,6 +67,15 @@ def check_gateway(**_: Any) -> list[checks.CheckMessage]:
             )
         ]
     return []
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def check_proxies(**_: Any) -> list[checks.CheckMessage]:
+    if not settings.BEHIND_PROXY or ip_network("0.0.0.0/0") not in settings.TRUSTED_PROXIES:
+        return []
+    hint = "Name your proxy's addresses or networks in TRUSTED_PROXIES, and take BEHIND_PROXY away."
+    message = "BEHIND_PROXY believes the X-Forwarded-For and X-Forwarded-Proto of everyone who reaches the portal."
+    return [checks.Warning(message, hint=hint, id="portal.W001")]
 
 
 @checks.register()

@@ -13,6 +13,8 @@ import environ
 import structlog
 from csp.constants import NONE, SELF
 
+from portal.logs import OneLine
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = BASE_DIR / "var"
 
@@ -78,9 +80,13 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "portal.response_headers.ResponseHeadersMiddleware",
+    "portal.trusted_proxies.TrustedProxiesMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "portal.database_trouble.DatabaseTroubleMiddleware",
+    "portal.clean_requests.CleanRequestMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -181,11 +187,19 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$"]
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
-SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=3600) if HTTPS else 0
+# Whose X-Forwarded-For and X-Forwarded-Proto count (see portal/trusted_proxies.py). BEHIND_PROXY is the older way to say it,
+# and trusts everyone.
+BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
+TRUSTED_PROXIES = [
+    name if name == "unix" else ip_network(name)
+    for name in map(str.strip, env.list("TRUSTED_PROXIES", default=["0.0.0.0/0", "::/0", "unix"] if BEHIND_PROXY else []))
+]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=365 * 24 * 60 * 60) if HTTPS else 0
 # Whether other hosts of the domain speak HTTPS too is for their owners to say.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 X_FRAME_OPTIONS = "DENY"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "portal.error_reports.NothingTyped"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -201,6 +215,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # portal/trusted_proxies.py says whose address counts
 LOG_FORMAT = env.str("LOG_FORMAT", default="console")
 _BEFORE_RENDERING: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -218,6 +233,7 @@ structlog.configure(
     logger_factory=structlog.stdlib.LoggerFactory(),
     cache_logger_on_first_use=True,
 )
+_renderer: Any = structlog.processors.JSONRenderer() if LOG_FORMAT == "json" else structlog.dev.ConsoleRenderer(colors=False)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -227,7 +243,9 @@ LOGGING = {
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer() if LOG_FORMAT == "json" else structlog.dev.ConsoleRenderer(colors=False),
+                OneLine(
+                    structlog.processors.JSONRenderer() if LOG_FORMAT == "json" else structlog.dev.ConsoleRenderer(colors=False)
+                ),
             ],
             "foreign_pre_chain": _BEFORE_RENDERING,
         }
