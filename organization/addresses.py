@@ -80,6 +80,10 @@ class NamedAddress:
     email: str
     name: str = ""
 
+    def masked(self) -> NamedAddress:
+        """For those who may not know who it is."""
+        return NamedAddress(masked_address(self.email))
+
     def __str__(self) -> str:
         """As parse_named_address() and split_addresses() read it back."""
         name = f'"{quote(self.name)}"' if _NEEDS_QUOTES.search(self.name) else self.name

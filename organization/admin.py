@@ -17,7 +17,7 @@ from organization.audit_filter import recent_values
 from organization.credentials import MAY_MANAGE, revoke_credential
 from organization.forms import AppForm
 from organization.models import App, AuditEvent, Credential, Member, Role, RoleGrant, Stage
-from organization.permissions import Permission
+from organization.permissions import EVERYWHERE, Permission, allowed
 from organization.services import delete_from_organization, save_app, save_in_organization, save_role
 
 admin.site.site_header = admin.site.site_title = "ODC Email Portal"
@@ -169,3 +169,8 @@ class AuditEventAdmin(ReadOnlyAdmin):
     list_filter = (("operation", RecentValuesFilter), ("entity", RecentValuesFilter))
     search_fields = ("actor_name", "entity_name")
     show_full_result_count = False
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """What changed may be who is on a test list."""
+        sees_addresses = allowed(member_of(request), EVERYWHERE, Permission.ACCESS_USER_INFORMATION)
+        return () if sees_addresses else ("before", "after")

@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> None:
     except (DatabaseError, InterfaceError) as error:
         if (trouble := database_trouble(error)) is None or "--traceback" in arguments:
             raise
-        sys.exit(f"{trouble.sentence} ({' '.join(str(error).split())})")
+        sys.exit(f"CommandError: {trouble.sentence} ({' '.join(str(error).split())})")
 
 
 def _refuse_undecodable(arguments: Sequence[str]) -> None:
@@ -50,7 +50,7 @@ def _refuse_undecodable(arguments: Sequence[str]) -> None:
     for number, argument in enumerate(arguments):
         if not argument.isascii() and any("\ud800" <= character <= "\udfff" for character in argument):
             shown = argument.encode(errors="surrogateescape").decode(errors="backslashreplace")
-            sys.exit(f"Argument {number} isn't UTF-8: {shown}")
+            sys.exit(f"CommandError: argument {number} isn't UTF-8: {shown}")
 
 
 def _needs_secrets(arguments: Sequence[str]) -> bool:

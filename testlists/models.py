@@ -79,6 +79,9 @@ class TestListAddress(models.Model):
             return NamedAddress(self.member.email, self.member.name)
         return NamedAddress(self.email, self.name)
 
+    def person_for(self, *, sees_addresses: bool) -> NamedAddress:
+        return self.person if sees_addresses else self.person.masked()
+
     @property
     def is_member(self) -> bool:
         return self.member_id is not None

@@ -33,11 +33,13 @@ _FIRST_STEPS = ("TCP", "TLS", "greeting")
 
 @dataclass
 class ConnectionTrouble(Exception):
-    """Why no mail can be handed over. `code` names the explanation; `evidence` is what the server or the system said."""
+    """Why no mail can be handed over. `code` names the explanation; `evidence` is what the server or the system said, and
+    `recipients` are the addresses it may have said it of."""
 
     step: str
     code: str
     evidence: str = ""
+    recipients: tuple[str, ...] = ()
 
     @property
     def cause(self) -> str:

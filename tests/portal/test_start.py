@@ -79,11 +79,11 @@ def test_a_database_that_is_away_is_told_in_one_line(tmp_path: Path) -> None:
     no_such_folder = f"sqlite:///{tmp_path / 'gone' / 'portal.sqlite3'}"
     done = start(tmp_path, *MANAGE, "show_smtp", "qa", DATABASE_URL=no_such_folder, **OWN_KEYS)
     assert done.returncode == 1
-    assert done.stderr.startswith("The database can't be reached right now.")
+    assert done.stderr.startswith("CommandError: The database can't be reached right now.")
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_an_argument_that_is_not_utf_8_is_told_in_one_line(tmp_path: Path) -> None:
     done = start(tmp_path, *MANAGE, "show_smtp", b"q\xff", **OWN_KEYS)
     assert done.returncode == 1
-    assert done.stderr == "Argument 2 isn't UTF-8: q\\xff\n"
+    assert done.stderr == "CommandError: argument 2 isn't UTF-8: q\\xff\n"
