@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from emailconfig.validators import (
     PORT_25_REFUSED,
+    certificate_fingerprints,
     is_loopback,
     normalize_domains,
     normalize_server,
@@ -113,6 +114,9 @@ class SmtpSettings(models.Model):
 
     # What a stored secret belongs to: change any of these and it is asked for again.
     DESTINATION = ("server", "port", "security", "authentication", "username", "token_url", "client_id")
+
+    # What the audit trail keeps in place of a value.
+    AUDIT_SUMMARIES = {"ca_certificate": certificate_fingerprints}
 
     new_secret: str = ""
 

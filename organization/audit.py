@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -43,12 +44,16 @@ Values = dict[str, Any]
 
 
 def snapshot(instance: models.Model) -> Values:
-    """The stored values of `instance` as they may be shown: a secret is a mask when set and empty when not."""
+    """The stored values of `instance` as they may be shown: a secret is a mask when set and empty when not, and what the model
+    names in AUDIT_SUMMARIES is told in short."""
     values: Values = {}
+    summaries: dict[str, Callable[[str], str]] = getattr(instance, "AUDIT_SUMMARIES", {})
     for field in instance._meta.concrete_fields:
         value = getattr(instance, field.attname)
         if isinstance(field, EncryptedTextField) or field.name in _SECRET_FIELDS:
             values[field.name] = _Masked(value)
+        elif field.name in summaries:
+            values[field.name] = summaries[field.name](value)
         elif value is None or isinstance(value, str | int | float | bool | list | dict):
             values[field.name] = value
         else:
