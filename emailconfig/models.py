@@ -22,7 +22,8 @@ from emailconfig.validators import (
 )
 from organization.addresses import ADDRESS_MAX_LENGTH, domain_of, validate_address, wire_address
 from organization.encryption import EncryptedTextField, EncryptedValue
-from organization.models import Member, Stage, validate_one_line
+from organization.models import Member, Stage
+from organization.text import validate_one_line
 
 SECRET_AGAIN = (
     "Enter the {secret} again: the stored one belongs to the server, port, security, authentication and user it was entered for."

@@ -11,14 +11,14 @@ import email_validator
 import idna
 from django.core.exceptions import ValidationError
 
+from organization.text import CONTROL, ZERO_WIDTH
+
 # RFC 5321 section 4.5.3.1.1: a local part has at most 64 octets; email-validator counts characters.
 LOCAL_PART_MAX_OCTETS = 64
 # RFC 5321 section 4.5.3.1.3: a path has at most 256 octets, its angle brackets included.
 ADDRESS_MAX_LENGTH = 254
-# Line breaks, control characters, what turns the direction of a text, and halves of characters.
-_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
-_FORBIDDEN_IN_NAME = re.compile(f"[{_CONTROL}]")  # joiners belong to names in many scripts
-_FORBIDDEN = re.compile(f"[{_CONTROL}\\u200b-\\u200f\\u2060-\\u2064\\ufeff]")
+_FORBIDDEN_IN_NAME = re.compile(f"[{CONTROL}]")  # joiners belong to names in many scripts
+_FORBIDDEN = re.compile(f"[{CONTROL}{ZERO_WIDTH}]")
 
 # Names of local networks (corp.local, mail.test, localhost) are as good as others to an organization's own server.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()

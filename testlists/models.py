@@ -6,7 +6,8 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from organization.addresses import ADDRESS_MAX_LENGTH, NamedAddress, same_address_key, validate_address
-from organization.models import App, Member, Stage, validate_one_line
+from organization.models import App, Member, Stage
+from organization.text import validate_one_line
 
 MAX_ADDRESSES = 100
 
