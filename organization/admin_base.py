@@ -17,6 +17,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from organization import audit
 from organization.models import Member
 from organization.permissions import Permission, allowed
+from organization.text import is_storable
 
 
 def member_of(request: HttpRequest) -> Member:
@@ -51,6 +52,10 @@ class PortalAdmin(admin.ModelAdmin[Any]):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Nothing is called by a name that no database stores. Django admin writes such a one as `_00` in its addresses."""
+        return super().get_object(request, object_id, from_field) if is_storable(object_id) else None
 
     @method_decorator(sensitive_post_parameters())
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:

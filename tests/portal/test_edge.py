@@ -66,6 +66,18 @@ def test_a_charset_of_the_clients_own_smuggles_no_character_in(as_administrator:
         assert answer.status_code < 500, page
 
 
+def test_django_admin_knows_nothing_by_such_a_name(as_administrator: Client) -> None:
+    for model in ("worker", "rollupposition"):
+        for view in ("change", "history"):
+            assert as_administrator.get(f"/admin/outbox/{model}/a_00/{view}/").status_code in (302, 403, 404)
+
+
+@pytest.mark.parametrize("chosen", ["abc", "\0", "9" * 30])
+def test_an_odd_choice_in_django_admin_is_no_error_of_ours(as_administrator: Client, chosen: str) -> None:
+    data = {"action": "revoke", "_selected_action": chosen}
+    assert as_administrator.post("/admin/organization/credential/", data).status_code < 500
+
+
 @pytest.mark.parametrize("odd", ODD)
 def test_such_a_character_in_a_path_or_header_is_a_400(as_administrator: Client, odd: str) -> None:
     for header in HEADERS:
