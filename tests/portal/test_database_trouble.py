@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 from django.test import Client
 from pytest_django import Settings
 
 from organization.models import App, AuditEvent, Member
+from organization.sql import AWAY, NO_SPACE, DatabaseTrouble, database_trouble
 from tests.conftest import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -103,6 +105,27 @@ def test_a_full_disk_is_said_on_a_page_and_nothing_is_half_saved(
     assert (crm.name, crm.version) == ("Customer Relations", 1)
     assert AuditEvent.objects.count() == events
     assert client.get("/apps/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("code", "trouble"),
+    [
+        (sqlite3.SQLITE_FULL, NO_SPACE),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, NO_SPACE),  # what a full disk says to a process that opens the file
+        (sqlite3.SQLITE_READONLY_DBMOVED, NO_SPACE),
+        (sqlite3.SQLITE_BUSY, AWAY),
+        (sqlite3.SQLITE_CANTOPEN, AWAY),
+        (sqlite3.SQLITE_IOERR_READ, AWAY),
+        (sqlite3.SQLITE_ERROR, None),  # a fault of our own, such as a table that doesn't exist
+        (sqlite3.SQLITE_CONSTRAINT, None),
+    ],
+)
+def test_sqlites_words_for_it_are_understood(code: int, trouble: DatabaseTrouble | None) -> None:
+    cause = sqlite3.OperationalError("disk I/O error")
+    cause.sqlite_errorcode = code
+    error = OperationalError("disk I/O error")
+    error.__cause__ = cause
+    assert database_trouble(error) == trouble
 
 
 @pytest.mark.parametrize("debug", [True, False])
