@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from emailconfig.validators import (
     PORT_25_REFUSED,
+    certificate_fingerprints,
     is_among,
     is_loopback,
     normalize_domains,
@@ -23,8 +24,9 @@ from emailconfig.validators import (
 )
 from organization.addresses import ADDRESS_MAX_LENGTH, domain_of, validate_address, wire_address
 from organization.encryption import EncryptedTextField, EncryptedValue
-from organization.models import Member, Stage, validate_one_line
+from organization.models import Member, Stage
 from organization.services import StaleVersion
+from organization.text import validate_one_line
 
 SECRET_AGAIN = (
     "Enter the {secret} again: the stored one belongs to the server, port, security, CA certificate, authentication, user and "
@@ -116,6 +118,9 @@ class SmtpSettings(models.Model):
     version = models.PositiveIntegerField(default=0, editable=False)
     updated = models.DateTimeField(auto_now=True)
     updated_by = models.CharField(max_length=360, blank=True, editable=False)
+
+    # What the audit trail keeps in place of a value.
+    AUDIT_SUMMARIES = {"ca_certificate": certificate_fingerprints}
 
     new_secret: str = ""
 

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.exceptions import DisallowedModelAdminLookup
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import ValidationError
+from django.core.exceptions import BadRequest, ValidationError
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -19,8 +20,10 @@ from django.utils.functional import cached_property
 from django.views.decorators.debug import sensitive_post_parameters
 
 from organization import audit
+from organization.http import is_row_number
 from organization.models import Member
 from organization.permissions import EVERYWHERE, Permission, allowed
+from organization.text import is_storable
 
 
 def member_of(request: HttpRequest) -> Member:
@@ -79,6 +82,16 @@ class PortalAdmin(admin.ModelAdmin[Any]):
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return _say_refusals(request, lambda: super(PortalAdmin, self).changelist_view(request, *args, **kwargs))
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Nothing is called by a name that no database stores. Django admin writes such a one as `_00` in its addresses."""
+        return super().get_object(request, object_id, from_field) if is_storable(object_id) else None
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
+        """Django asks the database for whatever was sent in place of the numbers of rows."""
+        if not all(map(is_row_number, request.POST.getlist(ACTION_CHECKBOX_NAME))):
+            raise BadRequest("What was chosen are no rows.")
+        return super().response_action(request, queryset, *args, **kwargs)
 
     @method_decorator(sensitive_post_parameters())
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:

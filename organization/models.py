@@ -18,6 +18,7 @@ from django.utils.functional import cached_property
 from organization.addresses import ADDRESS_MAX_LENGTH, validate_address
 from organization.header_names import validate_kept_header
 from organization.permissions import Permission
+from organization.text import validate_one_line
 
 M = TypeVar("M", bound=models.Model)
 
@@ -25,7 +26,6 @@ validate_key = RegexValidator(
     r"\A[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\Z",
     "A key has lower-case letters, digits and hyphens, and starts and ends with a letter or digit.",
 )
-validate_one_line = RegexValidator(r"\A[^\x00-\x1f\x7f\u2028\u2029]*\Z", "Line breaks and control characters can't be used here.")
 
 
 class VersionedModel(models.Model):

@@ -29,6 +29,7 @@ from outbox.content import split_header
 from outbox.hand_over import HandOver
 from outbox.headers import Departure, envelope_sender, outgoing
 from outbox.ledger import Ledger, LedgerClosed, Turn
+from outbox.masking import masked_words
 from outbox.outcomes import Finished, Outcome
 from outbox.received import Hop
 from outbox.transmission import (
@@ -112,13 +113,16 @@ class Session:
             self._report_broken()
             stage_queue.note_trouble(self.stage_id, trouble)
         except (smtplib.SMTPException, OSError) as error:
-            log.info("connection_lost", stage=self.stage_id, error=str(error))
+            log.info("connection_lost", stage=self.stage_id, error=masked_words(str(error), self._addresses_in_hand()))
             self._report_broken()
         except (SettingsDeleted, LedgerClosed):  # the next look holds the stage's mail; or nobody looks any more
             self._report_broken()
         except Exception:
             self._report_broken()
             raise
+
+    def _addresses_in_hand(self) -> list[str]:
+        return [recipient.address for mail in self._in_hand for recipient in mail.recipients]
 
     def cut_if_overdue(self) -> None:
         """For the worker's watch: end a connection whose server drips, or whose mails aren't ours any more."""
@@ -253,7 +257,7 @@ class Session:
         if self._decided:
             return smtplib.SMTPServerDisconnected(str(error))
         code = meaning_of("MAIL FROM", str(error)) if isinstance(error, ServerWentAway) else "session_closed"
-        return ConnectionTrouble("MAIL FROM", code, str(error))
+        return ConnectionTrouble("MAIL FROM", code, str(error), recipients=tuple(self._addresses_in_hand()))
 
     def _settle(self, settings: SmtpSettings) -> None:
         """What is finished after an exchange. A mail whose envelope was accepted is the current one now."""
@@ -268,7 +272,8 @@ class Session:
         outcomes = mail.offer.outcomes
         self._finished.append(mail.finished(outcomes, settings))
         if slower := next(filter(asks_to_slow_down, outcomes), None):
-            self._slower = ConnectionTrouble(slower.step, "throttled", slower.reply)
+            recipients = tuple(outcome.recipient.address for outcome in outcomes)
+            self._slower = ConnectionTrouble(slower.step, "throttled", slower.reply, recipients=recipients)
         elif self._trouble_is_over:  # only now: a server may greet everybody and then turn each mail away
             stage_queue.clear(self.stage_id)
             self._trouble_is_over = False

@@ -215,6 +215,7 @@ class StageQueue(models.Model):
     step = models.CharField(max_length=20, blank=True)
     code = models.CharField(max_length=40, blank=True, help_text="Of the explanation (emailconfig.connection.explanations).")
     evidence = models.TextField(blank=True)
+    masked_evidence = models.TextField(blank=True, help_text="For those who may not see whom mail is for.")
 
     @property
     def trouble(self) -> ConnectionTrouble:

@@ -17,6 +17,7 @@ from organization.models import Stage
 from organization.permissions import Actor, Permission, Scope, require
 from outbox import wake_up
 from outbox.clock import database_now
+from outbox.masking import masked_words
 from outbox.models import StageQueue
 
 log = structlog.get_logger(__name__)
@@ -36,17 +37,19 @@ def pause_after(failures: int, *, needs_a_person: bool) -> timedelta:
 def note_trouble(stage_id: int, trouble: ConnectionTrouble) -> None:
     """Back off. Several connections that fail in the same moment count once."""
     now = database_now()
+    masked = masked_words(trouble.evidence, trouble.recipients)
     with transaction.atomic():
         queue = locked(stage_id)
         if _waiting(now).filter(pk=stage_id).exists():
             return
         if queue.failures == 0:
             queue.since = now
-            log.warning("stage_in_trouble", stage=stage_id, step=trouble.step, code=trouble.code, evidence=trouble.evidence)
+            log.warning("stage_in_trouble", stage=stage_id, step=trouble.step, code=trouble.code, evidence=masked)
         queue.failures += 1
         queue.paused = trouble.needs_a_person
         queue.retry_at = now + pause_after(queue.failures, needs_a_person=trouble.needs_a_person)
-        queue.step, queue.code, queue.evidence = trouble.step, trouble.code, trouble.evidence[:1000]
+        queue.step, queue.code = trouble.step, trouble.code
+        queue.evidence, queue.masked_evidence = trouble.evidence[:1000], masked[:1000]
         queue.save()
 
 
@@ -59,7 +62,7 @@ def locked(stage_id: int) -> StageQueue:
 def clear(stage_id: int) -> None:
     """The server takes mail again, or the settings were changed: the mail goes at once. Writes only after trouble."""
     StageQueue.objects.filter(stage_id=stage_id, failures__gt=0).update(
-        failures=0, paused=False, retry_at=None, since=None, step="", code="", evidence=""
+        failures=0, paused=False, retry_at=None, since=None, step="", code="", evidence="", masked_evidence=""
     )
 
 

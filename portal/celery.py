@@ -14,6 +14,8 @@ from celery.schedules import crontab
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from portal import checks
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
 SWEEP_SECONDS = 10.0
@@ -60,6 +62,13 @@ def make_app(url: str) -> Celery:
 
 app = make_app(settings.CELERY_BROKER_URL)
 app.set_default()  # in every thread, not only in this one
+
+
+@signals.celeryd_init.connect
+@signals.beat_init.connect
+def refuse_published_keys(**_: Any) -> None:
+    """Here and not above: the portal's other processes load this module too."""
+    checks.refuse_published_keys()
 
 
 @signals.setup_logging.connect

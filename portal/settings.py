@@ -13,6 +13,8 @@ import environ
 import structlog
 from csp.constants import NONE, SELF
 
+from portal.logs import OneLine
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = BASE_DIR / "var"
 
@@ -50,9 +52,6 @@ GATEWAY_MAX_CONNECTIONS = env.int("GATEWAY_MAX_CONNECTIONS", default=0)
 GATEWAY_MAX_CONNECTIONS_PER_ADDRESS = env.int("GATEWAY_MAX_CONNECTIONS_PER_ADDRESS", default=500)
 GATEWAY_MAX_UNAUTHENTICATED = env.int("GATEWAY_MAX_UNAUTHENTICATED", default=200)
 MESSAGE_MAX_BYTES = env.int("MESSAGE_MAX_BYTES", default=25 * 1024 * 1024)
-
-# Proxies and load balancers in front of the portal and its gateway.
-TRUSTED_PROXIES = [ip_network(one.strip()) for one in env.list("TRUSTED_PROXIES", default=[])]
 
 # Where stages' SMTP servers and token servers may be, beside public and private addresses; denied ones win.
 SMTP_ALLOWED_NETWORKS = [ip_network(one.strip()) for one in env.list("SMTP_ALLOWED_NETWORKS", default=[])]
@@ -92,9 +91,13 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "portal.response_headers.ResponseHeadersMiddleware",
+    "portal.trusted_proxies.TrustedProxiesMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "portal.database_trouble.DatabaseTroubleMiddleware",
+    "portal.clean_requests.CleanRequestMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -195,11 +198,19 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$"]
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
-SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=3600) if HTTPS else 0
+# Whose X-Forwarded-For and X-Forwarded-Proto count (see portal/trusted_proxies.py). BEHIND_PROXY is the older way to say it,
+# and trusts everyone.
+BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
+TRUSTED_PROXIES = [
+    name if name == "unix" else ip_network(name)
+    for name in map(str.strip, env.list("TRUSTED_PROXIES", default=["0.0.0.0/0", "::/0", "unix"] if BEHIND_PROXY else []))
+]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=365 * 24 * 60 * 60) if HTTPS else 0
 # Whether other hosts of the domain speak HTTPS too is for their owners to say.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 X_FRAME_OPTIONS = "DENY"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "portal.error_reports.NothingTyped"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -217,6 +228,7 @@ CONTENT_SECURITY_POLICY = {
 
 # Whether the log shows email addresses as they are, or masked.
 LOG_ADDRESSES = env.bool("LOG_ADDRESSES", default=False)
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # portal/trusted_proxies.py says whose address counts
 LOG_FORMAT = env.str("LOG_FORMAT", default="console")
 _BEFORE_RENDERING: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -234,6 +246,7 @@ structlog.configure(
     logger_factory=structlog.stdlib.LoggerFactory(),
     cache_logger_on_first_use=True,
 )
+_renderer: Any = structlog.processors.JSONRenderer() if LOG_FORMAT == "json" else structlog.dev.ConsoleRenderer(colors=False)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -243,7 +256,9 @@ LOGGING = {
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer() if LOG_FORMAT == "json" else structlog.dev.ConsoleRenderer(colors=False),
+                OneLine(
+                    structlog.processors.JSONRenderer() if LOG_FORMAT == "json" else structlog.dev.ConsoleRenderer(colors=False)
+                ),
             ],
             "foreign_pre_chain": _BEFORE_RENDERING,
         }

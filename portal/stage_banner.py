@@ -8,15 +8,19 @@ from django.utils.functional import SimpleLazyObject
 
 from organization.permissions import Permission, Scope, allowed
 from outbox.stage_queue import trouble_of
+from outbox.visibility import may_see_all_mail
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
+
+    from organization.models import Member
 
 
 class StageBanner(TypedDict, total=False):
     """Missing on pages that belong to no stage. Looked up by pages that show it, not by parts of pages."""
 
     stage_trouble: SimpleLazyObject[Any]  # a StageQueue, or None when all is well
+    stage_evidence: SimpleLazyObject[str]  # what the server said
     can_resume: SimpleLazyObject[bool]
 
 
@@ -26,6 +30,15 @@ def stage_banner(request: HttpRequest) -> StageBanner:
     member = getattr(request, "user", None)
     if key is None or member is None or not member.is_authenticated:
         return {}
-    trouble = SimpleLazyObject(lambda: trouble_of(key))
+    trouble: SimpleLazyObject[Any] = SimpleLazyObject(lambda: trouble_of(key))
     may = Permission.MANAGE_EMAIL_CONFIGURATIONS
-    return {"stage_trouble": trouble, "can_resume": SimpleLazyObject(lambda: allowed(member, Scope(stage=trouble.stage), may))}
+    return {
+        "stage_trouble": trouble,
+        "stage_evidence": SimpleLazyObject(lambda: _evidence(trouble, member)),
+        "can_resume": SimpleLazyObject(lambda: allowed(member, Scope(stage=trouble.stage), may)),
+    }
+
+
+def _evidence(trouble: Any, member: Member) -> str:
+    """The server may have named a recipient of any app."""
+    return str(trouble.evidence if may_see_all_mail(member, trouble.stage) else trouble.masked_evidence)

@@ -11,7 +11,7 @@ from portal.home import home
 
 urlpatterns = [
     path("", home, name="home"),
-    path("accounts/login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("accounts/login/", auth.LoginView.as_view(), name="login"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
     path("accounts/password/", ChangePassword.as_view(), name="password_change"),
     path("", include("organization.urls")),

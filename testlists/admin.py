@@ -13,7 +13,7 @@ from organization.addresses import parse_named_address
 from organization.admin_base import PlaceAdmin, member_of
 from organization.forms import CompleteAddresses, check_stage_name
 from testlists.models import TestList
-from testlists.services import MAY_EDIT, Wanted, check, save_test_list, wait_until_nothing_leaves
+from testlists.services import MAY_EDIT, Wanted, check, save_test_list, sees_addresses, wait_until_nothing_leaves
 
 
 class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
@@ -75,6 +75,16 @@ class TestListAdmin(PlaceAdmin):
     readonly_fields = ("app", "stage")
     list_display = ("app", "stage", "active")
     list_select_related = ("app", "stage")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._sees_addresses(request, obj) and super().has_view_permission(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._sees_addresses(request, obj) and super().has_change_permission(request, obj)
+
+    def _sees_addresses(self, request: HttpRequest, obj: Any) -> bool:
+        """The people are lines of text here, so that none of them can be masked."""
+        return obj is None or sees_addresses(member_of(request), obj.app, obj.stage)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # every app has its list in every stage already

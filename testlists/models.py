@@ -6,7 +6,8 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from organization.addresses import ADDRESS_MAX_LENGTH, NamedAddress, same_address_key, validate_address
-from organization.models import App, Member, NoBulkUpdate, Stage, VersionedModel, validate_one_line
+from organization.models import App, Member, NoBulkUpdate, Stage, VersionedModel
+from organization.text import validate_one_line
 
 MAX_ADDRESSES = 100
 
@@ -89,6 +90,9 @@ class TestListAddress(models.Model):
         if self.member is not None:
             return NamedAddress(self.member.email, self.member.name)
         return NamedAddress(self.email, self.name)
+
+    def person_for(self, *, sees_addresses: bool) -> NamedAddress:
+        return self.person if sees_addresses else self.person.masked()
 
     @property
     def is_member(self) -> bool:

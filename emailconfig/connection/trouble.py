@@ -35,13 +35,15 @@ _FIRST_STEPS = ("TCP", "TLS", "greeting")
 class ConnectionTrouble(Exception):
     """Why no mail can be handed over. `code` names the explanation; `evidence` is what the server or the system said.
 
-    `for_operator` says it more exactly than pages may: it would tell about the network that the portal is in.
+    `recipients` are the addresses it may have said it of. `for_operator` says it more exactly than pages may: it would tell
+    about the network that the portal is in.
     """
 
     step: str
     code: str
     evidence: str = ""
     for_operator: ConnectionTrouble | None = None
+    recipients: tuple[str, ...] = ()
 
     @property
     def cause(self) -> str:

@@ -74,7 +74,12 @@ class Command(BaseCommand):
 
 def _from_stdin() -> str:
     """Never an argument: everybody on the machine sees those."""
-    return sys.stdin.readline().rstrip("\r\n")
+    try:
+        secret = sys.stdin.readline().rstrip("\r\n")
+        secret.encode()
+    except UnicodeError as error:  # without its text, which holds the secret
+        raise CommandError("The secret on standard input isn't UTF-8.") from error
+    return secret
 
 
 def _read(file: Path | None) -> str:
