@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Protocol
 
-from django.core.mail.utils import DNS_NAME
-
 REPLY_SECONDS = 30.0
 # A reply has at most so many bytes, over all its lines: RFC 5321 section 4.5.3.1.5 asks for 512 a line.
 REPLY_BYTES = 64 * 1024
@@ -29,8 +27,8 @@ class Smtp(smtplib.SMTP):
     in every reply.
     """
 
-    def __init__(self, server: str) -> None:
-        super().__init__(local_hostname=str(DNS_NAME), timeout=REPLY_SECONDS)
+    def __init__(self, server: str, hello: str) -> None:
+        super().__init__(local_hostname=hello, timeout=REPLY_SECONDS)
         # Certificates are checked against it when TLS starts. Only smtplib's own connect() sets it.
         self._host = server
         self.listening = True
