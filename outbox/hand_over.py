@@ -27,6 +27,7 @@ CAUGHT = "The test list became Active after the mail was accepted, so it goes to
 # Mail may turn out to be held when it is looked at: how often the next is taken instead, in one turn.
 _LOOKS = 50
 _MAILS_TAKEN = "UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = %s WHERE id IN %s"
+ANY_NUMBER = 1_000_000
 # Larger mails are read piece by piece while they are sent.
 LARGE_BYTES = 256 * 1024
 
@@ -45,7 +46,7 @@ class HandOver(NamedTuple):
 
     `owner`: the turn that took it (see leases). `content` is None for a large mail. `test_people`: those whom its header
     may name when it is test mail; None when it goes to real recipients. `complete`: the mail has no other recipients,
-    done or waiting.
+    done or waiting. `short_lines`: its long lines were refused.
     """
 
     pk: int
@@ -61,6 +62,7 @@ class HandOver(NamedTuple):
     recipients: Sequence[Addressee]
     test_people: Sequence[NamedAddress] | None
     complete: bool
+    short_lines: bool = False
 
     @property
     def hold(self) -> Hold:
@@ -81,6 +83,7 @@ class _Mail(NamedTuple):
     size: int
     route: str
     list_version: int
+    short_lines: bool
     content: bytes | None
 
 
@@ -110,7 +113,7 @@ def ask_due_mail(stage_id: int, wanted: int) -> DueMail:
     """
     of_one_status = f"""
         SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name,
-               mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version,
+               mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version, mail.short_lines,
                CASE WHEN mail.size <= {LARGE_BYTES} THEN
                    (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
         FROM outbox_message mail
@@ -139,19 +142,21 @@ def _at_least(wanted: int) -> int:
     return less if less >= wanted else power
 
 
-def hand_over(due: DueMail, owner: str, now: datetime, at_most: int | None = None) -> list[HandOver]:
+def hand_over(
+    due: DueMail, owner: str, now: datetime, most_recipients: int = ANY_NUMBER, at_most: int | None = None
+) -> list[HandOver]:
     """Take what is due, oldest first, in the same transaction: all that was wanted, or `at_most` so many. `now` was asked
-    for after what is due."""
+    for after what is due. A mail to more than `most_recipients` is taken for the first of them; the others stay due."""
     for _ in range(_LOOKS):
         if not (mails := due.read()[:at_most]):
             break
-        if taken := _take(mails, due.stage_id, owner, now):
+        if taken := _take(mails, due.stage_id, owner, now, most_recipients):
             return taken
         due, now = ask_due_mail(due.stage_id, due.wanted), database_now()
     return []
 
 
-def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime) -> list[HandOver]:
+def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime, most_recipients: int) -> list[HandOver]:
     ask_lists = ask_lists_for_hand_over({mail.app_id for mail in mails}, stage_id)
     ask_recipients = _ask_recipients([mail.pk for mail in mails], now)
     test_lists, found = ask_lists(), ask_recipients()
@@ -163,11 +168,19 @@ def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime) -> l
             mail = _route_once_more(due, state)
             recipients = _ask_recipients([due.pk], now)()[due.pk]
         if recipients.due:
+            recipients.due = one_transaction(recipients.due, most_recipients)
             taken.append(_taken(mail, owner, recipients, state, tag_subject=test_lists[due.app_id].tag_subject))
         else:
             sum_up(Message.objects.get(pk=due.pk))  # held now, or not due after all
     _mark(taken, owner, now)
     return taken
+
+
+def one_transaction(recipients: list[Addressee], at_most: int) -> list[Addressee]:
+    """Those recipients who share an SMTP transaction. Addresses that need SMTPUTF8 go apart from the others, which a server
+    without it takes."""
+    plain = [one for one in recipients if one.address.rpartition("@")[0].isascii()]
+    return (plain or recipients)[:at_most]
 
 
 def _ask_recipients(messages: list[int], now: datetime) -> Callable[[], dict[int, _Recipients]]:
@@ -217,6 +230,7 @@ def _taken(mail: _Mail, owner: str, recipients: _Recipients, state: ListState, *
         recipients=recipients.due,
         test_people=people,
         complete=len(recipients.due) == recipients.total,
+        short_lines=bool(mail.short_lines),
     )
 
 

@@ -80,8 +80,10 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "hello_refused": Explanation(
         "The server doesn't accept the portal's EHLO.",
-        "Often the name the portal gives itself isn't one the server can resolve: set a full host name on its machine.",
+        "Often the name the portal gives itself isn't one the server can resolve: set “EHLO name” of this stage to a full host "
+        "name that the name servers know.",
     ),
+    "puts_everybody_off": Explanation("The server puts off every email that it is given.", _LATER),
     # TLS
     "starttls_not_offered": Explanation(
         "The server doesn't offer STARTTLS, so nothing was sent to it.",
@@ -329,6 +331,7 @@ _SIGNS = (
     _sign("ses_auth_refused", r"^535 Authentication Credentials Invalid|InvalidClientTokenId|SignatureDoesNotMatch", "AUTH"),
     _sign("too_many_connections", r"concurrent connection|sender thread limit|too many (\w+ ){0,2}(connections|sessions)"),
     _sign("throttled", r"4\.3\.2 .*(throttl|limit)|throttl|rate limit|sending rate|too many (mails|messages)|slow down"),
+    _sign("hello_refused", r"\b(helo|ehlo)\b", *_ENVELOPE, "DATA"),
     _sign("ses_sandbox", r"Email address is not verified"),
     _sign("greylisted", r"gr[ae]y-?list"),
     _sign("sender_not_owned", r"SendAsDenied|5\.7\.60|not owned by user|not allowed to send as|not authorized to send"),
