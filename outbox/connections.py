@@ -72,7 +72,7 @@ def note_silence(connection: Connection, message_id: int | None, since: float) -
 def silent_connections(stage_key: str) -> QuerySet[Connection]:
     """Those over which the stage's server doesn't answer, the longest silence first."""
     silent = Connection.objects.filter(stage__key=stage_key, worker__in=living_workers()).exclude(silent_since=None)
-    return silent.order_by("silent_since")
+    return silent.select_related("stage").order_by("silent_since")
 
 
 def free_all(worker: str) -> None:

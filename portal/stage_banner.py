@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from django.utils.functional import SimpleLazyObject
 
 from organization.permissions import Permission, Scope, allowed
+from outbox.connections import silent_connections
 from outbox.stage_queue import trouble_of
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ class StageBanner(TypedDict, total=False):
 
     stage_trouble: SimpleLazyObject[Any]  # a StageQueue, or None when all is well
     can_resume: SimpleLazyObject[bool]
+    stage_silence: SimpleLazyObject[Any]  # the Connection over which the server hangs for longest, if any
 
 
 def stage_banner(request: HttpRequest) -> StageBanner:
@@ -28,4 +30,8 @@ def stage_banner(request: HttpRequest) -> StageBanner:
         return {}
     trouble = SimpleLazyObject(lambda: trouble_of(key))
     may = Permission.MANAGE_EMAIL_CONFIGURATIONS
-    return {"stage_trouble": trouble, "can_resume": SimpleLazyObject(lambda: allowed(member, Scope(stage=trouble.stage), may))}
+    return {
+        "stage_trouble": trouble,
+        "can_resume": SimpleLazyObject(lambda: allowed(member, Scope(stage=trouble.stage), may)),
+        "stage_silence": SimpleLazyObject(lambda: silent_connections(key).first()),
+    }
