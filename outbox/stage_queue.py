@@ -21,7 +21,7 @@ from outbox.models import Message, Recipient, StageQueue, Status
 
 log = structlog.get_logger(__name__)
 
-# A server that can't be reached: 5 s, doubling to 60 s. One that refuses us waits for a person: 1 min, doubling to 30 min.
+# 5 s, doubling to 60 s. Where each try is a refused sign-in, which may lock the account out: 1 min, doubling to 30 min.
 _UNREACHABLE = (timedelta(seconds=5), timedelta(seconds=60))
 _REFUSED = (timedelta(minutes=1), timedelta(minutes=30))
 
@@ -50,7 +50,7 @@ def note_trouble(stage_id: int, trouble: ConnectionTrouble) -> None:
             log.warning("stage_in_trouble", stage=stage_id, step=trouble.step, code=trouble.code, evidence=trouble.evidence)
         queue.failures += 1
         queue.paused = trouble.needs_a_person
-        queue.retry_at = now + pause_after(queue.failures, needs_a_person=trouble.needs_a_person)
+        queue.retry_at = now + pause_after(queue.failures, needs_a_person=trouble.waits_longer)
         queue.step, queue.code, queue.evidence = trouble.step, trouble.code, trouble.evidence[:1000]
         queue.save()
 

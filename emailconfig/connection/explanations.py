@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Explanation(NamedTuple):
-    """`needs_a_person`: trying again won't help until somebody changes something, so that the stage pauses."""
+    """`needs_a_person`: trying again won't help until you change something, so that the stage pauses."""
 
     cause: str
     next_step: str
@@ -353,6 +353,16 @@ _SIGNS = (
     _sign("session_closed", r"^421"),
     _sign("refused_for_now", r"^4"),
     _sign("refused", r"^5"),
+)
+
+# Each try is a refused sign-in, and too many of them lock an account out: these wait longer for a person than all else.
+REFUSED_SIGN_INS = frozenset(
+    {
+        *("auth_refused", "token_not_accepted", "token_client_refused", "token_scope_refused"),
+        *("microsoft_tenant_off", "microsoft_mailbox_off", "microsoft_password_off"),
+        *("microsoft_sign_in_blocked", "microsoft_auth_refused"),
+        *("google_app_password", "google_auth_refused", "ses_auth_refused"),
+    }
 )
 
 # What these codes say beside a server's own words is no news.
