@@ -192,6 +192,12 @@ def is_out_of_space(error: BaseException) -> bool:
     return getattr(cause, "sqlstate", None) in _OUT_OF_SPACE
 
 
+def is_locked(error: BaseException) -> bool:
+    """Whether SQLite could not write because another process holds its write lock."""
+    code = getattr(error.__cause__, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def stored(moment: datetime) -> Any:
     """A time as the database keeps it."""
     return connection.ops.adapt_datetimefield_value(moment)

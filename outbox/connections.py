@@ -32,7 +32,9 @@ def forget(worker: str) -> None:
 def forget_the_dead() -> None:
     """Workers that were killed don't say so. Long after what they had open counts as free again: a worker that was only
     stopped must find itself."""
-    Worker.objects.filter(seen__lt=Now() - _FORGOTTEN_AFTER).delete()
+    with transaction.atomic():
+        dead = Worker.objects.filter(seen__lt=Now() - _FORGOTTEN_AFTER).select_for_update(skip_locked=True)
+        Worker.objects.filter(pk__in=list(dead.values_list("pk", flat=True))).delete()
 
 
 def living_workers() -> QuerySet[Worker]:

@@ -351,8 +351,7 @@ class Session:
             self._slower = ConnectionTrouble(slower.step, "throttled", slower.reply)
         elif self._trouble_is_over and not puts_off(outcomes):
             # Only now: a server may greet everybody and then turn each mail away.
-            stage_queue.clear(self.stage_id)
-            self._trouble_is_over = False
+            self._trouble_is_over = not stage_queue.try_clear(self.stage_id)
         self._finished.append(finished)
 
     def _puts_everybody_off(self, mail: _Mail, outcomes: Sequence[Outcome]) -> bool:

@@ -25,6 +25,7 @@ from emailconfig.models import SmtpSettings
 from organization import sql
 from outbox import leases
 from outbox.clock import as_moment, database_now, now_in_sql, uptime
+from outbox.database_trouble import log_failure
 from outbox.hand_over import ANY_NUMBER, DueMail, HandOver, ask_due_mail
 from outbox.leases import Hold
 from outbox.outcomes import Finished, ask_held, record
@@ -188,13 +189,13 @@ class Ledger:
             try:
                 answers = self._serve(requests)
             except (OperationalError, InterfaceError) as error:
-                log.error("ledger_waits_for_the_database", error=str(error))
+                log_failure("ledger_waits_for_the_database", error)
                 connection.close()
                 if uptime() > deadline:
                     return self._tell_failure(requests, error)
                 time.sleep(_RETRY_SECONDS)
             except Exception as error:  # a fault of ours
-                log.exception("ledger_failed")
+                log_failure("ledger_failed", error)
                 return self._tell_failure(requests, error)
             else:
                 self._to_report += sum(isinstance(answer, Turn) and bool(answer.taken) for answer in answers)
@@ -226,8 +227,8 @@ class Ledger:
                 found = {one.stage_id: _hand_over(one, owner, now, stages) for one in due}
         except (OperationalError, InterfaceError):
             raise
-        except Exception:
-            log.exception("turn_failed")
+        except Exception as error:
+            log_failure("turn_failed", error)
             _, stages = self._now_and_stages({request.stage_id for request in requests})
             _record_alone(finished)
             found = {stage_id: _hand_over_alone(stage_id, count, owner, stages) for stage_id, count in wanted.items()}
@@ -274,7 +275,7 @@ class Ledger:
         try:
             kept = leases.renew(list(self._lease_ends)) if self._lease_ends else set()
         except Exception as error:
-            log.error("leases_not_renewed", error=str(error))
+            log_failure("leases_not_renewed", error)
             connection.close()
             time.sleep(_RETRY_SECONDS)
             return
@@ -325,8 +326,8 @@ def _record_alone(finished: Sequence[Finished]) -> None:
                 record([one], ask_held([one])(), now)
         except (OperationalError, InterfaceError):
             raise
-        except Exception:
-            log.exception("outcome_not_recorded", message=one.taken.pk)
+        except Exception as error:
+            log_failure("outcome_not_recorded", error, message=one.taken.pk)
 
 
 def _hand_over_alone(stage_id: int, wanted: int, owner: str, stages: Mapping[int, _StageNow]) -> _Found | Exception:
@@ -337,7 +338,7 @@ def _hand_over_alone(stage_id: int, wanted: int, owner: str, stages: Mapping[int
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
-        log.exception("hand_over_failed", stage=stage_id)
+        log_failure("hand_over_failed", error, stage=stage_id)
         return error
 
 

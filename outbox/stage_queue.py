@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
 from emailconfig.connection import ConnectionTrouble
@@ -42,8 +42,8 @@ def note_trouble(stage_id: int, trouble: ConnectionTrouble) -> None:
     """Back off. Several connections that fail in the same moment count once."""
     now = database_now()
     with transaction.atomic():
-        queue = locked(stage_id)
-        if _waiting(now).filter(pk=stage_id).exists():
+        queue = try_locked(stage_id)
+        if queue is None or _waiting(now).filter(pk=stage_id).exists():
             return
         if queue.failures == 0:
             queue.since = now
@@ -64,7 +64,7 @@ def locked(stage_id: int) -> StageQueue:
 def try_locked(stage_id: int) -> StageQueue | None:
     """As locked(); None where another has it locked. That may be a worker that was stopped, and nobody waits for it."""
     StageQueue.objects.get_or_create(stage_id=stage_id)
-    return StageQueue.objects.select_for_update(skip_locked=connection.features.has_select_for_update).filter(pk=stage_id).first()
+    return StageQueue.objects.select_for_update(skip_locked=True).filter(pk=stage_id).first()
 
 
 def note_deferral(stage_id: int, *, first_try: bool) -> bool:
@@ -78,6 +78,15 @@ def note_deferral(stage_id: int, *, first_try: bool) -> bool:
     if queue.deferring_since is None or queue.deferring_since > now:  # or the clock was set back
         row.update(deferring_since=now)
     return row.filter(deferrals__gte=_SEVERAL, deferring_since__lte=now - _A_WHILE).exists()
+
+
+def try_clear(stage_id: int) -> bool:
+    """As clear(), for a worker, which waits for no other. Returns False where another has the stage's row locked."""
+    with transaction.atomic():
+        queue = try_locked(stage_id)
+        if queue is not None:
+            clear(stage_id)
+    return queue is not None
 
 
 def clear(stage_id: int) -> None:

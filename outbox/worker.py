@@ -20,6 +20,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections, conn
 
 from outbox import connections, stage_queue
 from outbox.clock import database_now, uptime
+from outbox.database_trouble import log_failure
 from outbox.delivery import Session, Silence
 from outbox.due import count_due, stages_with_due_mail
 from outbox.holding import hold_unconfigured, release_what_waits
@@ -71,7 +72,7 @@ class Worker:
             try:
                 self._turn()
             except (DatabaseError, InterfaceError) as error:
-                log.error("database_unavailable", error=str(error))
+                log_failure("database_unavailable", error)
                 connection.close()
                 self.stopping.wait(1.0)
             self.stopping.wait(POLL_SECONDS)
@@ -234,7 +235,7 @@ def _beside(what: str, action: Callable[[], object]) -> None:
     try:
         action()
     except (DatabaseError, InterfaceError) as error:
-        log.error("not_done_beside", what=what, error=str(error))
+        log_failure("not_done_beside", error, what=what)
     finally:
         connection.close()
 
@@ -244,8 +245,8 @@ def _run_session(session: Session) -> None:
     try:
         close_old_connections()
         session.run()
-    except Exception:
-        log.exception("session_failed", stage=session.stage_id)
+    except Exception as error:
+        log_failure("session_failed", error, stage=session.stage_id)
         time.sleep(1.0)
     finally:
         connection.close()

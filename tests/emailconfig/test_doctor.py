@@ -358,7 +358,7 @@ ELSEWHERE = {
     *(code for code in EXPLANATIONS if code.startswith("token_") and code != "token_not_accepted"),
     *("name_not_found", "name_servers_silent", "address_refused"),
     *("connection_refused", "connect_timeout", "unreachable", "ipv6_unreachable", "connection_failed"),
-    *("secret_unreadable", "certificate_not_verified", "mail_too_large", "content_refused"),
+    *("secret_unreadable", "certificate_not_verified", "mail_too_large", "content_refused", "puts_everybody_off"),
 }
 
 

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from outbox.gateway import serve
-from outbox.long_running import spare_the_collector
+from outbox.long_running import keep_no_statements, leave_no_lock_behind, spare_the_collector
 
 
 class Command(BaseCommand):
@@ -23,6 +23,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         spare_the_collector()
+        keep_no_statements()
+        leave_no_lock_behind()
         try:
             asyncio.run(_until_signalled(options["host"], options["port"]))
         except ssl.SSLError as error:
