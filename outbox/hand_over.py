@@ -6,6 +6,7 @@ its commit a mail may reach exactly the addresses returned; before it, none.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ CAUGHT = "The test list became Active after the mail was accepted, so it goes to
 _LOOKS = 50
 _MAILS_TAKEN = "UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = %s WHERE id IN %s"
 ANY_NUMBER = 1_000_000
+# What would end a command: such an address is refused at every entry point, and may still have come into the database.
+BREAKS_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_PLAIN, _NEEDS_SMTPUTF8, _BREAKS = range(3)
 # Larger mails are read piece by piece while they are sent.
 LARGE_BYTES = 256 * 1024
 
@@ -178,9 +182,16 @@ def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime, most
 
 def one_transaction(recipients: list[Addressee], at_most: int) -> list[Addressee]:
     """Those recipients who share an SMTP transaction. Addresses that need SMTPUTF8 go apart from the others, which a server
-    without it takes."""
-    plain = [one for one in recipients if one.address.rpartition("@")[0].isascii()]
-    return (plain or recipients)[:at_most]
+    without it takes; so do those that no server may hear of."""
+    kinds = {one.pk: _kind(one.address) for one in recipients}
+    first = min(kinds.values(), default=_PLAIN)
+    return [one for one in recipients if kinds[one.pk] == first][:at_most]
+
+
+def _kind(address: str) -> int:
+    if BREAKS_A_LINE.search(address):
+        return _BREAKS
+    return _PLAIN if address.rpartition("@")[0].isascii() else _NEEDS_SMTPUTF8
 
 
 def _ask_recipients(messages: list[int], now: datetime) -> Callable[[], dict[int, _Recipients]]:

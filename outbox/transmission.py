@@ -19,12 +19,13 @@ from itertools import chain
 from emailconfig.connection import words
 from organization.addresses import wire_address
 from outbox.clock import uptime
-from outbox.hand_over import Addressee
+from outbox.hand_over import BREAKS_A_LINE, Addressee
 from outbox.models import Attempt
 from outbox.outcomes import Outcome
 
 _BROKE_EARLY = "The connection broke before the mail was handed over. It is sent again."
 _BROKE_LATE = "The connection broke before the server answered. The mail may have arrived; it is sent again."
+_BREAKS_A_LINE = "5.1.3 An address of this email contains a line break or another control character."
 _NO_SMTPUTF8 = (
     "5.6.7 The server doesn't support addresses outside ASCII (SMTPUTF8), and this mail needs it: "
     "the sender or a recipient has such characters before the @-sign."
@@ -68,10 +69,10 @@ class Transmission:
     @cached_property
     def needs_smtputf8(self) -> bool:
         """Addresses that only SMTPUTF8 can carry (RFC 6531): domains go as A-labels, so the local parts decide."""
-        return not all(wire_address(address).isascii() for address in self._addresses)
+        return not all(wire_address(address).isascii() for address in self.addresses)
 
     @property
-    def _addresses(self) -> list[str]:
+    def addresses(self) -> list[str]:
         return [self.sender, *(recipient.address for recipient in self.recipients)]
 
 
@@ -128,6 +129,8 @@ class Conversation:
 
     def cant_carry(self, mail: Transmission) -> str:
         """Why this server can't take the mail whatever it is told (RFC 6531 section 3.7.4.2); empty when it can."""
+        if any(map(BREAKS_A_LINE.search, mail.addresses)):
+            return _BREAKS_A_LINE
         return _NO_SMTPUTF8 if mail.needs_smtputf8 and not self.smtp.has_extn("smtputf8") else ""
 
     def _envelope(self, mail: Transmission) -> list[str]:

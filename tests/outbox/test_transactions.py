@@ -126,6 +126,14 @@ def test_smtputf8_is_asked_for_only_when_an_address_needs_it(crm, qa, configured
     assert ["SMTPUTF8" in one for one in said] == [False, True]
 
 
+def test_an_address_with_a_line_break_never_reaches_the_server(crm, qa, configured, smtp_server):
+    message = send(crm, qa, "ok@customer.example", "bad@customer.example")
+    message.recipients.filter(address="bad@customer.example").update(address="bad@customer.example>\r\nRCPT TO:<eve@evil.example")
+    deliver()
+    assert copies(smtp_server) == Counter(["ok@customer.example"])
+    assert message.recipients.get(status="failed").last_reply.startswith("5.1.3")
+
+
 # Lines that are too long
 
 LONG = b"<p>" + b"lorem ipsum " * 200 + "über</p>".encode()
