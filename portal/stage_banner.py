@@ -20,6 +20,7 @@ class StageBanner(TypedDict, total=False):
     stage_trouble: SimpleLazyObject[Any]  # a StageQueue, or None when all is well
     can_resume: SimpleLazyObject[bool]
     stage_silence: SimpleLazyObject[Any]  # the Connection over which the server hangs for longest, if any
+    can_open_mail: SimpleLazyObject[bool]
 
 
 def stage_banner(request: HttpRequest) -> StageBanner:
@@ -29,9 +30,11 @@ def stage_banner(request: HttpRequest) -> StageBanner:
     if key is None or member is None or not member.is_authenticated:
         return {}
     trouble = SimpleLazyObject(lambda: trouble_of(key))
+    silence = SimpleLazyObject(lambda: silent_connections(key).first())
     may = Permission.MANAGE_EMAIL_CONFIGURATIONS
     return {
         "stage_trouble": trouble,
         "can_resume": SimpleLazyObject(lambda: allowed(member, Scope(stage=trouble.stage), may)),
-        "stage_silence": SimpleLazyObject(lambda: silent_connections(key).first()),
+        "stage_silence": silence,
+        "can_open_mail": SimpleLazyObject(lambda: allowed(member, Scope(stage=silence.stage), Permission.ACCESS_ASSET_LOGS)),
     }
