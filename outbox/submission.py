@@ -238,8 +238,8 @@ def _new_message(submission: Submission, decided: Route, test_list: ListState, s
     senders = addresses_in(header_values(fields, b"from"))
     from_address = senders[0].email.replace("\x00", "")[:254] if senders else envelope.sender
     subject = readable(b" ".join(header_values(fields, b"subject")[:1]))[:500]
-    message_id = readable(b" ".join(header_values(fields, b"message-id")[:1]))[:998] or make_msgid(
-        domain=normalized_domain(stage_sender or envelope.sender) or str(DNS_NAME)
+    message_id = readable(b" ".join(header_values(fields, b"message-id")[:1]))[:998] or new_message_id(
+        stage_sender or envelope.sender
     )
     hold_reason = decided.hold_reason or (None if stage_sender else HoldReason.STAGE_NOT_CONFIGURED)
     routed = [person.email for person in decided.people]
@@ -264,6 +264,11 @@ def _new_message(submission: Submission, decided: Route, test_list: ListState, s
         "hold_reason": hold_reason.value if hold_reason else "",
         "owner": "",
     }
+
+
+def new_message_id(sender: str) -> str:
+    """One that ends in the sender's domain: what this machine is called may be no domain at all."""
+    return make_msgid(domain=normalized_domain(sender) or str(DNS_NAME))
 
 
 def _resent_notes(resent: Resent, decided: Route, test_list: ListState) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from email import message_from_bytes
 
 import pytest
+from django.core.management import call_command
 
 from outbox.models import Attempt, Message, StageQueue, Status
 from tests.conftest import configure
@@ -261,6 +262,14 @@ def test_the_stages_ehlo_name_is_said_and_else_the_senders_domain(crm, qa, smtp_
     assert smtp_server.names == {said}
     assert message.message_id.endswith("@acme.example>")
     assert smtp_server.arrived[0].mail["Message-ID"] == message.message_id
+
+
+def test_message_ids_of_emails_written_here_end_in_the_senders_domain(crm, qa, configured, as_administrator):
+    call_command("send_email", "crm", "qa", "--to", "a@customer.example", "--subject", "Hi")
+    form = {"app": crm.pk, "address": "a@customer.example"}
+    assert as_administrator.post("/management/configure/emails/qa/test-mail/", form).status_code == 302
+    ids = list(Message.objects.values_list("message_id", flat=True))
+    assert [one.rpartition("@")[2] for one in ids] == ["acme.example>"] * 2
 
 
 @pytest.mark.parametrize(
