@@ -1,4 +1,4 @@
-"""What is said about a database that can't be used: in one log line each, and to whoever asks whether the portal is ready."""
+"""What is said about a database that can't be used: one log line for each error, and an answer for /readyz."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def log_failure(event: str, error: BaseException, **context: object) -> None:
 
 
 def write_lock_is_held() -> bool:
-    """Whether nobody else can write because a process holds SQLite's write lock. On PostgreSQL there is none. For /readyz."""
+    """Whether another process holds SQLite's write lock, so that nothing can be stored. PostgreSQL has no such lock."""
     if connection.vendor != "sqlite":
         return False
     with closing(sqlite3.connect(connection.settings_dict["NAME"], timeout=_PATIENCE_SECONDS, isolation_level=None)) as probe:

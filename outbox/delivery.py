@@ -168,7 +168,8 @@ class Session:
         """While the server hangs over one mail: report the others that are finished, and give back those that it wasn't given.
 
         A mail whose envelope it was offered meanwhile goes too. Its content must not be sent any more, so that ends the
-        connection (see _exchange). With one connection alone, nobody else could send them."""
+        connection (see _exchange). With one connection alone, no other could send them.
+        """
         if self._settings is None:
             return
         finished, self._finished = self._finished, []

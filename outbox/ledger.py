@@ -96,7 +96,7 @@ class Report:
         return answer
 
     def take_back(self) -> Sequence[HandOver]:
-        """The mails of a turn that is there and that nobody has called for: whoever does will find none."""
+        """The mails of a turn that is there and was not read. Its reader finds none."""
         with suppress(queue.Empty):
             answer = self.answer.get_nowait()
             mails = answer.taken if isinstance(answer, Turn) else ()
