@@ -28,7 +28,8 @@ class SmtpSettingsAdmin(PlaceAdmin):
         *("server", "port", "security", "ca_certificate"),
         *("authentication", "username", "password"),
         *("token_url", "client_id", "client_secret", "secret_ends", "scopes", "client_authentication"),
-        *("sender_address", "complete", "sender_name", "from_domains", "connections", "mails_per_minute", "version"),
+        *("sender_address", "complete", "sender_name", "from_domains", "connections", "mails_per_minute"),
+        *("recipients_per_transaction", "ehlo_name", "version"),
     )
     exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
     list_display = ("stage", "server", "port", "security", "authentication", "sender_address", "updated")

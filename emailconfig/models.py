@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.core.mail.utils import DNS_NAME
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
@@ -16,6 +17,7 @@ from emailconfig.validators import (
     is_among,
     is_loopback,
     normalize_domains,
+    normalize_ehlo_name,
     normalize_reachable_server,
     normalize_server,
     normalize_token_url,
@@ -32,6 +34,9 @@ SECRET_AGAIN = (
     "Enter the {secret} again: the stored one belongs to the server, port, security, CA certificate, authentication, user and "
     "token settings it was entered for."
 )
+
+# Top-level domains of names that mean something on one machine or network only (RFC 6761, RFC 6762).
+_LOCAL_DOMAINS = frozenset(("localhost", "localdomain", "local", "internal", "lan", "home", "arpa", "invalid", "test", "example"))
 
 
 class SmtpSettings(models.Model):
@@ -115,6 +120,18 @@ class SmtpSettings(models.Model):
         validators=[MaxValueValidator(1_000_000)],
         help_text="No faster than this, over all connections; 0 for no limit. Microsoft 365 takes 30 a minute from a mailbox.",
     )
+    recipients_per_transaction = models.PositiveSmallIntegerField(
+        default=100,
+        validators=[MinValueValidator(1), MaxValueValidator(1000)],
+        help_text="An email to more recipients is handed over in several parts, 1 to 1,000. Amazon SES takes 50.",
+    )
+    ehlo_name = models.CharField(
+        "EHLO name",
+        max_length=255,
+        blank=True,
+        help_text="What the portal calls itself in EHLO. If empty: the name of its machine, or the sender's domain where that "
+        "isn't a full host name.",
+    )
     version = models.PositiveIntegerField(default=0, editable=False)
     updated = models.DateTimeField(auto_now=True)
     updated_by = models.CharField(max_length=360, blank=True, editable=False)
@@ -141,6 +158,7 @@ class SmtpSettings(models.Model):
         errors: dict[str, Any] = {}
         for name, normalize in (
             ("server", normalize_reachable_server),
+            ("ehlo_name", normalize_ehlo_name),
             ("sender_address", validate_address),
             ("from_domains", normalize_domains),
         ):
@@ -157,6 +175,11 @@ class SmtpSettings(models.Model):
     def mailbox(self) -> str:
         """Who is signed in with a token: the user, or the sender where none is given."""
         return self.username or wire_address(self.sender_address)
+
+    @property
+    def hello(self) -> str:
+        """The name said in EHLO."""
+        return self.ehlo_name or machine_name() or normalized_domain(self.sender_address)
 
     @property
     def secret_field(self) -> str:
@@ -285,6 +308,12 @@ class ConnectionTest(models.Model):
 
     def __str__(self) -> str:
         return f"Test of {self.server}"
+
+
+def machine_name() -> str:
+    """This machine's host name; empty where others can't know it, as in a container. Servers refuse such names in EHLO."""
+    name = str(DNS_NAME).lower()
+    return name if "." in name and name.rpartition(".")[2] not in _LOCAL_DOMAINS else ""
 
 
 @lru_cache(maxsize=10_000)

@@ -66,6 +66,16 @@ def normalize_reachable_server(text: str) -> str:
     return server
 
 
+def normalize_ehlo_name(text: str) -> str:
+    """A host name as normalize_server() stores it. Raises ValidationError, also for an IP address."""
+    name = normalize_server(text)
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name
+    raise ValidationError("Enter a host name, such as portal.example.com: servers refuse an IP address here.")
+
+
 def _refuse_what_is_not_a_host(text: str) -> None:
     shown = printable(text)
     if re.search(r"[\s\x00-\x1f\x7f]", text):

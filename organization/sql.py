@@ -228,6 +228,12 @@ def _is_away(error: BaseException) -> bool:
     return isinstance(error, OperationalError | InterfaceError) and (state is None or state.startswith(_POSTGRESQL_AWAY))
 
 
+def is_locked(error: BaseException) -> bool:
+    """Whether SQLite could not write because another process holds its write lock."""
+    code = getattr(error.__cause__, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def stored(moment: datetime) -> Any:
     """A time as the database keeps it."""
     return connection.ops.adapt_datetimefield_value(moment)

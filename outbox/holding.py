@@ -56,11 +56,12 @@ def _held_for(reason: HoldReason) -> list[tuple[int, int]]:
 
 
 def _change(change: Callable[[list[int]], None], **which: object) -> None:
-    """Change some mails at a time, their rows locked: what comes in between two statements must not be changed by halves."""
+    """Change some mails at a time, their rows locked: what comes in between two statements must not be changed by halves. What
+    another has locked is left for the next sweep."""
     after = 0
     while True:
         with transaction.atomic():
-            found = Message.objects.filter(**which, pk__gt=after).order_by("pk").select_for_update(of=("self",))
+            found = Message.objects.filter(**which, pk__gt=after).order_by("pk").select_for_update(skip_locked=True, of=("self",))
             ids = list(found.values_list("pk", flat=True)[:_MAILS_AT_ONCE])
             if not ids:
                 return

@@ -91,7 +91,8 @@ def heal_clock_jumps() -> None:
     """A due time beyond the longest pause comes from a clock that jumped: such mail is due now."""
     now = database_now()
     waiting = Message.objects.filter(stage__in=Stage.objects.values("pk"), status__in=WAITING)
-    late = list(waiting.filter(due__gt=now + LONGEST_PAUSE).order_by().values_list("pk", flat=True)[:10_000])
+    far = waiting.filter(due__gt=now + LONGEST_PAUSE).order_by().select_for_update(skip_locked=True, of=("self",))
     with transaction.atomic():
+        late = list(far.values_list("pk", flat=True)[:10_000])
         Message.objects.filter(pk__in=late, status__in=WAITING).update(due=now)
         Recipient.objects.filter(message__in=late, due__gt=now + LONGEST_PAUSE).update(due=now)

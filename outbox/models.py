@@ -106,6 +106,8 @@ class Message(models.Model):
     # While it is being sent: the turn of the worker that took it (see leases), and until when it is that worker's.
     owner = models.CharField(max_length=40, blank=True)
     lease_until = models.DateTimeField(null=True)
+    # The server refused its lines for their length, so its long parts leave re-encoded from now on.
+    short_lines = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         ordering = ["-created", "-pk"]
@@ -212,6 +214,9 @@ class StageQueue(models.Model):
     # How many mails the stage's limit lets go, and when that was reckoned (see pace).
     allowance = models.FloatField(default=0)
     allowance_at = models.DateTimeField(null=True)
+    # Emails that the server put off at their first try, with none taken in between, and since when it does that.
+    deferrals = models.PositiveIntegerField(default=0)
+    deferring_since = models.DateTimeField(null=True)
     step = models.CharField(max_length=20, blank=True)
     code = models.CharField(max_length=40, blank=True, help_text="Of the explanation (emailconfig.connection.explanations).")
     evidence = models.TextField(blank=True)
@@ -250,6 +255,9 @@ class Connection(models.Model):
 
     worker = models.ForeignKey(Worker, on_delete=models.CASCADE, related_name="+")
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+")
+    # While the server doesn't answer: since when, and which email it was asked about.
+    silent_since = models.DateTimeField(null=True)
+    silent_about = models.PositiveBigIntegerField(null=True)
 
     def __str__(self) -> str:
         return f"{self.worker} to {self.stage}"

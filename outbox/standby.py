@@ -12,6 +12,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections, conn
 
 from outbox import connections
 from outbox.clock import database_now
+from outbox.database_trouble import log_failure
 from outbox.due import stages_with_due_mail
 from outbox.worker import REPORT_SECONDS, Periodic, Worker, new_name, sweep
 
@@ -80,7 +81,7 @@ def _try(action: Callable[[], None]) -> None:
         close_old_connections()
         action()
     except (DatabaseError, InterfaceError) as error:
-        log.error("database_unavailable", error=str(error))
+        log_failure("database_unavailable", error)
         connection.close()
     except Exception:
         log.exception("standby_failed")

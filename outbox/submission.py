@@ -12,6 +12,7 @@ from django.core.mail import make_msgid
 from django.core.mail.utils import DNS_NAME
 from django.db import connection
 
+from emailconfig.models import normalized_domain
 from organization import sql
 from organization.installation import installation_id
 from organization.models import App, Credential, Stage
@@ -38,7 +39,7 @@ __all__ = ["MAX_RECIPIENTS", "Envelope", "SubmissionRefused", "check_recipient",
 
 _LIST_AND_SETTINGS = """
     SELECT id, active, version, active_version,
-           EXISTS (SELECT 1 FROM emailconfig_smtpsettings settings WHERE settings.stage_id = list.stage_id)
+           (SELECT sender_address FROM emailconfig_smtpsettings settings WHERE settings.stage_id = list.stage_id)
     FROM testlists_testlist list WHERE app_id = %s AND stage_id = %s
 """
 _MESSAGE_COLUMNS = (
@@ -139,9 +140,9 @@ def _store(submissions: Sequence[Submission]) -> list[Accepted]:
     numbers = new_numbers()
     rows, people = [], []
     for one in submissions:
-        test_list, configured = found[one.app.pk, one.stage.pk]
+        test_list, stage_sender = found[one.app.pk, one.stage.pk]
         decided = _route(one, test_list)
-        rows.append(_new_message(one, decided, test_list, configured=configured))
+        rows.append(_new_message(one, decided, test_list, stage_sender))
         people.append(decided.people)
     numbered = list(zip(numbers, submissions, rows, people, strict=True))
     recipients = [
@@ -174,12 +175,12 @@ def _route(submission: Submission, test_list: ListState) -> Route:
     return route_resent(RouteKind(resent.original.route), recipients, test_list)
 
 
-def _list_and_settings(rows: list[sql.Row]) -> tuple[ListState, bool]:
-    """The list that decides, and whether the stage is configured, which doesn't matter where there is no list."""
+def _list_and_settings(rows: list[sql.Row]) -> tuple[ListState, str]:
+    """The list that decides, and the stage's sender: empty where it isn't configured, or has no list."""
     if not rows:
-        return NO_LIST, False
-    ((pk, active, version, active_version, configured),) = rows
-    return state_of(TestList(pk=pk, active=bool(active), version=version, active_version=active_version)), bool(configured)
+        return NO_LIST, ""
+    ((pk, active, version, active_version, stage_sender),) = rows
+    return state_of(TestList(pk=pk, active=bool(active), version=version, active_version=active_version)), stage_sender or ""
 
 
 def check_size(size: int) -> None:
@@ -210,7 +211,7 @@ def _check_place(app: App, stage: Stage) -> None:
             raise SubmissionRefused(550, "5.7.1", f"{place} is archived and sends no mail.")
 
 
-def _new_message(submission: Submission, decided: Route, test_list: ListState, *, configured: bool) -> dict[str, Any]:
+def _new_message(submission: Submission, decided: Route, test_list: ListState, stage_sender: str) -> dict[str, Any]:
     """The mail's row, its columns in the order of _MESSAGE_COLUMNS."""
     fields, _ = split_header(submission.content)
     envelope = submission.envelope
@@ -218,8 +219,8 @@ def _new_message(submission: Submission, decided: Route, test_list: ListState, *
     from_address = senders[0].email.replace("\x00", "")[:254] if senders else envelope.sender
     subject = readable(b" ".join(header_values(fields, b"subject")[:1]))[:500]
     message_ids = [value for value in header_values(fields, b"message-id") if value]  # an empty one doesn't leave
-    message_id = readable(b" ".join(message_ids[:1]))[:998] or make_msgid(domain=str(DNS_NAME))
-    hold_reason = decided.hold_reason or (None if configured else HoldReason.STAGE_NOT_CONFIGURED)
+    message_id = readable(b" ".join(message_ids[:1]))[:998] or new_message_id(stage_sender or envelope.sender)
+    hold_reason = decided.hold_reason or (None if stage_sender else HoldReason.STAGE_NOT_CONFIGURED)
     routed = [person.email for person in decided.people]
     resent = submission.resent
     return {
@@ -243,6 +244,11 @@ def _new_message(submission: Submission, decided: Route, test_list: ListState, *
         "hold_reason": hold_reason.value if hold_reason else "",
         "owner": "",
     }
+
+
+def new_message_id(sender: str) -> str:
+    """One that ends in the sender's domain: what this machine is called may be no domain at all."""
+    return make_msgid(domain=normalized_domain(sender) or str(DNS_NAME))
 
 
 def _resent_notes(resent: Resent, decided: Route, test_list: ListState) -> list[str]:

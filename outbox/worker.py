@@ -13,14 +13,15 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
 from outbox import connections, stage_queue
 from outbox.clock import database_now, uptime
-from outbox.delivery import Session
+from outbox.database_trouble import log_failure
+from outbox.delivery import Session, Silence
 from outbox.due import count_due, stages_with_due_mail
 from outbox.holding import hold_unconfigured, release_what_waits
 from outbox.leases import LEASE, heal_clock_jumps, recover_abandoned
@@ -74,7 +75,7 @@ class Worker:
             try:
                 self._turn()
             except (DatabaseError, InterfaceError) as error:
-                log.error("database_unavailable", error=str(error))
+                log_failure("database_unavailable", error)
                 connection.close()
                 self.stopping.wait(1.0)
             self.stopping.wait(POLL_SECONDS)
@@ -108,12 +109,13 @@ class Worker:
         ended before it."""
         while not self._ended.is_set() or any(running.thread.is_alive() for running in self._sessions):
             for running in tuple(self._sessions):
-                running.session.cut_if_overdue()
+                running.session.watch()
             time.sleep(WATCH_SECONDS)
 
     def _turn(self) -> None:
         for periodic in self._every:
             periodic.run_if_due()
+        self._note_silences()
         startable = self._startable()
         for stage_id, missing in startable.items():
             room = places_for_connections(HANDLES_OF_A_SESSION) - len(self._sessions)
@@ -125,9 +127,24 @@ class Worker:
     def _startable(self) -> dict[int, int]:
         """How many connections more each stage with due mail is worth now."""
         now = database_now()
-        running = self._alive()
-        missing = {stage_id: connections_missing(stage_id, running.count(stage_id)) for stage_id in stages_with_due_mail(now)}
+        running, hanging = self._alive(), self._hanging()
+        missing = {
+            stage_id: connections_missing(stage_id, running.count(stage_id), hanging.count(stage_id))
+            for stage_id in stages_with_due_mail(now)
+        }
         return {stage_id: count for stage_id, count in missing.items() if count > 0}
+
+    def _hanging(self) -> list[int]:
+        """The stage of each session whose server doesn't answer."""
+        return [running.session.stage_id for running in self._sessions if running.session.silence]
+
+    def _note_silences(self) -> None:
+        """For the stage's page."""
+        for running in self._sessions:
+            silence = running.session.silence
+            if silence != running.noted:
+                connections.note_silence(running.place, silence.message if silence else None, silence.since if silence else 0.0)
+                running.noted = silence
 
     def _alive(self) -> list[int]:
         """The stage of each running session. Here and not by the session itself its place is freed: while the database is
@@ -156,12 +173,14 @@ class Worker:
             connections.free_all(self.name)  # the process lives on, and must not seem dead for a moment
 
 
-class _Running(NamedTuple):
-    """A session, its thread, and its place among the stage's connections."""
+@dataclass
+class _Running:
+    """A session, its thread, its place among the stage's connections, and the silence that is noted there."""
 
     session: Session
     thread: threading.Thread
     place: Connection
+    noted: Silence | None = None
 
 
 def new_name() -> str:
@@ -181,8 +200,10 @@ class Periodic:
             self.action()
 
 
-def connections_missing(stage_id: int, running: int) -> int:
-    """How many connections more the stage's due mail is worth: none while it waits, one while its server is being probed."""
+def connections_missing(stage_id: int, running: int, hanging: int) -> int:
+    """How many connections more the stage's due mail is worth: none while it waits, one while its server is being probed.
+
+    Those that hang send nothing, but are open: they count for the stage's limit alone."""
     now = database_now()
     allowed = connections.allowed_connections(stage_id)
     if not allowed:
@@ -190,10 +211,11 @@ def connections_missing(stage_id: int, running: int) -> int:
         return 0
     if running >= allowed or stage_queue.waits(stage_id, now):
         return 0
+    sending = running - hanging
     if stage_queue.in_trouble(stage_id):
-        return 1 - running
+        return 1 - sending
     due = count_due(stage_id, now, allowed * MAILS_WORTH_A_CONNECTION)
-    return min(allowed, math.ceil(due / MAILS_WORTH_A_CONNECTION)) - running
+    return min(allowed - running, math.ceil(due / MAILS_WORTH_A_CONNECTION) - sending)
 
 
 def sweep() -> None:
@@ -220,7 +242,7 @@ def _beside(what: str, action: Callable[[], object]) -> None:
     try:
         action()
     except (DatabaseError, InterfaceError) as error:
-        log.error("not_done_beside", what=what, error=str(error))
+        log_failure("not_done_beside", error, what=what)
     finally:
         connection.close()
 
@@ -230,8 +252,8 @@ def _run_session(session: Session) -> None:
     try:
         close_old_connections()
         session.run()
-    except Exception:
-        log.exception("session_failed", stage=session.stage_id)
+    except Exception as error:
+        log_failure("session_failed", error, stage=session.stage_id)
         time.sleep(1.0)
     finally:
         connection.close()

@@ -82,6 +82,8 @@ def stand_by(**_: Any) -> None:
 
     long_running.spare_the_collector()
     long_running.go_by_key()
+    long_running.keep_no_statements()
+    long_running.leave_no_lock_behind()
     standby.start()
 
 

@@ -136,6 +136,16 @@ TEMPLATES = [
 FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 
 
+# For libpq: a database server that is lost is noticed within half a minute, and not when TCP gives up after hours.
+_NOTICE_A_LOST_DATABASE = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
 def database() -> dict[str, Any]:
     """The database named by DATABASE_URL, with what SQLite needs to be durable and to serve many threads, and PostgreSQL to
     parse and plan the statements that every mail passes only once."""
@@ -150,7 +160,7 @@ def database() -> dict[str, Any]:
         # Tests use a file too: worker processes and threads must see the same data.
         config["TEST"] = {"NAME": env.str("TEST_DATABASE", default=str(DATA_DIR / "test.sqlite3"))}
     else:
-        options = {"prepare_threshold": 5, **config.get("OPTIONS", {}), "server_side_binding": True}
+        options = {"prepare_threshold": 5, **_NOTICE_A_LOST_DATABASE, **config.get("OPTIONS", {}), "server_side_binding": True}
         if str(options["prepare_threshold"]).lower() == "none":  # as a URL can say it
             options["prepare_threshold"] = None
         config["OPTIONS"] = options

@@ -74,7 +74,7 @@ class Opening:
 
     def __init__(self, settings: SmtpSettings, token_for: Callable[[SmtpSettings], str]) -> None:
         self.settings, self.token_for = settings, token_for
-        self.smtp = Smtp(settings.server)
+        self.smtp = Smtp(settings.server, settings.hello)
         self._addresses: list[networks.Address] = []
         self.token = ""
 

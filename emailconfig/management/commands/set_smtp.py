@@ -52,6 +52,8 @@ class Command(BaseCommand):
         )
         parser.add_argument("--connections", default="4")
         parser.add_argument("--mails-per-minute", default="0", help="0 for no limit")
+        parser.add_argument("--recipients-per-transaction", default="100", help="more go in several parts, 1 to 1000")
+        parser.add_argument("--ehlo-name", default="", help="what the portal calls itself in EHLO; default: its machine's name")
 
     def handle(self, *args: Any, **options: Any) -> None:
         stage = stage_by_key(options["stage"])

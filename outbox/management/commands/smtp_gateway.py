@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from outbox.gateway import serve
-from outbox.long_running import spare_the_collector
+from outbox.long_running import keep_no_statements, leave_no_lock_behind, spare_the_collector
 
 
 class Command(BaseCommand):
@@ -26,6 +26,8 @@ class Command(BaseCommand):
         if options["tls_port"] and not settings.GATEWAY_TLS_CERT:
             raise CommandError("GATEWAY_TLS_PORT needs GATEWAY_TLS_CERT and GATEWAY_TLS_KEY.")
         spare_the_collector()
+        keep_no_statements()
+        leave_no_lock_behind()
         try:
             asyncio.run(_until_signalled(options["host"], options["port"], options["tls_port"]))
         except ssl.SSLError as error:
