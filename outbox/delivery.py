@@ -143,6 +143,9 @@ class Session:
             self._report_broken()
             raise
 
+    def _addresses_in_hand(self) -> list[str]:
+        return [recipient.address for mail in self._in_hand for recipient in mail.recipients]
+
     def watch(self) -> None:
         """For the worker's watch: see that a server which hangs holds up as little as possible, and not for ever."""
         self._cut_if_overdue()
