@@ -25,7 +25,7 @@ MAY_MANAGE = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONF
 LAST_USED_RESOLUTION = timedelta(minutes=1)
 # The gateway asks it for every group of mails.
 _USABLE = """
-    SELECT credential.id, app.id, app.name, stage.id, stage.name
+    SELECT credential.id, credential.username, app.id, app.key, app.name, stage.id, stage.key, stage.name
     FROM organization_credential credential
     JOIN organization_app app ON app.id = credential.app_id JOIN organization_stage stage ON stage.id = credential.stage_id
     WHERE credential.id IN %s AND credential.revoked_at IS NULL AND NOT app.archived AND NOT stage.archived
@@ -92,8 +92,13 @@ def is_known(username: str) -> bool:
 def usable_now(credentials: Collection[int]) -> dict[int, Credential]:
     """Those of these credentials, by number, that are `usable` at this moment, with their app and stage."""
     return {
-        pk: Credential(pk=pk, app=App(pk=app_id, name=app_name), stage=Stage(pk=stage_id, name=stage_name))
-        for pk, app_id, app_name, stage_id, stage_name in sql.fetch(_USABLE, list(credentials))
+        pk: Credential(
+            pk=pk,
+            username=username,
+            app=App(pk=app_id, key=app_key, name=app_name),
+            stage=Stage(pk=stage_id, key=stage_key, name=stage_name),
+        )
+        for pk, username, app_id, app_key, app_name, stage_id, stage_key, stage_name in sql.fetch(_USABLE, list(credentials))
     }
 
 

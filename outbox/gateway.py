@@ -168,7 +168,7 @@ class GatewayHandler:
     async def handle_DATA(self, server: GatewayServer, session: Session, envelope: Envelope) -> str:
         credential: Credential = session.auth_data  # type: ignore[assignment]  # what _checked put there
         try:
-            accepted = await server.acceptance.accept(_handed(credential, envelope))
+            accepted = await server.acceptance.accept(_handed(credential, envelope, session))
         except SubmissionRefused as refused:
             return refused.reply
         except (DatabaseError, InterfaceError) as error:
@@ -182,10 +182,11 @@ class GatewayHandler:
         return _TRY_AGAIN
 
 
-def _handed(credential: Credential, envelope: Envelope) -> Handed:
+def _handed(credential: Credential, envelope: Envelope, session: Session) -> Handed:
     sender = "" if envelope.mail_from == _NULL_SENDER else envelope.mail_from or ""
     wanted = submission.Envelope(sender, envelope.rcpt_tos)
-    return Handed(credential.pk, wanted, bytes(envelope.original_content or b""))
+    client = str(session.peer[0]) if session.peer else ""
+    return Handed(credential.pk, wanted, bytes(envelope.original_content or b""), client)
 
 
 async def _in_database(work: Callable[[], T]) -> T:
