@@ -27,6 +27,7 @@ from outbox import leases
 from outbox.clock import as_moment, database_now, now_in_sql, uptime
 from outbox.hand_over import DueMail, HandOver, ask_due_mail
 from outbox.leases import Hold
+from outbox.outage import Outage
 from outbox.outcomes import Finished, ask_held, record
 from outbox.pace import hand_over_in_pace
 
@@ -107,6 +108,7 @@ class Ledger:
         self._to_report = 0  # about how many connections hold mail and will tell what became of it
         self._settings: dict[int, SmtpSettings] = {}
         self._renewed = uptime()
+        self._outage = Outage("ledger_waits_for_the_database", "ledger_reached_the_database")
         self._closing, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
 
@@ -177,7 +179,7 @@ class Ledger:
             try:
                 answers = self._serve(requests)
             except (OperationalError, InterfaceError) as error:
-                log.error("ledger_waits_for_the_database", error=str(error))
+                self._outage.note(error)
                 connection.close()
                 if uptime() > deadline:
                     return self._tell_failure(requests, error)
@@ -186,6 +188,7 @@ class Ledger:
                 log.exception("ledger_failed")
                 return self._tell_failure(requests, error)
             else:
+                self._outage.end()
                 self._to_report += sum(isinstance(answer, Turn) and bool(answer.taken) for answer in answers)
                 for request, answer in zip(requests, answers, strict=True):
                     request.answer.put(answer)

@@ -58,9 +58,11 @@ def locked(stage_id: int) -> StageQueue:
 
 def clear(stage_id: int) -> None:
     """The server takes mail again, or the settings were changed: the mail goes at once. Writes only after trouble."""
-    StageQueue.objects.filter(stage_id=stage_id, failures__gt=0).update(
+    recovered = StageQueue.objects.filter(stage_id=stage_id, failures__gt=0).update(
         failures=0, paused=False, retry_at=None, since=None, step="", code="", evidence=""
     )
+    if recovered:
+        log.info("stage_trouble_over", stage=stage_id)
 
 
 def waits(stage_id: int, now: datetime) -> bool:

@@ -19,6 +19,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
 from outbox import connections, stage_queue
+from outbox.alarm import Alarm
 from outbox.clock import database_now, uptime
 from outbox.delivery import Session
 from outbox.due import count_due, stages_with_due_mail
@@ -26,12 +27,15 @@ from outbox.holding import hold_unconfigured, release_what_waits
 from outbox.leases import LEASE, heal_clock_jumps, recover_abandoned
 from outbox.ledger import Ledger
 from outbox.models import Connection
+from outbox.outage import Outage
 from outbox.pruning import prune
 from outbox.rollup import roll_up
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.05
+# How often an idle worker looks that is told of new mail (see alarm).
+IDLE_SECONDS = 1.0
 REPORT_SECONDS = 5.0
 SWEEP_SECONDS = 10.0
 ROLL_UP_SECONDS = 15.0
@@ -53,12 +57,15 @@ class Worker:
         self.name = process or new_name()
         self._stands_alone = not process
         self.stopping = threading.Event()
+        self._alarm = Alarm()
+        self._outage = Outage("database_unavailable", "database_available")
         self.ledger = Ledger()
         self._sessions: list[_Running] = []
         self._ended = threading.Event()
         self._every = [Periodic(REPORT_SECONDS, lambda: connections.register(self.name))]
         if self._stands_alone:
             self._every += [
+                Periodic(REPORT_SECONDS, self._alarm.try_out),
                 Periodic(SWEEP_SECONDS, sweep),
                 Periodic(ROLL_UP_SECONDS, roll_up_beside, first=ROLL_UP_SECONDS),
                 Periodic(PRUNE_SECONDS, prune_beside, first=FIRST_PRUNE_SECONDS),
@@ -67,15 +74,21 @@ class Worker:
     def run(self) -> None:
         """Deliver until `stop()`. A database that goes away is waited for."""
         self._begin()
+        self._alarm.start()
+        log.info("worker_started", worker=self.name)
         while not self.stopping.is_set():
             try:
                 self._turn()
             except (DatabaseError, InterfaceError) as error:
-                log.error("database_unavailable", error=str(error))
+                self._outage.note(error)
                 connection.close()
                 self.stopping.wait(1.0)
-            self.stopping.wait(POLL_SECONDS)
+            else:
+                self._outage.end()
+            self._alarm.wait(IDLE_SECONDS if self._alarm.works and not self._sessions else POLL_SECONDS)
         self._end()
+        self._alarm.stop()
+        log.info("worker_stopped", worker=self.name)
 
     def drain(self, seconds: float = math.inf) -> None:
         """Deliver what is due now; ends when nothing is due any more, or what is due waits for a stage in trouble.
@@ -95,6 +108,7 @@ class Worker:
 
     def stop(self) -> None:
         self.stopping.set()
+        self._alarm.ring()
 
     def _begin(self) -> None:
         self.ledger.start()
@@ -117,9 +131,8 @@ class Worker:
 
     def _startable(self) -> dict[int, int]:
         """How many connections more each stage with due mail is worth now."""
-        now = database_now()
         running = self._alive()
-        missing = {stage_id: connections_missing(stage_id, running.count(stage_id)) for stage_id in stages_with_due_mail(now)}
+        missing = {stage_id: connections_missing(stage_id, running.count(stage_id)) for stage_id in stages_with_due_mail()}
         return {stage_id: count for stage_id, count in missing.items() if count > 0}
 
     def _alive(self) -> list[int]:

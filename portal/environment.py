@@ -37,9 +37,8 @@ class Environment(environ.Env):
         try:
             return self.parse_value(text, cast)
         except ValueError as error:
-            raise ImproperlyConfigured(
-                f"{var} is “{text}”; it must be {'a whole number' if cast is int else 'another'}."
-            ) from error
+            kind = "a whole number" if cast is int else "another value"
+            raise ImproperlyConfigured(f"{var} is “{text}”; it must be {kind}.") from error
 
     def _text(self, var: str) -> str | None:
         """`NAME_FILE` wins over `NAME`. An editor's line end after a secret is no part of it."""
