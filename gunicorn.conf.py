@@ -10,3 +10,5 @@ except ImproperlyConfigured as error:
     sys.exit(str(error))
 
 logconfig_dict = LOGGING
+# Pages that wait for the database leave one thread for probes and static files (see portal/database_gate.py).
+threads = 4

@@ -24,7 +24,9 @@ from organization.credentials import authenticate, is_known
 from organization.models import Credential
 from outbox import submission
 from outbox.acceptance import Acceptance, Handed
+from outbox.gateway_certificate import CertificateWatch, load_into
 from outbox.gateway_content import ContentRefused, read_content
+from outbox.heartbeat import Heartbeat
 from outbox.submission import SubmissionRefused, check_recipient, check_sender
 
 log = structlog.get_logger(__name__)
@@ -203,7 +205,7 @@ def tls_context() -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.GATEWAY_TLS_CERT, settings.GATEWAY_TLS_KEY or None)
+    load_into(context)
     return context
 
 
@@ -212,5 +214,9 @@ async def serve(host: str, port: int, stop: asyncio.Event) -> None:
     context, acceptance = tls_context(), Acceptance()
     server = await asyncio.get_running_loop().create_server(lambda: GatewayServer(acceptance, context), host, port)
     log.info("gateway_listening", host=host, port=port, starttls=context is not None)
+    heartbeat = Heartbeat(CertificateWatch(context).look)
+    heartbeat.start()
     async with server:
         await stop.wait()
+        await asyncio.to_thread(heartbeat.stop)  # before anything else, so that balancers send nobody here any more
+    log.info("gateway_stopped")

@@ -12,8 +12,9 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from outbox import connections
 from outbox.due import stages_with_due_mail
+from outbox.long_running import new_name
 from outbox.outage import Outage
-from outbox.worker import REPORT_SECONDS, Periodic, Worker, new_name, sweep
+from outbox.worker import REPORT_SECONDS, Periodic, Worker, sweep
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from organization import sql
 from organization.addresses import validate_address, wire_address
 from organization.models import App, Credential, Stage
-from outbox import event_log, wake_up
+from outbox import event_log, storage, wake_up
 from outbox.content import addresses_in, header_values, readable, split_header, with_crlf
 from outbox.models import Door, HoldReason, Message, RouteKind, Status
 from outbox.routing import ListState, Route, release, route, route_resent
@@ -125,7 +125,7 @@ def submit(
 def submit_together(submissions: Sequence[Submission]) -> list[Accepted | SubmissionRefused]:
     """Accept several mails in one transaction, which costs little more than one. Each is refused for itself alone."""
     checked = [_checked(submission) for submission in submissions]
-    with sql.reading_and_inserting():
+    with storage.watched(), sql.reading_and_inserting():
         storable = [one for one in checked if isinstance(one, Submission)]
         stored = _store(storable)
         wake_up.after_commit()

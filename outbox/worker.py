@@ -7,11 +7,8 @@ stage's slow or dead server never delays another.
 from __future__ import annotations
 
 import math
-import os
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -26,6 +23,7 @@ from outbox.due import count_due, stages_with_due_mail
 from outbox.holding import hold_unconfigured, release_what_waits
 from outbox.leases import LEASE, heal_clock_jumps, recover_abandoned
 from outbox.ledger import Ledger
+from outbox.long_running import new_name
 from outbox.models import Connection
 from outbox.outage import Outage
 from outbox.pruning import prune
@@ -168,11 +166,6 @@ class _Running(NamedTuple):
     session: Session
     thread: threading.Thread
     place: Connection
-
-
-def new_name() -> str:
-    """A name that no other worker has or had."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
 class Periodic:

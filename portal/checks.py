@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core import checks
 
 from organization.encryption import key_is_well_formed
+from outbox import gateway_certificate
 
 _NEW_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 
@@ -56,6 +57,16 @@ def check_gateway(**_: Any) -> list[checks.CheckMessage]:
                 id="portal.E005",
             )
         ]
+    return []
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def check_gateway_certificate(**_: Any) -> list[checks.CheckMessage]:
+    unusable, ends_soon = gateway_certificate.trouble()
+    if unusable:
+        return [checks.Error(unusable, hint="Both are PEM files that the gateway's user can read.", id="portal.E007")]
+    if ends_soon:
+        return [checks.Warning(ends_soon, hint="Renew it. The gateway reads it again without a restart.", id="portal.W001")]
     return []
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import structlog
 
+from portal.logs import OneLine
+
 _JSON = "json"
 _BEFORE_RENDERING: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -27,7 +29,9 @@ _BEFORE_RENDERING: list[Any] = [
 
 def log_config(log_format: str, level: str) -> dict[str, Any]:
     """Configure structlog, and return what Python's logging needs to write other libraries' lines likewise."""
-    renderer = structlog.processors.JSONRenderer() if log_format == _JSON else structlog.dev.ConsoleRenderer(colors=False)
+    renderer = OneLine(
+        structlog.processors.JSONRenderer() if log_format == _JSON else structlog.dev.ConsoleRenderer(colors=False)
+    )
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *_BEFORE_RENDERING, renderer, _mark_as_rendered],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -46,7 +50,8 @@ def log_config(log_format: str, level: str) -> dict[str, Any]:
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "one_line"}},
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
-            **{name: {"handlers": [], "propagate": True} for name in ("django.server", "gunicorn.error", "gunicorn.access")},
+            **{name: {"handlers": [], "propagate": True} for name in ("django.server", "gunicorn.error")},
+            "gunicorn.access": {"handlers": [], "propagate": True, "level": "WARNING"},  # request_finished says it
             "mail.log": {"level": "ERROR"},  # aiosmtpd's session chatter
             # Two lines for each hint, and one for each of beat's.
             **{name: {"level": "WARNING"} for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat")},
@@ -73,7 +78,7 @@ class OneLineFormatter(logging.Formatter):
         return str(event)
 
 
-def _mark_as_rendered(logger: object, method: str, text: str) -> tuple[tuple[str], dict[str, Any]]:
+def _mark_as_rendered(logger: object, method: str, text: Any) -> tuple[tuple[str], dict[str, Any]]:
     return (text,), {"extra": {"rendered": True}}
 
 

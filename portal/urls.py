@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.contrib.auth import views as auth
 from django.urls import include, path
 
-from portal import health, help
+from portal import help
 from portal.accounts import ChangePassword
 from portal.home import home
 
@@ -21,6 +21,4 @@ urlpatterns = [
     path("help/", help.page, name="help"),
     path("help/images/<str:name>", help.picture, name="help-picture"),
     path("help/<path:name>/", help.page, name="help"),
-    path("healthz", health.healthz, name="healthz"),
-    path("readyz", health.readyz, name="readyz"),
 ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import ssl
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from outbox.gateway import serve
-from outbox.long_running import spare_the_collector
+from outbox.gateway_certificate import CertificateUnusable
+from outbox.long_running import limit_waits, spare_the_collector
 
 
 class Command(BaseCommand):
@@ -23,10 +23,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         spare_the_collector()
+        limit_waits()
         try:
             asyncio.run(_until_signalled(options["host"], options["port"]))
-        except ssl.SSLError as error:
-            raise CommandError(f"GATEWAY_TLS_CERT or GATEWAY_TLS_KEY can't be used: {error}") from error
+        except CertificateUnusable as unusable:
+            raise CommandError(str(unusable)) from unusable
         except OSError as error:
             raise CommandError(f"The gateway can't listen on {options['host']}:{options['port']}: {error}") from error
 
