@@ -9,7 +9,6 @@ import logging
 import re
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -79,8 +78,11 @@ def outcomes(finished: Sequence[Finished], now: datetime) -> None:
     if not _logger.isEnabledFor(logging.INFO):
         return
     for one in finished:
-        for _, group in groupby(one.outcomes, key=lambda outcome: (outcome.result, outcome.code, outcome.reply)):
-            _log_outcome(one, list(group), now)
+        groups: dict[tuple[object, ...], list[Outcome]] = {}
+        for outcome in one.outcomes:
+            groups.setdefault((outcome.result, outcome.code, outcome.reply), []).append(outcome)
+        for group in groups.values():
+            _log_outcome(one, group, now)
 
 
 def _log_outcome(finished: Finished, group: Sequence[Outcome], now: datetime) -> None:
