@@ -14,7 +14,7 @@ from django.db import connection
 T = TypeVar("T")
 
 # A probe that gets no answer within two seconds counts as failed in most balancers.
-PATIENCE_SECONDS = 1.5
+PATIENCE_SECONDS = 1.0
 # Nobody needs to know it more exactly.
 FRESH_SECONDS = 1.0
 # A portal that nobody has asked for so long keeps no connection for it.
