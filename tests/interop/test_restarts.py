@@ -30,7 +30,7 @@ daemon off; error_log stderr; pid {folder}/nginx.pid;
 include /usr/share/nginx/modules-available/mod-stream.conf;
 events {{}}
 stream {{
-  upstream gateways {{ server 127.0.0.1:{first}; server 127.0.0.1:{second}; }}
+  upstream gateways {{ server 127.0.0.1:{first} max_fails=0; server 127.0.0.1:{second} max_fails=0; }}
   server {{ listen 127.0.0.1:{smtp}; proxy_pass gateways; proxy_connect_timeout 2s; }}
 }}
 http {{

@@ -26,6 +26,7 @@ from outbox.models import (
     Attempt,
     Connection,
     Door,
+    Gateway,
     HourlyCause,
     HourlyCount,
     HourlyLatency,
@@ -74,6 +75,7 @@ def everything(
     rollup._add({HourlyLatency: {(*key, 3): Counter(sent=1)}, HourlyCause: {(*key, "greylisted"): Counter(deferred=1)}})
     RollUpPosition.objects.create(counted="mails", last=2)
     Connection.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
+    Gateway.objects.create(name="g1")
     audit.record(OPERATOR, "Update", crm)
     return administrator
 
