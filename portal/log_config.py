@@ -16,7 +16,6 @@ import structlog
 
 from portal.logs import OneLine
 
-_JSON = "json"
 _BEFORE_RENDERING: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -29,9 +28,8 @@ _BEFORE_RENDERING: list[Any] = [
 
 def log_config(log_format: str, level: str) -> dict[str, Any]:
     """Configure structlog, and return what Python's logging needs to write other libraries' lines likewise."""
-    renderer = OneLine(
-        structlog.processors.JSONRenderer() if log_format == _JSON else structlog.dev.ConsoleRenderer(colors=False)
-    )
+    json = log_format == "json"
+    renderer: Any = structlog.processors.JSONRenderer() if json else OneLine(structlog.dev.ConsoleRenderer(colors=False))
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *_BEFORE_RENDERING, renderer, _mark_as_rendered],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -41,7 +39,7 @@ def log_config(log_format: str, level: str) -> dict[str, Any]:
     logging.captureWarnings(True)
     # The documented setup on one machine needs no TLS; where it is needed, `check --deploy` says so in our words.
     warnings.filterwarnings("ignore", "Requiring AUTH while not requiring TLS", UserWarning)
-    if log_format == _JSON:
+    if json:
         _log_uncaught_exceptions()
     return {
         "version": 1,
