@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 POLL_SECONDS = 0.05
 # How often an idle worker looks that is told of new mail (see alarm).
 IDLE_SECONDS = 1.0
+# Where there was mail there may be more, and hints are up to a tenth of a second late then.
+AWAKE_SECONDS = 1.0
 REPORT_SECONDS = 5.0
 SWEEP_SECONDS = 10.0
 ROLL_UP_SECONDS = 15.0
@@ -56,6 +58,7 @@ class Worker:
         self._stands_alone = not process
         self.stopping = threading.Event()
         self._alarm = Alarm()
+        self._awake_until = 0.0
         self._outage = Outage("database_unavailable", "database_available")
         self.ledger = Ledger()
         self._sessions: list[_Running] = []
@@ -83,10 +86,15 @@ class Worker:
                 self.stopping.wait(1.0)
             else:
                 self._outage.end()
-            self._alarm.wait(IDLE_SECONDS if self._alarm.works and not self._sessions else POLL_SECONDS)
+            self._alarm.wait(IDLE_SECONDS if self._alarm.works and self._is_idle() else POLL_SECONDS)
         self._end()
         self._alarm.stop()
         log.info("worker_stopped", worker=self.name)
+
+    def _is_idle(self) -> bool:
+        if self._sessions:
+            self._awake_until = uptime() + AWAKE_SECONDS
+        return uptime() > self._awake_until
 
     def drain(self, seconds: float = math.inf) -> None:
         """Deliver what is due now; ends when nothing is due any more, or what is due waits for a stage in trouble.

@@ -29,6 +29,7 @@ def smtp_server() -> Iterator[SmtpServer]:
 def sleepy_worker(monkeypatch) -> Iterator[Worker]:
     """A worker that, once it is idle, looks again only when it is told to."""
     monkeypatch.setattr(outbox.worker, "IDLE_SECONDS", 600.0)
+    monkeypatch.setattr(outbox.worker, "AWAKE_SECONDS", 0.0)
     worker = Worker()
 
     def run() -> None:
