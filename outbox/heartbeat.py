@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import structlog
 from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -13,6 +14,8 @@ from outbox import storage
 from outbox.long_running import new_name
 from outbox.models import Gateway
 from outbox.outage import Outage
+
+log = structlog.get_logger(__name__)
 
 REPORT_SECONDS = 5.0
 # How long a gateway that stops may take to say so: its database may hang.
@@ -56,6 +59,8 @@ class Heartbeat:
         except (DatabaseError, InterfaceError) as error:
             self._outage.note(error)
             connection.close()
+        except Exception:  # a gateway that lives must not seem dead
+            log.exception("heartbeat_failed")
         else:
             self._outage.end()
 
