@@ -8,6 +8,7 @@ from django.db import transaction
 
 from emailconfig.models import SmtpSettings
 from organization.models import Stage
+from outbox import event_log
 from outbox.clock import database_now
 from outbox.models import WAITING, HoldReason, Message, Recipient, Status
 from testlists.models import TestList, TestListAddress
@@ -21,6 +22,8 @@ def hold_unconfigured(stage_id: int) -> None:
     def hold(ids: list[int]) -> None:
         Recipient.objects.filter(message__in=ids, status__in=WAITING).update(status=Status.HELD)
         Message.objects.filter(pk__in=ids).update(status=Status.HELD, hold_reason=HoldReason.STAGE_NOT_CONFIGURED)
+        stage_key = Stage.objects.values_list("key", flat=True).get(pk=stage_id)
+        transaction.on_commit(lambda: event_log.held(stage_key, ids, HoldReason.STAGE_NOT_CONFIGURED), robust=True)
 
     _change(hold, stage=stage_id, status__in=WAITING)
 

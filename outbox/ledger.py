@@ -28,6 +28,7 @@ from outbox.clock import as_moment, database_now, now_in_sql, uptime
 from outbox.database_trouble import log_failure
 from outbox.hand_over import ANY_NUMBER, DueMail, HandOver, ask_due_mail
 from outbox.leases import Hold
+from outbox.outage import Outage
 from outbox.outcomes import Finished, ask_held, record
 from outbox.pace import hand_over_in_pace
 
@@ -123,6 +124,7 @@ class Ledger:
         # How many recipients a stage's server takes in one transaction, where it refused more, and with which settings that was.
         self._most_recipients: dict[int, tuple[int, int]] = {}
         self._renewed = uptime()
+        self._outage = Outage("ledger_waits_for_the_database", "ledger_reached_the_database")
         self._closing, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
 
@@ -189,7 +191,7 @@ class Ledger:
             try:
                 answers = self._serve(requests)
             except (OperationalError, InterfaceError) as error:
-                log_failure("ledger_waits_for_the_database", error)
+                self._outage.note(error)
                 connection.close()
                 if uptime() > deadline:
                     return self._tell_failure(requests, error)
@@ -198,6 +200,7 @@ class Ledger:
                 log_failure("ledger_failed", error)
                 return self._tell_failure(requests, error)
             else:
+                self._outage.end()
                 self._to_report += sum(isinstance(answer, Turn) and bool(answer.taken) for answer in answers)
                 for request, answer in zip(requests, answers, strict=True):
                     request.answer.put(answer)

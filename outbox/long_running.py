@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import resource
+import socket
 import sys
+import uuid
 from collections import deque
+from functools import partial
+from typing import Any
 
+import psycopg
+from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -35,6 +42,11 @@ _SERVER_SIDE = json.dumps(
         "idle_in_transaction_session_timeout": "60000",
     }
 )
+
+
+def new_name() -> str:
+    """A name that no other process of the portal has or had. It begins with the machine's."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
 def spare_the_collector() -> None:
@@ -80,3 +92,41 @@ def _forbid_scans(connection: BaseDatabaseWrapper, **_: object) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SET enable_seqscan = off")
+
+
+# What PostgreSQL needs to say that it has given a statement up.
+_ANSWER_SECONDS = 2
+_IDLE_SECONDS = 60
+
+
+def limit_waits() -> None:
+    """From now on no statement of this process waits for PostgreSQL longer than DATABASE_STATEMENT_TIMEOUT, and PostgreSQL ends
+    connections that have been idle for a minute. For processes that answer people and apps.
+
+    PostgreSQL keeps to the limit while it runs. A server that is stopped or cut off keeps to nothing, so that the wait ends here
+    too.
+    """
+    connection_created.connect(_limit_waits)
+
+
+def _limit_waits(connection: BaseDatabaseWrapper, **_: object) -> None:
+    if connection.vendor != "postgresql":
+        return
+    seconds = settings.DATABASE_STATEMENT_TIMEOUT
+    if seconds:
+        driver = connection.connection
+        driver.wait = partial(_wait, driver, driver.wait, seconds + _ANSWER_SECONDS)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('statement_timeout', %s, false), set_config('idle_session_timeout', %s, false)",
+            [f"{seconds}s", f"{_IDLE_SECONDS}s"],
+        )
+
+
+def _wait(driver: psycopg.Connection[Any], wait: Any, seconds: float, *arguments: Any, **options: Any) -> Any:
+    try:
+        return wait(*arguments, **{"timeout": seconds, **options})
+    except psycopg.OperationalError:
+        if driver.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
+            driver.close()  # no answer: a rollback would wait for the same server again
+        raise

@@ -250,6 +250,20 @@ class Worker(models.Model):
         return self.name
 
 
+class Gateway(models.Model):
+    """A gateway process that reports it lives, every few seconds."""
+
+    STALE_AFTER = timedelta(seconds=15)
+
+    name = models.CharField(max_length=100, primary_key=True)
+    seen = models.DateTimeField(db_default=Now())
+    accepting = models.BooleanField(default=True, help_text="Emails can be stored.")
+    warning = models.TextField(blank=True, help_text="What the operator should see to, such as a certificate that ends soon.")
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Connection(models.Model):
     """One connection of a worker to a stage's server: together they are never more than the stage allows."""
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from django.db import transaction
 from django.db.models import F
 
 from emailconfig.models import SmtpSettings
 from organization import sql
+from outbox import event_log
 from outbox.hand_over import Addressee, HandOver
 from outbox.leases import Hold, ask_still_held
 from outbox.models import FINAL, GIVEN_UP, Attempt, Message, Recipient, Status
@@ -79,6 +81,7 @@ def record(finished: Sequence[Finished], ours: Collection[Hold], now: datetime) 
     for one in kept:
         if not one.is_simple:
             _record_each(one, now)
+    transaction.on_commit(lambda: event_log.outcomes(kept, now), robust=True)
 
 
 def _attempt(finished: Finished, outcome: Outcome) -> tuple[object, ...]:

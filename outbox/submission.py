@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.core.mail import make_msgid
 from django.core.mail.utils import DNS_NAME
-from django.db import connection
+from django.db import connection, transaction
 
 from emailconfig.models import normalized_domain
 from organization import sql
 from organization.installation import installation_id
 from organization.models import App, Credential, Stage
-from outbox import wake_up
+from outbox import event_log, storage, wake_up
 from outbox.clock import database_now
 from outbox.content import addresses_in, header_values, holds_invitation, readable, split_header, with_crlf
 from outbox.envelope import (
@@ -72,6 +72,7 @@ class Submission:
     via: Door
     credential: Credential | None = None
     resent: Resent | None = None
+    client: str = ""  # the address that it came from, where there is one
 
 
 class Accepted(NamedTuple):
@@ -104,8 +105,10 @@ def submit(
     Raises SubmissionRefused when the mail itself can't be accepted; database errors pass through and mean the same:
     nothing was stored.
     """
-    (answer,) = submit_together([Submission(app, stage, envelope, content, via, credential, resent)])
+    submission = Submission(app, stage, envelope, content, via, credential, resent)
+    (answer,) = submit_together([submission])
     if isinstance(answer, SubmissionRefused):
+        event_log.refused(submission, answer)
         raise answer
     return answer.message()
 
@@ -113,9 +116,12 @@ def submit(
 def submit_together(submissions: Sequence[Submission]) -> list[Accepted | SubmissionRefused]:
     """Accept several mails in one transaction, which costs little more than one. Each is refused for itself alone."""
     checked = [_checked(submission) for submission in submissions]
-    with sql.reading_and_inserting():
-        accepted = iter(_store([one for one in checked if isinstance(one, Submission)]))
+    with storage.watched(), sql.reading_and_inserting():
+        storable = [one for one in checked if isinstance(one, Submission)]
+        stored = _store(storable)
         wake_up.after_commit()
+        transaction.on_commit(lambda: event_log.accepted(zip(storable, stored, strict=True)), robust=True)
+    accepted = iter(stored)
     return [next(accepted) if isinstance(one, Submission) else one for one in checked]
 
 

@@ -7,11 +7,8 @@ stage's slow or dead server never delays another.
 from __future__ import annotations
 
 import math
-import os
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +16,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
 from outbox import connections, stage_queue
+from outbox.alarm import Alarm
 from outbox.clock import database_now, uptime
 from outbox.database_trouble import log_failure
 from outbox.delivery import Session, Silence
@@ -26,14 +24,19 @@ from outbox.due import count_due, stages_with_due_mail
 from outbox.holding import hold_unconfigured, release_what_waits
 from outbox.leases import LEASE, heal_clock_jumps, recover_abandoned
 from outbox.ledger import Ledger
-from outbox.long_running import places_for_connections
+from outbox.long_running import new_name, places_for_connections
 from outbox.models import Connection
+from outbox.outage import Outage
 from outbox.pruning import prune
 from outbox.rollup import roll_up
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.05
+# How often an idle worker looks that is told of new mail (see alarm).
+IDLE_SECONDS = 1.0
+# Where there was mail there may be more, and hints are up to a tenth of a second late then.
+AWAKE_SECONDS = 1.0
 REPORT_SECONDS = 5.0
 SWEEP_SECONDS = 10.0
 ROLL_UP_SECONDS = 15.0
@@ -57,12 +60,16 @@ class Worker:
         self.name = process or new_name()
         self._stands_alone = not process
         self.stopping = threading.Event()
+        self._alarm = Alarm()
+        self._awake_until = 0.0
+        self._outage = Outage("database_unavailable", "database_available")
         self.ledger = Ledger()
         self._sessions: list[_Running] = []
         self._ended = threading.Event()
         self._every = [Periodic(REPORT_SECONDS, lambda: connections.register(self.name))]
         if self._stands_alone:
             self._every += [
+                Periodic(REPORT_SECONDS, self._alarm.try_out),
                 Periodic(SWEEP_SECONDS, sweep),
                 Periodic(ROLL_UP_SECONDS, roll_up_beside, first=ROLL_UP_SECONDS),
                 Periodic(PRUNE_SECONDS, prune_beside, first=FIRST_PRUNE_SECONDS),
@@ -71,15 +78,26 @@ class Worker:
     def run(self) -> None:
         """Deliver until `stop()`. A database that goes away is waited for."""
         self._begin()
+        self._alarm.start()
+        log.info("worker_started", worker=self.name)
         while not self.stopping.is_set():
             try:
                 self._turn()
             except (DatabaseError, InterfaceError) as error:
-                log_failure("database_unavailable", error)
+                self._outage.note(error)
                 connection.close()
                 self.stopping.wait(1.0)
-            self.stopping.wait(POLL_SECONDS)
+            else:
+                self._outage.end()
+            self._alarm.wait(IDLE_SECONDS if self._alarm.works and self._is_idle() else POLL_SECONDS)
         self._end()
+        self._alarm.stop()
+        log.info("worker_stopped", worker=self.name)
+
+    def _is_idle(self) -> bool:
+        if self._sessions:
+            self._awake_until = uptime() + AWAKE_SECONDS
+        return uptime() > self._awake_until
 
     def drain(self, seconds: float = math.inf) -> None:
         """Deliver what is due now; ends when nothing is due any more, or what is due waits for a stage in trouble.
@@ -99,6 +117,7 @@ class Worker:
 
     def stop(self) -> None:
         self.stopping.set()
+        self._alarm.ring()
 
     def _begin(self) -> None:
         self.ledger.start()
@@ -126,11 +145,10 @@ class Worker:
 
     def _startable(self) -> dict[int, int]:
         """How many connections more each stage with due mail is worth now."""
-        now = database_now()
         running, hanging = self._alive(), self._hanging()
         missing = {
             stage_id: connections_missing(stage_id, running.count(stage_id), hanging.count(stage_id))
-            for stage_id in stages_with_due_mail(now)
+            for stage_id in stages_with_due_mail()
         }
         return {stage_id: count for stage_id, count in missing.items() if count > 0}
 
@@ -181,11 +199,6 @@ class _Running:
     thread: threading.Thread
     place: Connection
     noted: Silence | None = None
-
-
-def new_name() -> str:
-    """A name that no other worker has or had."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
 class Periodic:

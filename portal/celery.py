@@ -5,10 +5,12 @@ Celery is an alarm clock here and nothing more: see docs/decisions/0009-celery-o
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
+import structlog
 from celery import Celery, signals
 from celery.schedules import crontab
 from django.conf import settings
@@ -17,6 +19,8 @@ from django.core.exceptions import ImproperlyConfigured
 from portal import checks
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+
+log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 10.0
 _FOLDER = "filesystem://"
@@ -74,6 +78,20 @@ def refuse_published_keys(**_: Any) -> None:
 @signals.setup_logging.connect
 def keep_our_logging(**_: Any) -> None:
     """Celery would set up its own: Django's holds."""
+
+
+@signals.beat_init.connect
+def tell_that_beat_runs(**_: Any) -> None:
+    log.info("beat_started")
+
+
+@signals.celeryd_init.connect
+def say_it_in_our_form(**_: Any) -> None:
+    """Celery tells that it stops from within a signal handler, where nothing may be logged: so it writes, and so do we."""
+    from celery.apps import worker
+
+    if settings.LOG_FORMAT == "json":
+        worker.safe_say = lambda text, *_: os.write(2, json.dumps({"event": text, "level": "info"}).encode() + b"\n")
 
 
 @signals.worker_process_init.connect

@@ -15,6 +15,7 @@ from django.core import checks
 
 from organization.encryption import key_is_well_formed
 from organization.installation import installation_id
+from outbox import gateway_certificate
 
 _NEW_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 
@@ -86,6 +87,15 @@ def check_proxies(**_: Any) -> list[checks.CheckMessage]:
     hint = "Name your proxy's addresses or networks in TRUSTED_PROXIES, and take BEHIND_PROXY away."
     message = "BEHIND_PROXY believes the X-Forwarded-For and X-Forwarded-Proto of everyone who reaches the portal."
     return [checks.Warning(message, hint=hint, id="portal.W001")]
+
+
+def check_gateway_certificate(**_: Any) -> list[checks.CheckMessage]:
+    unusable, ends_soon = gateway_certificate.trouble()
+    if unusable:
+        return [checks.Error(unusable, hint="Both are PEM files that the gateway's user can read.", id="portal.E007")]
+    if ends_soon:
+        return [checks.Warning(ends_soon, hint="Renew it. The gateway reads it again without a restart.", id="portal.W002")]
+    return []
 
 
 @checks.register()

@@ -11,6 +11,7 @@ from django.db import DatabaseError, InterfaceError
 
 from organization.sql import database_trouble
 from portal.checks import refuse_published_keys
+from portal.release import RELEASE
 
 # These answer without secrets, so that an image can be built and a configuration checked. makemigrations only compares
 # the history it finds in a database, and goes on without one.
@@ -33,6 +34,9 @@ _ASKS_FOR_HELP = frozenset({"-h", "--help", "--version"})
 def run(arguments: Sequence[str]) -> None:
     """Run `manage.py …`. Ends with 1 and one line on standard error when it can't be done."""
     _refuse_undecodable(arguments)
+    if list(arguments[1:]) == ["version"]:  # Django's own command of this name tells Django's version
+        print(RELEASE)
+        return
     try:
         if _needs_secrets(arguments):
             refuse_published_keys()

@@ -12,7 +12,8 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django_structlog.signals import bind_extra_request_metadata
 
-UNIX_SOCKET = "unix"  # in the list: whoever reaches the portal through one, which has no address
+from portal.environment import UNIX_SOCKET
+
 _FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO")
 
 Proxies = Sequence[IPv4Network | IPv6Network | str]

@@ -5,7 +5,7 @@ from django.contrib.auth import views as auth
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from portal import health, help
+from portal import help
 from portal.accounts import ChangePassword
 from portal.home import home
 
@@ -23,6 +23,4 @@ urlpatterns = [
     path("help/", help.page, name="help"),
     path("help/images/<str:name>", help.picture, name="help-picture"),
     path("help/<path:name>/", help.page, name="help"),
-    path("healthz", health.healthz, name="healthz"),
-    path("readyz", health.readyz, name="readyz"),
 ]
