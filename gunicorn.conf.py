@@ -1,6 +1,18 @@
 """What gunicorn reads when it starts `portal.wsgi` in this folder."""
 
-from outbox.long_running import places_for_connections
+import sys
 
+from django.core.exceptions import ImproperlyConfigured
+
+try:
+    from portal.settings import LOGGING
+except ImproperlyConfigured as error:
+    sys.exit(str(error))
+
+from outbox.long_running import places_for_connections  # needs settings that can be used
+
+logconfig_dict = LOGGING
+# Pages that wait for the database leave one thread for probes and static files (see portal/database_gate.py).
+threads = 4
 # With more of them than file handles a web process would end, and the requests that it is answering with it.
 worker_connections = min(1000, places_for_connections())

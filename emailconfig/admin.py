@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from emailconfig.forms import SmtpSettingsPageForm
 from emailconfig.models import ConnectionTest, OAuthToken, SmtpSettings
 from emailconfig.services import save_smtp_settings
-from organization.admin_base import PortalAdmin, ReadOnlyAdmin, member_of
+from organization.admin_base import PlaceAdmin, ReadOnlyAdmin, member_of
 from organization.permissions import Permission
 
 
@@ -20,7 +20,7 @@ class SmtpSettingsAdminForm(SmtpSettingsPageForm):
 
 
 @admin.register(SmtpSettings)
-class SmtpSettingsAdmin(PortalAdmin):
+class SmtpSettingsAdmin(PlaceAdmin):
     permissions = (Permission.MANAGE_EMAIL_CONFIGURATIONS,)
     form = SmtpSettingsAdminForm
     fields = (
@@ -28,7 +28,8 @@ class SmtpSettingsAdmin(PortalAdmin):
         *("server", "port", "security", "ca_certificate"),
         *("authentication", "username", "password"),
         *("token_url", "client_id", "client_secret", "secret_ends", "scopes", "client_authentication"),
-        *("sender_address", "complete", "sender_name", "from_domains", "connections", "mails_per_minute", "version"),
+        *("sender_address", "complete", "sender_name", "from_domains", "connections", "mails_per_minute"),
+        *("recipients_per_transaction", "ehlo_name", "version"),
     )
     exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
     list_display = ("stage", "server", "port", "security", "authentication", "sender_address", "updated")
@@ -43,6 +44,7 @@ class SmtpSettingsAdmin(PortalAdmin):
 
 @admin.register(OAuthToken)
 class OAuthTokenAdmin(ReadOnlyAdmin):
+    permissions = (Permission.MANAGE_EMAIL_CONFIGURATIONS,)
     list_display = ("settings", "version", "renew_at", "expires", "refusal_code")
     list_select_related = ("settings",)
     exclude = ("token",)
@@ -50,5 +52,6 @@ class OAuthTokenAdmin(ReadOnlyAdmin):
 
 @admin.register(ConnectionTest)
 class ConnectionTestAdmin(ReadOnlyAdmin):
+    permissions = (Permission.MANAGE_EMAIL_CONFIGURATIONS,)
     list_display = ("started", "stage", "server", "member", "finished")
     list_select_related = ("stage", "member")

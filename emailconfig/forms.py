@@ -54,11 +54,15 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
             "from_domains",
             "connections",
             "mails_per_minute",
+            "recipients_per_transaction",
+            "ehlo_name",
         )
         widgets = {
             "port": forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
             "connections": forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
             "mails_per_minute": forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
+            "recipients_per_transaction": forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
+            "ehlo_name": forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
             "server": forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
             "username": forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
             "token_url": forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "inputmode": "url"}),
@@ -76,7 +80,7 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
         self.fields["version"].initial = self.instance.version
         self._mark_what_the_authentication_needs()
         if "client_authentication" in self.fields:  # Django admin has left out what somebody may only read
-            self.fields["client_authentication"].required = False
+            self.fields["client_authentication"].required = self.fields["recipients_per_transaction"].required = False
         if self.instance.secret and self.instance.secret_field in self.fields:
             stored = self.instance.secret_field
             self.fields[stored].help_text = (
@@ -90,6 +94,10 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
         for name in {"token_url", "client_id", "client_secret", "password"} - {stored}:
             if name in self.fields:
                 self.fields[name].needed = True  # type: ignore[attr-defined]
+
+    def clean_recipients_per_transaction(self) -> int:
+        number: int | None = self.cleaned_data["recipients_per_transaction"]
+        return SmtpSettings._meta.get_field("recipients_per_transaction").default if number is None else number
 
     def clean_client_authentication(self) -> str:
         return self.cleaned_data["client_authentication"] or SmtpSettings.ClientAuthentication.POST

@@ -6,15 +6,18 @@ from functools import lru_cache
 from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.core.mail.utils import DNS_NAME
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
 from emailconfig.validators import (
     PORT_25_REFUSED,
+    certificate_fingerprints,
     is_among,
     is_loopback,
     normalize_domains,
+    normalize_ehlo_name,
     normalize_reachable_server,
     normalize_server,
     normalize_token_url,
@@ -23,13 +26,17 @@ from emailconfig.validators import (
 )
 from organization.addresses import ADDRESS_MAX_LENGTH, domain_of, validate_address, wire_address
 from organization.encryption import EncryptedTextField, EncryptedValue
-from organization.models import Member, Stage, validate_one_line
+from organization.models import Member, Stage
 from organization.services import StaleVersion
+from organization.text import validate_one_line
 
 SECRET_AGAIN = (
     "Enter the {secret} again: the stored one belongs to the server, port, security, CA certificate, authentication, user and "
     "token settings it was entered for."
 )
+
+# Top-level domains of names that mean something on one machine or network only (RFC 6761, RFC 6762).
+_LOCAL_DOMAINS = frozenset(("localhost", "localdomain", "local", "internal", "lan", "home", "arpa", "invalid", "test", "example"))
 
 
 class SmtpSettings(models.Model):
@@ -113,9 +120,24 @@ class SmtpSettings(models.Model):
         validators=[MaxValueValidator(1_000_000)],
         help_text="No faster than this, over all connections; 0 for no limit. Microsoft 365 takes 30 a minute from a mailbox.",
     )
+    recipients_per_transaction = models.PositiveSmallIntegerField(
+        default=100,
+        validators=[MinValueValidator(1), MaxValueValidator(1000)],
+        help_text="An email to more recipients is handed over in several parts, 1 to 1,000. Amazon SES takes 50.",
+    )
+    ehlo_name = models.CharField(
+        "EHLO name",
+        max_length=255,
+        blank=True,
+        help_text="What the portal calls itself in EHLO. If empty: the name of its machine, or the sender's domain where that "
+        "isn't a full host name.",
+    )
     version = models.PositiveIntegerField(default=0, editable=False)
     updated = models.DateTimeField(auto_now=True)
     updated_by = models.CharField(max_length=360, blank=True, editable=False)
+
+    # What the audit trail keeps in place of a value.
+    AUDIT_SUMMARIES = {"ca_certificate": certificate_fingerprints}
 
     new_secret: str = ""
 
@@ -136,6 +158,7 @@ class SmtpSettings(models.Model):
         errors: dict[str, Any] = {}
         for name, normalize in (
             ("server", normalize_reachable_server),
+            ("ehlo_name", normalize_ehlo_name),
             ("sender_address", validate_address),
             ("from_domains", normalize_domains),
         ):
@@ -152,6 +175,11 @@ class SmtpSettings(models.Model):
     def mailbox(self) -> str:
         """Who is signed in with a token: the user, or the sender where none is given."""
         return self.username or wire_address(self.sender_address)
+
+    @property
+    def hello(self) -> str:
+        """The name said in EHLO."""
+        return self.ehlo_name or machine_name() or normalized_domain(self.sender_address)
 
     @property
     def secret_field(self) -> str:
@@ -235,6 +263,11 @@ class SmtpSettings(models.Model):
         """Whether an app may send as `address`: the sender's own domain, or one the stage allows."""
         return is_among(normalized_domain(address), {normalized_domain(self.sender_address), *self.from_domains.split()})
 
+    def names_sender(self, address: str) -> bool:
+        """As allows_sender(), but `*` names nobody: whom test mail may carry as its sender."""
+        named = {normalized_domain(self.sender_address), *self.from_domains.split()} - {"*"}
+        return is_among(normalized_domain(address), named)
+
 
 def secret_field_of(authentication: str) -> str:
     """What the secret of that authentication is called where it is entered."""
@@ -275,6 +308,12 @@ class ConnectionTest(models.Model):
 
     def __str__(self) -> str:
         return f"Test of {self.server}"
+
+
+def machine_name() -> str:
+    """This machine's host name; empty where others can't know it, as in a container. Servers refuse such names in EHLO."""
+    name = str(DNS_NAME).lower()
+    return name if "." in name and name.rpartition(".")[2] not in _LOCAL_DOMAINS else ""
 
 
 @lru_cache(maxsize=10_000)

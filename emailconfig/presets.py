@@ -32,6 +32,7 @@ PRESETS = (
             "scopes": "https://outlook.office365.com/.default",
             "connections": 3,
             "mails_per_minute": 30,
+            "recipients_per_transaction": 500,
         },
         (
             "Register an app in Microsoft Entra; it needs the application permission SMTP.SendAsApp with consent.",
@@ -51,6 +52,7 @@ PRESETS = (
             "authentication": _BASIC,
             "connections": 4,
             "mails_per_minute": 0,
+            "recipients_per_transaction": 100,
         },
         (
             "Switch 2-step verification on for the account that sends.",
@@ -68,6 +70,7 @@ PRESETS = (
             "authentication": _BASIC,
             "connections": 4,
             "mails_per_minute": 0,
+            "recipients_per_transaction": 50,
         },
         (
             "Put your own region in the place of eu-west-1.",
@@ -85,6 +88,7 @@ PRESETS = (
             "authentication": SmtpSettings.Authentication.NONE.value,
             "connections": 4,
             "mails_per_minute": 0,
+            "recipients_per_transaction": 100,
         },
         (
             "The relay must accept mail from the portal's machine without a sign-in.",

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from emailconfig import doctor_views, views
+from emailconfig import doctor_views, kept_header_views, views
 
 _STAGE = "management/configure/emails/<slug:stage>/"
 
@@ -9,6 +9,8 @@ urlpatterns = [
     path(_STAGE, views.view, name="email-configuration"),
     path(f"{_STAGE}edit/", views.edit, name="email-configuration-edit"),
     path(f"{_STAGE}delete/", views.delete, name="email-configuration-delete"),
+    path(f"{_STAGE}kept-headers/", kept_header_views.kept_headers, name="kept-headers"),
+    path(f"{_STAGE}kept-headers/<int:kept>/remove/", kept_header_views.kept_header_remove, name="kept-header-remove"),
     path(f"{_STAGE}test/", doctor_views.start, name="connection-test-start"),
     path(f"{_STAGE}test/<int:test>/", doctor_views.show, name="connection-test"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 import ssl
@@ -17,6 +18,7 @@ from organization.addresses import printable
 
 PORT_25_REFUSED = "SMTP port 25 isn't supported: it is often targeted for spam and restricted by providers. Use 587."
 _TOKEN_URL_MAX_LENGTH = 1000
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _LABEL = re.compile(r"\A[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 # A host whose last label is a number is an IPv4 address in one of its odd spellings, such as 127.1 or 0x7f000001.
 _NUMBER = re.compile(r"\A(?:[0-9]+|0x[0-9a-f]*)\Z")
@@ -62,6 +64,16 @@ def normalize_reachable_server(text: str) -> str:
     if is_never_allowed(ip):
         raise ValidationError(f"The portal never connects to {server}. Enter the host name or IP address of a server.")
     return server
+
+
+def normalize_ehlo_name(text: str) -> str:
+    """A host name as normalize_server() stores it. Raises ValidationError, also for an IP address."""
+    name = normalize_server(text)
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name
+    raise ValidationError("Enter a host name, such as portal.example.com: servers refuse an IP address here.")
 
 
 def _refuse_what_is_not_a_host(text: str) -> None:
@@ -121,6 +133,12 @@ def validate_ca_certificate(pem: str) -> None:
         ssl.create_default_context(cadata=pem)
     except (ssl.SSLError, TypeError, ValueError) as error:  # TypeError: not even ASCII
         raise ValidationError("This isn't a certificate in PEM form. It starts with -----BEGIN CERTIFICATE-----.") from error
+
+
+def certificate_fingerprints(pem: str) -> str:
+    """By which a person knows the certificates again: the SHA-256 of each."""
+    ders = (ssl.PEM_cert_to_DER_cert(certificate) for certificate in _CERTIFICATE.findall(pem))
+    return ", ".join(f"SHA-256 {hashlib.sha256(der).hexdigest()}" for der in ders)
 
 
 def normalize_domains(text: str) -> str:

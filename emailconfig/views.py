@@ -45,6 +45,7 @@ def view(request: MemberRequest, stage: str) -> HttpResponse:
         "copy_targets": [other for other in others if _can_edit(request, other)],
         "recipient_form": RecipientForm(),
         "settings": settings_of(found),
+        "kept_headers": found.kept_headers.all(),
         "can_edit": _can_edit(request, found),
     }
     return render(request, "emailconfig/settings.html", context)

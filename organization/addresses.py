@@ -17,14 +17,14 @@ from functools import lru_cache
 import idna
 from django.core.exceptions import ValidationError
 
+from organization.text import CONTROL, ZERO_WIDTH
+
 # RFC 5321 section 4.5.3.1.1: a local part has at most 64 octets.
 LOCAL_PART_MAX_OCTETS = 64
 # RFC 5321 section 4.5.3.1.3: a path has at most 256 octets, its angle brackets included.
 ADDRESS_MAX_LENGTH = 254
-# Line breaks, control characters, what turns the direction of a text, and halves of characters.
-_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
-_FORBIDDEN_IN_NAME = re.compile(f"[{_CONTROL}]")  # joiners belong to names in many scripts
-_FORBIDDEN = re.compile(f"[{_CONTROL}\\u200b-\\u200f\\u2060-\\u2064\\ufeff]")
+_FORBIDDEN_IN_NAME = re.compile(f"[{CONTROL}]")  # joiners belong to names in many scripts
+_FORBIDDEN = re.compile(f"[{CONTROL}{ZERO_WIDTH}]")
 # The two joiners belong to domains in some scripts, and IDNA says where (RFC 5892 appendix A).
 _FORBIDDEN_IN_DOMAIN = re.compile(r"[\u200b\u200e\u200f\u2060-\u2064\ufeff]")
 
@@ -213,6 +213,10 @@ class NamedAddress:
 
     email: str
     name: str = ""
+
+    def masked(self) -> NamedAddress:
+        """For those who may not know who it is."""
+        return NamedAddress(masked_address(self.email))
 
     def __str__(self) -> str:
         """As parse_named_address() and split_addresses() read it back."""

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.models import Group
 from django.contrib.auth.password_validation import validate_password
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from organization.admin_base import PortalAdmin, ReadOnlyAdmin, member_of
+from organization.admin_base import PlaceAdmin, PortalAdmin, ReadOnlyAdmin, member_of
 from organization.audit_filter import recent_values
-from organization.credentials import MAY_MANAGE, revoke_credential
-from organization.forms import AppForm
-from organization.models import App, AuditEvent, Credential, Member, Role, RoleGrant, Stage
-from organization.permissions import Permission
-from organization.services import delete_from_organization, save_app, save_in_organization, save_role
+from organization.credentials import revoke_credential
+from organization.forms import AppForm, VersionedForm
+from organization.kept_headers import keep_header, stop_keeping_header
+from organization.members import may_edit, save_member
+from organization.models import App, AuditEvent, Credential, KeptHeader, Member, Role, RoleGrant, Stage
+from organization.permissions import EVERYWHERE, Permission, allowed
+from organization.services import delete_from_organization, save_app, save_grant, save_in_organization, save_role
+
+V = TypeVar("V", App, Stage)
 
 admin.site.site_header = admin.site.site_title = "ODC Email Portal"
 admin.site.unregister(Group)
 
 
-class OrganizationAdmin(PortalAdmin):
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        save_in_organization(obj, member_of(request))
-
-
-class MemberForm(forms.ModelForm[Member]):
+class MemberForm(VersionedForm[Member]):
     new_password = forms.CharField(
         required=False,
         strip=False,
@@ -49,33 +49,22 @@ class MemberForm(forms.ModelForm[Member]):
 
 
 @admin.register(Member)
-class MemberAdmin(OrganizationAdmin):
+class MemberAdmin(PortalAdmin):
     form = MemberForm
+    exclude = ("version",)
     list_display = ("email", "name", "is_active", "is_staff", "last_login")
     search_fields = ("email", "name")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A superuser's account, password included, is for superusers only."""
-        above = obj is not None and obj.is_superuser and not member_of(request).is_superuser
-        return not above and super().has_change_permission(request, obj)
+        return super().has_change_permission(request, obj) and (obj is None or may_edit(member_of(request), obj))
 
     def save_model(self, request: HttpRequest, obj: Member, form: Any, change: bool) -> None:
-        if form.cleaned_data["new_password"]:
-            obj.set_password(form.cleaned_data["new_password"])
-        elif not change:
-            obj.set_unusable_password()
-        super().save_model(request, obj, form, change)
+        saved = save_member(obj, member_of(request), new_password=form.cleaned_data["new_password"])
+        if saved == request.user and form.cleaned_data["new_password"]:
+            update_session_auth_hash(request, saved)
 
 
-class RoleForm(forms.ModelForm[Role]):
-    permissions = forms.MultipleChoiceField(choices=Permission.choices, widget=forms.CheckboxSelectMultiple, required=False)
-
-    class Meta:
-        model = Role
-        fields = ("name", "permissions", "stages")
-
-
-class DeletableAdmin(OrganizationAdmin):
+class DeletableAdmin(PortalAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_change_permission(request, obj)
 
@@ -87,9 +76,18 @@ class DeletableAdmin(OrganizationAdmin):
             delete_from_organization(found, member_of(request))
 
 
+class RoleForm(VersionedForm[Role]):
+    permissions = forms.MultipleChoiceField(choices=Permission.choices, widget=forms.CheckboxSelectMultiple, required=False)
+
+    class Meta:
+        model = Role
+        fields = ("name", "permissions", "stages")
+
+
 @admin.register(Role)
 class RoleAdmin(DeletableAdmin):
     form = RoleForm
+    exclude = ("version",)
     list_display = ("name", "built_in")
     filter_horizontal = ("stages",)
 
@@ -100,34 +98,122 @@ class RoleAdmin(DeletableAdmin):
         save_role(obj, form.cleaned_data["stages"], member_of(request))
 
 
+class RoleGrantForm(VersionedForm[RoleGrant]):
+    class Meta:
+        model = RoleGrant
+        fields = ("member", "role", "app")
+
+
 @admin.register(RoleGrant)
 class RoleGrantAdmin(DeletableAdmin):
+    form = RoleGrantForm
+    exclude = ("version",)
     list_display = ("member", "role", "app")
     list_select_related = ("member", "role", "app")
 
+    def save_model(self, request: HttpRequest, obj: RoleGrant, form: Any, change: bool) -> None:
+        save_grant(obj, member_of(request))
+
+
+class ArchivingForm(VersionedForm[V]):
+    """Asks for the name before what archives something of Production, as the pages do."""
+
+    confirmation = forms.CharField(label="Name, to confirm", required=False, max_length=100)
+
+    def clean(self) -> None:
+        super().clean()
+        archives = bool(self.instance.pk) and "archived" in self.changed_data and self.cleaned_data.get("archived")
+        name = str(self.instance)
+        if archives and self.must_confirm() and self.cleaned_data.get("confirmation") != name:
+            self.add_error("confirmation", f"This concerns Production. Type “{name}” to archive it.")
+
+    def must_confirm(self) -> bool:
+        raise NotImplementedError
+
+
+class StageAdminForm(ArchivingForm[Stage]):
+    class Meta:
+        model = Stage
+        fields = ("name", "key", "order", "kind", "archived")
+
+    def must_confirm(self) -> bool:
+        return self.instance.is_production
+
 
 @admin.register(Stage)
-class StageAdmin(OrganizationAdmin):
+class StageAdmin(PortalAdmin):
+    form = StageAdminForm
+    exclude = ("version",)
     list_display = ("order", "name", "key", "kind", "archived")
     list_display_links = ("name",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("key",) if obj else ()
 
+    def save_model(self, request: HttpRequest, obj: Stage, form: Any, change: bool) -> None:
+        save_in_organization(obj, member_of(request))
 
-class AppAdminForm(AppForm):
+
+class KeptHeaderAdminForm(forms.ModelForm[KeptHeader]):
+    stage_name = forms.CharField(label="Name of the stage", help_text="Typed to confirm.")
+
+    class Meta:
+        model = KeptHeader
+        fields = ("stage", "name")
+
+    def clean(self) -> dict[str, Any]:
+        typed = super().clean() or {}
+        if (stage := typed.get("stage")) and typed.get("stage_name") not in (None, stage.name):
+            self.add_error("stage_name", f"This isn't the stage's name: it is “{stage.name}”.")
+        return typed
+
+
+@admin.register(KeptHeader)
+class KeptHeaderAdmin(PlaceAdmin):
+    """A kept header field is added and removed, never changed."""
+
+    permissions = (Permission.MANAGE_EMAIL_CONFIGURATIONS,)
+    form = KeptHeaderAdminForm
+    list_display = ("name", "stage", "created", "created_by")
+    list_select_related = ("stage",)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None and super().has_change_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj)
+
+    def save_model(self, request: HttpRequest, obj: KeptHeader, form: Any, change: bool) -> None:
+        kept = keep_header(obj.stage, obj.name, member_of(request), typed_stage_name=form.cleaned_data["stage_name"])
+        obj.pk = kept.pk  # Django admin goes on with its own
+
+    def delete_model(self, request: HttpRequest, obj: KeptHeader) -> None:
+        stop_keeping_header(obj, member_of(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[KeptHeader]) -> None:
+        for kept in queryset.select_related("stage"):
+            stop_keeping_header(kept, member_of(request))
+
+
+class AppAdminForm(ArchivingForm[App], AppForm):
     class Meta(AppForm.Meta):
         fields = (*AppForm.Meta.fields, "archived")  # type: ignore[assignment]
 
+    def must_confirm(self) -> bool:
+        return Stage.objects.filter(kind=Stage.Kind.PRODUCTION, archived=False).exists()
+
 
 @admin.register(App)
-class AppAdmin(PortalAdmin):
+class AppAdmin(PlaceAdmin):
     permissions = (Permission.MANAGE_APPS,)
     form = AppAdminForm
-    fields = ("name", "key", "description", "colour", "archived", "version")
+    fields = ("name", "key", "description", "colour", "archived", "confirmation", "version")
     exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
     list_display = ("name", "key", "archived")
     search_fields = ("name", "key")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return allowed(member_of(request), EVERYWHERE, *self.permissions)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("key",) if obj else ()
@@ -140,11 +226,13 @@ class AppAdmin(PortalAdmin):
 class CredentialAdmin(ReadOnlyAdmin):
     """Credentials are created in the portal, which shows the secret once; here they are listed and revoked."""
 
-    permissions = MAY_MANAGE
     list_display = ("username", "name", "app", "stage", "created", "last_used", "revoked_at")
     list_select_related = ("app", "stage")
     exclude = ("secret_hash",)
     actions = ("revoke",)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_module_permission(request)  # every member sees them on the app's page
 
     @admin.action(description="Revoke the selected credentials")
     def revoke(self, request: HttpRequest, queryset: QuerySet[Credential]) -> None:
@@ -169,3 +257,8 @@ class AuditEventAdmin(ReadOnlyAdmin):
     list_filter = (("operation", RecentValuesFilter), ("entity", RecentValuesFilter))
     search_fields = ("actor_name", "entity_name")
     show_full_result_count = False
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """What changed may be who is on a test list."""
+        sees_addresses = allowed(member_of(request), EVERYWHERE, Permission.ACCESS_USER_INFORMATION)
+        return () if sees_addresses else ("before", "after")

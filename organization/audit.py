@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -11,6 +12,7 @@ from django.db import models
 from organization.encryption import EncryptedTextField
 from organization.models import App, AuditEvent, Member, Stage
 from organization.permissions import EVERYWHERE, Actor, Scope
+from organization.text import storable
 
 MASK = "••••••••"
 
@@ -42,12 +44,16 @@ Values = dict[str, Any]
 
 
 def snapshot(instance: models.Model) -> Values:
-    """The stored values of `instance` as they may be shown: a secret is a mask when set and empty when not."""
+    """The stored values of `instance` as they may be shown: a secret is a mask when set and empty when not, and what the model
+    names in AUDIT_SUMMARIES is told in short."""
     values: Values = {}
+    summaries: dict[str, Callable[[str], str]] = getattr(instance, "AUDIT_SUMMARIES", {})
     for field in instance._meta.concrete_fields:
         value = getattr(instance, field.attname)
         if isinstance(field, EncryptedTextField) or field.name in _SECRET_FIELDS:
             values[field.name] = _Masked(value)
+        elif field.name in summaries:
+            values[field.name] = summaries[field.name](value)
         elif value is None or isinstance(value, str | int | float | bool | list | dict):
             values[field.name] = value
         else:
@@ -84,13 +90,14 @@ def record(
         changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
         before = {name: value for name, value in before.items() if name in changed}
         after = {name: value for name, value in after.items() if name in changed}
+    before, after = storable(before), storable(after)
     if isinstance(subject, type):
         scope, entity_id, entity_name = scope or EVERYWHERE, "", str(subject._meta.verbose_name_plural)
     else:
-        scope, entity_id, entity_name = scope or scope_of(subject), str(subject.pk or ""), str(subject)[:400]
+        scope, entity_id, entity_name = scope or scope_of(subject), str(subject.pk or ""), storable(str(subject)[:400])
     return AuditEvent.objects.create(
         actor=actor if isinstance(actor, Member) else None,
-        actor_name=str(actor)[:360],
+        actor_name=storable(str(actor)[:360]),
         operation=operation,
         entity=str(subject._meta.verbose_name),
         entity_id=entity_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from organization.addresses import masked_address
 from organization.models import AuditEvent
 
 
@@ -17,15 +18,22 @@ class Change(NamedTuple):
         return f"{self.name}: {self.words}"
 
 
-def changes_of(event: AuditEvent) -> list[Change]:
-    """By name. What is empty before and after says nothing."""
+def changes_of(event: AuditEvent, *, sees_addresses: bool) -> list[Change]:
+    """By name. What is empty before and after says nothing. Who is on a test list is masked where it may not be seen."""
     changes = []
     for name in sorted({*event.before, *event.after}):
-        before, after = _words(event.before.get(name)), _words(event.after.get(name))
+        before, after = event.before.get(name), event.after.get(name)
+        if name == "addresses" and not sees_addresses:
+            before, after = _masked(before), _masked(after)
+        before, after = _words(before), _words(after)
         if before or after:
             both = f"{before or '–'} → {after or '–'}"
             changes.append(Change(name.replace("_", " "), both if event.before and event.after else before or after))
     return changes
+
+
+def _masked(people: list[str] | None) -> list[str]:
+    return [masked_address(person.rpartition("<")[2].removesuffix(">")) for person in people or []]
 
 
 def _words(value: object) -> str:

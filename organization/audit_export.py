@@ -17,17 +17,17 @@ _HEADER = (
 )  # fmt: skip
 
 
-def rows_of(events: QuerySet[AuditEvent], zone: tzinfo) -> Iterator[Sequence[str]]:
+def rows_of(events: QuerySet[AuditEvent], zone: tzinfo, *, sees_addresses: bool) -> Iterator[Sequence[str]]:
     """`events` as AuditFilter gives them, newest first; times in `zone`."""
     yield _HEADER
     piece = list(events[:_AT_ONCE])
     while piece:
         for event in piece:
-            yield _cells(event, zone)
+            yield _cells(event, zone, sees_addresses)
         piece = list(events.filter(pk__lt=piece[-1].pk)[:_AT_ONCE])
 
 
-def _cells(event: AuditEvent, zone: tzinfo) -> list[str]:
+def _cells(event: AuditEvent, zone: tzinfo, sees_addresses: bool) -> list[str]:
     return [
         str(event.pk),
         timezone.localtime(event.at, zone).isoformat(sep=" ", timespec="seconds"),
@@ -38,6 +38,6 @@ def _cells(event: AuditEvent, zone: tzinfo) -> list[str]:
         event.app.name if event.app else "",
         event.stage.name if event.stage else "",
         event.get_status_display(),
-        "; ".join(str(change) for change in changes_of(event)),
+        "; ".join(str(change) for change in changes_of(event, sees_addresses=sees_addresses)),
         event.request_id,
     ]

@@ -16,7 +16,7 @@ from organization.audit_filter import AuditFilter
 from organization.csv_file import csv_download, csv_lines
 from organization.http import MemberRequest, is_row_number
 from organization.models import AuditEvent
-from organization.permissions import EVERYWHERE, Permission, require
+from organization.permissions import EVERYWHERE, Permission, allowed, require
 
 PAGE = 50
 
@@ -36,7 +36,7 @@ def audit_trail(request: MemberRequest) -> HttpResponse:
         "filter": asked,
         "filtered": bool(asked.asked),
         "time_zone": request.user.time_zone,
-        "rows": [(event, changes_of(event)) for event in shown],
+        "rows": [(event, changes_of(event, sees_addresses=_sees_addresses(request))) for event in shown],
         "newer_url": _address(request) if is_row_number(before) else "",
         "older_url": _address(request, before=shown[-1].pk) if len(found) > PAGE else "",
         "export_url": reverse("audit-trail-export") + _address(request),
@@ -52,7 +52,11 @@ def export(request: MemberRequest) -> StreamingHttpResponse:
     asked = AuditFilter(request.GET)
     audit.record(request.user, "Export", AuditEvent, after={"what": "audit trail", "filters": asked.asked})
     zone = timezone.get_current_timezone()  # the member's; it isn't set any more while the lines are written
-    return csv_download("audit-trail", csv_lines(rows_of(asked.events(), zone)))
+    return csv_download("audit-trail", csv_lines(rows_of(asked.events(), zone, sees_addresses=_sees_addresses(request))))
+
+
+def _sees_addresses(request: MemberRequest) -> bool:
+    return allowed(request.user, EVERYWHERE, Permission.ACCESS_USER_INFORMATION)
 
 
 def _address(request: MemberRequest, **position: int) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 
-# A spreadsheet takes what starts like this for a formula and runs it.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# A spreadsheet takes what starts with one of these characters for a formula and runs it. A cell starts where we start one;
+# and, for a spreadsheet that splits at semicolons or tabs and then ignores our quotes, behind each of those and each line.
+_FORMULA = re.compile(r"((?:^|[;\t\r\n])[\s;\"']*+)([=+\-@＝＋－＠]?)")
+_CONTROL_STARTS = ("\t", "\r", "\n")
 _BYTE_ORDER_MARK = "\ufeff"  # without it Excel doesn't read UTF-8
 
 
@@ -34,4 +37,5 @@ def csv_download(name: str, lines: Iterator[str]) -> StreamingHttpResponse:
 
 
 def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
+    text = _FORMULA.sub(lambda start: f"{start[1]}'{start[2]}" if start[2] else start[1], cell)
+    return f"'{text}" if text.startswith(_CONTROL_STARTS) else text

@@ -4,28 +4,56 @@ from __future__ import annotations
 
 import zoneinfo
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.utils.text import slugify
 
 from organization.addresses import may_be_incomplete
-from organization.models import App, Credential, Member, Stage, validate_key
+from organization.models import App, Credential, Member, Stage, VersionedModel, validate_key
+from organization.services import StaleVersion
+
+V = TypeVar("V", bound=VersionedModel)
 
 _ASKED_ABOUT = 5
 
 
-def _say_what_a_key_is(form: forms.ModelForm[Any]) -> None:
-    """In place of Django's words about slugs; an empty key gets a proposal made from the name."""
+def add_refusal(form: forms.BaseForm, error: ValidationError) -> None:
+    """Show what a service refused at its field, or above the form if that has no such field."""
+    errors_by_field = error.error_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.error_list}
+    for field, errors in errors_by_field.items():
+        form.add_error(field if field in form.fields else None, errors)
+
+
+def _offer_key_only_once(form: forms.ModelForm[Any]) -> None:
+    """A stored key can't be changed. In place of Django's words about slugs, an empty one gets a proposal from the name."""
+    if form.instance.pk:
+        form.fields.pop("key", None)  # Django admin, which shows it read-only, has left it out already
+        return
     key, name = form.fields["key"], slugify(form.data.get("name", ""))
     key.error_messages["invalid"] = str(validate_key.message)
     if name:
         key.error_messages["required"] = f"Enter a key, such as “{name[:40]}”."
 
 
-class AppForm(forms.ModelForm[App]):
+class VersionedForm(forms.ModelForm[V]):
+    """Carries the version that the page was made from, so that a save over another one is refused (decision 7)."""
+
     version = forms.IntegerField(widget=forms.HiddenInput, localize=False)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["version"].initial = self.instance.version
+        self.fields["version"].required = self.instance.pk is not None  # what is new was read by nobody
+
+    def clean(self) -> None:
+        """Compare with the row that was read, so that all its values are of that version; the service asks again."""
+        if self.instance.pk and self.cleaned_data.get("version", self.instance.version) != self.instance.version:
+            raise StaleVersion()
+
+
+class AppForm(VersionedForm[App]):
     class Meta:
         model = App
         fields = ("name", "key", "description", "colour")
@@ -33,18 +61,10 @@ class AppForm(forms.ModelForm[App]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["version"].initial = self.instance.version
-        if self.instance.pk:
-            self.fields.pop("key", None)  # Django admin, which shows it read-only, has left it out already
-        else:
-            _say_what_a_key_is(self)
-
-    def _post_clean(self) -> None:
-        self.instance.version = self.cleaned_data.get("version", self.instance.version)
-        super()._post_clean()  # type: ignore[misc]  # Django's, unknown to its stubs
+        _offer_key_only_once(self)
 
 
-class StageForm(forms.ModelForm[Stage]):
+class StageForm(VersionedForm[Stage]):
     class Meta:
         model = Stage
         fields = ("name", "key", "kind")
@@ -52,10 +72,7 @@ class StageForm(forms.ModelForm[Stage]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.instance.pk:
-            self.fields.pop("key")
-        else:
-            _say_what_a_key_is(self)
+        _offer_key_only_once(self)
 
 
 class CredentialForm(forms.ModelForm[Credential]):
@@ -64,7 +81,7 @@ class CredentialForm(forms.ModelForm[Credential]):
         fields = ("name",)
 
 
-class ProfileForm(forms.ModelForm[Member]):
+class ProfileForm(VersionedForm[Member]):
     time_zone = forms.ChoiceField(choices=lambda: [(zone, zone) for zone in sorted(zoneinfo.available_timezones())])
 
     class Meta:

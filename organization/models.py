@@ -3,24 +3,50 @@
 from __future__ import annotations
 
 import zoneinfo
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar, TypeVar
 
+from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.functional import cached_property
 
 from organization.addresses import ADDRESS_MAX_LENGTH, validate_address
+from organization.header_names import validate_kept_header
 from organization.permissions import Permission
+from organization.text import validate_one_line
+
+M = TypeVar("M", bound=models.Model)
 
 validate_key = RegexValidator(
     r"\A[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\Z",
     "A key has lower-case letters, digits and hyphens, and starts and ends with a letter or digit.",
 )
-validate_one_line = RegexValidator(r"\A[^\x00-\x1f\x7f\u2028\u2029]*\Z", "Line breaks and control characters can't be used here.")
+
+
+class VersionedModel(models.Model):
+    """What people edit: each save counts the version up.
+
+    A save names the version that was read, and over another one it is refused (decision 7).
+    """
+
+    version = models.PositiveIntegerField(default=0, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class NoBulkUpdate(models.QuerySet[M]):
+    """Refuses `update()`, which would change many rows past their service: without validation, locks and audit trail."""
+
+    refusal = "These rows are changed one at a time, by their service."
+
+    def update(self, **values: Any) -> int:
+        raise TypeError(self.refusal)
 
 
 class ImmutableKeyModel(models.Model):
@@ -53,7 +79,7 @@ class MemberManager(BaseUserManager["Member"]):
         return self.get(email__iexact=username)
 
 
-class Member(AbstractBaseUser, PermissionsMixin):
+class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
     """A person of the organization, who signs in by e-mail. What they may do stands in their RoleGrants."""
 
     class Theme(models.TextChoices):
@@ -71,6 +97,8 @@ class Member(AbstractBaseUser, PermissionsMixin):
     theme = models.CharField(max_length=10, choices=Theme, default=Theme.SYSTEM)
     time_zone = models.CharField(max_length=64, default="UTC")
     created = models.DateTimeField(default=timezone.now, editable=False)
+    # Part of what each session is checked by: a session from before a deactivation doesn't come back with its member.
+    sessions_ended = models.PositiveIntegerField(default=0, editable=False)
 
     objects: ClassVar[MemberManager] = MemberManager()
 
@@ -106,6 +134,24 @@ class Member(AbstractBaseUser, PermissionsMixin):
         """The member's role grants, read once per instance, which is once per request."""
         return list(self.role_grants.select_related("role").prefetch_related("role__stages"))
 
+    def get_session_auth_hash(self) -> str:
+        return f"{super().get_session_auth_hash()}.{self.sessions_ended}"
+
+    def get_session_auth_fallback_hash(self) -> Iterator[str]:
+        return (f"{fallback}.{self.sessions_ended}" for fallback in super().get_session_auth_fallback_hash())
+
+    def check_password(self, raw_password: str | None) -> bool:
+        """As Django's, which also stores the password with today's hasher.
+
+        Here only over the hash that was checked: a sign-in must not put an old password back over a new one.
+        """
+
+        def store_stronger_hash(password: str) -> None:
+            weaker, self.password = self.password, make_password(password)
+            Member.objects.filter(pk=self.pk, password=weaker).update(password=self.password)
+
+        return check_password(raw_password, self.password, store_stronger_hash)
+
     def has_perm(self, perm: str, obj: Any = None) -> bool:
         """Whether the member holds `perm`, in the Scope `obj` or (without one) over the whole organization."""
         return super().has_perm(perm, obj)
@@ -117,7 +163,7 @@ class Member(AbstractBaseUser, PermissionsMixin):
         return self.is_active and any(grant.role.includes(perm) for grant in self.grants)
 
 
-class Role(models.Model):
+class Role(VersionedModel):
     """A named set of permissions, over all stages or some."""
 
     name = models.CharField(max_length=60, unique=True, validators=[validate_one_line])
@@ -145,7 +191,7 @@ class Role(models.Model):
         return perm.removeprefix("organization.") in self.permissions
 
 
-class RoleGrant(models.Model):
+class RoleGrant(VersionedModel):
     """A role given to a member, over the whole organization or one app. Grants add up; none takes away."""
 
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="role_grants")
@@ -162,7 +208,7 @@ class RoleGrant(models.Model):
         return f"{self.role} for {self.member.name} over {self.app or 'all apps'}"
 
 
-class Stage(ImmutableKeyModel):
+class Stage(VersionedModel, ImmutableKeyModel):
     """Where apps run: Development, QA, Production. Archived, never deleted, once it has mail."""
 
     class Kind(models.TextChoices):
@@ -203,7 +249,35 @@ class Stage(ImmutableKeyModel):
         return self.is_production and self.name.casefold() == self.Kind.PRODUCTION.label.casefold()
 
 
-class App(ImmutableKeyModel):
+class KeptHeader(models.Model):
+    """A header field that test mail of a stage keeps, beside those that all test mail keeps. Saved through kept_headers."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="kept_headers")
+    name = models.CharField(
+        max_length=76,
+        validators=[validate_kept_header],
+        help_text="The exact name of a field that apps write for themselves, such as “X-Acme-Order”.",
+    )
+    created = models.DateTimeField(db_default=Now(), editable=False)
+    created_by = models.CharField(max_length=360, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "kept header field"
+        ordering = [Lower("name")]
+        constraints = [
+            models.UniqueConstraint(
+                "stage",
+                Lower("name"),
+                name="kept_header_once_per_stage",
+                violation_error_message="Test mail of this stage keeps this field already.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class App(VersionedModel, ImmutableKeyModel):
     """An application of the organization that sends mail through the portal."""
 
     class Colour(models.TextChoices):
@@ -226,7 +300,6 @@ class App(ImmutableKeyModel):
     description = models.CharField(max_length=200, blank=True, validators=[validate_one_line])
     colour = models.CharField("icon colour", max_length=10, choices=Colour, default=Colour.VIOLET)
     archived = models.BooleanField(default=False)
-    version = models.PositiveIntegerField(default=0, editable=False)
 
     RESERVED_KEYS = frozenset({"new"})  # /apps/new/ is a page
 
@@ -279,11 +352,10 @@ class Credential(models.Model):
 _APPEND_ONLY = "The audit trail is append-only."
 
 
-class AuditTrail(models.QuerySet["AuditEvent"]):
+class AuditTrail(NoBulkUpdate["AuditEvent"]):
     """Events to read. Django itself still takes a deleted member off theirs (on_delete, through the base manager)."""
 
-    def update(self, **values: Any) -> int:
-        raise TypeError(_APPEND_ONLY)
+    refusal = _APPEND_ONLY
 
     def delete(self) -> tuple[int, dict[str, int]]:
         raise TypeError(_APPEND_ONLY)

@@ -10,11 +10,17 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import Model
 
 # PostgreSQL: disk_full, read_only_sql_transaction.
 _OUT_OF_SPACE = ("53100", "25006")
+# Connection exceptions, insufficient resources, operator intervention; and a lock that wasn't to be had in time.
+_POSTGRESQL_AWAY = ("08", "53", "57", "55P03")
+_SQLITE_AWAY = (
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR),
+    *(sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
+)
 Row = tuple[Any, ...]
 sqlite3.register_adapter(list, json.dumps)  # PostgreSQL's rows are JSON as a whole (see insert)
 # What is read when it is called.
@@ -184,12 +190,48 @@ def update(row: Model, *names: str) -> None:
     type(row)._default_manager.filter(pk=row.pk).update(**{name: getattr(row, name) for name in names})
 
 
+class DatabaseTrouble(NamedTuple):
+    """Why the database could not do its work, though nothing is wrong with what it was asked."""
+
+    status: int  # of HTTP
+    sentence: str
+
+
+NO_SPACE = DatabaseTrouble(507, "The database has no space left, or can only be read: nothing was stored.")
+AWAY = DatabaseTrouble(503, "The database can't be reached right now.")
+
+
+def database_trouble(error: BaseException | None) -> DatabaseTrouble | None:
+    """What keeps the database from its work; None for every other error."""
+    if not isinstance(error, DatabaseError | InterfaceError):
+        return None
+    if is_out_of_space(error):
+        return NO_SPACE
+    return AWAY if _is_away(error) else None
+
+
 def is_out_of_space(error: BaseException) -> bool:
     """Whether the database could not write because its disk is full, or can only be read."""
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
-        return getattr(cause, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY)
+        code = getattr(cause, "sqlite_errorcode", 0)
+        return code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY) or code == sqlite3.SQLITE_IOERR_SHMSIZE
     return getattr(cause, "sqlstate", None) in _OUT_OF_SPACE
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether the database can't be opened, doesn't answer in time, or ended the connection."""
+    cause = error.__cause__
+    if isinstance(cause, sqlite3.Error):
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _SQLITE_AWAY
+    state = getattr(cause, "sqlstate", None)
+    return isinstance(error, OperationalError | InterfaceError) and (state is None or state.startswith(_POSTGRESQL_AWAY))
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether SQLite could not write because another process holds its write lock."""
+    code = getattr(error.__cause__, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def stored(moment: datetime) -> Any:

@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from organization.forms import StageConfirmation, StageForm
+from organization.forms import StageConfirmation, StageForm, add_refusal
 from organization.http import MemberRequest
 from organization.models import Stage
 from organization.permissions import EVERYWHERE, Permission, require
@@ -48,17 +48,25 @@ def archive(request: MemberRequest, stage: str) -> HttpResponse:
     found = get_object_or_404(Stage, key=stage)
     form = StageConfirmation(request.POST if request.method == "POST" else None, found)
     if request.method == "POST" and form.is_valid():
-        _set_archived(request, found, archived=True)
-        messages.success(request, f"{found.name} was archived: it takes no mail any more.")
-        return redirect("stages")
+        try:
+            _set_archived(request, found, archived=True)
+        except ValidationError as error:
+            add_refusal(form, error)
+        else:
+            messages.success(request, f"{found.name} was archived: it takes no mail any more.")
+            return redirect("stages")
     return render(request, "organization/stage_archive.html", {"stage": found, "form": form}, status=422 if form.errors else 200)
 
 
 @require_POST
 def restore(request: MemberRequest, stage: str) -> HttpResponse:
     found = get_object_or_404(Stage, key=stage)
-    _set_archived(request, found, archived=False)
-    messages.success(request, f"{found.name} takes mail again.")
+    try:
+        _set_archived(request, found, archived=False)
+    except ValidationError as error:
+        messages.error(request, " ".join(error.messages))
+    else:
+        messages.success(request, f"{found.name} takes mail again.")
     return redirect("stages")
 
 
@@ -73,7 +81,7 @@ def _edit(request: MemberRequest, stage: Stage) -> HttpResponse:
         try:
             save_in_organization(form.instance, request.user)
         except ValidationError as error:
-            form.add_error(None, error)
+            add_refusal(form, error)
         else:
             messages.success(request, f"The stage {form.instance.name} was saved.")
             return redirect("stages")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 CUSTOM = "custom"
 _PERIODS = {
@@ -15,10 +15,18 @@ _PERIODS = {
 CHOICES = [*((key, label) for key, (_, label) in _PERIODS.items()), (CUSTOM, "From … to …")]
 
 
+# Nothing happened outside these, and a little earlier or later than them is still a date.
+_EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+
 def period(
     since: str | None, start: datetime | None, end: datetime | None, now: datetime
 ) -> tuple[datetime | None, datetime | None]:
     """From when to when, None for no limit. `start` and `end` count for a range of one's own alone."""
     if since == CUSTOM:
-        return start, end
+        return _countable(start), _countable(end)
     return (now - _PERIODS[since][0], None) if since in _PERIODS else (None, None)
+
+
+def _countable(moment: datetime | None) -> datetime | None:
+    return None if moment is None else min(max(moment, _EARLIEST), _LATEST)

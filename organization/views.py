@@ -12,12 +12,13 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from organization.credentials import MAY_MANAGE, create_credential, revoke_credential
-from organization.forms import AppForm, ProfileForm
+from organization.forms import AppForm, ProfileForm, add_refusal
 from organization.http import MemberRequest, gateway_context, search_words
 from organization.last_stage import last_stage
+from organization.members import save_profile
 from organization.models import App, Credential, Member, Stage
 from organization.permissions import EVERYWHERE, Permission, Scope, allowed, require
-from organization.services import save_app, save_profile
+from organization.services import save_app
 
 
 @require_safe
@@ -50,7 +51,7 @@ def _edit(request: MemberRequest, app: App) -> HttpResponse:
         try:
             save_app(form.instance, request.user)
         except ValidationError as error:
-            form.add_error(None, error)
+            add_refusal(form, error)
         else:
             messages.success(request, f"The app {form.instance.name} was saved.")
             return redirect("app", form.instance.key)
@@ -108,7 +109,11 @@ def profile(request: MemberRequest) -> HttpResponse:
     member = Member.objects.get(pk=request.user.pk)  # not the request's own: a form changes its instance before it is valid
     form = ProfileForm(request.POST or None, instance=member)
     if request.method == "POST" and form.is_valid():
-        save_profile(form.instance)
-        messages.success(request, "Your profile was saved.")
-        return redirect("profile")
+        try:
+            save_profile(form.instance)
+        except ValidationError as error:
+            add_refusal(form, error)
+        else:
+            messages.success(request, "Your profile was saved.")
+            return redirect("profile")
     return render(request, "organization/profile.html", {"form": form}, status=422 if form.errors else 200)

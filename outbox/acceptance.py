@@ -39,6 +39,7 @@ class Handed:
     credential_id: int
     envelope: Envelope
     content: bytes
+    client: str = ""  # the address that it came from
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,9 @@ def _store(mails: Sequence[Handed]) -> list[Answer]:
         if credential := credentials.get(mail.credential_id):
             places.append(place)
             submissions.append(
-                Submission(credential.app, credential.stage, mail.envelope, mail.content, Door.GATEWAY, credential)
+                Submission(
+                    credential.app, credential.stage, mail.envelope, mail.content, Door.GATEWAY, credential, client=mail.client
+                )
             )
     for place, answer in zip(places, submit_together(submissions), strict=True):
         answers[place] = answer

@@ -11,6 +11,7 @@ from outbox.models import (
     Content,
     DailyCount,
     DailyLatency,
+    Gateway,
     HourlyCause,
     HourlyCount,
     HourlyLatency,
@@ -63,6 +64,11 @@ class AttemptAdmin(LogAdmin):
 @admin.register(StageQueue)
 class StageQueueAdmin(LogAdmin):
     list_display = ("stage", "failures", "paused", "retry_at", "step", "code")
+
+
+@admin.register(Gateway)
+class GatewayAdmin(LogAdmin):
+    list_display = ("name", "seen", "accepting", "warning")
 
 
 @admin.register(Worker)

@@ -21,8 +21,9 @@ def now_in_sql() -> str:
 
 
 def as_moment(value: datetime | str) -> datetime:
-    """A time as a statement written by hand returns it: PostgreSQL's is one already, SQLite's a text in UTC."""
-    return value if isinstance(value, datetime) else datetime.fromisoformat(value).replace(tzinfo=UTC)
+    """A time as a statement written by hand returns it: on SQLite a text or a time without zone, and in UTC."""
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def uptime() -> float:

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from emailconfig.models import SmtpSettings
 from outbox import stage_queue
+from outbox.clock import database_now, uptime
 from outbox.models import Connection, Worker
 
 _PER_CONNECTION_AND_MINUTE = 60
@@ -31,7 +32,9 @@ def forget(worker: str) -> None:
 def forget_the_dead() -> None:
     """Workers that were killed don't say so. Long after what they had open counts as free again: a worker that was only
     stopped must find itself."""
-    Worker.objects.filter(seen__lt=Now() - _FORGOTTEN_AFTER).delete()
+    with transaction.atomic():
+        dead = Worker.objects.filter(seen__lt=Now() - _FORGOTTEN_AFTER).select_for_update(skip_locked=True)
+        Worker.objects.filter(pk__in=list(dead.values_list("pk", flat=True))).delete()
 
 
 def living_workers() -> QuerySet[Worker]:
@@ -42,13 +45,17 @@ def living_workers() -> QuerySet[Worker]:
 def take(worker: str, stage_id: int, wanted: int) -> list[Connection]:
     """Up to `wanted` places among the stage's connections: as many as are free, and no more than this worker's share of them.
 
-    A stage in trouble has one, to probe with.
+    A stage in trouble has one to probe with, beside those that hang. None while another worker takes some.
     """
     with transaction.atomic():
-        queue = stage_queue.locked(stage_id)
-        allowed = 1 if queue.failures else allowed_connections(stage_id)
-        living = living_workers()
-        holders = list(Connection.objects.filter(stage=stage_id, worker__in=living).values_list("worker_id", flat=True))
+        queue = stage_queue.try_locked(stage_id)
+        if queue is None:
+            return []
+        allowed, living = allowed_connections(stage_id), living_workers()
+        places = Connection.objects.filter(stage=stage_id, worker__in=living)
+        if queue.failures:
+            allowed = min(allowed, 1 + places.exclude(silent_since=None).count())
+        holders = list(places.values_list("worker_id", flat=True))
         share = math.ceil(allowed / max(1, living.count()))
         free_now = min(wanted, allowed - len(holders), share - holders.count(worker))
         return Connection.objects.bulk_create(Connection(worker_id=worker, stage_id=stage_id) for _ in range(free_now))
@@ -56,6 +63,18 @@ def take(worker: str, stage_id: int, wanted: int) -> list[Connection]:
 
 def free(connection: Connection) -> None:
     Connection.objects.filter(pk=connection.pk).delete()
+
+
+def note_silence(connection: Connection, message_id: int | None, since: float) -> None:
+    """The server doesn't answer about this mail, `since` so long by uptime(); None: it does again."""
+    began = database_now() - timedelta(seconds=uptime() - since) if message_id else None
+    Connection.objects.filter(pk=connection.pk).update(silent_since=began, silent_about=message_id)
+
+
+def silent_connections(stage_key: str) -> QuerySet[Connection]:
+    """Those over which the stage's server doesn't answer, the longest silence first."""
+    silent = Connection.objects.filter(stage__key=stage_key, worker__in=living_workers()).exclude(silent_since=None)
+    return silent.select_related("stage").order_by("silent_since")
 
 
 def free_all(worker: str) -> None:

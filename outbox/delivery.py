@@ -11,9 +11,10 @@ import math
 import smtplib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
@@ -21,14 +22,19 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from emailconfig.connection import ConnectionTrouble, SettingsDeleted, connect, cut, meaning_of
 from emailconfig.models import SmtpSettings
 from organization import sql
-from organization.addresses import NamedAddress, has_wire_form
+from organization.addresses import has_wire_form
+from organization.installation import installation_id, portal_host, portal_url
 from outbox import stage_queue
 from outbox.clock import uptime
-from outbox.content import Departure, HeaderField, addresses_in, header_values, outgoing, split_header
-from outbox.envelope import is_usable_sender
+from outbox.content import split_header
 from outbox.hand_over import HandOver
-from outbox.ledger import Ledger, LedgerClosed, Turn
+from outbox.headers import Departure, envelope_sender, outgoing
+from outbox.ledger import Ledger, LedgerClosed, Report, Turn
+from outbox.long_lines import with_short_lines
+from outbox.masking import masked_words
 from outbox.outcomes import Finished, Outcome
+from outbox.received import Hop
+from outbox.second_try import SecondTry, second_try
 from outbox.transmission import (
     FINAL_REPLY_SECONDS,
     Conversation,
@@ -36,6 +42,7 @@ from outbox.transmission import (
     ServerWentAway,
     Transmission,
     asks_to_slow_down,
+    puts_off,
     refused,
 )
 
@@ -51,11 +58,14 @@ _FAR_SECONDS = 0.005
 EXCHANGE_SECONDS = 2 * FINAL_REPLY_SECONDS
 SLOWEST_BYTES_PER_SECOND = 10_000
 GOODBYE_SECONDS = 5.0
+# A server that says nothing for so long over a mail hangs: other mails don't wait for it.
+SILENT_SECONDS = 5.0
 # A connection that waits for the stage's limit looks after this long whether something has changed.
 _LONGEST_WAIT_SECONDS = 1.0
 # Large mails are read in pieces of this size.
 _PIECE_BYTES = 1024 * 1024
 _NO_ADDRESS = "5.1.3 This isn't an address, so nothing was sent to it."
+_SHORTENED = "The server refused lines of more than 998 bytes, so the email's long parts left re-encoded."
 _UNPREPARED = "5.6.0 The mail's header can't be processed, so the mail was not sent."
 
 
@@ -75,6 +85,16 @@ class _Mail:
     def finished(self, outcomes: Sequence[Outcome], settings: SmtpSettings) -> Finished:
         return Finished(self.taken, outcomes, settings, uptime() - self.started, self.notes)
 
+    def second_try(self) -> SecondTry:
+        return second_try(self.offer, short_lines=self.taken.short_lines, content=lambda: _whole(self.taken))
+
+
+class Silence(NamedTuple):
+    """The server doesn't answer: about which mail, and since when, by uptime()."""
+
+    message: int
+    since: float
+
 
 class Session:
     """Delivers one stage's due mail over one connection, until none is left, the connection ends, or `stopping` is set."""
@@ -91,11 +111,14 @@ class Session:
         self._following: _Mail | None = None  # being offered
         self._finished: list[Finished] = []  # not yet reported
         self._reported: list[Finished] = []  # the ledger hasn't answered yet
-        self._answer: Callable[[], Turn] | None = None  # what it will answer
+        self._answer: Report | None = None  # what it will answer
         self._trouble_is_over = False  # for the stage, as soon as the server decides about a mail
         self._far = False  # whether the server is, see _FAR_SECONDS
         self._decided = 0  # mails that it has decided about on this connection
-        self._slower: ConnectionTrouble | None = None  # it asks for fewer mails
+        self._slower: ConnectionTrouble | None = None  # it asks for fewer mails, or takes none
+        self._lock = threading.Lock()  # taken by the watch while the session waits for the server
+        self._waits_for_server = False
+        self.silence: Silence | None = None
 
     def run(self) -> None:
         # From the ledger: a session has no connection to the database of its own, unless something goes wrong.
@@ -110,16 +133,68 @@ class Session:
             self._report_broken()
             stage_queue.note_trouble(self.stage_id, trouble)
         except (smtplib.SMTPException, OSError) as error:
-            log.info("connection_lost", stage=self.stage_id, error=str(error))
+            log.info("connection_lost", stage=self.stage_id, error=masked_words(str(error), self._addresses_in_hand()))
             self._report_broken()
+            if self._slower:
+                stage_queue.note_trouble(self.stage_id, self._slower)
         except (SettingsDeleted, LedgerClosed):  # the next look holds the stage's mail; or nobody looks any more
             self._report_broken()
         except Exception:
             self._report_broken()
             raise
 
-    def cut_if_overdue(self) -> None:
-        """For the worker's watch: end a connection whose server drips, or whose mails aren't ours any more."""
+    def _addresses_in_hand(self) -> list[str]:
+        return [recipient.address for mail in self._in_hand for recipient in mail.recipients]
+
+    def watch(self) -> None:
+        """For the worker's watch: see that a server which hangs holds up as little as possible, and not for ever."""
+        self._cut_if_overdue()
+        with self._lock:
+            silence = self._silence_now()
+            if silence is not None:
+                if self.silence is None:
+                    log.warning("server_hangs", stage=self.stage_id, message=silence.message)
+                self._let_go()
+            elif self.silence is not None:
+                log.info("server_answers_again", stage=self.stage_id, message=self.silence.message)
+            self.silence = silence
+
+    def _silence_now(self) -> Silence | None:
+        conversation, mail = self._conversation, self._asked_about()
+        if not self._waits_for_server or conversation is None or mail is None:
+            return None
+        since = conversation.last_sign
+        return Silence(mail.taken.pk, since) if uptime() > since + SILENT_SECONDS else None
+
+    def _asked_about(self) -> _Mail | None:
+        """The mail that the server's next answer is about."""
+        if self._current is not None and self._current.offer.wants_content:
+            return self._current
+        return self._following
+
+    def _let_go(self) -> None:
+        """While the server hangs over one mail: report the others that are finished, and give back those that it wasn't given.
+
+        A mail whose envelope it was offered meanwhile goes too. Its content must not be sent any more, so that ends the
+        connection (see _exchange). With one connection alone, no other could send them.
+        """
+        if self._settings is None:
+            return
+        finished, self._finished = self._finished, []
+        given_back: list[HandOver] = []
+        if self._settings.connections > 1:
+            given_back = [*self._waiting, *(self._answer.take_back() if self._answer else ())]
+            self._waiting.clear()
+            if self._following is not None and self._asked_about() is self._current:
+                given_back.append(self._following.taken)
+                self._following = None
+        if finished or given_back:
+            gone = {mail.hold for mail in (*given_back, *(one.taken for one in finished))}
+            self._in_hand = tuple(mail for mail in self._in_hand if mail.hold not in gone)
+            self.ledger.report(self.stage_id, [*finished, *(Finished(mail) for mail in given_back)], 0)
+
+    def _cut_if_overdue(self) -> None:
+        """End a connection whose server drips, or whose mails aren't ours any more."""
         smtp, conversation, lost = self._smtp, self._conversation, self._lost()
         deadline = min(self._deadline, conversation.reply_due if conversation else math.inf)
         # Looked at twice: what was reported in between isn't in hand any more, and its lease is over for a good reason.
@@ -202,7 +277,7 @@ class Session:
         """Wait until what was reported is marked, and take the mails that were asked for with it."""
         assert self._answer is not None
         answer, self._answer = self._answer, None
-        turn = answer()
+        turn = answer.turn()
         self._reported = []
         self._in_hand += tuple(turn.taken)
         self._waiting.extend(turn.taken)
@@ -235,7 +310,10 @@ class Session:
         size = current.offer.mail.size if current else 0
         self._deadline = uptime() + EXCHANGE_SECONDS + size / SLOWEST_BYTES_PER_SECOND
         try:
-            conversation.exchange(current.offer if current else None, following.offer if following else None)
+            with self._waiting_for_server():
+                conversation.exchange(current.offer if current else None, following.offer if following else None)
+            if following is not self._following:
+                raise smtplib.SMTPServerDisconnected("The server was silent, so its next mail was given to another connection.")
         except ServerWentAway as gone:
             raise self._closed(gone) from gone
         except (smtplib.SMTPException, OSError) as error:
@@ -245,13 +323,25 @@ class Session:
         finally:
             self._deadline = math.inf
 
+    @contextmanager
+    def _waiting_for_server(self) -> Iterator[None]:
+        """Meanwhile the watch may take mails away from the session."""
+        self._waits_for_server = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waits_for_server = False
+
     def _closed(self, error: Exception) -> Exception:
         """The server ended the session before it took up a mail. After others that is a limit of mails per connection, and
-        the next connection goes on; at the first it is trouble."""
-        if self._decided:
+        the next connection goes on; at the first it is trouble, and so is a complaint about our greeting."""
+        step, code = "MAIL FROM", "session_closed"
+        if isinstance(error, ServerWentAway):
+            step, code = error.step, meaning_of(error.step, error.reply)
+        if self._decided and code != "hello_refused":
             return smtplib.SMTPServerDisconnected(str(error))
-        code = meaning_of("MAIL FROM", str(error)) if isinstance(error, ServerWentAway) else "session_closed"
-        return ConnectionTrouble("MAIL FROM", code, str(error))
+        return ConnectionTrouble(step, code, str(error), recipients=tuple(self._addresses_in_hand()))
 
     def _settle(self, settings: SmtpSettings) -> None:
         """What is finished after an exchange. A mail whose envelope was accepted is the current one now."""
@@ -263,14 +353,28 @@ class Session:
         self._current, self._following = self._following, None
 
     def _finish(self, mail: _Mail, settings: SmtpSettings) -> None:
-        outcomes = mail.offer.outcomes
-        self._finished.append(mail.finished(outcomes, settings))
-        if slower := next(filter(asks_to_slow_down, outcomes), None):
-            self._slower = ConnectionTrouble(slower.step, "throttled", slower.reply)
-        elif self._trouble_is_over:  # only now: a server may greet everybody and then turn each mail away
-            stage_queue.clear(self.stage_id)
-            self._trouble_is_over = False
+        outcomes, most_recipients, short_lines = mail.second_try()
+        finished = mail.finished(outcomes, settings)._replace(most_recipients=most_recipients, short_lines=short_lines)
         self._decided += 1
+        if self._puts_everybody_off(mail, outcomes):
+            finished = Finished(mail.taken, goes_behind=True)
+        elif slower := next(filter(asks_to_slow_down, outcomes), None):
+            self._slower = _trouble_of(slower, "throttled", outcomes)
+        elif self._trouble_is_over and not puts_off(outcomes):
+            # Only now: a server may greet everybody and then turn each mail away.
+            self._trouble_is_over = not stage_queue.try_clear(self.stage_id)
+        self._finished.append(finished)
+
+    def _puts_everybody_off(self, mail: _Mail, outcomes: Sequence[Outcome]) -> bool:
+        """Whether the server puts this mail off as it did those before: that is its trouble then, and counts on no mail."""
+        said = puts_off(outcomes)
+        if said is None or asks_to_slow_down(said):
+            return False
+        self._trouble_is_over = True  # as soon as it takes one
+        if not stage_queue.note_deferral(self.stage_id, first_try=not any(one.tries for one in mail.taken.recipients)):
+            return False
+        self._slower = _trouble_of(said, "puts_everybody_off", outcomes)
+        return True
 
     def _give_back(self) -> None:
         """What was taken and not offered goes back to the queue: other settings hold for it now, or the worker stops."""
@@ -295,14 +399,19 @@ class Session:
         if self._current is not None and self._settings is not None:
             offer = self._current.offer
             outcomes = offer.broken(content_sent=True) if offer.wants_content else offer.outcomes
-            finished.append(self._current.finished(outcomes, self._settings))
+            finished.append(self._broken_off(self._current, outcomes, self._settings))
         if self._following is not None and self._settings is not None:
             offer = self._following.offer
             if offer.answered:
-                finished.append(self._following.finished(offer.broken(content_sent=False), self._settings))
+                finished.append(self._broken_off(self._following, offer.broken(content_sent=False), self._settings))
             else:
                 finished.append(Finished(self._following.taken, goes_behind=True))
         return finished + [Finished(mail) for mail in self._waiting]
+
+    def _broken_off(self, mail: _Mail, outcomes: Sequence[Outcome], settings: SmtpSettings) -> Finished:
+        if self._puts_everybody_off(mail, outcomes):
+            return Finished(mail.taken, goes_behind=True)
+        return mail.finished(outcomes, settings)
 
     def _say_goodbye(self, smtp: smtplib.SMTP) -> None:
         self._deadline = uptime() + GOODBYE_SECONDS
@@ -316,31 +425,45 @@ class Session:
             self._smtp.close()
 
 
+def _trouble_of(outcome: Outcome, code: str, outcomes: Sequence[Outcome]) -> ConnectionTrouble:
+    """What the server said of one mail, as trouble of the stage. It may name the mail's recipients."""
+    recipients = tuple(one.recipient.address for one in outcomes)
+    return ConnectionTrouble(outcome.step, code, outcome.reply, recipients=recipients)
+
+
 def prepare(taken: HandOver, settings: SmtpSettings) -> tuple[Transmission, list[str]]:
     """The mail as it goes over the wire with these settings, and notes for the log on what was changed in it."""
-    start = _start_of(taken)
+    start = with_short_lines(_whole(taken)) if taken.short_lines else _start_of(taken)
     fields, body = split_header(start)
-    sender, notes = _sender(fields, settings)
-    departure = Departure(
-        app_key=taken.app_key,
-        stage_key=taken.stage_key,
-        message_id=taken.message_id,
-        date=taken.created,
-        test_list=taken.test_people,
-        subject_tag=taken.subject_tag,
-        sender=sender,
-    )
-    header = outgoing(fields, departure)
-    rest = taken.size - len(start)
+    header, notes = outgoing(fields, _departure(taken), settings)
+    rest = 0 if taken.short_lines else taken.size - len(start)
     transmission = Transmission(
-        envelope_sender(taken.envelope_sender, settings),
+        envelope_sender(taken.envelope_sender, settings, is_test_mail=taken.test_people is not None),
         taken.recipients,
         _parts(header, body, taken.pk, len(start), taken.size) if rest else (header, body),
         size=len(header) + len(body) + rest,
         eight_bit=rest > 0 or not (header.isascii() and body.isascii()),
-        header_is_ascii=header.isascii(),
     )
-    return transmission, notes
+    return transmission, [*notes, _SHORTENED] if taken.short_lines else notes
+
+
+def _whole(taken: HandOver) -> bytes:
+    if taken.content is not None:
+        return taken.content
+    return b"".join(_piece(taken.pk, offset) for offset in range(0, taken.size, _PIECE_BYTES))
+
+
+def _departure(taken: HandOver) -> Departure:
+    """What decides the header, beside the settings."""
+    hop = Hop(taken.app_key, taken.stage_key, taken.via, installation_id(), portal_host(), taken.pk, taken.created)
+    return Departure(
+        hop,
+        taken.message_id,
+        test_list=taken.test_people,
+        kept_headers=taken.kept_headers,
+        subject_tag=taken.subject_tag,
+        log_url="" if taken.test_people is None else portal_url("email-log-message", taken.stage_key, taken.pk),
+    )
 
 
 def _start_of(taken: HandOver) -> bytes:
@@ -369,26 +492,3 @@ def _piece(message_id: int, offset: int) -> bytes:
         connection.close()
         rows = sql.fetch(statement, offset + 1, _PIECE_BYTES, message_id)
     return bytes(rows[0][0])
-
-
-def envelope_sender(requested: str, settings: SmtpSettings) -> str:
-    """The app's own where it is an address of a domain that is allowed, else the stage's; the null sender stays null
-    (RFC 5321 section 4.5.5)."""
-    kept = not requested or (is_usable_sender(requested) and settings.allows_sender(requested))
-    return requested if kept else settings.sender_address
-
-
-def _sender(fields: Sequence[HeaderField], settings: SmtpSettings) -> tuple[NamedAddress | None, list[str]]:
-    """Who has to stand in From in place of the app's own sender, if anybody, and the note that says so."""
-    stage_sender = NamedAddress(settings.sender_address, settings.sender_name)
-    senders = addresses_in(header_values(fields, b"from"))
-    if not senders:
-        return stage_sender, []
-    strangers = [sender.email for sender in senders if not settings.allows_sender(sender.email)]
-    if not strangers:
-        return None, []
-    note = (
-        f"The app's sender {', '.join(strangers)} isn't of a domain this stage allows, so the mail left as "
-        f"{settings.sender_address}."
-    )
-    return stage_sender, [note]

@@ -1,22 +1,23 @@
-"""Which stages have mail to send now, and how much. Asked many times a second, so by key and never by counting all."""
+"""Which stages have mail to send now, and how much. Asked for ever, so by key, in one statement and never by counting all."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from organization import sql
+from outbox.clock import now_in_sql
 from outbox.models import WAITING
 
 # Not EXISTS: without statistics PostgreSQL reads the whole queue for that.
 _FIRST_DUE = ", ".join(
-    f"(SELECT 1 FROM outbox_message WHERE stage_id = stage.id AND status = '{status.value}' AND due <= %s LIMIT 1)"
+    f"(SELECT 1 FROM outbox_message WHERE stage_id = stage.id AND status = '{status.value}' AND due <= {{now}} LIMIT 1)"
     for status in WAITING
 )
 
 
-def stages_with_due_mail(now: datetime) -> list[int]:
-    moment = sql.stored(now)
-    return sql.flat(sql.fetch(f"SELECT id FROM organization_stage stage WHERE COALESCE({_FIRST_DUE}) = 1", moment, moment))
+def stages_with_due_mail() -> list[int]:
+    first_due = _FIRST_DUE.format(now=now_in_sql())
+    return sql.flat(sql.fetch(f"SELECT id FROM organization_stage stage WHERE COALESCE({first_due}) = 1"))
 
 
 def count_due(stage_id: int, now: datetime, at_most: int) -> int:

@@ -21,13 +21,16 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from organization import sql
 from organization.credentials import ArchivedPlace, authenticate, is_known
+from organization.installation import EHLO_KEYWORD, installation_id
 from organization.models import Credential
 from outbox import submission
 from outbox.acceptance import Acceptance, GaveUp, Handed
+from outbox.gateway_certificate import CertificateWatch, load_into
 from outbox.gateway_commands import address_in, read_mail, read_rcpt
 from outbox.gateway_connections import TOO_MANY, Connections, SeldomLog, limits, plain_address
 from outbox.gateway_content import ContentRefused, read_content
 from outbox.gateway_overrides import SmtpConnection, hang_up
+from outbox.heartbeat import Heartbeat
 from outbox.masking import for_log
 from outbox.models import Door
 from outbox.refusals import RefusalRecorder, refusal
@@ -241,7 +244,7 @@ class GatewayServer(SmtpConnection):
         credential = self.credential
         assert credential is not None
         sender = "" if envelope.mail_from == _NULL_SENDER else envelope.mail_from or ""
-        handed = Handed(credential.pk, submission.Envelope(sender, envelope.rcpt_tos), content)
+        handed = Handed(credential.pk, submission.Envelope(sender, envelope.rcpt_tos), content, self.client)
         accepted = await self._gateway.acceptance.accept(handed)
         held = f" (held: {accepted.hold_reason.label})" if accepted.hold_reason else ""
         return f"250 2.0.0 Ok: queued as {accepted.pk}{held}"
@@ -310,7 +313,8 @@ class GatewayHandler:
     ) -> list[str]:
         session.host_name = hostname
         offered = ["250-AUTH PLAIN LOGIN" if line.startswith("250-AUTH ") else line for line in responses[:-1]]
-        return [*offered, "250-PIPELINING", "250-ENHANCEDSTATUSCODES", *responses[-1:]]
+        ours = ["250-PIPELINING", "250-ENHANCEDSTATUSCODES", f"250-{EHLO_KEYWORD} {installation_id()}"]
+        return [*offered, *ours, *responses[-1:]]
 
     async def handle_exception(self, error: Exception) -> str:
         if isinstance(error, TLSSetupException):  # a client's wrong protocol or certificate store: nothing of ours is broken
@@ -339,7 +343,7 @@ def tls_context() -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.GATEWAY_TLS_CERT, settings.GATEWAY_TLS_KEY or None)
+    load_into(context)
     return context
 
 
@@ -352,10 +356,14 @@ async def serve(host: str, port: int, stop: asyncio.Event, tls_port: int = 0) ->
     if tls_port:
         servers.append(await loop.create_server(lambda: GatewayServer(gateway, implicit_tls=True), host, tls_port))
     log.info("gateway_listening", host=host, port=port, tls_port=tls_port, starttls=gateway.tls_context is not None)
+    heartbeat = Heartbeat(CertificateWatch(gateway.tls_context).look)
+    heartbeat.start()
     await stop.wait()
+    await asyncio.to_thread(heartbeat.stop)  # before anything else, so that balancers send nobody here any more
     for server in servers:
         server.close()
     await gateway.stop()
+    log.info("gateway_stopped")
 
 
 class OutOfFiles:

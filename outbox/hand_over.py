@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from organization import sql
 from organization.addresses import NamedAddress, same_address_key
+from organization.kept_headers import kept_headers_sql
 from outbox.clock import as_moment, database_now, now_in_sql
 from outbox.leases import LEASE, Hold
 from outbox.models import WAITING, HoldReason, Message, Recipient, RouteKind
@@ -28,6 +29,7 @@ _LIST_MISSING = "The test list was missing when the mail was about to be sent, s
 # Mail may turn out to be held when it is looked at: how often the next is taken instead, in one turn.
 _LOOKS = 50
 _MAILS_TAKEN = "UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = %s WHERE id IN %s"
+ANY_NUMBER = 1_000_000
 # Larger mails are read piece by piece while they are sent.
 LARGE_BYTES = 256 * 1024
 
@@ -45,8 +47,9 @@ class HandOver(NamedTuple):
     """What may be sent now: the mail and the recipients whose turn it is.
 
     `owner`: the turn that took it (see leases). `content` is None for a large mail. `test_people`: those whom its header
-    may name when it is test mail; None when it goes to real recipients. `complete`: the mail has no other recipients,
-    done or waiting.
+    may name when it is test mail; None when it goes to real recipients. `kept_headers`: the fields that its stage kept in
+    test mail when it was accepted, in lower case. `complete`: the mail has no other recipients, done or waiting.
+    `short_lines`: its long lines were refused.
     """
 
     pk: int
@@ -54,6 +57,7 @@ class HandOver(NamedTuple):
     app_key: str
     stage_key: str
     subject_tag: str
+    via: str
     envelope_sender: str
     message_id: str
     created: datetime
@@ -61,7 +65,9 @@ class HandOver(NamedTuple):
     content: bytes | None
     recipients: Sequence[Addressee]
     test_people: Sequence[NamedAddress] | None
+    kept_headers: frozenset[bytes]
     complete: bool
+    short_lines: bool = False
 
     @property
     def hold(self) -> Hold:
@@ -76,12 +82,15 @@ class _Mail(NamedTuple):
     app_key: str
     stage_key: str
     stage_name: str
+    via: str
     envelope_sender: str
     message_id: str
     created: datetime | str
     size: int
     route: str
     list_version: int
+    short_lines: bool
+    kept_headers: str | None
     content: bytes | None
 
 
@@ -110,8 +119,9 @@ def ask_due_mail(stage_id: int, wanted: int) -> DueMail:
     Passed over: mails that another worker is taking, and mails whose test list is being saved at this moment.
     """
     of_one_status = f"""
-        SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name,
+        SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name, mail.via,
                mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version,
+               mail.short_lines, {kept_headers_sql("mail.stage_id", "mail.created")},
                CASE WHEN mail.size <= {LARGE_BYTES} THEN
                    (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
         FROM outbox_message mail
@@ -140,19 +150,21 @@ def _at_least(wanted: int) -> int:
     return less if less >= wanted else power
 
 
-def hand_over(due: DueMail, owner: str, now: datetime, at_most: int | None = None) -> list[HandOver]:
+def hand_over(
+    due: DueMail, owner: str, now: datetime, most_recipients: int = ANY_NUMBER, at_most: int | None = None
+) -> list[HandOver]:
     """Take what is due, oldest first, in the same transaction: all that was wanted, or `at_most` so many. `now` was asked
-    for after what is due."""
+    for after what is due. A mail to more than `most_recipients` is taken for the first of them; the others stay due."""
     for _ in range(_LOOKS):
         if not (mails := due.read()[:at_most]):
             break
-        if taken := _take(mails, due.stage_id, owner, now):
+        if taken := _take(mails, due.stage_id, owner, now, most_recipients):
             return taken
         due, now = ask_due_mail(due.stage_id, due.wanted), database_now()
     return []
 
 
-def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime) -> list[HandOver]:
+def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime, most_recipients: int) -> list[HandOver]:
     ask_lists = ask_lists_for_hand_over({mail.app_id for mail in mails}, stage_id)
     ask_recipients = _ask_recipients([mail.pk for mail in mails], now)
     test_lists, found = ask_lists(), ask_recipients()
@@ -164,12 +176,20 @@ def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime) -> l
             mail = _route_once_more(due, state)
             recipients = _ask_recipients([due.pk], now)()[due.pk]
         if recipients.due:
+            recipients.due = one_transaction(recipients.due, most_recipients)
             tag_subject = state.exists and test_lists[due.app_id].tag_subject
             taken.append(_taken(mail, owner, recipients, state, tag_subject=tag_subject))
         else:
             sum_up(Message.objects.get(pk=due.pk))  # held now, or not due after all
     _mark(taken, owner, now)
     return taken
+
+
+def one_transaction(recipients: list[Addressee], at_most: int) -> list[Addressee]:
+    """Those recipients who share an SMTP transaction. Addresses that need SMTPUTF8 go apart from the others, which a server
+    without it takes."""
+    plain = [one for one in recipients if one.address.rpartition("@")[0].isascii()]
+    return (plain or recipients)[:at_most]
 
 
 def _ask_recipients(messages: list[int], now: datetime) -> Callable[[], dict[int, _Recipients]]:
@@ -213,6 +233,7 @@ def _taken(mail: _Mail, owner: str, recipients: _Recipients, state: ListState, *
         app_key=mail.app_key,
         stage_key=mail.stage_key,
         subject_tag=mail.stage_name if tag_subject and people is not None else "",
+        via=mail.via,
         envelope_sender=mail.envelope_sender,
         message_id=mail.message_id,
         created=as_moment(mail.created),
@@ -220,7 +241,9 @@ def _taken(mail: _Mail, owner: str, recipients: _Recipients, state: ListState, *
         content=None if mail.content is None else bytes(mail.content),
         recipients=recipients.due,
         test_people=people,
+        kept_headers=frozenset((mail.kept_headers or "").encode().split()),
         complete=len(recipients.due) == recipients.total,
+        short_lines=bool(mail.short_lines),
     )
 
 

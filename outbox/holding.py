@@ -8,6 +8,7 @@ from django.db import transaction
 
 from emailconfig.models import SmtpSettings
 from organization.models import Stage
+from outbox import event_log
 from outbox.clock import database_now
 from outbox.models import WAITING, HoldReason, Message, Recipient, Status
 from testlists.models import TestList, TestListAddress
@@ -21,6 +22,8 @@ def hold_unconfigured(stage_id: int) -> None:
     def hold(ids: list[int]) -> None:
         Recipient.objects.filter(message__in=ids, status__in=WAITING).update(status=Status.HELD)
         Message.objects.filter(pk__in=ids).update(status=Status.HELD, hold_reason=HoldReason.STAGE_NOT_CONFIGURED)
+        stage_key = Stage.objects.values_list("key", flat=True).get(pk=stage_id)
+        transaction.on_commit(lambda: event_log.held(stage_key, ids, HoldReason.STAGE_NOT_CONFIGURED), robust=True)
 
     _change(hold, stage=stage_id, status__in=WAITING)
 
@@ -56,11 +59,12 @@ def _held_for(reason: HoldReason) -> list[tuple[int, int]]:
 
 
 def _change(change: Callable[[list[int]], None], **which: object) -> None:
-    """Change some mails at a time, their rows locked: what comes in between two statements must not be changed by halves."""
+    """Change some mails at a time, their rows locked: what comes in between two statements must not be changed by halves. What
+    another has locked is left for the next sweep."""
     after = 0
     while True:
         with transaction.atomic():
-            found = Message.objects.filter(**which, pk__gt=after).order_by("pk").select_for_update(of=("self",))
+            found = Message.objects.filter(**which, pk__gt=after).order_by("pk").select_for_update(skip_locked=True, of=("self",))
             ids = list(found.values_list("pk", flat=True)[:_MAILS_AT_ONCE])
             if not ids:
                 return

@@ -16,6 +16,7 @@ from emailconfig.services import settings_of
 from organization import audit
 from organization.addresses import is_address, same_address_key
 from organization.permissions import Actor, Permission, Scope, allowed, require
+from outbox import event_log
 from outbox.clock import database_now
 from outbox.models import FINAL, LIST_REASONS, WAITING, Content, Door, Message, Recipient, RouteKind, Status
 from outbox.routing import Route, release, route_resent
@@ -68,6 +69,7 @@ def cancel(message: Message, actor: Actor) -> Message:
         mail.notes = [*mail.notes, words]
         sum_up(mail)
         audit.record(actor, "Cancel", mail, after={"recipients": addresses})
+        transaction.on_commit(lambda: event_log.ended(mail, "email_failed", words), robust=True)
     return mail
 
 

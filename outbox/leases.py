@@ -15,6 +15,7 @@ from django.db.models import F, Q
 
 from organization import sql
 from organization.models import Stage
+from outbox import event_log
 from outbox.clock import database_now, now_in_sql
 from outbox.models import GIVEN_UP, WAITING, Attempt, Message, Recipient, Status
 from outbox.schedule import LONGEST_PAUSE, next_pause
@@ -78,20 +79,24 @@ def _send_again(message: Message, now: datetime) -> None:
         Attempt(message=message, address=recipient.address, outcome=Attempt.Outcome.UNKNOWN, reply=_DIED, created=now)
         for recipient in left
     )
+    event, reason = "email_deferred", _DIED
     deaths = message.attempts.filter(reply=_DIED).order_by().values("created").distinct().count()
     if deaths < DEATHS_UNTIL_FAILED:
         pause = next_pause(deaths - 1) if deaths > 1 else timedelta()
         left.update(status=Status.QUEUED, due=now + (pause or timedelta()), tries=F("tries") + 1)
     else:
+        event, reason = "email_failed", _TOO_MANY_DEATHS
         left.update(status=Status.FAILED, last_reply=_TOO_MANY_DEATHS, finished=now)
     sum_up(message)
+    transaction.on_commit(lambda: event_log.ended(message, event, reason), robust=True)
 
 
 def heal_clock_jumps() -> None:
     """A due time beyond the longest pause comes from a clock that jumped: such mail is due now."""
     now = database_now()
     waiting = Message.objects.filter(stage__in=Stage.objects.values("pk"), status__in=WAITING)
-    late = list(waiting.filter(due__gt=now + LONGEST_PAUSE).order_by().values_list("pk", flat=True)[:10_000])
+    far = waiting.filter(due__gt=now + LONGEST_PAUSE).order_by().select_for_update(skip_locked=True, of=("self",))
     with transaction.atomic():
+        late = list(far.values_list("pk", flat=True)[:10_000])
         Message.objects.filter(pk__in=late, status__in=WAITING).update(due=now)
         Recipient.objects.filter(message__in=late, due__gt=now + LONGEST_PAUSE).update(due=now)

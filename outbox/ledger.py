@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,8 +25,10 @@ from emailconfig.models import SmtpSettings
 from organization import sql
 from outbox import leases
 from outbox.clock import as_moment, database_now, now_in_sql, uptime
-from outbox.hand_over import DueMail, HandOver, ask_due_mail
+from outbox.database_trouble import log_failure
+from outbox.hand_over import ANY_NUMBER, DueMail, HandOver, ask_due_mail
 from outbox.leases import Hold
+from outbox.outage import Outage
 from outbox.outcomes import Finished, ask_held, record
 from outbox.pace import hand_over_in_pace
 
@@ -43,7 +45,8 @@ _MARGIN_SECONDS = 5.0
 
 # At least one row, for the time.
 _NOW_AND_STAGES = """
-    SELECT {now}, settings.stage_id, settings.version, queue.failures > 0 AND queue.retry_at <= CURRENT_TIMESTAMP
+    SELECT {now}, settings.stage_id, settings.version,
+           queue.failures > 0 AND queue.retry_at <= {now} OR queue.deferring_since IS NOT NULL
     FROM (SELECT 1) AS one LEFT JOIN emailconfig_smtpsettings settings ON settings.stage_id IN %s
     LEFT JOIN outbox_stagequeue queue ON queue.stage_id = settings.stage_id
 """
@@ -63,6 +66,7 @@ class _StageNow(NamedTuple):
     """A stage as it is at this turn."""
 
     settings: SmtpSettings
+    most_recipients: int  # in one transaction
     trouble_is_over: bool
 
 
@@ -76,7 +80,7 @@ class Turn(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Request:
+class Report:
     """One connection's report, and how many mails it would take next."""
 
     stage_id: int
@@ -85,10 +89,21 @@ class _Request:
     answer: queue.SimpleQueue[Turn | Exception] = field(default_factory=queue.SimpleQueue)
 
     def turn(self) -> Turn:
+        """Called once. Returns after the turn's commit. While the database is away it waits, for as long as the mails are ours;
+        then it raises. It also raises LedgerClosed."""
         answer = self.answer.get()
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def take_back(self) -> Sequence[HandOver]:
+        """The mails of a turn that is there and was not read. Its reader finds none."""
+        with suppress(queue.Empty):
+            answer = self.answer.get_nowait()
+            mails = answer.taken if isinstance(answer, Turn) else ()
+            self.answer.put(answer._replace(taken=()) if isinstance(answer, Turn) else answer)
+            return mails
+        return ()
 
 
 class LedgerClosed(Exception):
@@ -102,11 +117,14 @@ class Ledger:
         self._name = uuid.uuid4().hex[:24]
         self._turns = 0
         # Not a SimpleQueue: its get() with a very short timeout now and then waits for ever (CPython 3.11).
-        self._requests: queue.Queue[_Request | None] = queue.Queue()
+        self._requests: queue.Queue[Report | None] = queue.Queue()
         self._lease_ends: dict[Hold, float] = {}  # by uptime()
         self._to_report = 0  # about how many connections hold mail and will tell what became of it
         self._settings: dict[int, SmtpSettings] = {}
+        # How many recipients a stage's server takes in one transaction, where it refused more, and with which settings that was.
+        self._most_recipients: dict[int, tuple[int, int]] = {}
         self._renewed = uptime()
+        self._outage = Outage("ledger_waits_for_the_database", "ledger_reached_the_database")
         self._closing, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
 
@@ -124,21 +142,17 @@ class Ledger:
                 if request := self._requests.get_nowait():
                     request.answer.put(LedgerClosed())
 
-    def report(self, stage_id: int, finished: Sequence[Finished], wanted: int) -> Callable[[], Turn]:
-        """Record `finished`, and take up to `wanted` mails of the stage for the wire. None taken: no more are due.
-
-        What is returned is called once for the turn, and returns after its commit. While the database is away it waits, for
-        as long as the mails are ours; then it raises. It also raises LedgerClosed.
-        """
-        request = _Request(stage_id, finished, wanted)
+    def report(self, stage_id: int, finished: Sequence[Finished], wanted: int) -> Report:
+        """Record `finished`, and take up to `wanted` mails of the stage for the wire. None taken: no more are due."""
+        request = Report(stage_id, finished, wanted)
         self._requests.put(request)
         if self._closed.is_set():  # now, and not before: it may have been closed in between
             request.answer.put(LedgerClosed())
-        return request.turn
+        return request
 
     def exchange(self, stage_id: int, finished: Sequence[Finished], wanted: int) -> Turn:
         """As report(), and wait for the turn."""
-        return self.report(stage_id, finished, wanted)()
+        return self.report(stage_id, finished, wanted).turn()
 
     def is_ours(self, mail: HandOver) -> bool:
         """Whether a mail that was handed over is still under its lease, so that sending it can't surprise anybody."""
@@ -156,7 +170,7 @@ class Ledger:
         finally:
             connection.close()
 
-    def _waiting(self) -> list[_Request]:
+    def _waiting(self) -> list[Report]:
         """Everybody who is waiting; nobody, when it is time to look after the leases or to end."""
         try:
             requests = [self._requests.get(timeout=_IDLE_SECONDS)]
@@ -170,37 +184,39 @@ class Ledger:
         self._to_report = max(0, self._to_report - len(requests))
         return [request for request in requests if request is not None]
 
-    def _serve_until_done(self, requests: list[_Request]) -> None:
+    def _serve_until_done(self, requests: list[Report]) -> None:
         """What a server accepted must be marked: a database that is away is waited for until the leases run out."""
         deadline = uptime() + leases.LEASE.total_seconds()
         while True:
             try:
                 answers = self._serve(requests)
             except (OperationalError, InterfaceError) as error:
-                log.error("ledger_waits_for_the_database", error=str(error))
+                self._outage.note(error)
                 connection.close()
                 if uptime() > deadline:
                     return self._tell_failure(requests, error)
                 time.sleep(_RETRY_SECONDS)
             except Exception as error:  # a fault of ours
-                log.exception("ledger_failed")
+                log_failure("ledger_failed", error)
                 return self._tell_failure(requests, error)
             else:
+                self._outage.end()
                 self._to_report += sum(isinstance(answer, Turn) and bool(answer.taken) for answer in answers)
                 for request, answer in zip(requests, answers, strict=True):
                     request.answer.put(answer)
                 return None
 
-    def _tell_failure(self, requests: Sequence[_Request], error: Exception) -> None:
+    def _tell_failure(self, requests: Sequence[Report], error: Exception) -> None:
         """Nobody can say any more what became of these mails: their leases are left to run out."""
         for request in requests:
             for one in request.finished:
                 self._lease_ends.pop(one.taken.hold, None)
             request.answer.put(error)
 
-    def _serve(self, requests: Sequence[_Request]) -> list[Turn | Exception]:
+    def _serve(self, requests: Sequence[Report]) -> list[Turn | Exception]:
         owner, began = self._next_owner(), uptime()
         finished = [one for request in requests for one in request.finished]
+        self._note_most_recipients(requests)
         wanted = _wanted(requests)
         found: dict[int, _Found | Exception]
         try:
@@ -209,11 +225,13 @@ class Ledger:
                 due = [ask_due_mail(stage_id, count) for stage_id, count in wanted.items()]
                 now, stages = self._now_and_stages({request.stage_id for request in requests})
                 record(finished, ours(), now)
+                if any(one.may_go_on for one in finished):
+                    due, now = [ask_due_mail(stage_id, count) for stage_id, count in wanted.items()], database_now()
                 found = {one.stage_id: _hand_over(one, owner, now, stages) for one in due}
         except (OperationalError, InterfaceError):
             raise
-        except Exception:
-            log.exception("turn_failed")
+        except Exception as error:
+            log_failure("turn_failed", error)
             _, stages = self._now_and_stages({request.stage_id for request in requests})
             _record_alone(finished)
             found = {stage_id: _hand_over_alone(stage_id, count, owner, stages) for stage_id, count in wanted.items()}
@@ -222,6 +240,15 @@ class Ledger:
         for mail in (mail for taken in found.values() if not isinstance(taken, Exception) for mail in taken.mails):
             self._lease_ends[mail.hold] = _ends(began)
         return _turns(requests, found, stages)
+
+    def _note_most_recipients(self, requests: Sequence[Report]) -> None:
+        for request in requests:
+            for one in request.finished:
+                if one.most_recipients and one.settings:
+                    version, most = self._most_recipients.get(request.stage_id, (0, ANY_NUMBER))
+                    most = min(most, one.most_recipients) if version == one.settings.version else one.most_recipients
+                    self._most_recipients[request.stage_id] = one.settings.version, most
+                    log.info("fewer_recipients_per_transaction", stage=request.stage_id, recipients=most)
 
     def _next_owner(self) -> str:
         """A new name each turn: one hand-over of a mail can't be taken for another of the same mail, and what a commit that
@@ -238,7 +265,10 @@ class Ledger:
             if stage_id and (known is None or known.version != version):
                 self._settings.update(SmtpSettings.objects.in_bulk([stage_id], field_name="stage_id"))
             if stage_id in self._settings:
-                found[stage_id] = _StageNow(self._settings[stage_id], bool(trouble_is_over))
+                settings = self._settings[stage_id]
+                noted_with, most = self._most_recipients.get(stage_id, (0, ANY_NUMBER))
+                most = min(most if noted_with == settings.version else ANY_NUMBER, settings.recipients_per_transaction)
+                found[stage_id] = _StageNow(settings, most, bool(trouble_is_over))
         return as_moment(rows[0][0]), found
 
     def _renew_in_time(self) -> None:
@@ -248,7 +278,7 @@ class Ledger:
         try:
             kept = leases.renew(list(self._lease_ends)) if self._lease_ends else set()
         except Exception as error:
-            log.error("leases_not_renewed", error=str(error))
+            log_failure("leases_not_renewed", error)
             connection.close()
             time.sleep(_RETRY_SECONDS)
             return
@@ -256,7 +286,7 @@ class Ledger:
         self._lease_ends = {hold: _ends(began) for hold in kept}
 
 
-def _wanted(requests: Sequence[_Request]) -> dict[int, int]:
+def _wanted(requests: Sequence[Report]) -> dict[int, int]:
     """How many mails each stage's connections would take."""
     wanted: dict[int, int] = {}
     for request in requests:
@@ -266,14 +296,14 @@ def _wanted(requests: Sequence[_Request]) -> dict[int, int]:
 
 
 def _turns(
-    requests: Sequence[_Request], found: Mapping[int, _Found | Exception], stages: Mapping[int, _StageNow]
+    requests: Sequence[Report], found: Mapping[int, _Found | Exception], stages: Mapping[int, _StageNow]
 ) -> list[Turn | Exception]:
     """Each request's share of what was taken for its stage."""
     mails = {stage_id: iter(taken.mails) for stage_id, taken in found.items() if not isinstance(taken, Exception)}
     turns: list[Turn | Exception] = []
     for request in requests:
         stage = stages.get(request.stage_id)
-        settings, trouble_is_over = stage or (None, False)
+        settings, trouble_is_over = (stage.settings, stage.trouble_is_over) if stage else (None, False)
         taken = found.get(request.stage_id, _NOTHING) if request.wanted else _NOTHING
         if isinstance(taken, Exception):
             turns.append(taken)
@@ -286,7 +316,8 @@ def _turns(
 def _hand_over(due: DueMail, owner: str, now: datetime, stages: Mapping[int, _StageNow]) -> _Found:
     if due.stage_id not in stages:  # not configured any more
         return _NOTHING
-    return _Found(*hand_over_in_pace(due, owner, now, stages[due.stage_id].settings.mails_per_minute))
+    stage = stages[due.stage_id]
+    return _Found(*hand_over_in_pace(due, owner, now, stage.most_recipients, stage.settings.mails_per_minute))
 
 
 def _record_alone(finished: Sequence[Finished]) -> None:
@@ -298,8 +329,8 @@ def _record_alone(finished: Sequence[Finished]) -> None:
                 record([one], ask_held([one])(), now)
         except (OperationalError, InterfaceError):
             raise
-        except Exception:
-            log.exception("outcome_not_recorded", message=one.taken.pk)
+        except Exception as error:
+            log_failure("outcome_not_recorded", error, message=one.taken.pk)
 
 
 def _hand_over_alone(stage_id: int, wanted: int, owner: str, stages: Mapping[int, _StageNow]) -> _Found | Exception:
@@ -310,7 +341,7 @@ def _hand_over_alone(stage_id: int, wanted: int, owner: str, stages: Mapping[int
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
-        log.exception("hand_over_failed", stage=stage_id)
+        log_failure("hand_over_failed", error, stage=stage_id)
         return error
 
 

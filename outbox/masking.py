@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,9 +16,19 @@ _WORD = re.compile(r"""[^\s<>()\[\],;:"“”]+""")
 _REPLY_CODE = re.compile(r"[2-5]\d\d")
 
 
-def masked_words(text: str) -> str:
-    """`text` with all that looks like an address masked."""
-    return _WORD.sub(lambda word: masked_address(word[0]) if "@" in word[0] else word[0], text)
+def masked_words(text: str, addresses: Iterable[str] = ()) -> str:
+    """`text` with the addresses in it masked: all that looks like one, and of `addresses` also the part before the @-sign
+    alone, as in “550 ana.silva: no such user”."""
+    text = _WORD.sub(lambda word: masked_address(word[0]) if "@" in word[0] else word[0], text)
+    names = _names_before_the_at(addresses)
+    return names.sub(lambda name: masked_address(name[0]), text) if names else text
+
+
+def _names_before_the_at(addresses: Iterable[str]) -> re.Pattern[str] | None:
+    """The longest first. A reply code is none."""
+    names = {address.rpartition("@")[0] for address in addresses}
+    telling = sorted((name for name in names if len(name) > 1 and not _REPLY_CODE.fullmatch(name)), key=len, reverse=True)
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, telling))})(?!\w)", re.IGNORECASE) if telling else None
 
 
 def for_log(text: str) -> str:
@@ -36,17 +47,9 @@ class Mask:
         return address if self.open else masked_address(address)
 
     def text(self, text: str) -> str:
-        """`text` with the addresses in it masked: those of the mail's recipients, however they are written, and all that
-        looks like one. So is their part before the @-sign alone, as in “550 ana.silva: no such user”."""
-        if self.open:
-            return text
-        text = masked_words(text)
-        return self._names.sub(lambda name: masked_address(name[0]), text) if self._names else text
+        """`text` with the addresses in it masked, those of the mail's recipients however they are written."""
+        return text if self.open else masked_words(text, self._addresses)
 
     @cached_property
-    def _names(self) -> re.Pattern[str] | None:
-        """The recipients' parts before the @-sign, the longest first. A reply code is none."""
-        routed = self.message.recipients.values_list("address", flat=True)
-        names = {address.rpartition("@")[0] for address in (*self.message.requested, *routed)}
-        telling = sorted((one for one in names if len(one) > 1 and not _REPLY_CODE.fullmatch(one)), key=len, reverse=True)
-        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, telling))})(?!\w)", re.IGNORECASE) if telling else None
+    def _addresses(self) -> list[str]:
+        return [*self.message.requested, *self.message.recipients.values_list("address", flat=True)]

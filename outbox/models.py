@@ -86,6 +86,8 @@ class Message(models.Model):
     subject = models.CharField(max_length=500, blank=True)
     message_id = models.CharField(max_length=998)
     size = models.PositiveIntegerField()
+    # Whether it holds an invitation: its attendees stand in the body, which no routing changes.
+    invitation = models.BooleanField(db_default=False, default=False)
     search_text = models.TextField(blank=True)
 
     # Where it was routed, and why: decided at acceptance, looked at again at hand-over, only toward safer.
@@ -104,6 +106,8 @@ class Message(models.Model):
     # While it is being sent: the turn of the worker that took it (see leases), and until when it is that worker's.
     owner = models.CharField(max_length=40, blank=True)
     lease_until = models.DateTimeField(null=True)
+    # The server refused its lines for their length, so its long parts leave re-encoded from now on.
+    short_lines = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         ordering = ["-created", "-pk"]
@@ -210,9 +214,13 @@ class StageQueue(models.Model):
     # How many mails the stage's limit lets go, and when that was reckoned (see pace).
     allowance = models.FloatField(default=0)
     allowance_at = models.DateTimeField(null=True)
+    # Emails that the server put off at their first try, with none taken in between, and since when it does that.
+    deferrals = models.PositiveIntegerField(default=0)
+    deferring_since = models.DateTimeField(null=True)
     step = models.CharField(max_length=20, blank=True)
     code = models.CharField(max_length=40, blank=True, help_text="Of the explanation (emailconfig.connection.explanations).")
     evidence = models.TextField(blank=True)
+    masked_evidence = models.TextField(blank=True, help_text="For those who may not see whom mail is for.")
 
     @property
     def trouble(self) -> ConnectionTrouble:
@@ -242,11 +250,28 @@ class Worker(models.Model):
         return self.name
 
 
+class Gateway(models.Model):
+    """A gateway process that reports it lives, every few seconds."""
+
+    STALE_AFTER = timedelta(seconds=15)
+
+    name = models.CharField(max_length=100, primary_key=True)
+    seen = models.DateTimeField(db_default=Now())
+    accepting = models.BooleanField(default=True, help_text="Emails can be stored.")
+    warning = models.TextField(blank=True, help_text="What the operator should see to, such as a certificate that ends soon.")
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Connection(models.Model):
     """One connection of a worker to a stage's server: together they are never more than the stage allows."""
 
     worker = models.ForeignKey(Worker, on_delete=models.CASCADE, related_name="+")
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+")
+    # While the server doesn't answer: since when, and which email it was asked about.
+    silent_since = models.DateTimeField(null=True)
+    silent_about = models.PositiveBigIntegerField(null=True)
 
     def __str__(self) -> str:
         return f"{self.worker} to {self.stage}"

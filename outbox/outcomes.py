@@ -6,10 +6,12 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from django.db import transaction
 from django.db.models import F
 
 from emailconfig.models import SmtpSettings
 from organization import sql
+from outbox import event_log
 from outbox.hand_over import Addressee, HandOver
 from outbox.leases import Hold, ask_still_held
 from outbox.models import FINAL, GIVEN_UP, Attempt, Message, Recipient, Status
@@ -23,13 +25,17 @@ _ATTEMPT_COLUMNS = ("message_id", "address", "outcome", "step", "code", "reply",
 
 
 class Outcome(NamedTuple):
-    """What the server said to one recipient's copy. `code` is the SMTP reply code; None when there was no reply."""
+    """What the server said to one recipient's copy. `code` is the SMTP reply code; None when there was no reply.
+
+    `at_once`: it goes again right away and otherwise than before (see second_try), so no try is counted.
+    """
 
     recipient: Addressee
     result: Attempt.Outcome
     step: str
     code: int | None
     reply: str
+    at_once: bool = False
 
 
 class Finished(NamedTuple):
@@ -37,6 +43,7 @@ class Finished(NamedTuple):
 
     No outcomes: the server went away before it took up the mail; it goes back to the queue and no try is counted. If it is
     the mail that the server was asked about, it `goes_behind` the others: it may be the reason. `notes` are for the email log.
+    `most_recipients`: how many the server takes in one transaction, where it said so. `short_lines`: it refused long lines.
     """
 
     taken: HandOver
@@ -45,12 +52,19 @@ class Finished(NamedTuple):
     seconds: float = 0.0
     notes: Sequence[str] = ()
     goes_behind: bool = False
+    most_recipients: int = 0
+    short_lines: bool = False
 
     @property
     def is_simple(self) -> bool:
         """The usual case: the server took the mail for everybody, and there is nothing else to say."""
         sent = bool(self.outcomes) and all(outcome.result == Attempt.Outcome.SENT for outcome in self.outcomes)
         return sent and self.taken.complete and not self.notes
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether other recipients of the mail may be due right away."""
+        return not self.taken.complete or any(outcome.at_once for outcome in self.outcomes)
 
 
 def ask_held(finished: Sequence[Finished]) -> Callable[[], set[Hold]]:
@@ -67,6 +81,7 @@ def record(finished: Sequence[Finished], ours: Collection[Hold], now: datetime) 
     for one in kept:
         if not one.is_simple:
             _record_each(one, now)
+    transaction.on_commit(lambda: event_log.outcomes(kept, now), robust=True)
 
 
 def _attempt(finished: Finished, outcome: Outcome) -> tuple[object, ...]:
@@ -100,8 +115,14 @@ def _record_each(finished: Finished, now: datetime) -> None:
     if not finished.outcomes:
         back = message.recipients.filter(status=Status.SENDING)
         back.update(status=Status.QUEUED, due=now if finished.goes_behind else F("due"))
+    if sent := [outcome.recipient.pk for outcome in finished.outcomes if outcome.result == Attempt.Outcome.SENT]:
+        sql.run(_RECIPIENTS_SENT, sql.stored(now), sent)
     for outcome in finished.outcomes:
-        _apply(outcome, now)
+        if outcome.result != Attempt.Outcome.SENT:
+            _apply(outcome, now)
+    if finished.short_lines:
+        message.short_lines = True
+        sql.update(message, "short_lines")
     # PostgreSQL takes no NUL, which an app may have put into a header that a note repeats.
     notes = [note.replace("\x00", "") for note in finished.notes]
     message.notes = list(dict.fromkeys([*message.notes, *notes]))
@@ -110,8 +131,8 @@ def _record_each(finished: Finished, now: datetime) -> None:
 
 def _apply(outcome: Outcome, now: datetime) -> None:
     recipient = Recipient(pk=outcome.recipient.pk, tries=outcome.recipient.tries + 1, last_reply=outcome.reply, due=now)
-    if outcome.result == Attempt.Outcome.SENT:
-        recipient.status, recipient.last_reply = Status.SENT, ""
+    if outcome.at_once:
+        recipient.status, recipient.tries = Status.QUEUED, outcome.recipient.tries
     elif outcome.result == Attempt.Outcome.FAILED:
         recipient.status = Status.FAILED
     elif pause := next_pause(recipient.tries):

@@ -30,8 +30,8 @@ _CALENDAR_TYPES = ("text/calendar", "application/ics")
 _HEADER_AT_MOST = 256 * 1024
 # A browser connects to the host that one of these names before it asks the policy whether it may. That is enough to tell
 # the sender when and where a mail is read. The same goes for a link that is clicked. Tags and attributes are only ever what
-# these letters make them.
-_CONNECTS = re.compile(r"<(?=link|i?frame|fencedframe|object|embed|portal)", re.IGNORECASE)
+# these letters make them. In SVG an animation may give a link its target, whose name can be written in many ways.
+_CONNECTS = re.compile(r"<(?=link|i?frame|fencedframe|object|embed|portal|set|animate)", re.IGNORECASE)
 _LINKS = re.compile(r"href(?=\s*=)", re.IGNORECASE)
 # Paths, line breaks, what turns the direction of a text (“gnp.exe” for “exe.png”), and what file systems refuse.
 _UNSAFE_IN_NAME = re.compile(r'[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff/\\:*?"<>|]+')

@@ -10,7 +10,7 @@ from emailconfig.models import SmtpSettings
 from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
 from organization.addresses import same_address_key
 from organization.models import Stage
-from outbox import stage_queue
+from outbox import stage_queue, wake_up
 from outbox.holding import hold_unconfigured, release
 from outbox.models import HoldReason, Recipient, Status
 from outbox.recent import recent_mail
@@ -46,6 +46,7 @@ def _on_test_list_saved(test_list: TestList, **_: Any) -> None:
 def _after_commit(reason: HoldReason, **place: int) -> None:
     """Thousands of held mails take seconds: nobody who saves or submits waits for that. The sweep does it if we can't."""
     transaction.on_commit(lambda: release(reason, **place), robust=True)
+    wake_up.after_commit()
 
 
 def _count_leaving(test_list: TestList, **_: Any) -> int:

@@ -18,7 +18,8 @@ _LOOKED_THROUGH = 5_000
 # walk down the numbers of all stages instead, and reads millions when this stage has been quiet.
 _OF_THE_STAGE = "FROM outbox_message WHERE stage_id BETWEEN %s AND %s ORDER BY stage_id DESC, id DESC"
 _NEWEST = f"""
-    SELECT id, route, status FROM (SELECT id, app_id, route, status, created {_OF_THE_STAGE} LIMIT %s) AS newest
+    SELECT id, route, status, invitation
+    FROM (SELECT id, app_id, route, status, invitation, created {_OF_THE_STAGE} LIMIT %s) AS newest
     WHERE app_id = %s AND created >= %s ORDER BY id DESC LIMIT %s
 """
 _FIRST_PASSED_OVER = f"SELECT created >= %s {_OF_THE_STAGE} LIMIT 1 OFFSET %s"
@@ -30,14 +31,15 @@ def recent_mail(test_list: TestList) -> RecentMail:
     stage, app = test_list.stage_id, test_list.app_id
     rows = sql.fetch(_NEWEST, stage, stage, _LOOKED_THROUGH, app, since, RecentMail.AT_MOST + 1)
     counted = rows[: RecentMail.AT_MOST]
-    moving = [(pk, route) for pk, route, status in counted if status != Status.HELD]
-    others = [pk for pk, route in moving if route != RouteKind.TEST_LIST]
+    moving = [(pk, route, invitation) for pk, route, status, invitation in counted if status != Status.HELD]
+    others = [pk for pk, route, _ in moving if route != RouteKind.TEST_LIST]
     return RecentMail(
         caught=len(moving) - len(others),
         others=len(others),
         held=len(counted) - len(moving),
         recipients=_different_recipients(others),
         complete=len(rows) == len(counted) and not _is_more_in_the_stage(stage, since),
+        invitations=sum(bool(invitation) for _, route, invitation in moving if route == RouteKind.TEST_LIST),
     )
 
 

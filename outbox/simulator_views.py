@@ -10,19 +10,21 @@ from django.views.decorators.http import require_safe
 from organization.http import MemberRequest, stage_links
 from organization.models import App, Stage
 from outbox.forms import SimulationForm
+from outbox.models import RouteKind
 from outbox.routing import NO_LIST, ListState, route
 from testlists.models import TestList
-from testlists.services import test_list_of
+from testlists.services import sees_addresses, test_list_of
 
 
 @require_safe
 def simulate(request: MemberRequest, app: str, stage: str) -> HttpResponse:
-    """Every member may ask, as everybody may read the test list."""
+    """Every member may ask; who is on the list is masked as on the list's own page."""
     found_app, found_stage = get_object_or_404(App, key=app), get_object_or_404(Stage, key=stage)
     test_list = test_list_of(found_app, found_stage)
     form = SimulationForm(request.GET if "to" in request.GET else None)
     asked = form.is_bound and form.is_valid()
     decided = route(form.recipients(), _as_if(test_list, form.cleaned_data["as_if"])) if asked else None
+    is_open = sees_addresses(request.user, found_app, found_stage)
     context = {
         "app": found_app,
         "stage": found_stage,
@@ -30,6 +32,7 @@ def simulate(request: MemberRequest, app: str, stage: str) -> HttpResponse:
         "test_list": test_list,
         "form": form,
         "route": decided,
+        "sees_addresses": is_open or (decided is not None and decided.kind != RouteKind.TEST_LIST),
     }
     return render(request, "outbox/simulator.html", context, status=422 if form.errors else 200)
 

@@ -20,7 +20,7 @@ from organization.permissions import Permission, Scope, allowed, require
 from outbox import stage_queue
 from outbox.forms import TestMailForm
 from outbox.models import Door, Message
-from outbox.submission import Envelope, SubmissionRefused, submit
+from outbox.submission import Envelope, SubmissionRefused, new_message_id, submit
 
 
 @require_POST
@@ -63,7 +63,9 @@ def send_test_mail(request: MemberRequest, stage: str) -> HttpResponse:
 def _submit(settings: SmtpSettings, app: App, address: str, member: Member) -> Message:
     stage, sender = settings.stage, NamedAddress(settings.sender_address, settings.sender_name)
     text = f"This mail was sent by {member} to try out the email configuration of {stage.name}.\n\nServer: {settings}\n"
-    mail = EmailMessage(f"Test mail of {stage.name}", text, str(sender), [address])
+    mail = EmailMessage(
+        f"Test mail of {stage.name}", text, str(sender), [address], headers={"Message-ID": new_message_id(sender.email)}
+    )
     with transaction.atomic():
         message = submit(app, stage, Envelope(sender.email, [address]), mail.message().as_bytes(), via=Door.PORTAL)
         audit.record(member, "Send test mail", message)

@@ -8,12 +8,13 @@ import threading
 from collections.abc import Callable
 
 import structlog
-from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from django.db import DatabaseError, InterfaceError, connection
 
 from outbox import connections
-from outbox.clock import database_now
 from outbox.due import stages_with_due_mail
-from outbox.worker import REPORT_SECONDS, Periodic, Worker, new_name, sweep
+from outbox.long_running import new_name
+from outbox.outage import Outage
+from outbox.worker import REPORT_SECONDS, Periodic, Worker, sweep
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,7 @@ class Standby:
         self._stopping = threading.Event()
         self._worker: Worker | None = None
         self._thread: threading.Thread | None = None
+        self._outage = Outage("database_unavailable", "database_available")
 
     def start(self) -> None:
         """From now on this process stands by."""
@@ -53,7 +55,7 @@ class Standby:
     def drain(self) -> None:
         """Deliver what is due now, for at most DRAIN_SECONDS. Who comes while another drain runs waits for its end."""
         with self._one_at_a_time:
-            if self._stopping.is_set() or not stages_with_due_mail(database_now()):
+            if self._stopping.is_set() or not stages_with_due_mail():
                 return
             self._worker = Worker(self._name)
             try:
@@ -67,23 +69,25 @@ class Standby:
             Periodic(SWEEP_SECONDS, sweep),
             Periodic(0.0, self.drain),
         ]
+        log.info("worker_started", worker=self._name)
         while not self._stopping.wait(LOOK_SECONDS):
             for periodic in every:
-                _try(periodic.run_if_due)
-        _try(lambda: connections.forget(self._name))
+                self._try(periodic.run_if_due)
+        self._try(lambda: connections.forget(self._name))
         connection.close()
+        log.info("worker_stopped", worker=self._name)
 
-
-def _try(action: Callable[[], None]) -> None:
-    """This process stands by whatever happens to it."""
-    try:
-        close_old_connections()
-        action()
-    except (DatabaseError, InterfaceError) as error:
-        log.error("database_unavailable", error=str(error))
-        connection.close()
-    except Exception:
-        log.exception("standby_failed")
+    def _try(self, action: Callable[[], None]) -> None:
+        """This process stands by whatever happens to it."""
+        try:
+            action()
+        except (DatabaseError, InterfaceError) as error:
+            self._outage.note(error)
+            connection.close()
+        except Exception:
+            log.exception("standby_failed")
+        else:
+            self._outage.end()
 
 
 _standby = Standby()

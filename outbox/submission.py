@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.core.mail import make_msgid
 from django.core.mail.utils import DNS_NAME
-from django.db import connection
+from django.db import connection, transaction
 
+from emailconfig.models import normalized_domain
 from organization import sql
+from organization.installation import installation_id
 from organization.models import App, Credential, Stage
-from outbox import wake_up
+from outbox import event_log, storage, wake_up
 from outbox.clock import database_now
-from outbox.content import addresses_in, header_values, readable, split_header, with_crlf
+from outbox.content import addresses_in, header_values, holds_invitation, readable, split_header, with_crlf
 from outbox.envelope import (
     MAX_RECIPIENTS,
     Envelope,
@@ -27,6 +29,7 @@ from outbox.envelope import (
     sender_notes,
 )
 from outbox.models import Door, HoldReason, Message, RouteKind, Status
+from outbox.received import loop_reason
 from outbox.routing import NO_LIST, ListState, Route, release, route, route_resent
 from outbox.search import search_text
 from testlists.models import TestList
@@ -36,12 +39,12 @@ __all__ = ["MAX_RECIPIENTS", "Envelope", "SubmissionRefused", "check_recipient",
 
 _LIST_AND_SETTINGS = """
     SELECT id, active, version, active_version,
-           EXISTS (SELECT 1 FROM emailconfig_smtpsettings settings WHERE settings.stage_id = list.stage_id)
+           (SELECT sender_address FROM emailconfig_smtpsettings settings WHERE settings.stage_id = list.stage_id)
     FROM testlists_testlist list WHERE app_id = %s AND stage_id = %s
 """
 _MESSAGE_COLUMNS = (
     "app_id", "stage_id", "credential_id", "via", "envelope_sender", "requested", "from_address", "subject", "message_id",
-    "size", "search_text", "route", "list_version", "notes", "resent_from", "status", "hold_reason", "owner",
+    "size", "invitation", "search_text", "route", "list_version", "notes", "resent_from", "status", "hold_reason", "owner",
 )  # fmt: skip
 _CONTENT_COLUMNS, _CONTENT_TYPES = ("message_id", "data"), ("bigint", "bytea")
 _RECIPIENT_COLUMNS = ("message_id", "address", "name", "status", "tries", "last_reply", "finished")
@@ -69,6 +72,7 @@ class Submission:
     via: Door
     credential: Credential | None = None
     resent: Resent | None = None
+    client: str = ""  # the address that it came from, where there is one
 
 
 class Accepted(NamedTuple):
@@ -101,8 +105,10 @@ def submit(
     Raises SubmissionRefused when the mail itself can't be accepted; database errors pass through and mean the same:
     nothing was stored.
     """
-    (answer,) = submit_together([Submission(app, stage, envelope, content, via, credential, resent)])
+    submission = Submission(app, stage, envelope, content, via, credential, resent)
+    (answer,) = submit_together([submission])
     if isinstance(answer, SubmissionRefused):
+        event_log.refused(submission, answer)
         raise answer
     return answer.message()
 
@@ -110,9 +116,12 @@ def submit(
 def submit_together(submissions: Sequence[Submission]) -> list[Accepted | SubmissionRefused]:
     """Accept several mails in one transaction, which costs little more than one. Each is refused for itself alone."""
     checked = [_checked(submission) for submission in submissions]
-    with sql.reading_and_inserting():
-        accepted = iter(_store([one for one in checked if isinstance(one, Submission)]))
+    with storage.watched(), sql.reading_and_inserting():
+        storable = [one for one in checked if isinstance(one, Submission)]
+        stored = _store(storable)
         wake_up.after_commit()
+        transaction.on_commit(lambda: event_log.accepted(zip(storable, stored, strict=True)), robust=True)
+    accepted = iter(stored)
     return [next(accepted) if isinstance(one, Submission) else one for one in checked]
 
 
@@ -122,6 +131,7 @@ def _checked(submission: Submission) -> Submission | SubmissionRefused:
         _check_place(submission.app, submission.stage)
         content = with_crlf(submission.content)
         check_size(len(content))
+        _check_loop(content, submission.app, submission.stage)
     except SubmissionRefused as refused:
         return refused
     return replace(submission, envelope=envelope, content=content)
@@ -136,9 +146,9 @@ def _store(submissions: Sequence[Submission]) -> list[Accepted]:
     numbers = new_numbers()
     rows, people = [], []
     for one in submissions:
-        test_list, configured = found[one.app.pk, one.stage.pk]
+        test_list, stage_sender = found[one.app.pk, one.stage.pk]
         decided = _route(one, test_list)
-        rows.append(_new_message(one, decided, test_list, configured=configured))
+        rows.append(_new_message(one, decided, test_list, stage_sender))
         people.append(decided.people)
     numbered = list(zip(numbers, submissions, rows, people, strict=True))
     recipients = [
@@ -171,12 +181,12 @@ def _route(submission: Submission, test_list: ListState) -> Route:
     return route_resent(RouteKind(resent.original.route), recipients, test_list)
 
 
-def _list_and_settings(rows: list[sql.Row]) -> tuple[ListState, bool]:
-    """The list that decides, and whether the stage is configured, which doesn't matter where there is no list."""
+def _list_and_settings(rows: list[sql.Row]) -> tuple[ListState, str]:
+    """The list that decides, and the stage's sender: empty where it isn't configured, or has no list."""
     if not rows:
-        return NO_LIST, False
-    ((pk, active, version, active_version, configured),) = rows
-    return state_of(TestList(pk=pk, active=bool(active), version=version, active_version=active_version)), bool(configured)
+        return NO_LIST, ""
+    ((pk, active, version, active_version, stage_sender),) = rows
+    return state_of(TestList(pk=pk, active=bool(active), version=version, active_version=active_version)), stage_sender or ""
 
 
 def check_size(size: int) -> None:
@@ -184,6 +194,13 @@ def check_size(size: int) -> None:
         raise SubmissionRefused(
             552, "5.3.4", f"The mail has {size:,} bytes; at most {settings.MESSAGE_MAX_BYTES:,} are accepted."
         )
+
+
+def _check_loop(content: bytes, app: App, stage: Stage) -> None:
+    """Refuse a message that has been here before, as often as the app asks (see received)."""
+    fields, _ = split_header(content)
+    if reason := loop_reason(fields, app.key, stage.key, installation_id()):
+        raise SubmissionRefused(554, "5.4.6", reason)
 
 
 def state_of(test_list: TestList) -> ListState:
@@ -200,15 +217,16 @@ def _check_place(app: App, stage: Stage) -> None:
             raise SubmissionRefused(550, "5.7.1", f"{place} is archived and sends no mail.")
 
 
-def _new_message(submission: Submission, decided: Route, test_list: ListState, *, configured: bool) -> dict[str, Any]:
+def _new_message(submission: Submission, decided: Route, test_list: ListState, stage_sender: str) -> dict[str, Any]:
     """The mail's row, its columns in the order of _MESSAGE_COLUMNS."""
     fields, _ = split_header(submission.content)
     envelope = submission.envelope
     senders = addresses_in(header_values(fields, b"from"))
     from_address = senders[0].email.replace("\x00", "")[:254] if senders else envelope.sender
     subject = readable(b" ".join(header_values(fields, b"subject")[:1]))[:500]
-    message_id = readable(b" ".join(header_values(fields, b"message-id")[:1]))[:998] or make_msgid(domain=str(DNS_NAME))
-    hold_reason = decided.hold_reason or (None if configured else HoldReason.STAGE_NOT_CONFIGURED)
+    message_ids = [value for value in header_values(fields, b"message-id") if value]  # an empty one doesn't leave
+    message_id = readable(b" ".join(message_ids[:1]))[:998] or new_message_id(stage_sender or envelope.sender)
+    hold_reason = decided.hold_reason or (None if stage_sender else HoldReason.STAGE_NOT_CONFIGURED)
     routed = [person.email for person in decided.people]
     resent = submission.resent
     return {
@@ -222,6 +240,7 @@ def _new_message(submission: Submission, decided: Route, test_list: ListState, *
         "subject": subject,
         "message_id": message_id,
         "size": len(submission.content),
+        "invitation": holds_invitation(submission.content),
         "search_text": search_text(subject, from_address, [*envelope.requested, *routed], message_id),
         "route": decided.kind.value,
         "list_version": test_list.version,
@@ -231,6 +250,11 @@ def _new_message(submission: Submission, decided: Route, test_list: ListState, *
         "hold_reason": hold_reason.value if hold_reason else "",
         "owner": "",
     }
+
+
+def new_message_id(sender: str) -> str:
+    """One that ends in the sender's domain: what this machine is called may be no domain at all."""
+    return make_msgid(domain=normalized_domain(sender) or str(DNS_NAME))
 
 
 def _resent_notes(resent: Resent, decided: Route, test_list: ListState) -> list[str]:

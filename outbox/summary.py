@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django.db import transaction
+
 from organization import sql
+from outbox import event_log
 from outbox.clock import database_now
 from outbox.models import WAITING, HoldReason, Message, Status
 
@@ -23,6 +26,7 @@ def hold(message: Message, reason: HoldReason) -> None:
     message.recipients.filter(status__in=WAITING).update(status=Status.HELD)
     message.hold_reason = reason
     sum_up(message)
+    transaction.on_commit(lambda: event_log.held(message.stage.key, [message.pk], reason), robust=True)
 
 
 def _summary(states: Sequence[str], *, held: bool) -> Status:

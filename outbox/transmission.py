@@ -40,12 +40,19 @@ UNSENT_MILLISECONDS = 30_000
 ONE_WRITE_BYTES = 256 * 1024
 _SLOWER_CODE = re.compile(r"4\d\d 4\.(7\.\d+|3\.2)\b")
 _THROTTLED = re.compile(r"throttl|rate limit|sending rate|limit exceeded|too many (mails|messages|connections)|slow down", re.I)
+_SERVERS_CODE = re.compile(r"421\b|4\d\d (4\.3\.\d|(?!4\.\d))")
+_GREETING = re.compile(r"(?<![\w.@+-])(helo|ehlo)\b(?!@|\.\w|[\w+-])", re.I)  # and not an address
 _GREYLISTED = re.compile(r"gr[ae]y-?list", re.I)
 _LAST = b".\r\n"
 
 
 class ServerWentAway(Exception):
-    """The server closed the session before it took up the mail: the stage's trouble, not the mail's."""
+    """The server closed the session before it took up the mail, or complains about our greeting: the stage's trouble, not the
+    mail's. `reply` is what it said at `step`."""
+
+    def __init__(self, step: str, reply: str) -> None:
+        super().__init__(reply)
+        self.step, self.reply = step, reply
 
 
 @dataclass(frozen=True)
@@ -57,15 +64,14 @@ class Transmission:
     parts: Iterable[bytes]
     size: int
     eight_bit: bool = False
-    header_is_ascii: bool = True
 
     @cached_property
     def needs_smtputf8(self) -> bool:
         """Addresses that only SMTPUTF8 can carry (RFC 6531): domains go as A-labels, so the local parts decide."""
-        return not all(wire_address(address).isascii() for address in self._addresses)
+        return not all(wire_address(address).isascii() for address in self.addresses)
 
     @property
-    def _addresses(self) -> list[str]:
+    def addresses(self) -> list[str]:
         return [self.sender, *(recipient.address for recipient in self.recipients)]
 
 
@@ -96,13 +102,14 @@ class Conversation:
     """What is said on one connection. Any method may raise smtplib.SMTPException or OSError: the connection broke.
 
     `reply_due` is when a reply must be there, by uptime(): whoever watches cuts the connection then, from another thread.
+    `last_sign` is when something was last said or heard.
 
     `permit` is asked before every write, and raises when these mails aren't ours to send any more.
     """
 
     def __init__(self, smtp: smtplib.SMTP, permit: Callable[[], None]) -> None:
         self.smtp, self.permit = smtp, permit
-        self.reply_due = math.inf
+        self.reply_due, self.last_sign = math.inf, uptime()
         self.pipelining = smtp.has_extn("pipelining")
         if smtp.sock is not None:
             _prepare_for_flights(smtp.sock)
@@ -130,7 +137,7 @@ class Conversation:
             command += f" SIZE={mail.size}"
         if mail.eight_bit and self.smtp.has_extn("8bitmime"):
             command += " BODY=8BITMIME"
-        if (mail.needs_smtputf8 or not mail.header_is_ascii) and self.smtp.has_extn("smtputf8"):
+        if mail.needs_smtputf8 and self.smtp.has_extn("smtputf8"):
             command += " SMTPUTF8"
         return [command, *map(_rcpt_to, mail.recipients)]
 
@@ -145,17 +152,19 @@ class Conversation:
         try:
             return self.smtp.getreply()
         finally:
-            self.reply_due = math.inf
+            self.reply_due, self.last_sign = math.inf, uptime()
 
     def _send(self, flight: bytes) -> None:
         self.permit()
         self.smtp.send(flight)
+        self.last_sign = uptime()
 
     def _read_envelope_replies(self, offer: Offer, envelope: Sequence[str]) -> None:
         mail_from, *rcpt_to = envelope
         code, reply = self._ask(mail_from)
         if code == 421:
-            raise ServerWentAway(words(code, reply))
+            raise ServerWentAway("MAIL FROM", words(code, reply))
+        _go_on_unless_greeting_refused(offer, "MAIL FROM", code, reply)
         offer.answered = True
         if code != 250:
             offer.outcomes += [outcome_of(recipient, "MAIL FROM", code, reply) for recipient in offer.mail.recipients]
@@ -164,6 +173,7 @@ class Conversation:
                 return
         for recipient, command in zip(offer.mail.recipients, rcpt_to, strict=True):
             rcpt_code, rcpt_reply = self._ask(command)
+            _go_on_unless_greeting_refused(offer, "RCPT TO", rcpt_code, rcpt_reply)
             if code == 250:
                 self._note_recipient(offer, recipient, rcpt_code, rcpt_reply)
             _go_on_unless_421(rcpt_code, rcpt_reply)
@@ -181,6 +191,7 @@ class Conversation:
             self._reset()
             return
         code, reply = self._ask("DATA")
+        _go_on_unless_greeting_refused(offer, "DATA", code, reply)
         if code == 354 and offer.accepted:
             offer.wants_content = True
             return
@@ -256,8 +267,30 @@ def asks_to_slow_down(outcome: Outcome) -> bool:
     return bool(_THROTTLED.search(outcome.reply)) or (outcome.step != "RCPT TO" and bool(_SLOWER_CODE.match(outcome.reply)))
 
 
+def puts_off(outcomes: Sequence[Outcome]) -> Outcome | None:
+    """What the server said, where it put the mail off for reasons of its own: 4xx, at RCPT only with 4.3.x (RFC 3463: the mail
+    system) or without such a code."""
+    answered = [one for one in outcomes if one.code is not None]
+    put_off = all(one.result == Attempt.Outcome.DEFERRED and not one.at_once for one in outcomes)
+    return answered[0] if answered and put_off and all(map(_is_about_the_server, answered)) else None
+
+
+def _is_about_the_server(outcome: Outcome) -> bool:
+    if _GREYLISTED.search(outcome.reply) or not outcome.reply.startswith("4"):
+        return False
+    return outcome.step != "RCPT TO" or bool(_SERVERS_CODE.match(outcome.reply))
+
+
 def _rcpt_to(recipient: Addressee) -> str:
     return f"RCPT TO:<{wire_address(recipient.address)}>"
+
+
+def _go_on_unless_greeting_refused(offer: Offer, step: str, code: int, reply: bytes) -> None:
+    """Many servers judge the EHLO name only now, and say so to every mail."""
+    said = words(code, reply)
+    if code >= 400 and _GREETING.search(said):
+        offer.answered = False
+        raise ServerWentAway(step, said)
 
 
 def _go_on_unless_421(code: int, reply: bytes) -> None:

@@ -69,6 +69,12 @@ def mask_of(member: Member, message: Message) -> Mask:
     return Mask(message, open=may_see_content(member, message))
 
 
+def may_see_all_mail(member: Member, stage: Stage) -> bool:
+    """Whether the member may read the log of every app in the stage, addresses included."""
+    needed = (Permission.ACCESS_ASSET_LOGS, Permission.ACCESS_USER_INFORMATION)
+    return all(allowed(member, Scope(stage=stage), permission) for permission in needed)
+
+
 def may_see_content(member: Member, message: Message) -> bool:
     """Whom mail concerns, what it says, and its attachments, need a permission of their own."""
     return allowed(member, Scope(message.app, message.stage), Permission.ACCESS_USER_INFORMATION)

@@ -7,32 +7,36 @@ stage's slow or dead server never delays another.
 from __future__ import annotations
 
 import math
-import os
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
 from outbox import connections, stage_queue
+from outbox.alarm import Alarm
 from outbox.clock import database_now, uptime
-from outbox.delivery import Session
+from outbox.database_trouble import log_failure
+from outbox.delivery import Session, Silence
 from outbox.due import count_due, stages_with_due_mail
 from outbox.holding import hold_unconfigured, release_what_waits
 from outbox.leases import LEASE, heal_clock_jumps, recover_abandoned
 from outbox.ledger import Ledger
-from outbox.long_running import places_for_connections
+from outbox.long_running import new_name, places_for_connections
 from outbox.models import Connection
+from outbox.outage import Outage
 from outbox.pruning import prune
 from outbox.rollup import roll_up
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.05
+# How often an idle worker looks that is told of new mail (see alarm).
+IDLE_SECONDS = 1.0
+# Where there was mail there may be more, and hints are up to a tenth of a second late then.
+AWAKE_SECONDS = 1.0
 REPORT_SECONDS = 5.0
 SWEEP_SECONDS = 10.0
 ROLL_UP_SECONDS = 15.0
@@ -56,12 +60,16 @@ class Worker:
         self.name = process or new_name()
         self._stands_alone = not process
         self.stopping = threading.Event()
+        self._alarm = Alarm()
+        self._awake_until = 0.0
+        self._outage = Outage("database_unavailable", "database_available")
         self.ledger = Ledger()
         self._sessions: list[_Running] = []
         self._ended = threading.Event()
         self._every = [Periodic(REPORT_SECONDS, lambda: connections.register(self.name))]
         if self._stands_alone:
             self._every += [
+                Periodic(REPORT_SECONDS, self._alarm.try_out),
                 Periodic(SWEEP_SECONDS, sweep),
                 Periodic(ROLL_UP_SECONDS, roll_up_beside, first=ROLL_UP_SECONDS),
                 Periodic(PRUNE_SECONDS, prune_beside, first=FIRST_PRUNE_SECONDS),
@@ -70,15 +78,26 @@ class Worker:
     def run(self) -> None:
         """Deliver until `stop()`. A database that goes away is waited for."""
         self._begin()
+        self._alarm.start()
+        log.info("worker_started", worker=self.name)
         while not self.stopping.is_set():
             try:
                 self._turn()
             except (DatabaseError, InterfaceError) as error:
-                log.error("database_unavailable", error=str(error))
+                self._outage.note(error)
                 connection.close()
                 self.stopping.wait(1.0)
-            self.stopping.wait(POLL_SECONDS)
+            else:
+                self._outage.end()
+            self._alarm.wait(IDLE_SECONDS if self._alarm.works and self._is_idle() else POLL_SECONDS)
         self._end()
+        self._alarm.stop()
+        log.info("worker_stopped", worker=self.name)
+
+    def _is_idle(self) -> bool:
+        if self._sessions:
+            self._awake_until = uptime() + AWAKE_SECONDS
+        return uptime() > self._awake_until
 
     def drain(self, seconds: float = math.inf) -> None:
         """Deliver what is due now; ends when nothing is due any more, or what is due waits for a stage in trouble.
@@ -98,6 +117,7 @@ class Worker:
 
     def stop(self) -> None:
         self.stopping.set()
+        self._alarm.ring()
 
     def _begin(self) -> None:
         self.ledger.start()
@@ -108,12 +128,13 @@ class Worker:
         ended before it."""
         while not self._ended.is_set() or any(running.thread.is_alive() for running in self._sessions):
             for running in tuple(self._sessions):
-                running.session.cut_if_overdue()
+                running.session.watch()
             time.sleep(WATCH_SECONDS)
 
     def _turn(self) -> None:
         for periodic in self._every:
             periodic.run_if_due()
+        self._note_silences()
         startable = self._startable()
         for stage_id, missing in startable.items():
             room = places_for_connections(HANDLES_OF_A_SESSION) - len(self._sessions)
@@ -124,10 +145,24 @@ class Worker:
 
     def _startable(self) -> dict[int, int]:
         """How many connections more each stage with due mail is worth now."""
-        now = database_now()
-        running = self._alive()
-        missing = {stage_id: connections_missing(stage_id, running.count(stage_id)) for stage_id in stages_with_due_mail(now)}
+        running, hanging = self._alive(), self._hanging()
+        missing = {
+            stage_id: connections_missing(stage_id, running.count(stage_id), hanging.count(stage_id))
+            for stage_id in stages_with_due_mail()
+        }
         return {stage_id: count for stage_id, count in missing.items() if count > 0}
+
+    def _hanging(self) -> list[int]:
+        """The stage of each session whose server doesn't answer."""
+        return [running.session.stage_id for running in self._sessions if running.session.silence]
+
+    def _note_silences(self) -> None:
+        """For the stage's page."""
+        for running in self._sessions:
+            silence = running.session.silence
+            if silence != running.noted:
+                connections.note_silence(running.place, silence.message if silence else None, silence.since if silence else 0.0)
+                running.noted = silence
 
     def _alive(self) -> list[int]:
         """The stage of each running session. Here and not by the session itself its place is freed: while the database is
@@ -156,17 +191,14 @@ class Worker:
             connections.free_all(self.name)  # the process lives on, and must not seem dead for a moment
 
 
-class _Running(NamedTuple):
-    """A session, its thread, and its place among the stage's connections."""
+@dataclass
+class _Running:
+    """A session, its thread, its place among the stage's connections, and the silence that is noted there."""
 
     session: Session
     thread: threading.Thread
     place: Connection
-
-
-def new_name() -> str:
-    """A name that no other worker has or had."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+    noted: Silence | None = None
 
 
 class Periodic:
@@ -181,8 +213,10 @@ class Periodic:
             self.action()
 
 
-def connections_missing(stage_id: int, running: int) -> int:
-    """How many connections more the stage's due mail is worth: none while it waits, one while its server is being probed."""
+def connections_missing(stage_id: int, running: int, hanging: int) -> int:
+    """How many connections more the stage's due mail is worth: none while it waits, one while its server is being probed.
+
+    Those that hang send nothing, but are open: they count for the stage's limit alone."""
     now = database_now()
     allowed = connections.allowed_connections(stage_id)
     if not allowed:
@@ -190,10 +224,11 @@ def connections_missing(stage_id: int, running: int) -> int:
         return 0
     if running >= allowed or stage_queue.waits(stage_id, now):
         return 0
+    sending = running - hanging
     if stage_queue.in_trouble(stage_id):
-        return 1 - running
+        return 1 - sending
     due = count_due(stage_id, now, allowed * MAILS_WORTH_A_CONNECTION)
-    return min(allowed, math.ceil(due / MAILS_WORTH_A_CONNECTION)) - running
+    return min(allowed - running, math.ceil(due / MAILS_WORTH_A_CONNECTION) - sending)
 
 
 def sweep() -> None:
@@ -220,7 +255,7 @@ def _beside(what: str, action: Callable[[], object]) -> None:
     try:
         action()
     except (DatabaseError, InterfaceError) as error:
-        log.error("not_done_beside", what=what, error=str(error))
+        log_failure("not_done_beside", error, what=what)
     finally:
         connection.close()
 
@@ -230,8 +265,8 @@ def _run_session(session: Session) -> None:
     try:
         close_old_connections()
         session.run()
-    except Exception:
-        log.exception("session_failed", stage=session.stage_id)
+    except Exception as error:
+        log_failure("session_failed", error, stage=session.stage_id)
         time.sleep(1.0)
     finally:
         connection.close()

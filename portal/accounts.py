@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from django.contrib import messages
+from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth.forms import PasswordChangeForm
 from django.contrib.auth.views import PasswordChangeView
-from django.forms import BaseForm
+from django.core.exceptions import ValidationError
 from django.http import HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse_lazy
 
-from organization import audit
+from organization.members import change_password
 from organization.models import Member
 
 
@@ -17,10 +20,14 @@ class ChangePassword(PasswordChangeView):
 
     success_url = reverse_lazy("profile")
 
-    def form_valid(self, form: BaseForm) -> HttpResponse:
-        response = super().form_valid(form)  # type: ignore[arg-type]
+    def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
         member = self.request.user
         assert isinstance(member, Member)
-        audit.record(member, "Change password", member)
+        try:
+            changed = change_password(member, form.cleaned_data["new_password1"])
+        except ValidationError as error:
+            form.add_error(None, error)
+            return self.form_invalid(form)
+        update_session_auth_hash(self.request, changed)
         messages.success(self.request, "Your password was changed.")
-        return response
+        return redirect(self.success_url)

@@ -5,16 +5,22 @@ Celery is an alarm clock here and nothing more: see docs/decisions/0009-celery-o
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
+import structlog
 from celery import Celery, signals
 from celery.schedules import crontab
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from portal import checks
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+
+log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 10.0
 _FOLDER = "filesystem://"
@@ -62,9 +68,30 @@ app = make_app(settings.CELERY_BROKER_URL)
 app.set_default()  # in every thread, not only in this one
 
 
+@signals.celeryd_init.connect
+@signals.beat_init.connect
+def refuse_published_keys(**_: Any) -> None:
+    """Here and not above: the portal's other processes load this module too."""
+    checks.refuse_published_keys()
+
+
 @signals.setup_logging.connect
 def keep_our_logging(**_: Any) -> None:
     """Celery would set up its own: Django's holds."""
+
+
+@signals.beat_init.connect
+def tell_that_beat_runs(**_: Any) -> None:
+    log.info("beat_started")
+
+
+@signals.celeryd_init.connect
+def say_it_in_our_form(**_: Any) -> None:
+    """Celery tells that it stops from within a signal handler, where nothing may be logged: so it writes, and so do we."""
+    from celery.apps import worker
+
+    if settings.LOG_FORMAT == "json":
+        worker.safe_say = lambda text, *_: os.write(2, json.dumps({"event": text, "level": "info"}).encode() + b"\n")
 
 
 @signals.worker_process_init.connect
@@ -73,6 +100,8 @@ def stand_by(**_: Any) -> None:
 
     long_running.spare_the_collector()
     long_running.go_by_key()
+    long_running.keep_no_statements()
+    long_running.leave_no_lock_behind()
     standby.start()
 
 

@@ -1,41 +1,54 @@
-"""What production must set, for `manage.py check --deploy`. Each message says what to do."""
+"""What production must set, for `manage.py check`. Each message says what to do.
+
+Published keys are more than a finding: nothing that uses the database starts with them (`refuse_published_keys`).
+"""
 
 from __future__ import annotations
 
+import sys
+from ipaddress import ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import checks
 
 from organization.encryption import key_is_well_formed
+from organization.installation import installation_id
+from outbox import gateway_certificate
 
 _NEW_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 
 
-@checks.register(checks.Tags.security, deploy=True)
-def check_secrets(**_: Any) -> list[checks.CheckMessage]:
-    found: list[checks.CheckMessage] = []
+@checks.register(checks.Tags.security)
+def check_published_keys(**_: Any) -> list[checks.CheckMessage]:
+    """Always, not only with --deploy. The demo, which sets DEBUG, may use them."""
+    errors: list[checks.CheckMessage] = []
+    if settings.DEBUG:
+        return errors
     if settings.SECRET_KEY == settings.DEMO_SECRET_KEY:
-        found.append(
-            checks.Error("SECRET_KEY is the demo's.", hint="Set SECRET_KEY to 50 or more random characters.", id="portal.E001")
-        )
+        hint = "Set SECRET_KEY to 50 or more random characters."
+        errors.append(checks.Error("SECRET_KEY is the published one of the demo.", hint=hint, id="portal.E001"))
     if settings.DEMO_ENCRYPTION_KEY in settings.ENCRYPTION_KEYS:
-        found.append(
-            checks.Error(
-                "ENCRYPTION_KEYS is the demo's: stored SMTP passwords are as good as public.",
-                hint=f"Set ENCRYPTION_KEYS to a key made with: {_NEW_KEY}",
-                id="portal.E002",
-            )
-        )
-    if not settings.ENCRYPTION_KEYS or not all(key_is_well_formed(key) for key in settings.ENCRYPTION_KEYS):
-        found.append(
-            checks.Error(
-                "ENCRYPTION_KEYS holds something that isn't a key.",
-                hint=f"Keys are separated by commas, newest first, each made with: {_NEW_KEY}",
-                id="portal.E003",
-            )
-        )
-    return found
+        hint = f"Set ENCRYPTION_KEYS to a key made with: {_NEW_KEY}"
+        errors.append(checks.Error("ENCRYPTION_KEYS holds the published key of the demo.", hint=hint, id="portal.E002"))
+    return errors
+
+
+def refuse_published_keys(exit_code: int = 1) -> None:
+    """End the process with one clear line when everyone can read the keys it would use."""
+    if errors := check_published_keys():
+        reasons = " ".join(f"{error.msg} {error.hint}" for error in errors)
+        sys.stderr.write(f"{reasons} (Only to try the portal out: DEBUG=true.)\n")
+        raise SystemExit(exit_code)
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def check_encryption_keys(**_: Any) -> list[checks.CheckMessage]:
+    if settings.ENCRYPTION_KEYS and all(key_is_well_formed(key) for key in settings.ENCRYPTION_KEYS):
+        return []
+    hint = f"Keys are separated by commas, newest first, each made with: {_NEW_KEY}"
+    return [checks.Error("ENCRYPTION_KEYS holds something that isn't a key.", hint=hint, id="portal.E003")]
 
 
 @checks.register(checks.Tags.security, deploy=True)
@@ -67,6 +80,24 @@ def check_gateway(**_: Any) -> list[checks.CheckMessage]:
     return []
 
 
+@checks.register(checks.Tags.security, deploy=True)
+def check_proxies(**_: Any) -> list[checks.CheckMessage]:
+    if not settings.BEHIND_PROXY or ip_network("0.0.0.0/0") not in settings.TRUSTED_PROXIES:
+        return []
+    hint = "Name your proxy's addresses or networks in TRUSTED_PROXIES, and take BEHIND_PROXY away."
+    message = "BEHIND_PROXY believes the X-Forwarded-For and X-Forwarded-Proto of everyone who reaches the portal."
+    return [checks.Warning(message, hint=hint, id="portal.W001")]
+
+
+def check_gateway_certificate(**_: Any) -> list[checks.CheckMessage]:
+    unusable, ends_soon = gateway_certificate.trouble()
+    if unusable:
+        return [checks.Error(unusable, hint="Both are PEM files that the gateway's user can read.", id="portal.E007")]
+    if ends_soon:
+        return [checks.Warning(ends_soon, hint="Renew it. The gateway reads it again without a restart.", id="portal.W002")]
+    return []
+
+
 @checks.register()
 def check_retention(**_: Any) -> list[checks.CheckMessage]:
     """Always, not only in production: a negative number would remove everything."""
@@ -74,4 +105,48 @@ def check_retention(**_: Any) -> list[checks.CheckMessage]:
         checks.Error(f"{name} must be 1 or more.", hint="It is a number of days.", id="portal.E006")
         for name in ("CONTENT_RETENTION_DAYS", "LOG_RETENTION_DAYS")
         if getattr(settings, name) < 1
+    ]
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def check_portal_url(**_: Any) -> list[checks.CheckMessage]:
+    url = urlsplit(settings.PORTAL_URL)
+    if url.scheme in ("http", "https") and url.hostname not in (None, "127.0.0.1", "::1", "localhost"):
+        return []
+    return [
+        checks.Error(
+            f"PORTAL_URL is “{settings.PORTAL_URL}”: links in emails would lead nowhere.",
+            hint="Set it to the URL at which people open the portal, such as https://portal.example.com.",
+            id="portal.E020",
+        )
+    ]
+
+
+@checks.register()
+def check_installation_id(**_: Any) -> list[checks.CheckMessage]:
+    """Always: without it no message can leave."""
+    try:
+        installation_id()
+    except (OSError, ValueError) as error:
+        return [
+            checks.Error(
+                f"This installation has no id: {error}",
+                hint="Set INSTALLATION_ID to letters, digits and hyphens, the same for all processes.",
+                id="portal.E021",
+            )
+        ]
+    return []
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def check_installation_id_is_shared(**_: Any) -> list[checks.CheckMessage]:
+    """Processes on several machines share a PostgreSQL database, but no file."""
+    if settings.INSTALLATION_ID or settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        return []
+    return [
+        checks.Error(
+            "INSTALLATION_ID isn't set: each machine would take itself for an installation of its own.",
+            hint="Set it to a name of this installation, such as acme-production, the same for all its processes.",
+            id="portal.E022",
+        )
     ]

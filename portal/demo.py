@@ -11,9 +11,10 @@ from emailconfig.services import save_smtp_settings, settings_of
 from organization.addresses import NamedAddress
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER
 from organization.credentials import NewCredential, create_credential, revoke_credential
+from organization.members import save_member
 from organization.models import App, Credential, Member, Role, RoleGrant, Stage
 from organization.permissions import Actor, Operator, Permission
-from organization.services import save_app, save_in_organization
+from organization.services import save_app, save_grant, save_in_organization
 from testlists.services import Wanted, save_test_list, test_list_of
 
 PASSWORD = "demo-portal-2026"  # printed by `make demo`; the seed refuses to run outside DEBUG
@@ -84,10 +85,9 @@ def _seed_members(actor: Actor) -> None:
         if Member.objects.filter(email=sign_in.email).exists():
             continue
         member = Member(email=sign_in.email, name=sign_in.name, is_staff=sign_in.role == ADMINISTRATOR)
-        member.set_password(PASSWORD)
-        save_in_organization(member, actor)
+        save_member(member, actor, new_password=PASSWORD)
         app = App.objects.get(key=sign_in.app) if sign_in.app else None
-        save_in_organization(RoleGrant(member=member, role=Role.objects.get(name=sign_in.role), app=app), actor)
+        save_grant(RoleGrant(member=member, role=Role.objects.get(name=sign_in.role), app=app), actor)
 
 
 def _seed_smtp(stage: Stage, port: int, actor: Actor) -> None:

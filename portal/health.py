@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
 
-from django.contrib.auth.decorators import login_not_required
-from django.db import DatabaseError
-from django.db.models import Min, OuterRef, Subquery
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils import timezone
-from django.views.decorators.http import require_safe
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 
-from organization.models import Stage
-from outbox.connections import living_workers
-from outbox.models import Message, Status
+from outbox.outage import Outage
+from portal import readiness
+from portal.release import RELEASE
+from portal.watch import Watch
+
+_SAFE = ("GET", "HEAD")
+watch = Watch(readiness.look, readiness.database_away(readiness.HANGS))
+_outage = Outage("portal_not_ready", "portal_ready")
 
 
-@login_not_required
-@require_safe
-def healthz(request: HttpRequest) -> HttpResponse:
+class ProbeMiddleware:
+    """Answers probes before anything else looks at a request: they need no session, no host name of ours and no log line."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        probe = {"/healthz": healthz, "/readyz": readyz}.get(request.path_info)
+        if probe is None:
+            return self.get_response(request)
+        answer = probe() if request.method in _SAFE else HttpResponseNotAllowed(_SAFE)
+        answer._has_been_logged = True  # type: ignore[attr-defined]  # Django's own mark: a 503 is no error of this process
+        answer["Cache-Control"] = "no-store"
+        return answer
+
+
+def healthz() -> HttpResponse:
     """200 as soon as the process answers."""
-    return HttpResponse("ok\n", content_type="text/plain")
+    return HttpResponse(f"ok {RELEASE}\n", content_type="text/plain")
 
 
-@login_not_required
-@require_safe
-def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when the database answers and a worker has reported lately; else 503. The body says which."""
-    try:
-        worker = living_workers().exists()
-        oldest = _oldest_queued()
-    except DatabaseError:
-        return JsonResponse({"database": False}, status=503)
-    age = (timezone.now() - oldest).total_seconds() if oldest else 0
-    facts = {"database": True, "worker": worker, "oldest_queued_seconds": round(max(age, 0))}
-    return JsonResponse(facts, status=200 if worker else 503)
-
-
-def _oldest_queued() -> datetime | None:
-    """When the mail was accepted that has been queued for longest. Stage by stage, in the order of the queue's index."""
-    queued = Message.objects.filter(stage=OuterRef("pk"), status=Status.QUEUED).order_by("due").values("created")
-    found: datetime | None = Stage.objects.aggregate(oldest=Min(Subquery(queued[:1])))["oldest"]
-    return found
+def readyz() -> HttpResponse:
+    """200 when emails can be accepted and delivered, else 503 with the causes; within two seconds either way."""
+    answer = watch.ask()
+    if answer.ready:
+        _outage.end()
+    else:
+        _outage.note(" ".join(answer.causes))
+    body = {"ready": answer.ready, "release": RELEASE, "causes": answer.causes, "warnings": answer.warnings, **answer.facts}
+    return JsonResponse(body, status=200 if answer.ready else 503)

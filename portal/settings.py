@@ -4,20 +4,21 @@ Secrets are also read from files: `SECRET_KEY_FILE=/run/secrets/key` stands in f
 The defaults are those of the demo on one machine; `manage.py check --deploy` names what production must set.
 """
 
-from ipaddress import ip_network
+import logging
 from pathlib import Path
 from typing import Any
 
 import django_stubs_ext
-import environ
-import structlog
 from csp.constants import NONE, SELF
+
+from portal.environment import Environment
+from portal.log_config import log_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = BASE_DIR / "var"
 
 django_stubs_ext.monkeypatch()  # ModelForm[App] and the like are types at run time too
-env = environ.FileAwareEnv()
+env = Environment()
 
 # What production must set: see portal/checks.py.
 DEMO_SECRET_KEY = "demo-only-not-a-secret-" * 3
@@ -30,6 +31,11 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 HTTPS = env.bool("HTTPS", default=not DEBUG)
 ORGANIZATION_NAME = env.str("ORGANIZATION_NAME", default="Acme")
+
+# Where people reach the portal: links in messages begin with it.
+PORTAL_URL = env.str("PORTAL_URL", default=f"http://127.0.0.1:{env.str('PORT', default='8000')}")
+# Which installation this is. Empty: a file beside the SQLite database, or in `var/`, holds it.
+INSTALLATION_ID = env.str("INSTALLATION_ID", default="")
 
 # The gateway that apps send through.
 GATEWAY_HOST = env.str("GATEWAY_HOST", default="127.0.0.1")
@@ -46,12 +52,9 @@ GATEWAY_MAX_CONNECTIONS_PER_ADDRESS = env.int("GATEWAY_MAX_CONNECTIONS_PER_ADDRE
 GATEWAY_MAX_UNAUTHENTICATED = env.int("GATEWAY_MAX_UNAUTHENTICATED", default=200)
 MESSAGE_MAX_BYTES = env.int("MESSAGE_MAX_BYTES", default=25 * 1024 * 1024)
 
-# Proxies and load balancers in front of the portal and its gateway.
-TRUSTED_PROXIES = [ip_network(one.strip()) for one in env.list("TRUSTED_PROXIES", default=[])]
-
 # Where stages' SMTP servers and token servers may be, beside public and private addresses; denied ones win.
-SMTP_ALLOWED_NETWORKS = [ip_network(one.strip()) for one in env.list("SMTP_ALLOWED_NETWORKS", default=[])]
-SMTP_DENIED_NETWORKS = [ip_network(one.strip()) for one in env.list("SMTP_DENIED_NETWORKS", default=[])]
+SMTP_ALLOWED_NETWORKS = env.networks("SMTP_ALLOWED_NETWORKS")
+SMTP_DENIED_NETWORKS = env.networks("SMTP_DENIED_NETWORKS")
 
 # What final mail says goes after so many days, and the mail with all that is known of it after so many.
 CONTENT_RETENTION_DAYS = env.int("CONTENT_RETENTION_DAYS", default=30)
@@ -87,9 +90,15 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "portal.response_headers.ResponseHeadersMiddleware",
+    "portal.health.ProbeMiddleware",
+    "portal.trusted_proxies.TrustedProxiesMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "portal.database_trouble.DatabaseTroubleMiddleware",
+    "portal.database_gate.DatabaseGateMiddleware",
+    "portal.clean_requests.CleanRequestMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -128,12 +137,26 @@ TEMPLATES = [
 FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 
 
+# For libpq: a database server that is lost is noticed within half a minute, and not when TCP gives up after hours.
+_NOTICE_A_LOST_DATABASE = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+# How long a process waits for PostgreSQL before it counts as away: to connect, and for one statement of a page or of the gateway.
+DATABASE_CONNECT_TIMEOUT = env.positive("DATABASE_CONNECT_TIMEOUT", default=5)
+DATABASE_STATEMENT_TIMEOUT = env.positive("DATABASE_STATEMENT_TIMEOUT", default=30)
+DATABASE_WAITS = {"connect_timeout": DATABASE_CONNECT_TIMEOUT}
+
+
 def database() -> dict[str, Any]:
     """The database named by DATABASE_URL, with what SQLite needs to be durable and to serve many threads, and PostgreSQL to
     parse and plan the statements that every mail passes only once."""
-    config: dict[str, Any] = env.db("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'portal.sqlite3'}")
+    config = env.database("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'portal.sqlite3'}")
     if config["ENGINE"] == "django.db.backends.sqlite3":
-        DATA_DIR.mkdir(exist_ok=True)
+        DATA_DIR.mkdir(mode=0o700, exist_ok=True)
         config["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
@@ -142,7 +165,8 @@ def database() -> dict[str, Any]:
         # Tests use a file too: worker processes and threads must see the same data.
         config["TEST"] = {"NAME": env.str("TEST_DATABASE", default=str(DATA_DIR / "test.sqlite3"))}
     else:
-        options = {"prepare_threshold": 5, **config.get("OPTIONS", {}), "server_side_binding": True}
+        waits = {**_NOTICE_A_LOST_DATABASE, **DATABASE_WAITS}
+        options = {"prepare_threshold": 5, **waits, **config.get("OPTIONS", {}), "server_side_binding": True}
         if str(options["prepare_threshold"]).lower() == "none":  # as a URL can say it
             options["prepare_threshold"] = None
         config["OPTIONS"] = options
@@ -190,11 +214,16 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$"]
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
-SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=3600) if HTTPS else 0
+# Whose X-Forwarded-For and X-Forwarded-Proto count (see portal/trusted_proxies.py). BEHIND_PROXY is the older way to say it,
+# and trusts everyone.
+BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
+TRUSTED_PROXIES = env.proxies("TRUSTED_PROXIES", default="0.0.0.0/0,::/0,unix" if BEHIND_PROXY else "")
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=365 * 24 * 60 * 60) if HTTPS else 0
 # Whether other hosts of the domain speak HTTPS too is for their owners to say.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 X_FRAME_OPTIONS = "DENY"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "portal.error_reports.NothingTyped"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -210,45 +239,14 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# Whether the log shows email addresses as they are, or masked.
+LOG_FORMAT = env.choice("LOG_FORMAT", "console", "json")
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")
+# Whether log lines may name recipients and senders in full; else they are masked, as for members who may not see them.
 LOG_ADDRESSES = env.bool("LOG_ADDRESSES", default=False)
-LOG_FORMAT = env.str("LOG_FORMAT", default="console")
-_BEFORE_RENDERING: list[Any] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.stdlib.add_logger_name,
-    structlog.stdlib.add_log_level,
-]
-structlog.configure(
-    processors=[
-        structlog.stdlib.filter_by_level,
-        *_BEFORE_RENDERING,
-        structlog.processors.StackInfoRenderer(),
-        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-    ],
-    logger_factory=structlog.stdlib.LoggerFactory(),
-    cache_logger_on_first_use=True,
-)
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "structured": {
-            "()": structlog.stdlib.ProcessorFormatter,
-            "processors": [
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer() if LOG_FORMAT == "json" else structlog.dev.ConsoleRenderer(colors=False),
-            ],
-            "foreign_pre_chain": _BEFORE_RENDERING,
-        }
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {
-        "django.server": {"handlers": [], "propagate": True},
-        "mail.log": {"level": "ERROR"},  # aiosmtpd's session chatter
-        # Two lines for each hint, and one for each of beat's.
-        **{name: {"level": "WARNING"} for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat")},
-    },
-}
+LOGGING = log_config(LOG_FORMAT, LOG_LEVEL)
+# One line a request, when it is finished.
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # portal/trusted_proxies.py says whose address counts
+
+if not DEBUG:
+    env.refuse_misspelled()

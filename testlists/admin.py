@@ -10,10 +10,10 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from organization.addresses import parse_named_address
-from organization.admin_base import PortalAdmin, member_of
-from organization.forms import CompleteAddresses
+from organization.admin_base import PlaceAdmin, member_of
+from organization.forms import CompleteAddresses, check_stage_name
 from testlists.models import TestList
-from testlists.services import MAY_EDIT, Wanted, check, save_test_list, wait_until_nothing_leaves
+from testlists.services import MAY_EDIT, Wanted, check, save_test_list, sees_addresses, wait_until_nothing_leaves
 
 
 class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
@@ -21,6 +21,12 @@ class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
         required=False,
         widget=forms.Textarea(attrs={"rows": 10}),
         help_text="One per line: ana@example.com, or Ana Silva <ana@example.com>. A member's address stands for the member.",
+    )
+    stage_name = forms.CharField(
+        label="Name of the stage",
+        required=False,
+        max_length=100,
+        help_text="Only needed to activate a list in Production.",
     )
     version = forms.IntegerField(widget=forms.HiddenInput, localize=False)
 
@@ -35,6 +41,7 @@ class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
             self.fields["people"].initial = "\n".join(str(person) for person in self.instance.people())
 
     def clean(self) -> None:
+        self._ask_for_the_stage_name()
         lines = [line for line in self.cleaned_data.get("people", "").splitlines() if line.strip()]
         try:
             self.wanted = Wanted(
@@ -49,16 +56,35 @@ class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
         known = {person.email for person in self.instance.people()}
         self.ask_about("people", [person.email for person in self.wanted.people if person.email not in known])
 
+    def _ask_for_the_stage_name(self) -> None:
+        """Where real people stop getting mail, as on the page."""
+        stage = self.instance.stage
+        if stage.is_production and self.cleaned_data.get("active") and not self.instance.active:
+            try:
+                check_stage_name(stage, self.cleaned_data.get("stage_name", ""))
+            except ValidationError as error:
+                self.add_error("stage_name", error)
+
 
 @admin.register(TestList)
-class TestListAdmin(PortalAdmin):
+class TestListAdmin(PlaceAdmin):
     permissions = MAY_EDIT
     form = TestListAdminForm
-    fields = ("app", "stage", "active", "tag_subject", "people", "complete", "version")
+    fields = ("app", "stage", "active", "tag_subject", "people", "complete", "stage_name", "version")
     exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
     readonly_fields = ("app", "stage")
     list_display = ("app", "stage", "active")
     list_select_related = ("app", "stage")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._sees_addresses(request, obj) and super().has_view_permission(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._sees_addresses(request, obj) and super().has_change_permission(request, obj)
+
+    def _sees_addresses(self, request: HttpRequest, obj: Any) -> bool:
+        """The people are lines of text here, so that none of them can be masked."""
+        return obj is None or sees_addresses(member_of(request), obj.app, obj.stage)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # every app has its list in every stage already

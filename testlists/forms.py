@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.crypto import salted_hmac
 
 from organization.addresses import NamedAddress
 from organization.forms import CompleteAddresses, check_stage_name
@@ -79,11 +80,11 @@ class TestListForm(CompleteAddresses):
         widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false"}),
     )
 
-    def __init__(self, data: Any = None, *, test_list: TestList) -> None:
-        self.stage = test_list.stage
+    def __init__(self, data: Any = None, *, test_list: TestList, sees_addresses: bool) -> None:
+        self.stage, self.sees_addresses = test_list.stage, sees_addresses
         self.preview: Preview | None = None  # until what was pasted is cleaned, and if it is too much to check
         self.entries: list[TestListAddress] = test_list.present_entries()
-        keys = [entry.key for entry in self.entries]
+        keys = [self._key(entry) for entry in self.entries]
         super().__init__(
             data,
             initial={
@@ -95,7 +96,7 @@ class TestListForm(CompleteAddresses):
         )
         keep = self.fields["keep"]
         assert isinstance(keep, forms.MultipleChoiceField)
-        keep.choices = [(entry.key, str(entry.person)) for entry in self.entries]
+        keep.choices = [(self._key(entry), "") for entry in self.entries]
         self.fields["tag_subject"].help_text = f"“Welcome” becomes “[{self.stage.name}] Welcome” in test mail."
         self._ask_for_the_stage_name(already_active=test_list.active)
 
@@ -130,7 +131,19 @@ class TestListForm(CompleteAddresses):
     def rows(self) -> list[Row]:
         """Everybody on the list, with whether the form as it stands keeps them."""
         kept = set(self["keep"].value() or [])
-        return [Row(entry.key, entry.person, entry.is_member, entry.key in kept) for entry in self.entries]
+        return [
+            Row(
+                self._key(entry),
+                entry.person_for(sees_addresses=self.sees_addresses),
+                entry.is_member,
+                self._key(entry) in kept,
+            )
+            for entry in self.entries
+        ]
+
+    def _key(self, entry: TestListAddress) -> str:
+        """An entry's own key holds its address."""
+        return entry.key if self.sees_addresses else salted_hmac("testlists.entry", entry.key).hexdigest()
 
     def wanted(self) -> Wanted:
         """What a valid form asks for."""
@@ -144,7 +157,7 @@ class TestListForm(CompleteAddresses):
 
     def _staying(self) -> tuple[list[Member], list[NamedAddress]]:
         """Who is on the list whatever was pasted: those kept, and the members ticked."""
-        kept = [entry for entry in self.entries if entry.key in self.cleaned_data["keep"]]
+        kept = [entry for entry in self.entries if self._key(entry) in self.cleaned_data["keep"]]
         members = [entry.member for entry in kept if entry.member is not None]
         return [*members, *self.cleaned_data.get("members", [])], [entry.person for entry in kept if not entry.is_member]
 

@@ -6,12 +6,13 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from organization.addresses import ADDRESS_MAX_LENGTH, NamedAddress, same_address_key, validate_address
-from organization.models import App, Member, Stage, validate_one_line
+from organization.models import App, Member, NoBulkUpdate, Stage, VersionedModel
+from organization.text import validate_one_line
 
 MAX_ADDRESSES = 100
 
 
-class TestList(models.Model):
+class TestList(VersionedModel):
     """While `active`, nobody but the people on the list gets the app's mail of this stage.
 
     The row is also what activation and hand-over lock, so that neither can overlook the other (DESIGN, routing).
@@ -25,10 +26,11 @@ class TestList(models.Model):
     tag_subject = models.BooleanField(
         "tag the subject with the stage", default=False, help_text="“Welcome” becomes “[QA] Welcome” in test mail."
     )
-    version = models.PositiveIntegerField(default=0, editable=False)
     # The version of the last save that left the list Active, or made it again after it was lost: mail routed under an older
     # one was caught by it.
     active_version = models.PositiveIntegerField(default=0, editable=False)
+
+    objects = NoBulkUpdate["TestList"].as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["app", "stage"], name="one_test_list_per_app_and_stage")]
@@ -62,6 +64,8 @@ class TestListAddress(models.Model):
     email = models.CharField(max_length=ADDRESS_MAX_LENGTH, blank=True)
     name = models.CharField(max_length=100, blank=True, validators=[validate_one_line])
 
+    objects = NoBulkUpdate["TestListAddress"].as_manager()
+
     class Meta:
         ordering = ["pk"]
         constraints = [
@@ -86,6 +90,9 @@ class TestListAddress(models.Model):
         if self.member is not None:
             return NamedAddress(self.member.email, self.member.name)
         return NamedAddress(self.email, self.name)
+
+    def person_for(self, *, sees_addresses: bool) -> NamedAddress:
+        return self.person if sees_addresses else self.person.masked()
 
     @property
     def is_member(self) -> bool:

@@ -11,7 +11,7 @@ from testlists.signals import RecentMail, count_recent
 def recent_mail_in_words(test_list: TestList) -> str:
     """One or two sentences; empty where nobody keeps any mail."""
     answers = cast(list[tuple[object, RecentMail]], count_recent.send(TestList, test_list=test_list))
-    return " ".join(_sentences(test_list, recent) for _, recent in answers)
+    return " ".join(_sentences(test_list, recent) + _warning(recent) for _, recent in answers)
 
 
 def _sentences(test_list: TestList, recent: RecentMail) -> str:
@@ -33,6 +33,14 @@ def _moved(test_list: TestList, recent: RecentMail, since: str) -> str:
         return f"{since} the list caught {_mails(recent.caught, recent)}, before it was switched off."
     missed = f"{since} {_not_caught(recent)} went past this list: while Active it would have caught them."
     return f"{missed} It caught {_mails(recent.caught, recent)}, before it was switched off." if recent.caught else missed
+
+
+def _warning(recent: RecentMail) -> str:
+    """No list changes what an email says."""
+    if not recent.invitations:
+        return ""
+    they_are = "One is an invitation" if recent.invitations == 1 else f"{recent.invitations:,} are invitations"
+    return f" {they_are}: the attendees stay in the body, so a tester who answers may write to real people."
 
 
 def _not_caught(recent: RecentMail) -> str:

@@ -68,6 +68,11 @@ def may_edit(actor: Actor, app: App, stage: Stage) -> bool:
     return allowed(actor, Scope(app, stage), *MAY_EDIT)
 
 
+def sees_addresses(actor: Actor, app: App, stage: Stage) -> bool:
+    """Whether `actor` may know who is on the app's list: it takes what it takes to see whom the app's mail is for."""
+    return allowed(actor, Scope(app, stage), Permission.ACCESS_USER_INFORMATION)
+
+
 def save_test_list(app: App, stage: Stage, wanted: Wanted, actor: Actor, *, read_at: int | None = None) -> TestList:
     """Make the list what is `wanted`. Then, if it is Active, no new mail leaves for anybody who isn't on it.
 

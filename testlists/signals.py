@@ -18,6 +18,7 @@ class RecentMail:
     recipients: int  # different addresses that those were for, counted up to `AT_MOST`
     complete: bool  # false: there may be more of each
     held: int = 0  # mails that wait for a person, so that nobody got them yet
+    invitations: int = 0  # of those that the list caught
 
     AT_MOST = 1_000
 

@@ -17,19 +17,29 @@ from organization.permissions import Permission, Scope, allowed, require
 from testlists.forms import TestListForm
 from testlists.models import TestList
 from testlists.recent import recent_mail_in_words
-from testlists.services import MAY_EDIT, mails_leaving, may_edit, save_test_list, test_list_of, wait_until_nothing_leaves
+from testlists.services import (
+    MAY_EDIT,
+    mails_leaving,
+    may_edit,
+    save_test_list,
+    sees_addresses,
+    test_list_of,
+    wait_until_nothing_leaves,
+)
 
 _FOUND_AT_MOST = 20
 
 
 @require_safe
 def emails(request: MemberRequest, app: str, stage: str) -> HttpResponse:
-    """View mode: every member may read."""
+    """View mode: every member may read; who is on the list, only those who may see whom mail is for."""
     test_list = _find(app, stage)
+    is_open = sees_addresses(request.user, test_list.app, test_list.stage)
     context = {
         **_frame(request, test_list, "app-emails"),
         "test_list": test_list,
-        "people": test_list.present_entries(),
+        "people": [(entry.person_for(sees_addresses=is_open), entry.is_member) for entry in test_list.present_entries()],
+        "sees_addresses": is_open,
         "leaving": mails_leaving(test_list),
         "recent_mail": recent_mail_in_words(test_list),
         "can_edit": may_edit(request.user, test_list.app, test_list.stage),
@@ -46,7 +56,8 @@ def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
     """Edit mode: the form, its Save, and for browsers without JavaScript its member search and its check of what is pasted."""
     test_list = _find(app, stage)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
-    form = TestListForm(request.POST or None, test_list=test_list)
+    is_open = sees_addresses(request.user, test_list.app, test_list.stage)
+    form = TestListForm(request.POST or None, test_list=test_list, sees_addresses=is_open)
     only_asked = "find_members" in request.POST or "check" in request.POST
     if request.method == "POST" and form.is_valid() and not only_asked:
         try:
@@ -62,6 +73,7 @@ def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
         **_frame(request, test_list, "app-emails-edit"),
         "form": form,
         "people": form.rows(),
+        "sees_addresses": is_open,
         "found_members": _chosen_and_found(request),
         "member_query": request.POST.get("find", ""),
         "only_asked": only_asked,
@@ -78,7 +90,8 @@ def preview(request: MemberRequest, app: str, stage: str) -> HttpResponse:
     """What Save would do with what is pasted, while somebody types. Stores nothing."""
     test_list = _find(app, stage)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
-    form = TestListForm(request.POST, test_list=test_list)
+    is_open = sees_addresses(request.user, test_list.app, test_list.stage)
+    form = TestListForm(request.POST, test_list=test_list, sees_addresses=is_open)
     form.full_clean()
     return render(request, "testlists/preview.html", {"preview": form.preview, "refused": form.errors.get("add")})
 

@@ -31,10 +31,10 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_text(self.pem)
 
-    def issue(self, host: str, *, expired: bool = False) -> tuple[Path, Path]:
+    def issue(self, host: str, *, expired: bool = False, days: int = 10) -> tuple[Path, Path]:
         """Files with a certificate for `host` and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        until = _NOW - _DAY / 2 if expired else _NOW + 10 * _DAY
+        until = _NOW - _DAY / 2 if expired else _NOW + days * _DAY
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         certificate = (
             self._builder(name, key.public_key(), _NOW - _DAY, until)

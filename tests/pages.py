@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from emailconfig import doctor_runs
-from emailconfig.models import ConnectionTest, SmtpSettings
+from emailconfig.models import ConnectionTest, OAuthToken, SmtpSettings
+from organization import audit
 from organization.credentials import create_credential
 from organization.models import App, Member, Stage
 from outbox import rollup
-from outbox.models import Message, StageQueue
-from tests.conftest import OPERATOR, configure, eventually
+from outbox.models import (
+    Attempt,
+    Connection,
+    Door,
+    HourlyCause,
+    HourlyCount,
+    HourlyLatency,
+    Message,
+    RollUpPosition,
+    StageQueue,
+    Worker,
+)
+from outbox.submission import Envelope, submit
+from tests.conftest import OPERATOR, configure, eventually, mail
 from tests.outbox.conftest import deliver, send, set_list
 from tests.smtp_server import SmtpServer
+from tests.testlists.conftest import keep_list
 
 # An administrator's, with the places of `busy_portal`. tests/portal/test_every_page.py says if one is missing.
 PAGES = [
@@ -35,6 +51,7 @@ PAGES = [
     "/management/configure/emails/qa/edit/",
     "/management/configure/emails/qa/edit/?preset=microsoft-365",
     "/management/configure/emails/qa/delete/",
+    "/management/configure/emails/qa/kept-headers/",
     "/management/configure/emails/qa/test-mail/",
     "/management/configure/emails/qa/test/{test}/",
     "/management/configure/emails/development/",
@@ -120,3 +137,27 @@ def _failed_test(stage: Stage, member: Member, port: int) -> ConnectionTest:
     test = doctor_runs.start(settings, "", member)
     eventually(lambda: ConnectionTest.objects.exclude(finished=None).exists())
     return test
+
+
+@pytest.fixture
+def everything(
+    administrator: Member, developer: Member, viewer: Member, crm: App, shop: App, qa: Stage, production: Stage
+) -> Member:
+    """An organization in which every page has something to show. Gives the administrator."""
+    settings = configure(qa)
+    OAuthToken.objects.create(settings=settings)
+    ConnectionTest.objects.create(stage=qa, member=administrator, server=str(settings), sender=settings.sender_address)
+    keep_list(crm, qa, "ana@example.com", members=(viewer,), active=True)
+    create_credential(crm, qa, OPERATOR)
+    for stage in (qa, production):
+        message = submit(crm, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)
+    Attempt.objects.create(message=message, address="customer@example.com", outcome=Attempt.Outcome.DEFERRED)
+    StageQueue.objects.get_or_create(stage=qa)
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    key = (qa.pk, hour, crm.pk)
+    rollup._add({HourlyCount: {key: Counter(accepted=2, sent=1, deferred=1)}})
+    rollup._add({HourlyLatency: {(*key, 3): Counter(sent=1)}, HourlyCause: {(*key, "greylisted"): Counter(deferred=1)}})
+    RollUpPosition.objects.create(counted="mails", last=2)
+    Connection.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
+    audit.record(OPERATOR, "Update", crm)
+    return administrator

@@ -62,10 +62,11 @@ class Arrived:
 class SmtpServer:
     """Accepts everything unless told otherwise.
 
-    `mail`, `rcpt` and `data` answer the commands: a reply, or None for 250; `data` may block. With `users` sign-in is
-    required, and `refusal` is what a wrong one is told; with `tls` STARTTLS is offered (or, with `implicit_tls`, spoken
-    from the start). With `bearer`, such as XOAUTH2, sign-in is by OAuth 2.0: `token` answers mailbox and token, with a
-    reply or None for 235, and `challenge` gives the reason for a refusal.
+    `mail`, `rcpt` and `data` answer the commands: a reply, or None for 250; `data` may block. `options` hears those of MAIL.
+    With `long_lines` it takes lines of any length. With `users` sign-in is required, and `refusal` is what a wrong one is
+    told; with `tls` STARTTLS is offered (or, with `implicit_tls`, spoken from the start). With `bearer`, such as XOAUTH2,
+    sign-in is by OAuth 2.0: `token` answers mailbox and token, with a reply or None for 235, and `challenge` gives the reason
+    for a refusal.
     """
 
     tls: ssl.SSLContext | None = None
@@ -78,12 +79,15 @@ class SmtpServer:
     bearer: Sequence[str] = ()
     token: Callable[[str, str], str | None] = lambda mailbox, token: None
     challenge: Callable[[str], str] = lambda token: '{"status":"401","schemes":"bearer","scope":"mail.send"}'
+    options: Callable[[str, Sequence[str]], None] = lambda address, options: None
     smtputf8: bool = True
+    long_lines: bool = False
     pipelining: bool = False
     port: int = 0  # while it runs
     arrived: list[Arrived] = field(default_factory=list)
     connections: int = 0
     hellos: int = 0
+    names: set[str] = field(default_factory=set)  # said in EHLO
     logins: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -138,7 +142,7 @@ class SmtpServer:
     def _session(self) -> SMTP:
         self.connections += 1
         without = {"XOAUTH2", "OAUTHBEARER"} - {*self.bearer} | ({"PLAIN", "LOGIN"} if self.bearer and not self.users else set())
-        return (_LongLines if self.bearer else SMTP)(
+        return (_LongLines if self.bearer or self.long_lines else SMTP)(
             _Handler(self),
             hostname="smtp.test",
             enable_SMTPUTF8=self.smtputf8,
@@ -161,9 +165,10 @@ class SmtpServer:
 
 
 class _LongLines(SMTP):
-    """Tokens are longer than other commands (RFC 4954 section 4)."""
+    """Tokens are longer than other commands (RFC 4954 section 4), and so are some emails' lines."""
 
-    line_length_limit = command_size_limit = 12 * 1024
+    line_length_limit = 1024 * 1024
+    command_size_limit = 12 * 1024
     command_size_limits = collections.defaultdict(lambda: 12 * 1024)
 
 
@@ -195,12 +200,14 @@ class _Handler:
     ) -> list[str]:
         session.host_name = hostname
         self.server.hellos += 1
+        self.server.names.add(hostname)
         offered = ["250-PIPELINING"] if self.server.pipelining else []
         return [*responses[:-1], *offered, *responses[-1:]]
 
     async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Sequence[str]) -> str:
         if reply := self.server.mail(address):
             return reply
+        self.server.options(address, options)
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 Ok"

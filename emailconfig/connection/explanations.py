@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Explanation(NamedTuple):
-    """`needs_a_person`: trying again won't help until somebody changes something, so that the stage pauses."""
+    """`needs_a_person`: trying again won't help until you change something, so that the stage pauses."""
 
     cause: str
     next_step: str
@@ -85,8 +85,15 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "hello_refused": Explanation(
         "The server doesn't accept the portal's EHLO.",
-        "Often the name the portal gives itself isn't one the server can resolve: set a full host name on its machine.",
+        "Often the name the portal gives itself isn't one the server can resolve: set “EHLO name” of this stage to a full host "
+        "name that the name servers know.",
     ),
+    "own_gateway": Explanation(
+        "This is the gateway of this portal: its mail would go round in a circle.",
+        "Enter the SMTP server that is to deliver the stage's mail. The gateway is only for apps.",
+        needs_a_person=True,
+    ),
+    "puts_everybody_off": Explanation("The server puts off every email that it is given.", _LATER),
     # TLS
     "starttls_not_offered": Explanation(
         "The server doesn't offer STARTTLS, so nothing was sent to it.",
@@ -350,6 +357,7 @@ _SIGNS = (
     _sign("ses_auth_refused", r"^535 Authentication Credentials Invalid|InvalidClientTokenId|SignatureDoesNotMatch", "AUTH"),
     _sign("too_many_connections", r"concurrent connection|sender thread limit|too many (\w+ ){0,2}(connections|sessions)"),
     _sign("throttled", r"4\.3\.2 .*(throttl|limit)|throttl|rate limit|sending rate|too many (mails|messages)|slow down"),
+    _sign("hello_refused", r"\b(helo|ehlo)\b", *_ENVELOPE, "DATA"),
     _sign("ses_sandbox", r"Email address is not verified"),
     _sign("greylisted", r"gr[ae]y-?list"),
     _sign("sender_not_owned", r"SendAsDenied|5\.7\.60|not owned by user|not allowed to send as|not authorized to send"),
@@ -371,6 +379,16 @@ _SIGNS = (
     _sign("session_closed", r"^421"),
     _sign("refused_for_now", r"^4"),
     _sign("refused", r"^5"),
+)
+
+# Each try is a refused sign-in, and too many of them lock an account out: these wait longer for a person than all else.
+REFUSED_SIGN_INS = frozenset(
+    {
+        *("auth_refused", "token_not_accepted", "token_client_refused", "token_scope_refused"),
+        *("microsoft_tenant_off", "microsoft_mailbox_off", "microsoft_password_off"),
+        *("microsoft_sign_in_blocked", "microsoft_auth_refused"),
+        *("google_app_password", "google_auth_refused", "ses_auth_refused"),
+    }
 )
 
 # What these codes say beside a server's own words is no news.

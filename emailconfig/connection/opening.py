@@ -18,6 +18,7 @@ from emailconfig.connection import networks, sign_in, tokens
 from emailconfig.connection.smtp import REPLY_SECONDS, Smtp, cut_after, printable
 from emailconfig.connection.trouble import ConnectionTrouble, explained
 from emailconfig.models import SmtpSettings
+from organization.installation import EHLO_KEYWORD, installation_id
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +74,7 @@ class Opening:
 
     def __init__(self, settings: SmtpSettings, token_for: Callable[[SmtpSettings], str]) -> None:
         self.settings, self.token_for = settings, token_for
-        self.smtp = Smtp(settings.server)
+        self.smtp = Smtp(settings.server, settings.hello)
         self._addresses: list[networks.Address] = []
         self.token = ""
 
@@ -123,6 +124,8 @@ class Opening:
             code, reply = self.smtp.helo()
         if not 200 <= code < 300:
             raise smtplib.SMTPHeloError(code, reply)
+        if self.smtp.esmtp_features.get(EHLO_KEYWORD.lower()) == installation_id():
+            raise ConnectionTrouble("EHLO", "own_gateway", f"{self.settings} announces {EHLO_KEYWORD} {installation_id()}.")
 
     def _start_tls(self) -> None:
         if not self.smtp.has_extn("starttls"):

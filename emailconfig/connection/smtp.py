@@ -10,11 +10,12 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader
 from typing import Protocol
 
-from django.core.mail.utils import DNS_NAME
-
 REPLY_SECONDS = 30.0
-# A reply has at most so many bytes, over all its lines: RFC 5321 section 4.5.3.1.5 asks for 512 a line.
+# Of a reply so many bytes are kept, over all its lines; RFC 5321 section 4.5.3.1.5 asks for 512 a line. The rest is read and
+# dropped, so that the reply counts by its code; but not for ever.
 REPLY_BYTES = 64 * 1024
+LONGEST_REPLY_BYTES = 64 * 1024 * 1024
+_READ_BYTES = 8 * 1024
 _SHOWN_LINES = 20
 HIDDEN = "••••"
 
@@ -30,8 +31,8 @@ class Smtp(smtplib.SMTP):
     in every reply.
     """
 
-    def __init__(self, server: str) -> None:
-        super().__init__(local_hostname=str(DNS_NAME), timeout=REPLY_SECONDS)
+    def __init__(self, server: str, hello: str) -> None:
+        super().__init__(local_hostname=hello, timeout=REPLY_SECONDS)
         # Certificates are checked against it when TLS starts. Only smtplib's own connect() sets it.
         self._host = server
         self.listening = True
@@ -47,16 +48,13 @@ class Smtp(smtplib.SMTP):
         if self.file is None:
             if self.sock is None:
                 raise smtplib.SMTPServerDisconnected("The server closed the connection.")
-            self.file = _Limited(self.sock.makefile("rb"))
-        heard: _Limited = self.file
-        heard.begin()
+            self.file = self.sock.makefile("rb")
         try:
-            code, _ = super().getreply()
-        except smtplib.SMTPServerDisconnected:
-            if heard.left < 0:  # smtplib takes it for a broken connection
-                raise ReplyTooLong(f"A reply of more than {REPLY_BYTES:,} bytes.") from None
-            raise
-        lines = [_text(self._hidden(line.decode("utf-8", "replace"))) for line in heard.lines]
+            code, heard = _read_reply(self.file)
+        except (OSError, smtplib.SMTPServerDisconnected) as error:
+            self.close()
+            raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {error}") from error
+        lines = [_text(self._hidden(line.decode("utf-8", "replace"))) for line in heard]
         if self.listening:
             self.said += [f"← {printable(f'{code} {line}' if code > 0 else line)}" for line in lines[:_SHOWN_LINES]]
         return code, "\n".join(lines).encode()
@@ -68,8 +66,8 @@ class Smtp(smtplib.SMTP):
         seconds = self.sock.gettimeout()
         self.sock.setblocking(False)  # nothing to read is the rule
         try:
-            heard: _Limited = self.file
-            return heard.stream.peek()
+            stream: BufferedReader = self.file
+            return stream.peek()
         finally:
             self.sock.settimeout(seconds)
 
@@ -83,28 +81,33 @@ class Smtp(smtplib.SMTP):
         return text
 
 
-class _Limited:
-    """The server's side of the connection, as smtplib reads it: line by line, and not for ever."""
+def _read_reply(stream: BufferedReader) -> tuple[int, list[bytes]]:
+    """The code of a reply, -1 where it has none, and its lines as far as they are kept."""
+    code, lines, kept, total = -1, list[bytes](), 0, 0
+    more = True
+    while more:
+        line = stream.readline(_READ_BYTES)
+        if not line:
+            raise smtplib.SMTPServerDisconnected("the server closed it")
+        code, more = int(line[:3]) if line[:3].isdigit() else -1, line[3:4] == b"-"
+        if code == -1:
+            more = False
+        if kept < REPLY_BYTES:
+            lines.append(line)
+            kept += len(line)
+        total += len(line) + _rest_of_line(line, stream)
+        if total > LONGEST_REPLY_BYTES:
+            raise ReplyTooLong(f"A reply of more than {LONGEST_REPLY_BYTES:,} bytes.")
+    return code, lines
 
-    def __init__(self, stream: BufferedReader) -> None:
-        self.stream = stream
-        self.begin()
 
-    def begin(self) -> None:
-        """A reply, of which `lines` holds what was read and `left` says how many bytes more it may have."""
-        self.lines: list[bytes] = []
-        self.left = REPLY_BYTES
-
-    def readline(self, size: int = -1) -> bytes:
-        line = self.stream.readline(size)
-        self.left -= len(line)
-        if self.left < 0:
-            raise ReplyTooLong
-        self.lines.append(line)
-        return line
-
-    def close(self) -> None:
-        self.stream.close()
+def _rest_of_line(line: bytes, stream: BufferedReader) -> int:
+    """Drop what is left of a line that was read in part. Returns its length."""
+    dropped = 0
+    while line and not line.endswith(b"\n") and dropped <= LONGEST_REPLY_BYTES:
+        line = stream.readline(_READ_BYTES)
+        dropped += len(line)
+    return dropped
 
 
 class _HasSocket(Protocol):

@@ -49,7 +49,7 @@ def request_token(settings: SmtpSettings) -> tuple[str, int]:
     if status != 200:
         error = str(answer.get("error", ""))
         said = shown(f"{status} {error} {answer.get('error_description', '')}")
-        raise ConnectionTrouble(STEP, _meaning(status, error), said)
+        raise ConnectionTrouble(STEP, _meaning(status, answer), said)
     return _token(answer, shown), _lifetime(answer, shown)
 
 
@@ -154,10 +154,12 @@ def _read(body: bytes) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _meaning(status: int, error: str) -> str:
+def _meaning(status: int, answer: dict[str, Any]) -> str:
+    """A 401 without JSON, such as a proxy's page, says nothing about the client."""
+    error = str(answer.get("error", ""))
     if status == 429 or status >= 500:
         return "token_server_error"
-    if status == 401 or error == "invalid_client":
+    if (status == 401 and answer) or error == "invalid_client":
         return "token_client_refused"
     return "token_scope_refused" if error == "invalid_scope" else "token_request_refused"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from emailconfig.connection.explanations import EXPLANATIONS, meaning_of
+from emailconfig.connection.explanations import EXPLANATIONS, REFUSED_SIGN_INS, meaning_of
 from emailconfig.connection.networks import AddressRefused, NameNotUsable, NameServersSilent, has_no_route
 from emailconfig.connection.smtp import words
 from organization.encryption import UndecryptableSecret
@@ -35,13 +35,15 @@ _FIRST_STEPS = ("TCP", "TLS", "greeting")
 class ConnectionTrouble(Exception):
     """Why no mail can be handed over. `code` names the explanation; `evidence` is what the server or the system said.
 
-    `for_operator` says it more exactly than pages may: it would tell about the network that the portal is in.
+    `recipients` are the addresses it may have said it of. `for_operator` says it more exactly than pages may: it would tell
+    about the network that the portal is in.
     """
 
     step: str
     code: str
     evidence: str = ""
     for_operator: ConnectionTrouble | None = None
+    recipients: tuple[str, ...] = ()
 
     @property
     def cause(self) -> str:
@@ -54,6 +56,11 @@ class ConnectionTrouble(Exception):
     @property
     def needs_a_person(self) -> bool:
         return EXPLANATIONS[self.code].needs_a_person
+
+    @property
+    def waits_longer(self) -> bool:
+        """Whether trying again soon may lock an account out."""
+        return self.code in REFUSED_SIGN_INS
 
     def __str__(self) -> str:
         return f"{self.cause} {self.evidence}".strip()
@@ -103,8 +110,6 @@ def _refused(step: str, code: int, reply: bytes | str) -> tuple[str, str]:
     said = words(code, reply)
     if not 200 <= code < 600:  # smtplib: no number at all
         return ("not_smtp" if step in _FIRST_STEPS else "unintelligible"), said
-    if code == 500 and said.endswith("Line too long."):  # smtplib's own words
-        return "unintelligible", said
     return meaning_of(step, said), said
 
 

@@ -1,9 +1,10 @@
-"""`{{ address|masked:mask }}` and `{{ words|masked_text:mask }}`: what the email log shows of addresses (outbox.masking)."""
+"""`{{ address|masked:mask }}` and its siblings: what pages show of addresses (outbox.masking)."""
 
 from __future__ import annotations
 
 from django import template
 
+from organization.addresses import masked_address
 from outbox.masking import Mask
 
 register = template.Library()
@@ -13,6 +14,12 @@ register = template.Library()
 def masked(address: str, mask: Mask) -> str:
     """An address, or nothing."""
     return mask.address(address)
+
+
+@register.filter
+def masked_unless(address: str, sees_addresses: bool) -> str:
+    """An address of a test list."""
+    return address if sees_addresses else masked_address(address)
 
 
 @register.filter

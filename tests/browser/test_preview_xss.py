@@ -81,6 +81,8 @@ def test_hostile_html_does_nothing_in_the_preview(person, crm, qa, evil_host_tha
             link.dispatch_event("click")
         if page.url != address or "owned" in page.title():
             problems.append(f"{kind}: left the page, or changed it")
+        if "click" in XSS_BODIES[kind]:
+            problems += _clicks_that_leave(page, f"{address}html/", kind)
         problems += [f"{kind}: {misdeed}" for misdeed in watch.misdeeds]
         if evil.connections:
             problems.append(f"{kind}: connected to the other host")
@@ -90,6 +92,14 @@ def test_hostile_html_does_nothing_in_the_preview(person, crm, qa, evil_host_tha
     problems += [f"at last: {misdeed}" for misdeed in [*watch.misdeeds, *["connected"] * evil.connections]]
     person.faults.clear()  # the policies said what they stopped
     assert not problems, "\n".join(problems)
+
+
+def _clicks_that_leave(page: Page, address: str, kind: str) -> list[str]:
+    """Of the HTML opened as a page of its own, where nothing but the HTML itself is between a link and the other host."""
+    page.goto(address)
+    for link in page.get_by_text("click").all():
+        link.dispatch_event("click")
+    return [] if page.url == address else [f"{kind}: a click left the HTML's own page"]
 
 
 @pytest.mark.parametrize("kind", ["script", "image that fails", "link hints", "refresh"])

@@ -42,6 +42,8 @@ VALUES: dict[str, Any] = {
     "from_domains": "",
     "connections": "4",
     "mails_per_minute": "0",
+    "recipients_per_transaction": "100",
+    "ehlo_name": "",
 }
 WITH_PASSWORD = {**VALUES, "authentication": "basic", "username": "portal", "password": CANARY}
 WITH_CLIENT_SECRET = {

@@ -249,8 +249,6 @@ FAULTS: dict[str, Fault] = {
     "speaks SSH": _answers("greeting", "not_smtp", "SSH-2.0-OpenSSH_9.6"),
     "speaks POP3": _answers("greeting", "not_smtp", "+OK POP3 ready"),
     "sends noise": _answers("greeting", "not_smtp", bytes(range(256)) + b"\n"),
-    "greets with one line of a megabyte": _answers("greeting", "unintelligible", ONE_LONG_LINE.replace(b"250", b"220")),
-    "greets with a megabyte of lines": _answers("greeting", "unintelligible", MANY_LINES.replace(b"250", b"220")),
     # EHLO
     "drops at EHLO": _answers("EHLO", "dropped", drop),
     "resets at EHLO": _answers("EHLO", "dropped", reset),
@@ -262,8 +260,6 @@ FAULTS: dict[str, Fault] = {
     "hangs up politely at EHLO": _answers("EHLO", "session_closed", say_and("421 4.3.0 Shutting down", drop)),
     "refuses EHLO for now": _answers("EHLO", "refused_for_now", "451 4.3.0 Not now"),
     "answers noise to EHLO": _answers("EHLO", "unintelligible", "good morning"),
-    "answers EHLO with one line of a megabyte": _answers("EHLO", "unintelligible", ONE_LONG_LINE),
-    "answers EHLO with a megabyte of lines": _answers("EHLO", "unintelligible", MANY_LINES),
     # STARTTLS
     "offers no STARTTLS": Fault("STARTTLS", "starttls_not_offered", values=_STARTTLS),
     "refuses STARTTLS": Fault(

@@ -89,6 +89,10 @@ def test_the_port_proposed_is_587() -> None:
         ("connections", "101"),
         ("mails_per_minute", "-1"),
         ("mails_per_minute", "1000001"),
+        ("recipients_per_transaction", "0"),
+        ("recipients_per_transaction", "1001"),
+        ("ehlo_name", "portal.acme.example\r\nRSET"),
+        ("ehlo_name", "192.0.2.1"),
     ],
 )
 def test_bad_values_are_refused_at_their_field_and_nothing_is_stored(door: Door, qa: Stage, field: str, value: str) -> None:

@@ -8,6 +8,7 @@ from organization.models import App, AuditEvent, Member, Stage
 from organization.services import STALE, StaleVersion, save_app, save_in_organization
 from tests.conftest import OPERATOR
 
+STAGE = {"order": 1, "kind": "production", "version": 0}
 NEW = {"name": "Payroll", "key": "payroll", "description": "Pay slips", "colour": "teal", "version": 0}
 
 
@@ -61,8 +62,6 @@ def test_without_a_stage_an_app_leads_back_to_the_apps_with_a_reason(as_administ
         ("name", "N" * 61),
         ("colour", "transparent"),
         ("description", "D" * 201),
-        ("version", ""),
-        ("version", "9" * 30),
     ],
 )
 def test_bad_values_are_answered_422_at_their_field_and_kept(as_administrator: Client, crm: App, field: str, value: str) -> None:
@@ -99,6 +98,14 @@ def test_a_stale_save_of_an_app_is_refused_and_overwrites_nothing(as_administrat
         save_app(crm, OPERATOR)
 
 
+@pytest.mark.parametrize(("version", "field"), [("", "version"), ("x", "version"), ("9" * 30, "__all__"), ("2", "__all__")])
+def test_a_save_names_the_version_that_was_read(as_administrator: Client, crm: App, version: str, field: str) -> None:
+    answer = as_administrator.post("/apps/crm/edit/", {**NEW, "name": "Second", "version": version})
+    assert answer.status_code == 422
+    assert set(answer.context["form"].errors) == {field}
+    assert App.objects.get().name == "Customer Relations"
+
+
 def test_the_keys_of_apps_and_stages_never_change(crm: App, qa: Stage) -> None:
     for thing in (crm, qa):
         thing.key = "other"
@@ -111,7 +118,7 @@ def test_the_keys_of_apps_and_stages_never_change(crm: App, qa: Stage) -> None:
 def test_keys_are_read_only_in_admin(as_administrator: Client, crm: App, qa: Stage) -> None:
     for path, data in (
         (f"/admin/organization/app/{crm.pk}/change/", {**NEW, "name": "Renamed", "key": "other", "version": 1}),
-        (f"/admin/organization/stage/{qa.pk}/change/", {"name": "Renamed", "key": "other", "order": 1, "kind": "production"}),
+        (f"/admin/organization/stage/{qa.pk}/change/", {**STAGE, "name": "Renamed", "key": "other"}),
     ):
         assert as_administrator.post(path, data).status_code == 302
     assert (App.objects.get().key, App.objects.get().name) == ("crm", "Renamed")

@@ -155,7 +155,7 @@ def test_it_is_exported_with_the_same_filters_and_says_who_took_it(
         audit.record(OPERATOR, "Update", crm)
     rows = file_of(as_administrator, stage="qa")
     assert [(row["Operation"], row["Entity"]) for row in rows] == [("Update", "stage"), ("Create", "SMTP settings")]
-    assert (rows[0]["Name"], rows[0]["What changed"]) == ("'=Quality()", "name: QA → =Quality()")
+    assert (rows[0]["Name"], rows[0]["What changed"]) == ("'=Quality()", "name: QA → =Quality(); version: 0 → 1")
     assert rows[0]["Member"] == "Ada Admin <ada.admin@acme.example>"
     assert SECRET not in str(rows)
     taken = AuditEvent.objects.get(operation="Export")

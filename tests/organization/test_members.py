@@ -108,6 +108,7 @@ def test_the_profile_changes_name_theme_and_time_zone_alone(viewer: Member) -> N
         "is_staff": "on",
         "is_superuser": "on",
         "email": "x@y.z",
+        "version": 0,
     }
     assert client.post(PROFILE, typed)["Location"] == PROFILE
     found = Member.objects.get()
@@ -121,7 +122,7 @@ def test_the_profile_changes_name_theme_and_time_zone_alone(viewer: Member) -> N
 
 @pytest.mark.parametrize("bad", [{"name": ""}, {"name": "a\r\nb"}, {"theme": "pink"}, {"time_zone": "Mars/Base"}])
 def test_a_bad_profile_is_answered_422(as_viewer: Client, bad: dict[str, str]) -> None:
-    answer = as_viewer.post(PROFILE, {"name": "Vera", "theme": "dark", "time_zone": "UTC", **bad})
+    answer = as_viewer.post(PROFILE, {"name": "Vera", "theme": "dark", "time_zone": "UTC", "version": 0, **bad})
     assert answer.status_code == 422
     assert set(answer.context["form"].errors) == set(bad)
     assert Member.objects.get().name == "Vera Viewer"

@@ -6,9 +6,10 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER, ensure_built_in_roles
+from organization.members import save_member
 from organization.models import App, AuditEvent, Member, Role, RoleGrant, Stage
 from organization.permissions import EVERYWHERE, Operator, Permission, Scope, allowed, require
-from organization.services import save_in_organization, save_role
+from organization.services import save_grant, save_in_organization, save_role
 from tests.conftest import OPERATOR, make_member
 
 EDIT = Permission.EDIT_ASSET_CONFIGURATIONS
@@ -131,9 +132,9 @@ def test_a_role_has_known_permissions_only(db: None) -> None:
 def test_a_role_is_granted_once_over_all_apps_and_once_per_app(crm: App) -> None:
     member, role = make_member("Mia"), Role.objects.get(name=DEVELOPER)
     for app in (None, crm):
-        save_in_organization(RoleGrant(member=member, role=role, app=app), OPERATOR)
+        save_grant(RoleGrant(member=member, role=role, app=app), OPERATOR)
         with pytest.raises(ValidationError):
-            save_in_organization(RoleGrant(member=member, role=role, app=app), OPERATOR)
+            save_grant(RoleGrant(member=member, role=role, app=app), OPERATOR)
         with pytest.raises(IntegrityError), transaction.atomic():
             RoleGrant.objects.create(member=member, role=role, app=app)
 
@@ -143,9 +144,9 @@ def test_what_a_role_may_and_where_is_written_to_the_audit_trail(as_administrato
     assert as_administrator.post("/admin/organization/role/add/", data).status_code == 302
     role = Role.objects.get(name="Testers")
     change = f"/admin/organization/role/{role.pk}/change/"
-    assert as_administrator.post(change, {**data, "stages": [qa.pk]}).status_code == 302
+    assert as_administrator.post(change, {**data, "stages": [qa.pk], "version": 1}).status_code == 302
     event = AuditEvent.objects.get(operation="Update", entity="organization role")
-    assert (event.before, event.after) == ({"stages": []}, {"stages": ["QA"]})
+    assert (event.before, event.after) == ({"stages": [], "version": 1}, {"stages": ["QA"], "version": 2})
     assert list(role.stages.all()) == [qa]
 
 
@@ -153,9 +154,14 @@ def test_only_who_manages_the_organization_changes_members_roles_stages_and_gran
     developer: Member, qa: Stage, crm: App
 ) -> None:
     role = Role.objects.get(name=ADMINISTRATOR)
-    for wanted in (RoleGrant(member=developer, role=role), Stage(key="new", name="New"), qa, developer):
+    for stage in (Stage(key="new", name="New"), qa):
         with pytest.raises(PermissionDenied):
-            save_in_organization(wanted, developer)
+            save_in_organization(stage, developer)
+    with pytest.raises(PermissionDenied):
+        save_grant(RoleGrant(member=developer, role=role), developer)
+    for member in (Member(email="new@acme.example", name="New"), developer):
+        with pytest.raises(PermissionDenied):
+            save_member(member, developer)
     with pytest.raises(PermissionDenied):
         save_role(Role(name="Mine", permissions=[]), [], developer)
     assert not AuditEvent.objects.exists()

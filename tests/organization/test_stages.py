@@ -91,7 +91,7 @@ def test_what_is_wrong_is_said_at_its_field(as_administrator: Client, qa: Stage,
 
 
 def test_a_stage_is_renamed_and_keeps_its_key(as_administrator: Client, qa: Stage) -> None:
-    as_administrator.post(f"{PAGE}qa/edit/", {"name": "Quality", "kind": "production", "key": "other"})
+    as_administrator.post(f"{PAGE}qa/edit/", {"name": "Quality", "kind": "production", "key": "other", "version": 0})
     qa.refresh_from_db()
     assert (qa.name, qa.kind, qa.key) == ("Quality", "production", "qa")
 
@@ -138,7 +138,7 @@ def test_every_change_is_in_the_audit_trail(as_administrator: Client, three: Non
     as_administrator.post(f"{PAGE}qa/up/")
     as_administrator.post(f"{PAGE}qa/archive/")
     events = AuditEvent.objects.filter(entity="stage", operation="Update")
-    assert {key for event in events for key in event.after} == {"order", "archived"}
+    assert {key for event in events for key in event.after} == {"order", "archived", "version"}
 
 
 def test_the_sidebar_shows_the_page_to_whom_may_open_it(as_administrator: Client, as_developer: Client) -> None:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 import emailconfig.connection.opening
 import outbox.worker
+from emailconfig.connection import ConnectionTrouble
 from emailconfig.services import settings_of
 from outbox import models
 from outbox.connections import forget, register
@@ -22,7 +23,7 @@ from outbox.leases import recover_abandoned
 from outbox.models import Attempt, HoldReason, Message, Recipient, StageQueue, Status
 from outbox.outcomes import Outcome
 from outbox.schedule import PAUSES, next_pause
-from outbox.stage_queue import pause_after
+from outbox.stage_queue import note_trouble, pause_after
 from testlists.services import mails_leaving, wait_until_nothing_leaves
 from testlists.signals import test_list_saved
 from tests.conftest import configure, eventually, mail
@@ -683,6 +684,29 @@ def test_the_last_try_fails_with_the_servers_words(crm, qa, configured, smtp_ser
     recipient = message.recipients.get()
     assert recipient.status == Status.FAILED
     assert "450 4.2.1 mailbox busy" in recipient.last_reply
+
+
+@pytest.mark.parametrize(
+    ("code", "longest"),
+    [
+        ("certificate_expired", 60),
+        ("starttls_not_offered", 60),
+        ("auth_not_offered", 60),
+        ("token_answer_unusable", 60),
+        ("token_server_error", 60),
+        ("token_request_refused", 60),
+        ("secret_unreadable", 60),
+        ("auth_refused", 1800),
+        ("token_client_refused", 1800),
+        ("token_scope_refused", 1800),
+        ("token_not_accepted", 1800),
+    ],
+)
+def test_only_a_refused_sign_in_waits_longer_than_a_minute_for_a_person(qa, code, longest):
+    StageQueue.objects.create(stage=qa, failures=500, since=timezone.now() - timedelta(hours=9))
+    note_trouble(qa.pk, ConnectionTrouble("AUTH", code))
+    pause = StageQueue.objects.get(stage=qa).retry_at - timezone.now()
+    assert longest - 5 < pause.total_seconds() <= longest
 
 
 def test_the_stages_pause_grows_to_its_limit():

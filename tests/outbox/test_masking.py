@@ -20,6 +20,7 @@ from tests.outbox.test_log import log, named, subjects, url
 pytestmark = pytest.mark.django_db
 
 PEOPLE = ("ana.silva@example.com", "boss@example.com", "tess@acme.example", "bounce.box@acme.example")
+ALL = (Permission.ACCESS_ASSET_LOGS, Permission.ACCESS_USER_INFORMATION)
 ACTS = [Permission.RESEND_MAIL, Permission.RESEND_TO_REAL_RECIPIENTS]
 
 
@@ -191,3 +192,32 @@ def test_mail_in_django_admin_is_counted_no_further_than_its_first_pages(crm, qa
     for _ in range(3):
         send(crm, qa)
     assert signed_in(administrator).get("/admin/outbox/message/").context["cl"].result_count == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_servers_trouble_says_of_a_recipient_is_masked_in_banner_and_log(crm, qa, smtp_server, as_viewer, caplog):
+    configure(qa, smtp_server, from_domains="*")
+    smtp_server.rcpt = lambda _: "450 4.7.1 ana.silva: too many messages to <ana.silva@example.com>"
+    send(crm, qa, "ana.silva@example.com")
+    deliver()
+    page = "/management/configure/emails/qa/"
+    nobody_in_particular = signed_in(make_member("Mia"))
+    may_see_mail_of_one_app = signed_in(reader("One", *ALL, app=crm))
+    for client in (as_viewer, nobody_in_particular, may_see_mail_of_one_app):
+        said = client.get(page).content.decode()
+        assert "too many messages to &lt;a•••@example.com&gt;" in said
+        assert "ana.silva" not in said
+    assert "ana.silva: too many messages" in signed_in(reader("All", *ALL)).get(page).content.decode()
+    assert "stage_in_trouble" in caplog.text
+    assert "ana.silva" not in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_log_masks_the_last_words_of_a_server_that_hangs_up(crm, qa, smtp_server, caplog):
+    caplog.set_level("INFO")
+    configure(qa, smtp_server, from_domains="*")
+    smtp_server.rcpt = lambda _: "421 4.3.0 ana.silva is why I close"
+    send(crm, qa, "ana.silva@example.com")
+    deliver()
+    assert "is why I close" in caplog.text
+    assert "ana.silva" not in caplog.text

@@ -18,12 +18,21 @@ from outbox.interventions import cancel, release_held, resend, resend_to_real_re
 from outbox.models import FINAL, Message, Recipient, RouteKind, StageQueue, Status
 from outbox.worker import sweep
 from testlists.models import TestListAddress
-from tests.conftest import OPERATOR, configure
+from tests.conftest import OPERATOR, configure, mail
 from tests.outbox.conftest import deliver, send, set_list, take
+from tests.outbox.header_judge import strays
 from tests.smtp_server import SmtpServer
 
 REAL = [f"real{number}@example.com" for number in range(4)]
 TESTERS = [f"tester{number}@acme.example" for number in range(3)]
+SENDER = "no-reply@acme.example"
+# What apps write beside the usual, and servers or mail programs act on.
+FIELDS = [
+    "",
+    'X-SMTPAPI: {"to": ["real0@example.com"]}\r\nSender: real1@example.com\r\n',
+    "Reply-To: Real <real2@example.com>\r\nCc: real1@example.com\r\nList-Unsubscribe: <mailto:real3@example.com>\r\n",
+    "Resent-To: real0@example.com\r\nMail-Followup-To: real1@example.com\r\nX-Invented: real2@example.com\r\n",
+]
 
 
 class MailAndToggles(RuleBasedStateMachine):
@@ -60,9 +69,14 @@ class MailAndToggles(RuleBasedStateMachine):
         TestListAddress.objects.all().delete()
         self.listed = set()
 
-    @rule(to=st.lists(st.sampled_from(REAL + TESTERS), min_size=1, max_size=4))
-    def app_sends(self, to: list[str]) -> None:
-        message = send(self.app, self.stage, *to)
+    @rule(
+        to=st.lists(st.sampled_from(REAL + TESTERS), min_size=1, max_size=4),
+        sender=st.sampled_from(["crm@acme.example", *REAL]),
+        fields=st.sampled_from(FIELDS),
+    )
+    def app_sends(self, to: list[str], sender: str, fields: str) -> None:
+        content = fields.encode() + mail(to=", ".join(to), sender=sender)
+        message = send(self.app, self.stage, *to, content=content, sender=sender)
         self.accepted.add(message.pk)
         if self.active:
             self.test_mail.add(message.pk)
@@ -130,7 +144,8 @@ class MailAndToggles(RuleBasedStateMachine):
                 assert set(arrived.recipients) <= self.listed, (arrived.recipients, self.listed)
             if message in self.test_mail:
                 assert set(arrived.recipients) <= set(TESTERS)
-                assert not any(real in (arrived.mail["To"] or "") for real in REAL)
+                assert strays(arrived.mail, [*TESTERS, "crm@acme.example"], SENDER) == []
+                assert arrived.sender == SENDER
         self.seen = len(self.server.arrived)
 
     @invariant()

@@ -80,6 +80,11 @@ XSS_BODIES = {
     "links to the outermost window": (
         "<a href=EVIL/top target=_top ping=EVIL/ping>click</a><a href=EVIL/new target=_blank>click</a>"
     ),
+    "links made by animations": (
+        "<svg><a><set attributeName=href to=EVIL/set /><text y=20>click</text></a>"
+        "<a><animate attributeName='&#104;ref' values='EVIL/a;EVIL/b' fill=freeze /><text y=40>click</text></a>"
+        "<a><SET attributeName=xlink:href to=EVIL/xlink /><text y=60>click</text></a></svg>"
+    ),
     "link hints": (
         "<link rel=preconnect href=EVIL><LINK\trel=dns-prefetch href=EVIL>"
         "<link rel=preload as=image href=EVIL/p.png><link rel=prefetch href=EVIL/f>"

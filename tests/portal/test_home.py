@@ -114,7 +114,9 @@ def test_held_mail_of_many_apps_is_one_thing_that_waits(
 
 def _hold_mail_of(stage: Stage, *apps: App) -> None:
     for app in apps:
-        TestList.objects.filter(app=app, stage=stage).update(active=True, version=1, active_version=1)  # emptied behind our back
+        test_list = TestList.objects.get(app=app, stage=stage)
+        test_list.active, test_list.version, test_list.active_version = True, 1, 1  # emptied behind our back
+        test_list.save()
         submit(app, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from io import StringIO
+from ipaddress import ip_network
 
 import pytest
 from cryptography.fernet import Fernet
@@ -17,15 +18,20 @@ from emailconfig.models import SmtpSettings
 from organization.credentials import authenticate
 from organization.models import App, Credential, Member, Role, RoleGrant, Stage
 from portal import demo
-from portal.checks import check_gateway, check_retention, check_secrets
+from portal.checks import check_encryption_keys, check_gateway, check_proxies, check_published_keys, check_retention
 from testlists.models import TestList
+from testlists.services import Wanted, save_test_list
 from tests.conftest import OPERATOR, ROOT, environment
 
 KEY = Fernet.generate_key().decode()
 
 
 def identities() -> set[str]:
-    return {str(found.id) for found in (*check_secrets(), *check_gateway(), *check_retention())}
+    findings = (
+        *(*check_published_keys(), *check_encryption_keys(), *check_gateway(), *check_retention()),
+        *check_proxies(),
+    )
+    return {str(finding.id) for finding in findings}
 
 
 @pytest.fixture
@@ -51,6 +57,8 @@ def test_nothing_is_found_when_production_sets_what_it_must(production_settings:
         ({"ENCRYPTION_KEYS": [KEY, "schlüssel"]}, {"portal.E003"}),
         ({"ENCRYPTION_KEYS": [KEY, Fernet.generate_key().decode()]}, set()),
         ({"CONTENT_RETENTION_DAYS": -1}, {"portal.E006"}),
+        ({"BEHIND_PROXY": True, "TRUSTED_PROXIES": [ip_network("0.0.0.0/0"), "unix"]}, {"portal.W001"}),
+        ({"BEHIND_PROXY": True, "TRUSTED_PROXIES": [ip_network("10.0.0.1")]}, set()),
         ({"LOG_RETENTION_DAYS": 0}, {"portal.E006"}),
         ({"GATEWAY_TLS_KEY": ""}, {"portal.E004"}),
         ({"GATEWAY_TLS_CERT": ""}, {"portal.E004"}),
@@ -68,7 +76,7 @@ def test_each_thing_that_is_missing_is_named(production_settings: Settings, valu
 def test_every_finding_says_what_to_do(settings: Settings) -> None:
     settings.ENCRYPTION_KEYS = []
     settings.GATEWAY_HOST = "0.0.0.0"
-    assert all(found.hint for found in (*check_secrets(), *check_gateway()))
+    assert all(finding.hint for finding in (*check_published_keys(), *check_encryption_keys(), *check_gateway()))
 
 
 def test_check_deploy_runs_them(settings: Settings) -> None:
@@ -96,7 +104,8 @@ def test_the_demo_keeps_what_people_changed(db: None) -> None:
     demo.seed_demo(OPERATOR, 2526)
     SmtpSettings.objects.update(server="smtp.changed.example")
     App.objects.filter(key="crm").update(name="Changed")
-    TestList.objects.update(active=False)
+    devons = TestList.objects.get(app__key="crm", stage__key="development")
+    save_test_list(devons.app, devons.stage, Wanted(False, True, [], devons.people()), OPERATOR)
     demo.seed_demo(OPERATOR, 9999)
     assert set(SmtpSettings.objects.values_list("server", flat=True)) == {"smtp.changed.example"}
     assert App.objects.get(key="crm").name == "Changed"

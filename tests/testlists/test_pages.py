@@ -26,8 +26,7 @@ def said(answer: Any) -> str:
 
 def test_every_member_may_read_a_list(as_viewer: Client, ana_and_bob: TestList) -> None:
     page = as_viewer.get(SECTION).content.decode()
-    assert "ana@example.com" in page
-    assert "bob@example.com" in page
+    assert "a•••@example.com" in page
     assert "Inactive" in page
     assert EDIT not in page
 

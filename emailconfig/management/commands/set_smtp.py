@@ -52,6 +52,8 @@ class Command(BaseCommand):
         )
         parser.add_argument("--connections", default="4")
         parser.add_argument("--mails-per-minute", default="0", help="0 for no limit")
+        parser.add_argument("--recipients-per-transaction", default="100", help="more go in several parts, 1 to 1000")
+        parser.add_argument("--ehlo-name", default="", help="what the portal calls itself in EHLO; default: its machine's name")
 
     def handle(self, *args: Any, **options: Any) -> None:
         stage = stage_by_key(options["stage"])
@@ -74,7 +76,12 @@ class Command(BaseCommand):
 
 def _from_stdin() -> str:
     """Never an argument: everybody on the machine sees those."""
-    return sys.stdin.readline().rstrip("\r\n")
+    try:
+        secret = sys.stdin.readline().rstrip("\r\n")
+        secret.encode()
+    except UnicodeError as error:  # without its text, which holds the secret
+        raise CommandError("The secret on standard input isn't UTF-8.") from error
+    return secret
 
 
 def _read(file: Path | None) -> str:

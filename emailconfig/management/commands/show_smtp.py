@@ -29,4 +29,4 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps({"stage": stage.key, **values}, ensure_ascii=False))
             return
         for name, value in values.items():
-            self.stdout.write(f"{name + ':':17}{value}")
+            self.stdout.write(f"{name + ':':28}{value}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from outbox.long_running import go_by_key, spare_the_collector
+from outbox.long_running import go_by_key, keep_no_statements, leave_no_lock_behind, spare_the_collector
 from outbox.worker import Worker
 
 
@@ -20,6 +20,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         spare_the_collector()
         go_by_key()
+        keep_no_statements()
+        leave_no_lock_behind()
         worker = Worker()
         if options["once"]:
             worker.drain()

@@ -15,7 +15,7 @@ from organization.addresses import NamedAddress, parse_named_address, printable,
 from organization.cli import app_by_key, one_clear_line, stage_by_key
 from organization.models import Stage
 from outbox.models import Door, Message, Status
-from outbox.submission import Envelope, SubmissionRefused, submit
+from outbox.submission import Envelope, SubmissionRefused, new_message_id, submit
 
 
 class Command(BaseCommand):
@@ -41,6 +41,7 @@ class Command(BaseCommand):
         mail = EmailMultiAlternatives(
             options["subject"], options["body"], str(sender), [*map(str, to)], cc=[*map(str, cc)], bcc=[*map(str, bcc)]
         )
+        mail.extra_headers["Message-ID"] = new_message_id(sender.email)
         if options["html"]:
             mail.attach_alternative(options["html"], "text/html")
         for file in options["attach"]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import ssl
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from outbox.gateway import serve
-from outbox.long_running import spare_the_collector
+from outbox.gateway_certificate import CertificateUnusable
+from outbox.long_running import keep_no_statements, leave_no_lock_behind, limit_waits, spare_the_collector
 
 
 class Command(BaseCommand):
@@ -26,10 +26,13 @@ class Command(BaseCommand):
         if options["tls_port"] and not settings.GATEWAY_TLS_CERT:
             raise CommandError("GATEWAY_TLS_PORT needs GATEWAY_TLS_CERT and GATEWAY_TLS_KEY.")
         spare_the_collector()
+        keep_no_statements()
+        leave_no_lock_behind()
+        limit_waits()
         try:
             asyncio.run(_until_signalled(options["host"], options["port"], options["tls_port"]))
-        except ssl.SSLError as error:
-            raise CommandError(f"GATEWAY_TLS_CERT or GATEWAY_TLS_KEY can't be used: {error}") from error
+        except CertificateUnusable as unusable:
+            raise CommandError(str(unusable)) from unusable
         except OSError as error:
             raise CommandError(f"The gateway can't listen on {options['host']}:{options['port']}: {error}") from error
 

@@ -1,0 +1,74 @@
+"""A stage's page of the header fields that its test mail keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST
+
+from organization.forms import check_stage_name
+from organization.http import MemberRequest, stage_links
+from organization.kept_headers import keep_header, may_change, stop_keeping_header
+from organization.models import KeptHeader, Stage
+
+
+class KeptHeaderForm(forms.ModelForm[KeptHeader]):
+    stage_name = forms.CharField(
+        label="Name of the stage",
+        max_length=100,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        error_messages={"required": "Type the stage's name to confirm."},
+    )
+
+    class Meta:
+        model = KeptHeader
+        fields = ("name",)
+        labels = {"name": "Name of the field"}
+        widgets = {"name": forms.TextInput(attrs={"spellcheck": "false", "autocomplete": "off"})}
+
+    def __init__(self, data: Any, stage: Stage) -> None:
+        super().__init__(data, instance=KeptHeader(stage=stage))
+        self.fields["stage_name"].help_text = f"Test mail will carry one field more. Type “{stage.name}” to confirm."
+
+    def clean_stage_name(self) -> str:
+        typed: str = self.cleaned_data["stage_name"]
+        check_stage_name(self.instance.stage, typed)
+        return typed
+
+
+@require_http_methods(["GET", "POST"])
+def kept_headers(request: MemberRequest, stage: str) -> HttpResponse:
+    """Every member may read them; adding one is checked by the service."""
+    found = get_object_or_404(Stage, key=stage)
+    form = KeptHeaderForm(request.POST if request.method == "POST" else None, found)
+    if request.method == "POST" and form.is_valid():
+        typed = form.cleaned_data
+        try:
+            kept = keep_header(found, typed["name"], request.user, typed_stage_name=typed["stage_name"])
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            messages.success(request, f"Test mail of {found.name} keeps {kept.name} from the next email on.")
+            return redirect("kept-headers", found.key)
+    context = {
+        "stage": found,
+        "stage_links": stage_links(found, lambda other: reverse("kept-headers", args=[other.key])),
+        "kept_headers": found.kept_headers.all(),
+        "can_change": may_change(request.user, found),
+        "form": form,
+    }
+    return render(request, "emailconfig/kept_headers.html", context, status=422 if form.errors else 200)
+
+
+@require_POST
+def kept_header_remove(request: MemberRequest, stage: str, kept: int) -> HttpResponse:
+    found = get_object_or_404(KeptHeader.objects.select_related("stage"), pk=kept, stage__key=stage)
+    stop_keeping_header(found, request.user)
+    messages.success(request, f"Test mail of {found.stage.name} doesn't keep {found.name} any more.")
+    return redirect("kept-headers", found.stage.key)

@@ -1,0 +1,107 @@
+"""Changes to members. Each writes its own columns of the row as it is stored, under the row's lock.
+
+A member and an administrator may save at the same moment. What an administrator does wins: a form that was read before
+never lets a deactivated member in again, and never puts an old password back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+
+from organization import audit
+from organization.models import Member
+from organization.permissions import EVERYWHERE, Actor, Permission, require
+from organization.services import StaleVersion, save_validated
+
+_PROFILE = ("name", "theme", "time_zone")
+_BY_ADMINISTRATORS = ("email", "name", "is_active", "is_staff", "theme", "time_zone")
+
+
+def save_profile(member: Member) -> Member:
+    """Store what members may change about themselves: name, theme, time zone.
+
+    Raises PermissionDenied for a deactivated member, ValidationError, StaleVersion.
+    """
+    with transaction.atomic():
+        stored = _locked(member)
+        _require_active(stored)
+        return _store(stored, member, member, _PROFILE)
+
+
+def change_password(member: Member, new_password: str) -> Member:
+    """Store the member's own new password. It ends the sessions that were opened with the old one.
+
+    `member` has the password that the member proved to know. Raises StaleVersion if it isn't the stored one any more, and
+    PermissionDenied for a deactivated member.
+    """
+    with transaction.atomic():
+        stored = Member.objects.select_for_update(no_key=True).get(pk=member.pk)
+        _require_active(stored)
+        if stored.password != member.password:
+            raise StaleVersion()
+        stored.set_password(new_password)
+        stored.save(update_fields=["password"])
+        audit.record(stored, "Change password", stored)
+    return stored
+
+
+def save_member(member: Member, actor: Actor, *, new_password: str = "") -> Member:
+    """Store a new or changed member. A new password ends all their sessions, and so does a deactivation.
+
+    Raises PermissionDenied, ValidationError, StaleVersion.
+    """
+    require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+    with transaction.atomic():
+        if member.pk is None:
+            return _create(member, actor, new_password)
+        stored = _locked(member)
+        if not may_edit(actor, stored):
+            raise PermissionDenied("A superuser's account is edited by superusers only.")
+        columns = [*_BY_ADMINISTRATORS]
+        if new_password:
+            member.set_password(new_password)
+            columns.append("password")
+        if stored.is_active and not member.is_active:
+            member.sessions_ended = stored.sessions_ended + 1
+            columns.append("sessions_ended")
+        return _store(stored, member, actor, columns)
+
+
+def may_edit(actor: Actor, member: Member) -> bool:
+    """Whether it isn't a superuser's account, or a superuser or the operator edits it."""
+    return not member.is_superuser or not isinstance(actor, Member) or actor.is_superuser
+
+
+def _create(member: Member, actor: Actor, password: str) -> Member:
+    member.set_password(password or None)
+    member.version += 1
+    save_validated(member)
+    audit.record(actor, "Create", member, after=audit.snapshot(member))
+    return member
+
+
+def _store(stored: Member, member: Member, actor: Actor, columns: Collection[str]) -> Member:
+    """Write these columns of `member` to the `stored` row, which is locked."""
+    before = audit.snapshot(stored)
+    for column in columns:
+        setattr(stored, column, getattr(member, column))
+    stored.version += 1
+    save_validated(stored, update_fields=[*columns, "version"])
+    audit.record(actor, "Update", stored, before=before, after=audit.snapshot(stored))
+    return stored
+
+
+def _locked(member: Member) -> Member:
+    """The row as it is stored, locked. Raises StaleVersion unless `member` was read from it."""
+    stored = Member.objects.select_for_update(no_key=True).filter(pk=member.pk).first()
+    if stored is None or stored.version != member.version:
+        raise StaleVersion()
+    return stored
+
+
+def _require_active(member: Member) -> None:
+    if not member.is_active:
+        raise PermissionDenied("This account was deactivated. Ask an administrator of your organization.")

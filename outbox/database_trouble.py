@@ -1,0 +1,43 @@
+"""What is said about a database that can't be used: one log line for each error, and an answer for /readyz."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import structlog
+from django.db import Error, connection
+
+from organization.sql import is_locked
+
+log = structlog.get_logger(__name__)
+
+WRITE_LOCK_HELD = (
+    "Another process holds the write lock of the SQLite database. Is one stopped in the middle of a transaction, or is the file "
+    "open in a shell or a backup?"
+)
+# Longer than any transaction of ours takes.
+_PATIENCE_SECONDS = 1.5
+
+
+def log_failure(event: str, error: BaseException, **context: object) -> None:
+    """One line for an error of the database, whatever its class; with a traceback for a fault of ours."""
+    if not isinstance(error, Error):
+        log.error(event, exc_info=error, **context)
+        return
+    if is_locked(error):
+        context["cause"] = WRITE_LOCK_HELD
+    log.error(event, error=f"{type(error).__name__}: {' '.join(str(error).split())}", **context)
+
+
+def write_lock_is_held() -> bool:
+    """Whether another process holds SQLite's write lock, so that nothing can be stored. PostgreSQL has no such lock."""
+    if connection.vendor != "sqlite":
+        return False
+    with closing(sqlite3.connect(connection.settings_dict["NAME"], timeout=_PATIENCE_SECONDS, isolation_level=None)) as probe:
+        try:
+            probe.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+        probe.execute("ROLLBACK")
+    return False

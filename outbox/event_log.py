@@ -1,0 +1,142 @@
+"""One log line for each accepted email and for each outcome: the answer to “where did email 42 go?”
+
+No line has a subject or content. Addresses are masked unless LOG_ADDRESSES is set.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from django.conf import settings
+
+from organization.addresses import masked_address
+from outbox.models import Attempt, HoldReason, Message
+from outbox.schedule import next_pause
+
+if TYPE_CHECKING:
+    from outbox.outcomes import Finished, Outcome
+    from outbox.submission import Accepted, Submission, SubmissionRefused
+
+log = structlog.get_logger(__name__)
+_logger = logging.getLogger(__name__)
+
+# A line names this many recipients; the number of all is beside it.
+_NAMED = 5
+_REPLY_LENGTH = 200
+_WORD_WITH_AT = re.compile(r"[^\s<>()\[\],;:\"“”]+@[^\s<>()\[\],;:\"“”]+")
+_EVENTS = {
+    Attempt.Outcome.SENT: "email_delivered",
+    Attempt.Outcome.DEFERRED: "email_deferred",
+    Attempt.Outcome.UNKNOWN: "email_deferred",
+    Attempt.Outcome.FAILED: "email_failed",
+}
+
+
+def accepted(emails: Iterable[tuple[Submission, Accepted]]) -> None:
+    """For after the commit."""
+    if not _logger.isEnabledFor(logging.INFO):
+        return
+    for submission, email in emails:
+        credential = submission.credential
+        log.info(
+            "email_accepted",
+            id=email.pk,
+            message_id=email.row["message_id"],
+            app=submission.app.key,
+            stage=submission.stage.key,
+            source=submission.via.value,
+            credential=credential.username if credential else "",
+            client=submission.client,
+            status=email.row["status"],
+            hold_reason=email.row["hold_reason"],
+            route=email.row["route"],
+            size=email.row["size"],
+            **_recipients(submission.envelope.recipients),
+        )
+
+
+def refused(submission: Submission, refusal: SubmissionRefused) -> None:
+    """Nothing was stored. The gateway logs its own refusals, which know at which command."""
+    log.info(
+        "email_refused",
+        step="submit",
+        app=submission.app.key,
+        stage=submission.stage.key,
+        source=submission.via.value,
+        code=refusal.code,
+        reply=_reply(refusal.reply, submission.envelope.recipients),
+    )
+
+
+def outcomes(finished: Sequence[Finished], now: datetime) -> None:
+    """What became of hand-overs: a line for each answer of the server. For after the commit."""
+    if not _logger.isEnabledFor(logging.INFO):
+        return
+    for one in finished:
+        groups: dict[tuple[object, ...], list[Outcome]] = {}
+        for outcome in one.outcomes:
+            groups.setdefault((outcome.result, outcome.code, outcome.reply), []).append(outcome)
+        for group in groups.values():
+            _log_outcome(one, group, now)
+
+
+def _log_outcome(finished: Finished, group: Sequence[Outcome], now: datetime) -> None:
+    claimed, outcome = finished.taken, group[0]
+    tries = outcome.recipient.tries + 1
+    event = _EVENTS[outcome.result]
+    if event == "email_deferred" and next_pause(tries) is None:
+        event = "email_failed"  # it was tried for long enough
+    addresses = [each.recipient.address for each in group]
+    log.info(
+        event,
+        id=claimed.pk,
+        message_id=claimed.message_id,
+        app=claimed.app_key,
+        stage=claimed.stage_key,
+        server=str(finished.settings or ""),
+        step=outcome.step,
+        code=outcome.code,
+        reply=_reply(outcome.reply, addresses),
+        tries=tries,
+        seconds=round(finished.seconds, 3),
+        age_seconds=round((now - claimed.created).total_seconds(), 3),
+        **_recipients(addresses),
+    )
+
+
+def held(stage_key: str, messages: Collection[int], reason: HoldReason) -> None:
+    """For after the commit."""
+    for pk in messages:
+        log.info("email_held", id=pk, stage=stage_key, hold_reason=reason.value)
+
+
+def ended(message: Message, event: str, reason: str) -> None:
+    """An outcome without an answer of the server: a worker died, or a person decided. For after the commit."""
+    log.info(event, id=message.pk, message_id=message.message_id, app=message.app.key, stage=message.stage.key, reason=reason)
+
+
+def _recipients(addresses: Sequence[str]) -> dict[str, Any]:
+    named = addresses[:_NAMED]
+    return {
+        "recipients": list(named) if settings.LOG_ADDRESSES else [masked_address(address) for address in named],
+        "recipient_count": len(addresses),
+    }
+
+
+def _reply(reply: str, addresses: Sequence[str]) -> str:
+    """The server's words. Servers repeat addresses, and their part before the @-sign alone."""
+    reply = reply[:_REPLY_LENGTH]
+    if settings.LOG_ADDRESSES:
+        return reply
+    if "@" in reply:
+        reply = _WORD_WITH_AT.sub(lambda word: masked_address(word[0]), reply)
+    for address in addresses[:_NAMED]:
+        name = address.rpartition("@")[0]
+        if len(name) > 1 and name in reply:
+            reply = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", masked_address(name), reply)
+    return reply

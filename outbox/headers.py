@@ -1,0 +1,197 @@
+"""The header with which a message leaves for the stage's server. Pure. docs/reference/routing.md is its table.
+
+Servers and mail programs act on what they read in a header. So real mail keeps its fields but those that nobody else may see,
+and test mail keeps only those that are known to be harmless: its readers find the test list and the stage's sender.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from emailconfig.models import SmtpSettings
+from organization.addresses import NamedAddress, same_address_key
+from outbox.content import HeaderField, header_values, mailboxes_in, readable
+from outbox.envelope import is_usable_sender
+from outbox.header_fields import address_header, encoded_words, folded, transportable
+from outbox.received import Hop, header_date
+
+_STRIPPED = frozenset([b"bcc", b"resent-bcc", b"return-path"])
+# What test mail keeps; everything else is renamed. No field here makes a server or a mail program write to anybody.
+_HARMLESS = frozenset(
+    b"mime-version content-type content-transfer-encoding content-disposition content-id content-description content-language"
+    b" content-location content-base content-md5 content-duration subject date message-id in-reply-to references priority"
+    b" x-priority x-msmail-priority importance accept-language auto-submitted precedence x-auto-response-suppress x-mailer"
+    b" user-agent".split()
+)
+_SEPARATORS = re.compile(r"""[\s<>()\[\]{},;:"\\]+""")
+_RENAMED = b"X-Original-"
+
+
+@dataclass(frozen=True)
+class Departure:
+    """What decides the header that a message leaves with, beside its own fields and the stage's settings.
+
+    `test_list`: the people to whom test mail goes; None when it is real mail. `kept_headers`: the fields that the stage's test
+    mail keeps, in lower case. `log_url`: where the portal shows the message.
+    """
+
+    hop: Hop
+    message_id: str
+    test_list: Sequence[NamedAddress] | None = None
+    kept_headers: frozenset[bytes] = frozenset()
+    subject_tag: str = ""
+    log_url: str = ""
+
+
+class OutgoingHeader(NamedTuple):
+    """The block with its closing empty line, and what the log says of it."""
+
+    block: bytes
+    notes: list[str]
+
+
+def outgoing(fields: Sequence[HeaderField], departure: Departure, settings: SmtpSettings) -> OutgoingHeader:
+    """The header of a message with these `fields`, as the stage's server gets it."""
+    fields = [field for field in fields if field.name not in _STRIPPED and not _is_empty_and_needed(field)]
+    if departure.test_list is None:
+        lines, notes = _real_mail(fields, settings)
+    else:
+        lines, notes = _test_mail(fields, departure, departure.test_list, settings)
+    lines = [departure.hop.received_line(), *_missing(fields, departure), *map(transportable, lines)]
+    return OutgoingHeader(b"".join(lines) + b"\r\n", notes)
+
+
+def envelope_sender(requested: str, settings: SmtpSettings, *, is_test_mail: bool) -> str:
+    """The stage's sender, but for an app's own where real mail may carry it. The null sender stays null, so that nobody
+    answers an answer (RFC 5321 section 4.5.5)."""
+    if not requested or (not is_test_mail and is_usable_sender(requested) and settings.allows_sender(requested)):
+        return requested
+    return settings.sender_address
+
+
+def _is_empty_and_needed(field: HeaderField) -> bool:
+    """An empty Message-ID or Date gives way to one of ours."""
+    return field.name in (b"message-id", b"date") and not field.value
+
+
+def _missing(fields: Sequence[HeaderField], departure: Departure) -> list[bytes]:
+    """The fields that every message needs, where the app gave none."""
+    lines = []
+    if not header_values(fields, b"message-id"):
+        lines.append(folded(b"Message-ID: " + departure.message_id.encode()))
+    if not header_values(fields, b"date"):
+        lines.append(folded(b"Date: " + header_date(departure.hop.date).encode()))
+    return lines
+
+
+def _real_mail(fields: Sequence[HeaderField], settings: SmtpSettings) -> tuple[list[bytes], list[str]]:
+    """All that the app wrote, as long as it is a sender whom the stage allows."""
+    original = header_values(fields, b"from")
+    if not (problem := _problem("From", original, settings.allows_sender)):
+        return _without_foreign_sender(fields, settings)
+    lines = [b"From: " + _stage_sender(settings)]
+    if mailboxes_in(original).is_whole and not any(header_values(fields, b"reply-to")):
+        lines.append(b"Reply-To: " + b", ".join(original))
+    # A signature over the From that was here proves nothing any more, and counts against the message.
+    gone = (b"from", b"sender", b"dkim-signature")
+    lines = [*map(folded, lines), *(field.raw for field in fields if field.name not in gone)]
+    return lines, [_left_as(problem, settings)]
+
+
+def _without_foreign_sender(fields: Sequence[HeaderField], settings: SmtpSettings) -> tuple[list[bytes], list[str]]:
+    sender = header_values(fields, b"sender")
+    problem = _problem("Sender", sender, settings.allows_sender) if sender else ""
+    lines = [field.raw for field in fields if not (problem and field.name == b"sender")]
+    return lines, [f"{problem}, so that field was left out."] if problem else []
+
+
+def _test_mail(
+    fields: Sequence[HeaderField], departure: Departure, people: Sequence[NamedAddress], settings: SmtpSettings
+) -> tuple[list[bytes], list[str]]:
+    """What is harmless, and everything else under a name of which nobody makes anything."""
+    listed = {same_address_key(person.email) for person in people}
+    problem = _problem_in_test_mail(header_values(fields, b"from"), listed, settings)
+    answers = header_values(fields, b"reply-to")
+    answers_stay = _names_only_the_list(answers, listed)
+
+    def stays(field: HeaderField) -> bool:
+        if field.name == b"from":
+            return not problem
+        if field.name == b"reply-to":
+            return answers_stay
+        is_kept = field.name in departure.kept_headers and _holds_only(field.value, listed.__contains__)
+        return is_kept or field.name in _HARMLESS
+
+    lines = [b"To: " + address_header(people), *_marks(departure)]
+    if problem:
+        lines.append(b"From: " + _stage_sender(settings))
+    if any(answers) and not answers_stay:
+        lines.append(b"Reply-To: " + _stage_sender(settings))
+    if departure.subject_tag:
+        lines.append(_tagged_subject(fields, departure.subject_tag))
+        fields = [field for field in fields if field.name != b"subject"]
+    rest = (field.raw if stays(field) else _RENAMED + field.raw for field in fields)
+    return [*map(folded, lines), *rest], [_left_as(problem, settings)] if problem else []
+
+
+def _marks(departure: Departure) -> list[bytes]:
+    """Where the message comes from, for those who test."""
+    hop = departure.hop
+    lines = [f"X-Email-App: {hop.app_key}", f"X-Email-Stage: {hop.stage_key}"]
+    if departure.log_url:
+        lines.append(f"X-Email-Log: {departure.log_url}")
+    return [line.encode() for line in lines]
+
+
+def _tagged_subject(fields: Sequence[HeaderField], tag: str) -> bytes:
+    # Encoded, it ends in a space of its own: one between two encoded words would vanish (RFC 2047 section 6.2).
+    mark = encoded_words(f"[{tag}]" if tag.isascii() else f"[{tag}] ")
+    return b" ".join([b"Subject:", mark, *header_values(fields, b"subject")[:1]])
+
+
+def _stage_sender(settings: SmtpSettings) -> bytes:
+    return address_header([NamedAddress(settings.sender_address, settings.sender_name)])
+
+
+def _left_as(problem: str, settings: SmtpSettings) -> str:
+    return f"{problem}, so the mail left as {settings.sender_address}."
+
+
+def _problem(name: str, values: Sequence[bytes], may_send: Callable[[str], bool], verb: str = "allows") -> str:
+    """Why the app's From or Sender can't stay; empty when it can."""
+    mailboxes = mailboxes_in(values)
+    if not mailboxes.complete:
+        return f"The app's {name} can't be read"
+    if not mailboxes.people:
+        return f"The app's {name} names no address" if any(values) else f"The app gave no {name}"
+    strangers = [one.address for one in mailboxes.people if not may_send(one.address)]
+    return f"The app's sender {', '.join(strangers)} isn't of a domain this stage {verb}" if strangers else ""
+
+
+def _problem_in_test_mail(values: Sequence[bytes], listed: set[str], settings: SmtpSettings) -> str:
+    """Here a domain counts only where the stage names it, and the sender's name is looked at too: programs show it."""
+    if problem := _problem("From", values, settings.names_sender, "names"):
+        return problem
+    if not _holds_only(b", ".join(values), lambda address: settings.names_sender(address) or address in listed):
+        return "The name in the app's From may hold another person's address"
+    return ""
+
+
+def _names_only_the_list(values: Sequence[bytes], listed: set[str]) -> bool:
+    """Whether an answer can reach nobody but people on the list."""
+    mailboxes = mailboxes_in(values)
+    named = {same_address_key(one.address) for one in mailboxes.people}
+    return mailboxes.is_whole and named <= listed and _holds_only(b", ".join(values), listed.__contains__)
+
+
+def _holds_only(value: bytes, is_allowed: Callable[[str], bool]) -> bool:
+    """Whether each @-sign in the value, as it is and decoded, belongs to an address that is allowed there."""
+    raw, decoded = value.decode("utf-8", "replace"), unquote(readable(value))
+    if "=?" in decoded:  # another program may decode it
+        return False
+    words = [word for text in (raw, decoded) for word in _SEPARATORS.split(text) if "@" in word]
+    return all(word.count("@") == 1 and is_allowed(same_address_key(word)) for word in words)

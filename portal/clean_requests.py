@@ -1,0 +1,39 @@
+"""Keeps from every page the characters that no database stores: NUL, and halves of characters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import render
+
+from organization.text import is_storable, storable
+
+
+class CleanRequestMiddleware:
+    """In a path or header they get a 400; in a query a mark takes their place, which nothing is called and nothing matches.
+    Fields of forms answer for themselves, each with its own error."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        # Whatever encoding a client names: some of Python's can write any character.
+        request.encoding = "utf-8"
+        headers = (value for name, value in request.META.items() if name.startswith("HTTP_"))
+        if not all(map(is_storable, (request.path, *headers))):
+            return render(request, "400.html", status=400)
+        request.GET = _clean(request.GET)  # type: ignore[assignment]  # it can't be changed either
+        # A cookie may be another site's on this domain. Without it the browser is one that doesn't have it.
+        request.COOKIES = {name: value for name, value in request.COOKIES.items() if is_storable(name + value)}
+        return self.get_response(request)
+
+
+def _clean(query: QueryDict) -> QueryDict:
+    if all(is_storable(text) for name, values in query.lists() for text in (name, *values)):
+        return query
+    clean = QueryDict(mutable=True)
+    for name, values in query.lists():
+        clean.setlist(storable(name), storable(values))
+    clean._mutable = False
+    return clean

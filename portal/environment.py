@@ -1,0 +1,110 @@
+"""Reads the settings that an operator may put into the environment, and says in one line what is wrong with one."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
+_FILE = "_FILE"
+UNIX_SOCKET = "unix"  # in a list of proxies: whoever reaches the portal through one, which has no address
+# A name this close to one of ours is meant to be ours: DATABSE_URL, GATEWAY_HOSTS.
+_CLOSE = 0.86
+# Names of other programs that happen to be close to ours.
+_OTHERS = ("LOGNAME",)
+
+
+class Environment(environ.Env):
+    """Remembers the names that it was asked for, and names the variable whose value can't be used."""
+
+    def __init__(self, values: Mapping[str, str] = os.environ) -> None:
+        super().__init__()
+        self.values = values
+        self.names: set[str] = set()
+
+    def get_value(self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, parse_default: bool = False) -> Any:
+        self.names.add(var)
+        text = self._text(var)
+        if text is None:
+            return default
+        try:
+            return self.parse_value(text, cast)
+        except ValueError as error:
+            kind = "a whole number" if cast is int else "another value"
+            raise ImproperlyConfigured(f"{var} is “{text}”; it must be {kind}.") from error
+
+    def _text(self, var: str) -> str | None:
+        """`NAME_FILE` wins over `NAME`. An editor's line end after a secret is no part of it."""
+        file = self.values.get(var + _FILE)
+        if not file:
+            return self.values.get(var)
+        try:
+            return Path(file).read_text().rstrip("\r\n")
+        except (OSError, UnicodeError) as error:
+            raise ImproperlyConfigured(f"{var}{_FILE} names a file that can't be read: {error}") from error
+
+    def positive(self, var: str, default: int) -> int:
+        """A whole number, 0 or more."""
+        number: int = self.int(var, default=default)
+        if number < 0:
+            raise ImproperlyConfigured(f"{var} is {number}; it must be 0 or more.")
+        return number
+
+    def bool(self, var: str, default: Any = environ.Env.NOTSET) -> bool:
+        """Anything but a known word is refused: BEHIND_PROXY=treu must not silently mean false."""
+        value = self.str(var, default=default)
+        if isinstance(value, bool):
+            return value
+        if value.strip().lower() not in (*_TRUE, *_FALSE):
+            raise ImproperlyConfigured(f"{var} is “{value}”; it must be true or false.")
+        return value.strip().lower() in _TRUE
+
+    def choice(self, var: str, *choices: str) -> str:
+        """One of `choices`; the first is the default."""
+        value: str = self.str(var, default=choices[0])
+        if value not in choices:
+            raise ImproperlyConfigured(f"{var} is “{value}”; it must be one of: {', '.join(choices)}.")
+        return value
+
+    def networks(self, var: str) -> list[IPv4Network | IPv6Network]:
+        return [_network(var, text) for text in self.list(var, default=[])]
+
+    def proxies(self, var: str, default: str) -> list[IPv4Network | IPv6Network | str]:
+        """Networks, and the word `unix` for whoever comes through a Unix socket."""
+        names = [text.strip() for text in str(self.str(var, default=default)).split(",")]
+        return [name if name == UNIX_SOCKET else _network(var, name) for name in names if name]
+
+    def database(self, var: str, default: str) -> dict[str, Any]:
+        """Django's settings for the database at a URL. Its password may be anywhere in it, so that errors don't repeat it."""
+        url = str(self.str(var, default=default))
+        if not url.startswith(("postgres://", "postgresql://", "sqlite://")):
+            raise ImproperlyConfigured(f"{var} must begin with postgres:// or sqlite:///.")
+        try:
+            config = dict(self.db_url_config(url))
+        except ValueError as error:
+            raise ImproperlyConfigured(
+                f"{var} is no URL that can be read. Characters such as @ : / # in a password are written as %40 %3A %2F %23."
+            ) from error
+        return {**config, "HOST": unquote(config.get("HOST", ""))}  # postgres://%2Fvar%2Frun%2Fpostgresql/name: a socket's folder
+
+    def refuse_misspelled(self) -> None:
+        """Raise ImproperlyConfigured for a variable that is nearly one of ours: its value would be ignored silently."""
+        known = {*self.names, *(name + _FILE for name in self.names)}
+        for name in sorted(set(self.values) - known - set(_OTHERS)):
+            if close := difflib.get_close_matches(name, known, n=1, cutoff=_CLOSE):
+                raise ImproperlyConfigured(f"{name} is not a setting of the portal. Did you mean {close[0]}?")
+
+
+def _network(var: str, text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text.strip())
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{var} has “{text.strip()}”, which is no network: {error}.") from error

@@ -1,0 +1,7 @@
+"""Which release of the portal this is."""
+
+import tomllib
+from pathlib import Path
+
+_PROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
+RELEASE: str = tomllib.loads(_PROJECT.read_text())["project"]["version"]

@@ -1,0 +1,35 @@
+"""Two people who save at the same moment, in an order that the test chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connection
+
+
+@contextmanager
+def right_before(words: str, act: Callable[[], object], *, nth: int = 1) -> Iterator[None]:
+    """Runs `act` once, in between: right before the nth statement of the block that begins with `words`.
+
+    It runs over the same connection, and so on SQLite too, where another one would wait for the end of the transaction.
+    """
+    left = nth
+
+    def run(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        nonlocal left
+        if left and sql.startswith(words):
+            left -= 1
+            if left == 0:
+                act()
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(run):
+        yield
+    assert left == 0, f"there was no statement {words}…"
+
+
+# In a test's transaction each atomic block begins with a savepoint. The first one of a page is its service's: what the page
+# reads before has been read. In Django admin the first one is Django's own.
+A_TRANSACTION_BEGINS = "SAVEPOINT"

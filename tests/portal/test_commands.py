@@ -1,0 +1,36 @@
+"""What containers and operators ask on the command line."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from outbox.long_running import new_name
+from outbox.models import Worker
+from portal.release import RELEASE
+from tests.conftest import manage
+from tests.smtp_server import SmtpServer, reserved_port
+
+
+@pytest.mark.django_db(transaction=True)
+def test_version_is_the_portals() -> None:
+    done = manage("version")
+    assert (done.returncode, done.stdout) == (0, f"{RELEASE}\n")
+
+
+def test_a_worker_of_this_machine_is_healthy_while_it_reports(db: None) -> None:
+    Worker.objects.create(name="another-machine:1:abcdef")
+    with pytest.raises(CommandError, match="No worker of this machine"):
+        call_command("health", "worker")
+    Worker.objects.create(name=new_name())
+    call_command("health", "worker")
+    assert new_name().startswith(socket.gethostname())
+
+
+def test_a_gateway_is_healthy_while_it_greets() -> None:
+    with SmtpServer() as server:
+        call_command("health", "gateway", port=server.port)
+    with reserved_port() as port, pytest.raises(CommandError, match=f"doesn't greet on 127.0.0.1:{port}"):
+        call_command("health", "gateway", port=port)

@@ -1,0 +1,82 @@
+"""What the environment may hold: a mistake is named with its variable, and never ignored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from portal.environment import Environment
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("On", True), ("1", True), ("no", False), ("0", False), ("", False)])
+def test_true_and_false_are_words_that_are_known(text: str, value: bool) -> None:
+    assert Environment({"HTTPS": text}).bool("HTTPS") is value
+
+
+def test_a_variable_that_is_not_set_has_its_default() -> None:
+    assert Environment({}).bool("HTTPS", default=True) is True
+    assert Environment({}).networks("SMTP_DENIED_NETWORKS") == []
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"BEHIND_PROXY": "treu"}, "BEHIND_PROXY is “treu”; it must be true or false"),
+        ({"GATEWAY_PORT": "smtp"}, "GATEWAY_PORT is “smtp”; it must be a whole number"),
+        ({"DATABASE_CONNECT_TIMEOUT": "-1"}, "DATABASE_CONNECT_TIMEOUT is -1; it must be 0 or more"),
+        ({"LOG_FORMAT": "jsno"}, "LOG_FORMAT is “jsno”; it must be one of: console, json"),
+        ({"SMTP_DENIED_NETWORKS": "10.0.0.0/8, 10.0.0.1/8"}, "SMTP_DENIED_NETWORKS has “10.0.0.1/8”, which is no network"),
+        ({"DATABASE_URL": "mysql://db.example/portal"}, "DATABASE_URL must begin with postgres:// or sqlite:///"),
+        ({"SECRET_KEY_FILE": "/nowhere/at/all"}, "SECRET_KEY_FILE names a file that can't be read"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named_with_its_variable_in_one_line(values: dict[str, str], words: str) -> None:
+    env = Environment(values)
+    with pytest.raises(ImproperlyConfigured) as refused:
+        env.bool("BEHIND_PROXY", default=False)
+        env.int("GATEWAY_PORT", default=2525)
+        env.positive("DATABASE_CONNECT_TIMEOUT", default=5)
+        env.choice("LOG_FORMAT", "console", "json")
+        env.networks("SMTP_DENIED_NETWORKS")
+        env.database("DATABASE_URL", "sqlite:////tmp/portal.sqlite3")
+        env.str("SECRET_KEY", default="")
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_database_url_that_cannot_be_read_keeps_its_password() -> None:
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL is no URL") as refused:
+        Environment({"DATABASE_URL": "postgres://odc:se/cret@db.example/portal"}).database("DATABASE_URL", "")
+    assert "cret" not in str(refused.value)
+
+
+def test_a_database_may_be_reached_over_a_socket_in_a_folder() -> None:
+    env = Environment({"DATABASE_URL": "postgres://odc@%2Fvar%2Frun%2Fpostgresql/portal"})
+    assert env.database("DATABASE_URL", "")["HOST"] == "/var/run/postgresql"
+
+
+def test_a_secret_may_begin_with_a_dollar_sign_and_a_file_may_end_its_line(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("$om€ secret\n")
+    assert Environment({"SECRET_KEY_FILE": str(tmp_path / "key")}).str("SECRET_KEY") == "$om€ secret"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("DATABSE_URL", "DATABASE_URL"), ("GATEWAY_HOSTS", "GATEWAY_HOST"), ("DATABASE_URI_FILE", "DATABASE_URL_FILE")],
+)
+def test_a_misspelled_variable_is_refused(name: str, meant: str) -> None:
+    env = Environment({name: "x", "PATH": "/bin", "HTTPS_PROXY": "http://proxy.example"})
+    for known in ("DATABASE_URL", "GATEWAY_HOST", "HTTPS", "DEBUG"):
+        env.str(known, default="")
+    with pytest.raises(ImproperlyConfigured, match=f"{name} is not a setting of the portal. Did you mean {meant}?"):
+        env.refuse_misspelled()
+
+
+def test_what_belongs_to_other_programs_is_left_alone() -> None:
+    others = ("PATH", "HOME", "LOGNAME", "LANG", "HTTPS_PROXY", "NO_PROXY", "PGHOST", "DATABASE_SERVICE_HOST", "JOURNAL_STREAM")
+    env = Environment(dict.fromkeys(others, "x"))
+    for known in ("DATABASE_URL", "GATEWAY_HOST", "HTTPS", "DEBUG", "LOG_FORMAT", "LOG_LEVEL", "ALLOWED_HOSTS"):
+        env.str(known, default="")
+    env.refuse_misspelled()

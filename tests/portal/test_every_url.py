@@ -1,0 +1,145 @@
+"""Every URL answers the people whom tests/portal/who_may.py names, and nobody else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import transaction
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from emailconfig.models import ConnectionTest, SmtpSettings
+from organization.models import App, Credential, Member, Role, RoleGrant, Stage
+from organization.permissions import Permission
+from outbox.models import Message
+from testlists.models import TestList
+from tests.conftest import make_member, signed_in
+from tests.portal import who_may
+from tests.portal.who_may import TABLE
+
+Sessions = dict[str, str]
+
+
+def routes(resolver: URLResolver | None = None, above: str = "") -> Iterator[str]:
+    for one in (resolver or get_resolver()).url_patterns:
+        route = f"{above}{one.pattern}"
+        if isinstance(one, URLPattern):
+            yield route
+        else:
+            yield from routes(one, route)
+
+
+def test_every_url_has_its_row() -> None:
+    assert set(routes()) == set(TABLE)
+
+
+@pytest.fixture
+def people(everything: Member, developer: Member, viewer: Member, qa: Stage) -> Sessions:
+    """A session of each, by what they are called in the table."""
+    of_qa = Role.objects.create(
+        name="All of QA", permissions=[Permission.MANAGE_EMAIL_CONFIGURATIONS.value, Permission.MANAGE_ORGANIZATION.value]
+    )
+    of_qa.stages.add(qa)
+    members = {
+        who_may.DEACTIVATED: make_member("Gone", Role.objects.get(name="Administrator"), is_staff=True),
+        who_may.NO_ROLE: make_member("Nora"),
+        who_may.VIEWER: viewer,
+        who_may.DEVELOPER: developer,
+        who_may.STAFF_NO_ROLE: make_member("Stan", is_staff=True),
+        who_may.QA_STAFF: make_member("Quinn", of_qa, is_staff=True),
+        who_may.ADMINISTRATOR: everything,
+        who_may.SUPERUSER: Member.objects.create_superuser("root@acme.example", "correct-horse-battery", name="Root"),
+    }
+    sessions = {name: signed_in(member).cookies["sessionid"].value for name, member in members.items()}
+    Member.objects.filter(name="Gone").update(is_active=False)
+    return {who_may.ANONYMOUS: "", **sessions}
+
+
+def address_of(route: str) -> str:
+    """An example of the route: of the app crm in the stage QA, where developers and viewers have something to see."""
+    special = {
+        "admin/^(?P<app_label>outbox|emailconfig|testlists|organization)/$": "/admin/organization/",
+        "admin/(?P<url>.*)$": "/admin/no/such/page/",
+        "admin/autocomplete/": "/admin/autocomplete/?app_label=organization&model_name=rolegrant&field_name=member",
+        "help/images/<str:name>": "/help/images/home.png",
+    }
+    return special.get(route) or "/" + re.sub(r"<\w+:(\w+)>", lambda place: example_of(place[1], route), route)
+
+
+def example_of(name: str, route: str) -> str:
+    fixed = {"app": "crm", "stage": "qa", "name": "index", "number": "0", "content_type_id": "1"}
+    rows: dict[str, Any] = {"credential": Credential, "test": ConnectionTest}
+    if name == "object_id":
+        return row_in_admin(route)
+    if name == "message":
+        return str(Message.objects.get(app__key="crm", stage__key="qa").pk)
+    return fixed[name] if name in fixed else str(rows[name].objects.get().pk)
+
+
+def row_in_admin(route: str) -> str:
+    """One that can be changed, where any can."""
+    if "<path:content_type_id>" in route:
+        return "1"
+    model = apps.get_model(*route.split("/")[1:3])
+    chosen: dict[type, Any] = {
+        App: App.objects.filter(key="crm"),
+        Member: Member.objects.filter(name="Devon Dev"),
+        Role: Role.objects.filter(name="Viewer"),
+        RoleGrant: RoleGrant.objects.filter(member__name="Devon Dev"),
+        SmtpSettings: SmtpSettings.objects.filter(stage__key="qa"),
+        Stage: Stage.objects.filter(key="qa"),
+        TestList: TestList.objects.filter(app__key="crm", stage__key="qa"),
+    }
+    return str(chosen.get(model, model._default_manager.all()).values_list("pk", flat=True)[0])
+
+
+def ask(client: Client, method: str, address: str, session: str) -> HttpResponse:
+    """A request whose changes are taken back, so that the next one meets the same portal."""
+    client.cookies.clear()
+    if session:
+        client.cookies["sessionid"] = session
+    with transaction.atomic():
+        answer = getattr(client, method)(address)
+        transaction.set_rollback(True)
+    return answer  # type: ignore[no-any-return]
+
+
+def in_words(answer: HttpResponse) -> str:
+    if answer.status_code == 302 and "/login/?next=" in answer["Location"]:
+        return "sign in"
+    if answer.status_code in (403, 405):
+        return {403: "forbidden", 405: "not allowed"}[answer.status_code]
+    return "open" if answer.status_code < 500 or "worker" in str(answer.content) else f"error {answer.status_code}"
+
+
+def expected(route: str, method: str, person: str) -> str:
+    answered: who_may.People = getattr(TABLE[route], method)
+    anonymous, public = person not in who_may.MEMBERS, who_may.ANONYMOUS in TABLE[route].get
+    if person in answered:
+        return "open"
+    if not public and (anonymous or (route.startswith("admin/") and person not in who_may.STAFF)):
+        return "sign in"
+    models_page = route.startswith(tuple(f"admin/{path}/" for path in who_may.ADMIN))  # Django admin knows no 405
+    forbidden = models_page or (answered and route not in who_may.SIGN_IN_AND_OUT)
+    return "forbidden" if forbidden else "not allowed"
+
+
+# A method that no page has: what matters is who is signed in and may do anything at all.
+SOME = (who_may.ANONYMOUS, who_may.NO_ROLE, who_may.STAFF_NO_ROLE, who_may.ADMINISTRATOR)
+
+
+@pytest.mark.parametrize(("method", "asking"), [("get", who_may.PEOPLE), ("post", who_may.PEOPLE), ("delete", SOME)])
+def test_every_url_answers_whom_the_table_names(people: Sessions, method: str, asking: Sequence[str]) -> None:
+    wrong, client = [], Client()  # one for all: each loads the middleware
+    for route in TABLE:
+        address = address_of(route)
+        for person in asking:
+            said, right = in_words(ask(client, method, address, people[person])), expected(route, method, person)
+            if said != right:
+                wrong.append(f"{method.upper()} {address} by {person}: {said}, not {right}")
+    assert not wrong, "\n".join(wrong)

@@ -1,0 +1,175 @@
+"""Every URL of the portal, with who opens it and who may post to it. docs/reference/permissions.md says the same in words.
+
+Whoever isn't named gets a 403; who isn't signed in, or isn't let into Django admin, is asked to sign in. Where nobody is named,
+the method isn't allowed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+ANONYMOUS = "anonymous"  # nobody is signed in
+DEACTIVATED = "deactivated"  # with a session from before
+NO_ROLE = "no role"
+VIEWER = "viewer"  # of the logs, over all apps and stages
+DEVELOPER = "developer"  # of the app crm
+STAFF_NO_ROLE = "staff"  # may open Django admin, has no role
+QA_STAFF = "staff of QA"  # manages email configurations and the organization, but in the stage QA alone
+ADMINISTRATOR = "administrator"
+SUPERUSER = "superuser"
+
+PEOPLE = (ANONYMOUS, DEACTIVATED, NO_ROLE, VIEWER, DEVELOPER, STAFF_NO_ROLE, QA_STAFF, ADMINISTRATOR, SUPERUSER)
+
+People = frozenset[str]
+
+NOBODY: People = frozenset()
+EVERYBODY = frozenset(PEOPLE)
+MEMBERS = EVERYBODY - {ANONYMOUS, DEACTIVATED}
+STAFF = frozenset({STAFF_NO_ROLE, QA_STAFF, ADMINISTRATOR, SUPERUSER})
+
+PLATFORM = frozenset({ADMINISTRATOR, SUPERUSER})  # hold every permission everywhere
+APP_EDITORS = PLATFORM | {DEVELOPER}  # Create and edit apps, over crm
+LIST_EDITORS = PLATFORM | {DEVELOPER, QA_STAFF}  # Edit asset configurations, or Manage Email Configurations
+CONFIGURATORS = PLATFORM | {QA_STAFF}  # Manage Email Configurations
+LOG_READERS = PLATFORM | {DEVELOPER, VIEWER}  # Access asset logs
+CONTENT_READERS = PLATFORM | {DEVELOPER}  # … and Access user information
+RESENDERS = PLATFORM | {DEVELOPER}  # Retry, cancel and resend mail
+
+
+class Row(NamedTuple):
+    """Who gets an answer to GET, to POST and to DELETE."""
+
+    get: People
+    post: People = NOBODY
+    delete: People = NOBODY
+
+
+_CREDENTIALS = "apps/<slug:app>/configuration/emails/<slug:stage>/credentials/"
+_EMAILS = "apps/<slug:app>/configuration/emails/<slug:stage>/"
+_STAGES = "management/configure/stages/"
+_SETTINGS = "management/configure/emails/<slug:stage>/"
+_LOG = "monitor/email-log/<slug:stage>/"
+_MESSAGE = f"{_LOG}<int:message>/"
+
+PAGES: dict[str, Row] = {
+    "": Row(MEMBERS),
+    "accounts/login/": Row(EVERYBODY, EVERYBODY, MEMBERS),  # leads who is signed in to Home
+    "accounts/logout/": Row(NOBODY, MEMBERS),
+    "accounts/password/": Row(MEMBERS, MEMBERS),
+    "accounts/profile/": Row(MEMBERS, MEMBERS),
+    "healthz": Row(EVERYBODY),
+    "readyz": Row(EVERYBODY),
+    "help/": Row(MEMBERS),
+    "help/<path:name>/": Row(MEMBERS),
+    "help/images/<str:name>": Row(MEMBERS),
+    # Apps
+    "apps/": Row(MEMBERS),
+    "apps/new/": Row(PLATFORM, PLATFORM),
+    "apps/<slug:app>/": Row(MEMBERS),
+    "apps/<slug:app>/edit/": Row(APP_EDITORS, APP_EDITORS),
+    _EMAILS: Row(MEMBERS),
+    f"{_EMAILS}edit/": Row(LIST_EDITORS, LIST_EDITORS),
+    f"{_EMAILS}edit/members/": Row(LIST_EDITORS),
+    f"{_EMAILS}preview/": Row(NOBODY, LIST_EDITORS),
+    f"{_EMAILS}route/": Row(MEMBERS),
+    _CREDENTIALS: Row(NOBODY, LIST_EDITORS),
+    f"{_CREDENTIALS}<int:credential>/revoke/": Row(LIST_EDITORS, LIST_EDITORS),
+    # Management
+    "management/configure/emails/": Row(MEMBERS),
+    _SETTINGS: Row(MEMBERS),
+    f"{_SETTINGS}edit/": Row(CONFIGURATORS, CONFIGURATORS),
+    f"{_SETTINGS}delete/": Row(CONFIGURATORS, CONFIGURATORS),
+    f"{_SETTINGS}test/": Row(NOBODY, CONFIGURATORS),
+    f"{_SETTINGS}test/<int:test>/": Row(CONFIGURATORS),
+    f"{_SETTINGS}resume/": Row(NOBODY, CONFIGURATORS),
+    f"{_SETTINGS}test-mail/": Row(CONFIGURATORS, CONFIGURATORS),
+    _STAGES: Row(PLATFORM),
+    f"{_STAGES}new/": Row(PLATFORM, PLATFORM),
+    f"{_STAGES}<slug:stage>/edit/": Row(PLATFORM, PLATFORM),
+    f"{_STAGES}<slug:stage>/archive/": Row(PLATFORM, PLATFORM),
+    f"{_STAGES}<slug:stage>/restore/": Row(NOBODY, PLATFORM),
+    f"{_STAGES}<slug:stage>/up/": Row(NOBODY, PLATFORM),
+    f"{_STAGES}<slug:stage>/down/": Row(NOBODY, PLATFORM),
+    "management/view/audit-trail/": Row(PLATFORM),
+    "management/view/audit-trail/export/": Row(PLATFORM),
+    # Monitor
+    "monitor/analytics/": Row(LOG_READERS),
+    "monitor/analytics/<slug:stage>/": Row(LOG_READERS),
+    "monitor/email-log/": Row(MEMBERS),  # leads to the log of a stage
+    _LOG: Row(LOG_READERS),
+    f"{_LOG}new/": Row(LOG_READERS),
+    f"{_LOG}export/": Row(LOG_READERS),
+    _MESSAGE: Row(LOG_READERS),
+    f"{_MESSAGE}html/": Row(CONTENT_READERS),
+    f"{_MESSAGE}source/": Row(CONTENT_READERS),
+    f"{_MESSAGE}attachments/<int:number>/": Row(CONTENT_READERS),
+    f"{_MESSAGE}retry/": Row(NOBODY, RESENDERS),
+    f"{_MESSAGE}cancel/": Row(RESENDERS, RESENDERS),
+    f"{_MESSAGE}resend/": Row(RESENDERS, RESENDERS),
+    f"{_MESSAGE}release/": Row(PLATFORM, PLATFORM),
+    f"{_MESSAGE}resend/real-recipients/": Row(PLATFORM, PLATFORM),
+    # Django admin around its models
+    "admin/": Row(STAFF, STAFF, STAFF),
+    "admin/login/": Row(EVERYBODY, EVERYBODY),
+    "admin/logout/": Row(MEMBERS - STAFF, MEMBERS, MEMBERS - STAFF),  # leads who isn't let in to its start
+    "admin/password_change/": Row(MEMBERS, MEMBERS, MEMBERS),  # leads to the portal's own
+    "admin/password_change/done/": Row(STAFF),
+    "admin/autocomplete/": Row(PLATFORM),  # of a role grant's members
+    "admin/jsi18n/": Row(STAFF),
+    "admin/r/<path:content_type_id>/<path:object_id>/": Row(STAFF, STAFF, STAFF),
+    "admin/^(?P<app_label>outbox|emailconfig|testlists|organization)/$": Row(STAFF, STAFF, STAFF),
+    "admin/(?P<url>.*)$": Row(STAFF, STAFF, STAFF),
+}
+
+
+# Django leads some on by who they are, whatever the method; to the others the method isn't allowed.
+SIGN_IN_AND_OUT = {"accounts/login/", "admin/logout/"}
+
+
+class Model(NamedTuple):
+    """Who sees a model's rows in Django admin, adds, changes and deletes them."""
+
+    see: People
+    add: People = NOBODY
+    change: People = NOBODY
+    delete: People = NOBODY
+
+
+ADMIN: dict[str, Model] = {
+    "organization/member": Model(PLATFORM, PLATFORM, PLATFORM),
+    "organization/role": Model(PLATFORM, PLATFORM, PLATFORM, PLATFORM),
+    "organization/rolegrant": Model(PLATFORM, PLATFORM, PLATFORM, PLATFORM),
+    "organization/stage": Model(PLATFORM, PLATFORM, PLATFORM),
+    "organization/app": Model(STAFF, PLATFORM, PLATFORM),
+    "organization/credential": Model(STAFF),
+    "organization/auditevent": Model(PLATFORM),
+    "emailconfig/smtpsettings": Model(STAFF, CONFIGURATORS, CONFIGURATORS),
+    "emailconfig/oauthtoken": Model(PLATFORM),
+    "emailconfig/connectiontest": Model(PLATFORM),
+    "testlists/testlist": Model(STAFF, NOBODY, STAFF & LIST_EDITORS),
+    **dict.fromkeys(
+        [
+            *("outbox/message", "outbox/recipient", "outbox/content", "outbox/attempt"),
+            *("outbox/stagequeue", "outbox/worker", "outbox/connection"),
+            *("outbox/hourlycount", "outbox/hourlylatency", "outbox/hourlycause", "outbox/dailycount", "outbox/dailylatency"),
+            *("outbox/stagecount", "outbox/stagelatency", "outbox/rollupposition"),
+        ],
+        Model(PLATFORM),
+    ),
+}
+
+
+def _pages_of(path: str, model: Model) -> dict[str, Row]:
+    """Django admin answers other methods than POST as it answers GET."""
+    row = f"admin/{path}/<path:object_id>/"
+    return {
+        f"admin/{path}/": Row(model.see, model.see, model.see),
+        f"admin/{path}/add/": Row(model.add, model.add, model.add),
+        row: Row(STAFF, STAFF, STAFF),  # leads to its change page
+        f"{row}change/": Row(model.see, model.change, model.see),
+        f"{row}history/": Row(model.see, model.see, model.see),
+        f"{row}delete/": Row(model.delete, model.delete, model.delete),
+    }
+
+
+TABLE: dict[str, Row] = PAGES | {url: row for path, model in ADMIN.items() for url, row in _pages_of(path, model).items()}
