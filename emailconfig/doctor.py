@@ -18,9 +18,9 @@ from emailconfig.connection.token_request import request_token
 from emailconfig.connection.trouble import ConnectionTrouble
 from emailconfig.models import SmtpSettings
 from organization import audit
+from organization.access import Actor
 from organization.addresses import wire_address
 from organization.models import AuditEvent
-from organization.permissions import Actor
 
 # All steps together; looking up a name and asking for a token have limits of their own.
 TOTAL_SECONDS = 40.0

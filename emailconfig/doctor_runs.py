@@ -19,8 +19,9 @@ from emailconfig.connection.networks import RESOLVE_SECONDS
 from emailconfig.connection.token_request import ASK_SECONDS
 from emailconfig.doctor import TOTAL_SECONDS, Finding, examine, record
 from emailconfig.models import ConnectionTest, SmtpSettings
+from organization.access import Scope, require
 from organization.models import Member
-from organization.permissions import Permission, Scope, require
+from organization.permissions import Permission
 
 log = structlog.get_logger(__name__)
 

@@ -16,9 +16,10 @@ from emailconfig.doctor import Finding, is_healthy
 from emailconfig.forms import RecipientForm, SmtpSettingsForm
 from emailconfig.models import ConnectionTest, SmtpSettings
 from emailconfig.services import settings_of
+from organization.access import Scope, require
 from organization.http import MemberRequest
 from organization.models import Stage
-from organization.permissions import Permission, Scope, require
+from organization.permissions import Permission
 
 # What the steps are called for people; scripts know them by the short names (check_smtp --json).
 LABELS = {

@@ -7,9 +7,10 @@ from django.db import transaction
 from emailconfig.models import OAuthToken, SmtpSettings
 from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
 from organization import audit
+from organization.access import Actor, Scope, require
 from organization.encryption import EncryptedValue
 from organization.models import AuditEvent, Stage
-from organization.permissions import Actor, Permission, Scope, require
+from organization.permissions import Permission
 from organization.services import StaleVersion
 
 

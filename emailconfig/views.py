@@ -16,9 +16,10 @@ from emailconfig.forms import DeleteForm, RecipientForm, SmtpSettingsPageForm
 from emailconfig.models import SmtpSettings
 from emailconfig.presets import PRESETS, Preset, preset_of
 from emailconfig.services import delete_smtp_settings, save_smtp_settings, settings_of
+from organization.access import Scope, allowed, require
 from organization.http import MemberRequest, StageLink, search_words, stage_links
 from organization.models import Stage
-from organization.permissions import Permission, Scope, allowed, require
+from organization.permissions import Permission
 
 _COPIED = (
     "These are the settings of {source}, for {target} now. The password or client secret isn't copied: enter the one that is "

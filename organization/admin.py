@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from organization.access import EVERYWHERE, allowed
 from organization.admin_base import PlaceAdmin, PortalAdmin, ReadOnlyAdmin, member_of
 from organization.audit_filter import recent_values
 from organization.credentials import revoke_credential
@@ -20,7 +21,7 @@ from organization.forms import AppForm, VersionedForm
 from organization.kept_headers import keep_header, stop_keeping_header
 from organization.members import may_edit, save_member
 from organization.models import App, AuditEvent, Credential, KeptHeader, Member, Role, RoleGrant, Stage
-from organization.permissions import EVERYWHERE, Permission, allowed
+from organization.permissions import Permission
 from organization.services import delete_from_organization, save_app, save_grant, save_in_organization, save_role
 
 V = TypeVar("V", App, Stage)

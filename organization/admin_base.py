@@ -20,9 +20,10 @@ from django.utils.functional import cached_property
 from django.views.decorators.debug import sensitive_post_parameters
 
 from organization import audit
+from organization.access import EVERYWHERE, allowed
 from organization.http import is_row_number
 from organization.models import Member
-from organization.permissions import EVERYWHERE, Permission, allowed
+from organization.permissions import Permission
 from organization.text import is_storable
 
 

@@ -9,9 +9,9 @@ import structlog
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
+from organization.access import EVERYWHERE, Actor, Scope
 from organization.encryption import EncryptedTextField
 from organization.models import App, AuditEvent, Member, Stage
-from organization.permissions import EVERYWHERE, Actor, Scope
 from organization.text import storable
 
 MASK = "••••••••"

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
 
+from organization.access import EVERYWHERE, Scope
 from organization.models import Member, RoleGrant
-from organization.permissions import EVERYWHERE, Scope
 
 
 class RoleGrantBackend(ModelBackend):

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.management.base import CommandError
 
+from organization.access import Operator
 from organization.models import App, Stage
-from organization.permissions import Operator
 
 
 def app_by_key(key: str) -> App:

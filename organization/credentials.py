@@ -17,8 +17,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from organization import audit, sql
+from organization.access import Actor, Scope, require
 from organization.models import App, Credential, Stage
-from organization.permissions import Actor, Permission, Scope, require
+from organization.permissions import Permission
 
 MAY_MANAGE = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
 # "Last used" is written at most this often: a gateway under load must not write it with each sign-in.

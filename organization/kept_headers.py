@@ -6,8 +6,9 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
 from organization import audit
+from organization.access import Actor, Scope, allowed, require
 from organization.models import KeptHeader, Stage
-from organization.permissions import Actor, Permission, Scope, allowed, require
+from organization.permissions import Permission
 
 
 def may_change(actor: Actor, stage: Stage) -> bool:

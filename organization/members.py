@@ -12,8 +12,9 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 
 from organization import audit
+from organization.access import EVERYWHERE, Actor, require
 from organization.models import Member
-from organization.permissions import EVERYWHERE, Actor, Permission, require
+from organization.permissions import Permission
 from organization.services import StaleVersion, save_validated
 
 _PROFILE = ("name", "theme", "time_zone")

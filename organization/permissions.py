@@ -6,14 +6,12 @@ that `member.has_perm(Permission.MANAGE_EMAIL_CONFIGURATIONS.path, scope)` works
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from django.core.exceptions import PermissionDenied
 from django.db import models
 
 if TYPE_CHECKING:
-    from organization.models import App, Stage
+    pass
 
 
 class Permission(models.TextChoices):
@@ -32,48 +30,3 @@ class Permission(models.TextChoices):
     def path(self) -> str:
         """The name as Django's `has_perm` spells it: app label, dot, codename."""
         return f"organization.{self.value}"
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Where something is about to happen. `None` asks for the permission over all apps or all stages."""
-
-    app: App | None = None
-    stage: Stage | None = None
-
-
-EVERYWHERE = Scope()
-
-
-class Actor(Protocol):
-    """Whoever acts: a signed-in member, or an operator at the command line."""
-
-    @property
-    def name(self) -> str: ...
-
-    def has_perm(self, perm: str, obj: object = None) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Operator:
-    """The person at the machine's shell, who holds the database anyway: may do all, and is named in the audit trail."""
-
-    name: str
-
-    def has_perm(self, perm: str, obj: object = None) -> bool:
-        return True
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def allowed(actor: Actor, scope: Scope, *permissions: Permission) -> bool:
-    """Whether `actor` holds at least one of `permissions` in `scope`."""
-    return any(actor.has_perm(permission.path, scope) for permission in permissions)
-
-
-def require(actor: Actor, scope: Scope, *permissions: Permission) -> None:
-    """Raise PermissionDenied (a 403 in the browser) unless `actor` holds one of `permissions` in `scope`."""
-    if not allowed(actor, scope, *permissions):
-        names = " or ".join(f"“{permission.label}”" for permission in permissions)
-        raise PermissionDenied(f"You need the permission {names} for this. Ask an administrator of your organization.")

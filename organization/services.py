@@ -9,8 +9,9 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
 
 from organization import audit
+from organization.access import EVERYWHERE, Actor, Scope, require
 from organization.models import App, Role, RoleGrant, Stage, VersionedModel
-from organization.permissions import EVERYWHERE, Actor, Permission, Scope, require
+from organization.permissions import Permission
 from organization.signals import instance_created
 
 V = TypeVar("V", bound=VersionedModel)

@@ -8,10 +8,11 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from organization.access import EVERYWHERE, require
 from organization.forms import StageConfirmation, StageForm, add_refusal
 from organization.http import MemberRequest
 from organization.models import Stage
-from organization.permissions import EVERYWHERE, Permission, require
+from organization.permissions import Permission
 from organization.services import move_stage, save_in_organization
 
 

@@ -15,9 +15,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from organization.access import EVERYWHERE, require
 from organization.http import MemberRequest, StageLink, stage_links
 from organization.models import App, Member, Stage
-from organization.permissions import EVERYWHERE, Permission, require
+from organization.permissions import Permission
 from outbox.analytics import RANGES, Analytics, Cause, Period, Places, Range, analytics, range_of
 from outbox.backlog import Backlog, Depth, backlog
 from outbox.charts import Chart, Series, bar_chart

@@ -18,11 +18,11 @@ from organization.kept_headers import kept_headers_sql
 from outbox.clock import as_moment, database_now, now_in_sql
 from outbox.leases import LEASE, Hold
 from outbox.models import WAITING, HoldReason, Message, Recipient, RouteKind
-from outbox.routing import NO_LIST, Decided, ListState, Route, route_again
+from outbox.routing import Decided, Route, route_again
 from outbox.search import with_recipients
-from outbox.submission import state_of
 from outbox.summary import hold, sum_up
 from testlists.services import ask_lists_for_hand_over, unlocked_condition
+from testlists.state import NO_LIST, ListState, state_of
 
 CAUGHT = "The test list became Active after the mail was accepted, so it goes to the people on the list instead."
 _LIST_MISSING = "The test list was missing when the mail was about to be sent, so it counts as test mail and is held."

@@ -11,8 +11,9 @@ from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from organization.access import Scope, require
 from organization.http import MemberRequest
-from organization.permissions import Permission, Scope, require
+from organization.permissions import Permission
 from outbox import interventions
 from outbox.forms import ConfirmForm, ReleaseForm, ResendForm
 from outbox.models import Message, RouteKind

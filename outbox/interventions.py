@@ -14,15 +14,17 @@ from django.db.models import QuerySet
 
 from emailconfig.services import settings_of
 from organization import audit
+from organization.access import Actor, Scope, allowed, require
 from organization.addresses import is_address, same_address_key
-from organization.permissions import Actor, Permission, Scope, allowed, require
+from organization.permissions import Permission
 from outbox import event_log
 from outbox.clock import database_now
 from outbox.models import FINAL, LIST_REASONS, WAITING, Content, Door, Message, Recipient, RouteKind, Status
 from outbox.routing import Route, release, route_resent
-from outbox.submission import Envelope, Resent, SubmissionRefused, state_of, submit
+from outbox.submission import Envelope, Resent, SubmissionRefused, submit
 from outbox.summary import sum_up
 from testlists.services import test_list_of
+from testlists.state import state_of
 
 CANCELLABLE = (*WAITING, Status.HELD)
 _BEING_SENT = "The mail is being handed to the server right now. Try again in a moment."

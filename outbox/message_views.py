@@ -14,9 +14,10 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_safe
 
 from emailconfig.services import settings_of
+from organization.access import Scope, allowed
 from organization.http import MemberRequest
 from organization.models import Member
-from organization.permissions import Permission, Scope, allowed
+from organization.permissions import Permission
 from outbox.interventions import acts_of
 from outbox.models import FINAL, LIST_REASONS, HoldReason, Message, RouteKind, Status
 from outbox.preview import (

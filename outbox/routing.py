@@ -11,27 +11,7 @@ from dataclasses import dataclass, replace
 
 from organization.addresses import NamedAddress, same_address_key
 from outbox.models import HoldReason, RouteKind
-
-
-@dataclass(frozen=True)
-class ListState:
-    """A test list as routing sees it. `version` and `active_version` tell whether it was Active since some earlier look.
-
-    `exists` is false when its row is missing: nobody knows then whether it was Active.
-    """
-
-    active: bool
-    people: tuple[NamedAddress, ...]
-    version: int = 0
-    active_version: int = 0
-    exists: bool = True
-
-    def was_active_since(self, version: int) -> bool:
-        """Also true for a list that was deleted and made again since, which nobody can tell any more."""
-        return self.active_version > version or self.version < version
-
-
-NO_LIST = ListState(active=False, people=(), exists=False)
+from testlists.state import ListState
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from organization.http import MemberRequest, stage_links
 from organization.models import App, Stage
 from outbox.forms import SimulationForm
 from outbox.models import RouteKind
-from outbox.routing import NO_LIST, ListState, route
+from outbox.routing import route
 from testlists.models import TestList
 from testlists.services import sees_addresses, test_list_of
+from testlists.state import NO_LIST, ListState
 
 
 @require_safe

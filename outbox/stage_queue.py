@@ -13,8 +13,9 @@ from django.db.models import F, Q, QuerySet
 
 from emailconfig.connection import ConnectionTrouble
 from organization import audit
+from organization.access import Actor, Scope, require
 from organization.models import Stage
-from organization.permissions import Actor, Permission, Scope, require
+from organization.permissions import Permission
 from outbox import wake_up
 from outbox.clock import database_now
 from outbox.masking import masked_words

@@ -13,10 +13,11 @@ from django.views.decorators.http import require_http_methods, require_POST
 from emailconfig.models import SmtpSettings
 from emailconfig.services import settings_of
 from organization import audit
+from organization.access import Scope, allowed, require
 from organization.addresses import NamedAddress
 from organization.http import MemberRequest
 from organization.models import App, Member, Stage
-from organization.permissions import Permission, Scope, allowed, require
+from organization.permissions import Permission
 from outbox import stage_queue
 from outbox.forms import TestMailForm
 from outbox.models import Door, Message

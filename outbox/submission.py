@@ -30,9 +30,10 @@ from outbox.envelope import (
 )
 from outbox.models import Door, HoldReason, Message, RouteKind, Status
 from outbox.received import loop_reason
-from outbox.routing import NO_LIST, ListState, Route, release, route, route_resent
+from outbox.routing import Route, release, route, route_resent
 from outbox.search import search_text
 from testlists.models import TestList
+from testlists.state import NO_LIST, ListState, state_of
 
 # Every entry point finds here what it needs of the envelope.
 __all__ = ["MAX_RECIPIENTS", "Envelope", "SubmissionRefused", "check_recipient", "check_sender"]
@@ -201,14 +202,6 @@ def _check_loop(content: bytes, app: App, stage: Stage) -> None:
     fields, _ = split_header(content)
     if reason := loop_reason(fields, app.key, stage.key, installation_id()):
         raise SubmissionRefused(554, "5.4.6", reason)
-
-
-def state_of(test_list: TestList) -> ListState:
-    """The list as routing sees it. The people on a list that never was Active don't matter, and are not read."""
-    if test_list.pk is None:
-        return NO_LIST
-    people = tuple(test_list.people()) if test_list.active_version else ()
-    return ListState(test_list.active, people, test_list.version, test_list.active_version)
 
 
 def _check_place(app: App, stage: Stage) -> None:

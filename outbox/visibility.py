@@ -9,8 +9,9 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.shortcuts import get_object_or_404
 
+from organization.access import Scope, allowed, require
 from organization.models import App, Member, Stage
-from organization.permissions import Permission, Scope, allowed, require
+from organization.permissions import Permission
 from outbox.masking import Mask
 from outbox.models import Message
 

@@ -8,12 +8,13 @@ from django.db import transaction
 
 from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
+from organization.access import Actor, Operator
 from organization.addresses import NamedAddress
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER
 from organization.credentials import NewCredential, create_credential, revoke_credential
 from organization.members import save_member
 from organization.models import App, Credential, Member, Role, RoleGrant, Stage
-from organization.permissions import Actor, Operator, Permission
+from organization.permissions import Permission
 from organization.services import save_app, save_grant, save_in_organization
 from testlists.services import Wanted, save_test_list, test_list_of
 

@@ -13,9 +13,10 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from emailconfig.models import SmtpSettings
+from organization.access import EVERYWHERE, Scope, allowed
 from organization.http import MemberRequest
 from organization.models import App, Member, Stage
-from organization.permissions import EVERYWHERE, Permission, Scope, allowed
+from organization.permissions import Permission
 from outbox.backlog import Depth, depth_by_app
 from outbox.connections import living_workers
 from outbox.models import LIST_REASONS, StageQueue, Status

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.utils.functional import SimpleLazyObject
 
-from organization.permissions import Permission, Scope, allowed
+from organization.access import Scope, allowed
+from organization.permissions import Permission
 from outbox.connections import silent_connections
 from outbox.stage_queue import trouble_of
 from outbox.visibility import may_see_all_mail

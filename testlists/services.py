@@ -14,9 +14,10 @@ from django.db import connection, transaction
 from django.db.models.functions import Lower
 
 from organization import audit, sql
+from organization.access import Actor, Scope, allowed, require
 from organization.addresses import NamedAddress, printable, same_address_key
 from organization.models import App, Member, Stage
-from organization.permissions import Actor, Permission, Scope, allowed, require
+from organization.permissions import Permission
 from organization.services import StaleVersion
 from testlists.models import MAX_ADDRESSES, TestList, TestListAddress
 from testlists.signals import count_leaving, test_list_saved

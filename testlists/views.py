@@ -10,10 +10,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from organization.access import Scope, allowed, require
 from organization.forms import CredentialForm
 from organization.http import MemberRequest, StageLink, gateway_context, is_row_number, search_words, stage_links
 from organization.models import App, Credential, Member, Stage
-from organization.permissions import Permission, Scope, allowed, require
+from organization.permissions import Permission
 from testlists.forms import TestListForm
 from testlists.models import TestList
 from testlists.recent import recent_mail_in_words

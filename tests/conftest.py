@@ -19,9 +19,10 @@ from django.test import Client
 
 from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
+from organization.access import Operator
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER
 from organization.models import App, Member, Role, RoleGrant, Stage
-from organization.permissions import Operator, Permission
+from organization.permissions import Permission
 from testlists.services import make_test_lists
 from tests.smtp_server import SmtpServer, listening, reserved_port
 

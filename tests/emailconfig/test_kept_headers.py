@@ -11,9 +11,9 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.management import CommandError, call_command
 from django.test import Client
 
+from organization.access import Operator
 from organization.kept_headers import keep_header
 from organization.models import AuditEvent, KeptHeader, Stage
-from organization.permissions import Operator
 from tests.conftest import OPERATOR, configure
 
 PAGE = "/management/configure/emails/qa/kept-headers/"

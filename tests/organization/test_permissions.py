@@ -5,10 +5,11 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, transaction
 from django.test import Client
 
+from organization.access import EVERYWHERE, Operator, Scope, allowed, require
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER, ensure_built_in_roles
 from organization.members import save_member
 from organization.models import App, AuditEvent, Member, Role, RoleGrant, Stage
-from organization.permissions import EVERYWHERE, Operator, Permission, Scope, allowed, require
+from organization.permissions import Permission
 from organization.services import save_grant, save_in_organization, save_role
 from tests.conftest import OPERATOR, make_member
 

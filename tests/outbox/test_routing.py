@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from organization.addresses import NamedAddress, same_address_key
 from outbox.models import HoldReason, RouteKind
-from outbox.routing import NO_LIST, Decided, ListState, release, route, route_again, route_resent
+from outbox.routing import Decided, release, route, route_again, route_resent
+from testlists.state import NO_LIST, ListState
 
 ANA, BEN = NamedAddress("ana@acme.example", "Ana"), NamedAddress("ben@acme.example")
 OFF, EMPTY, ACTIVE = ListState(False, (ANA, BEN)), ListState(True, ()), ListState(True, (ANA, BEN))

@@ -113,7 +113,8 @@ def test_the_demo_keeps_what_people_changed(db: None) -> None:
 
 
 def test_the_demos_members_may_do_what_they_are_there_to_show(db: None) -> None:
-    from organization.permissions import EVERYWHERE, Permission, Scope
+    from organization.access import EVERYWHERE, Scope
+    from organization.permissions import Permission
 
     demo.seed_demo(OPERATOR, 2526)
     admin, developer, viewer = (Member.objects.get(email=sign_in.email) for sign_in in demo.SIGN_INS)

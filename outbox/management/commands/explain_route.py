@@ -10,8 +10,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from organization.addresses import parse_named_address
 from organization.cli import app_by_key, one_clear_line, stage_by_key
 from outbox.routing import route
-from outbox.submission import state_of
 from testlists.services import test_list_of
+from testlists.state import state_of
 
 
 class Command(BaseCommand):
