@@ -9,7 +9,7 @@ try:
 except ImproperlyConfigured as error:
     sys.exit(str(error))
 
-from outbox.long_running import places_for_connections  # needs settings that can be used
+from common.process import places_for_connections  # needs settings that can be used
 
 logconfig_dict = LOGGING
 # Pages that wait for the database leave one thread for probes and static files (see portal/database_gate.py).

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from common.addresses import wire_address
 from emailconfig.connection.explanations import EXPLANATIONS
 from emailconfig.connection.opening import Opening, Step, perform
 from emailconfig.connection.smtp import Smtp, cut_after
@@ -19,7 +20,6 @@ from emailconfig.connection.trouble import ConnectionTrouble
 from emailconfig.models import SmtpSettings
 from organization import audit
 from organization.access import Actor
-from organization.addresses import wire_address
 from organization.models import AuditEvent
 
 # All steps together; looking up a name and asking for a token have limits of their own.

@@ -6,8 +6,8 @@ from typing import Any
 
 from django import forms
 
+from common.addresses import ADDRESS_MAX_LENGTH, parse_named_address
 from emailconfig.models import SmtpSettings, secret_field_of
-from organization.addresses import ADDRESS_MAX_LENGTH, parse_named_address
 from organization.forms import CompleteAddresses, StageConfirmation
 
 # SmtpSettings.destination in words.

@@ -11,6 +11,9 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
+from common.addresses import ADDRESS_MAX_LENGTH, domain_of, validate_address, wire_address
+from common.encryption import EncryptedTextField, EncryptedValue
+from common.text import validate_one_line
 from emailconfig.validators import (
     PORT_25_REFUSED,
     certificate_fingerprints,
@@ -24,11 +27,8 @@ from emailconfig.validators import (
     validate_ca_certificate,
     validate_port,
 )
-from organization.addresses import ADDRESS_MAX_LENGTH, domain_of, validate_address, wire_address
-from organization.encryption import EncryptedTextField, EncryptedValue
 from organization.models import Member, Stage
 from organization.services import StaleVersion
-from organization.text import validate_one_line
 
 SECRET_AGAIN = (
     "Enter the {secret} again: the stored one belongs to the server, port, security, CA certificate, authentication, user and "

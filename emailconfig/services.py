@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from django.db import transaction
 
+from common.encryption import EncryptedValue
 from emailconfig.models import OAuthToken, SmtpSettings
 from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
 from organization import audit
 from organization.access import Actor, Scope, require
-from organization.encryption import EncryptedValue
 from organization.models import AuditEvent, Stage
 from organization.permissions import Permission
 from organization.services import StaleVersion

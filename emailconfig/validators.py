@@ -13,8 +13,8 @@ import idna
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
+from common.addresses import printable
 from emailconfig.address_rules import is_never_allowed
-from organization.addresses import printable
 
 PORT_25_REFUSED = "SMTP port 25 isn't supported: it is often targeted for spam and restricted by providers. Use 587."
 _TOKEN_URL_MAX_LENGTH = 1000

@@ -19,12 +19,12 @@ from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
 from django.views.decorators.debug import sensitive_post_parameters
 
+from common.text import is_storable
 from organization import audit
 from organization.access import EVERYWHERE, allowed
 from organization.http import is_row_number
 from organization.models import Member
 from organization.permissions import Permission
-from organization.text import is_storable
 
 
 def member_of(request: HttpRequest) -> Member:

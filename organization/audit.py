@@ -9,10 +9,10 @@ import structlog
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
+from common.encryption import EncryptedTextField
+from common.text import storable
 from organization.access import EVERYWHERE, Actor, Scope
-from organization.encryption import EncryptedTextField
 from organization.models import App, AuditEvent, Member, Stage
-from organization.text import storable
 
 MASK = "••••••••"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from organization.addresses import masked_address
+from common.addresses import masked_address
 from organization.models import AuditEvent
 
 

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import QueryDict
 from django.utils import timezone
 
-from organization import time_range
+from common import time_range
 from organization.models import App, AuditEvent, Member, Stage
 
 _LOOKED_AT = 10_000

@@ -9,12 +9,12 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_safe
 
+from common.csv_stream import csv_download, csv_lines
 from organization import audit
 from organization.access import EVERYWHERE, allowed, require
 from organization.audit_changes import changes_of
 from organization.audit_export import rows_of
 from organization.audit_filter import AuditFilter
-from organization.csv_file import csv_download, csv_lines
 from organization.http import MemberRequest, is_row_number
 from organization.models import AuditEvent
 from organization.permissions import Permission

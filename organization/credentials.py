@@ -16,7 +16,8 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from organization import audit, sql
+from common import sql
+from organization import audit
 from organization.access import Actor, Scope, require
 from organization.models import App, Credential, Stage
 from organization.permissions import Permission

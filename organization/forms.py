@@ -10,7 +10,7 @@ from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.utils.text import slugify
 
-from organization.addresses import may_be_incomplete
+from common.addresses import may_be_incomplete
 from organization.models import App, Credential, Member, Stage, VersionedModel, validate_key
 from organization.services import StaleVersion
 

@@ -15,10 +15,10 @@ from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.functional import cached_property
 
-from organization.addresses import ADDRESS_MAX_LENGTH, validate_address
+from common.addresses import ADDRESS_MAX_LENGTH, validate_address
+from common.text import validate_one_line
 from organization.header_names import validate_kept_header
 from organization.permissions import Permission
-from organization.text import validate_one_line
 
 M = TypeVar("M", bound=models.Model)
 

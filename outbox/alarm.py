@@ -10,8 +10,8 @@ import threading
 
 from django.db import DatabaseError, InterfaceError, connection
 
+from common.outage import Outage
 from outbox import wake_up
-from outbox.outage import Outage
 
 _LISTEN_SECONDS = 1.0
 

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from common.clock import database_now
 from organization.access import EVERYWHERE, require
 from organization.http import MemberRequest, StageLink, stage_links
 from organization.models import App, Member, Stage
@@ -22,7 +23,6 @@ from organization.permissions import Permission
 from outbox.analytics import RANGES, Analytics, Cause, Period, Places, Range, analytics, range_of
 from outbox.backlog import Backlog, Depth, backlog
 from outbox.charts import Chart, Series, bar_chart
-from outbox.clock import database_now
 from outbox.latency import BOUNDS, in_words, label_of
 from outbox.models import Status
 from outbox.rollup import uncounted_since

@@ -14,8 +14,8 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
-from organization import sql
-from organization.addresses import is_printable, read_named_address
+from common import sql
+from common.addresses import is_printable, read_named_address
 from organization.models import App, Stage
 from outbox.models import Door
 from outbox.submission import Envelope, submit

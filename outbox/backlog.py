@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from organization import sql
+from common import sql
+from common.clock import as_moment
 from organization.models import App, Stage
-from outbox.clock import as_moment
 from outbox.models import WAITING, HoldReason, Status
 
 # Of each stage and status: a page needs no more to say that it is too much.

@@ -10,9 +10,9 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from common.clock import database_now, uptime
 from emailconfig.models import SmtpSettings
 from outbox import stage_queue
-from outbox.clock import database_now, uptime
 from outbox.models import Connection, Worker
 
 _PER_CONNECTION_AND_MINUTE = 60

@@ -12,7 +12,7 @@ from email.header import decode_header, make_header
 from functools import lru_cache
 from typing import NamedTuple
 
-from organization.addresses import NamedAddress
+from common.addresses import NamedAddress
 from outbox.mailboxes import Mailboxes, read_mailboxes
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")

@@ -19,13 +19,13 @@ from typing import NamedTuple
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
+from common import sql
+from common.addresses import has_wire_form
+from common.clock import uptime
 from emailconfig.connection import ConnectionTrouble, SettingsDeleted, connect, cut, meaning_of
 from emailconfig.models import SmtpSettings
-from organization import sql
-from organization.addresses import has_wire_form
 from organization.installation import installation_id, portal_host, portal_url
 from outbox import stage_queue
-from outbox.clock import uptime
 from outbox.content import split_header
 from outbox.hand_over import HandOver
 from outbox.headers import Departure, envelope_sender, outgoing

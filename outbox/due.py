@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from organization import sql
-from outbox.clock import now_in_sql
+from common import sql
+from common.clock import now_in_sql
 from outbox.models import WAITING
 
 # Not EXISTS: without statistics PostgreSQL reads the whole queue for that.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from django.core.exceptions import ValidationError
 
-from organization.addresses import ADDRESS_MAX_LENGTH, NotOneAddress, is_address, is_printable, printable, validate_address
+from common.addresses import ADDRESS_MAX_LENGTH, NotOneAddress, is_address, is_printable, printable, validate_address
 
 # RFC 5321 section 4.5.3.1.8 asks for at least 100.
 MAX_RECIPIENTS = 1000

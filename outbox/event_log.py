@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from django.conf import settings
 
-from organization.addresses import masked_address
+from common.addresses import masked_address
 from outbox.models import Attempt, HoldReason, Message
 from outbox.schedule import next_pause
 

@@ -7,7 +7,7 @@ from datetime import tzinfo
 
 from django.utils import timezone
 
-from organization import csv_file
+from common import csv_stream
 from outbox.filters import MessageFilter
 from outbox.masking import Mask
 from outbox.models import Message
@@ -25,7 +25,7 @@ _HEADER = (
 
 def csv_lines(wanted: MessageFilter, zone: tzinfo) -> Iterator[str]:
     """The file, piece by piece; times in `zone`. A remark in the last line says when mail was left out."""
-    return csv_file.csv_lines(_rows(wanted, zone))
+    return csv_stream.csv_lines(_rows(wanted, zone))
 
 
 def _rows(wanted: MessageFilter, zone: tzinfo) -> Iterator[Sequence[str]]:

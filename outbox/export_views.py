@@ -8,8 +8,8 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
+from common.csv_stream import csv_download
 from organization import audit
-from organization.csv_file import csv_download
 from organization.http import MemberRequest
 from organization.models import Stage
 from outbox.export import csv_lines

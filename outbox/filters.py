@@ -10,7 +10,7 @@ from django import forms
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from organization import time_range
+from common import time_range
 from organization.models import App, Credential
 from organization.permissions import Permission
 from outbox import search

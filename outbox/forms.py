@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 
-from organization.addresses import ADDRESS_MAX_LENGTH, parse_named_address, split_addresses
+from common.addresses import ADDRESS_MAX_LENGTH, parse_named_address, split_addresses
 from organization.forms import CompleteAddresses, StageConfirmation
 from organization.models import App
 from outbox.models import Message

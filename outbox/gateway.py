@@ -19,7 +19,7 @@ from django.conf import settings
 from django.core.mail.utils import DNS_NAME
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
-from organization import sql
+from common import sql
 from organization.credentials import ArchivedPlace, authenticate, is_known
 from organization.installation import EHLO_KEYWORD, installation_id
 from organization.models import Credential

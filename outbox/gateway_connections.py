@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 from django.conf import settings
 
-from outbox.long_running import places_for_connections
+from common.process import places_for_connections
 
 log = structlog.get_logger(__name__)
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from organization import sql
-from organization.addresses import NamedAddress, same_address_key
+from common import sql
+from common.addresses import NamedAddress, same_address_key
+from common.clock import as_moment, database_now, now_in_sql
 from organization.kept_headers import kept_headers_sql
-from outbox.clock import as_moment, database_now, now_in_sql
 from outbox.leases import LEASE, Hold
 from outbox.models import WAITING, HoldReason, Message, Recipient, RouteKind
 from outbox.routing import Decided, Route, route_again

@@ -9,7 +9,7 @@ from email.utils import quote, unquote
 from itertools import groupby
 from urllib.parse import quote as percent_encoded
 
-from organization.addresses import NamedAddress, wire_address
+from common.addresses import NamedAddress, wire_address
 from outbox.content import readable
 from outbox.mailboxes import read_mailboxes
 

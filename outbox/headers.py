@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from common.addresses import NamedAddress, same_address_key
 from emailconfig.models import SmtpSettings
-from organization.addresses import NamedAddress, same_address_key
 from outbox.content import HeaderField, header_values, mailboxes_in, readable
 from outbox.envelope import is_usable_sender
 from outbox.header_fields import address_header, encoded_words, folded, transportable

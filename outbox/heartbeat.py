@@ -10,10 +10,10 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from common.outage import Outage
+from common.process import new_name
 from outbox import storage
-from outbox.long_running import new_name
 from outbox.models import Gateway
-from outbox.outage import Outage
 
 log = structlog.get_logger(__name__)
 

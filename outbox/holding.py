@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from django.db import transaction
 
+from common.clock import database_now
 from emailconfig.models import SmtpSettings
 from organization.models import Stage
 from outbox import event_log
-from outbox.clock import database_now
 from outbox.models import WAITING, HoldReason, Message, Recipient, Status
 from testlists.models import TestList, TestListAddress
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from html import unescape
 from urllib.parse import unquote, urlsplit
 
-from organization.addresses import printable
+from common.addresses import printable
 from outbox.mime_parts import Part
 
 # Of the pictures put into one page, together, as base64: one picture may be referred to thousands of times.

@@ -12,13 +12,13 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 
+from common.addresses import is_address, same_address_key
+from common.clock import database_now
 from emailconfig.services import settings_of
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
-from organization.addresses import is_address, same_address_key
 from organization.permissions import Permission
 from outbox import event_log
-from outbox.clock import database_now
 from outbox.models import FINAL, LIST_REASONS, WAITING, Content, Door, Message, Recipient, RouteKind, Status
 from outbox.routing import Route, release, route_resent
 from outbox.submission import Envelope, Resent, SubmissionRefused, submit

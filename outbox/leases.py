@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import F, Q
 
-from organization import sql
+from common import sql
+from common.clock import database_now, now_in_sql
 from organization.models import Stage
 from outbox import event_log
-from outbox.clock import database_now, now_in_sql
 from outbox.models import GIVEN_UP, WAITING, Attempt, Message, Recipient, Status
 from outbox.schedule import LONGEST_PAUSE, next_pause
 from outbox.summary import sum_up

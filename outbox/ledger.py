@@ -21,14 +21,14 @@ from typing import NamedTuple
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 
+from common import sql
+from common.clock import as_moment, database_now, now_in_sql, uptime
+from common.database_trouble import log_failure
+from common.outage import Outage
 from emailconfig.models import SmtpSettings
-from organization import sql
 from outbox import leases
-from outbox.clock import as_moment, database_now, now_in_sql, uptime
-from outbox.database_trouble import log_failure
 from outbox.hand_over import ANY_NUMBER, DueMail, HandOver, ask_due_mail
 from outbox.leases import Hold
-from outbox.outage import Outage
 from outbox.outcomes import Finished, ask_held, record
 from outbox.pace import hand_over_in_pace
 

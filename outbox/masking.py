@@ -9,7 +9,7 @@ from functools import cached_property
 
 from django.conf import settings
 
-from organization.addresses import masked_address
+from common.addresses import masked_address
 from outbox.models import Message
 
 _WORD = re.compile(r"""[^\s<>()\[\],;:"“”]+""")

@@ -12,9 +12,9 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from common.addresses import ADDRESS_MAX_LENGTH
 from emailconfig.connection import ConnectionTrouble, meaning_of
 from emailconfig.connection.explanations import EXPLANATIONS, SAYS_NOTHING, Explanation
-from organization.addresses import ADDRESS_MAX_LENGTH
 from organization.models import App, Credential, Stage
 
 

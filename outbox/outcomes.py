@@ -9,8 +9,8 @@ from typing import NamedTuple
 from django.db import transaction
 from django.db.models import F
 
+from common import sql
 from emailconfig.models import SmtpSettings
-from organization import sql
 from outbox import event_log
 from outbox.hand_over import Addressee, HandOver
 from outbox.leases import Hold, ask_still_held

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from organization import sql
+from common import sql
 from outbox import stage_queue
 from outbox.hand_over import DueMail, HandOver, hand_over
 from outbox.models import StageQueue

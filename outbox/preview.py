@@ -12,7 +12,7 @@ import structlog
 from django.db.models.functions import Substr
 from django.template.defaultfilters import filesizeformat
 
-from organization.addresses import same_address_key
+from common.addresses import same_address_key
 from outbox.content import HeaderField, addresses_in, header_values, readable, split_header
 from outbox.html_body import PICTURES_AT_MOST, remote_hosts, with_pictures
 from outbox.invitations import Invitation, read_invitations

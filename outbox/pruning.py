@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 
-from outbox.clock import database_now
+from common.clock import database_now
 from outbox.models import FINAL, Content, Message, Refusal
 from outbox.rollup import forget_before
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.db import transaction
 
+from common.addresses import same_address_key
 from emailconfig.models import SmtpSettings
 from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
-from organization.addresses import same_address_key
 from organization.models import Stage
 from outbox import stage_queue, wake_up
 from outbox.holding import hold_unconfigured, release

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from organization import sql
-from outbox.clock import database_now
+from common import sql
+from common.clock import database_now
 from outbox.models import Recipient, RouteKind, Status
 from testlists.models import TestList
 from testlists.signals import RecentMail

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection, transaction
 
+from common.addresses import masked_address, printable
 from organization.access import Scope, allowed
-from organization.addresses import masked_address, printable
 from organization.models import App, Credential, Member, Stage
 from organization.permissions import Permission
 from outbox.masking import masked_words

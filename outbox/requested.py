@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from organization.addresses import same_address_key
+from common.addresses import same_address_key
 from outbox.masking import Mask
 from outbox.models import Message, Recipient, RouteKind, Status
 from outbox.preview import header_names

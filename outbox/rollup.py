@@ -18,11 +18,11 @@ from typing import Any, NamedTuple, TypeVar
 from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
-from organization import sql
+from common import sql
+from common.clock import database_now
 from organization.models import Stage
 from outbox.backlog import depth_by_app
 from outbox.causes import cause_of
-from outbox.clock import database_now
 from outbox.latency import bucket_of
 from outbox.models import (
     GIVEN_UP,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from organization.addresses import NamedAddress, same_address_key
+from common.addresses import NamedAddress, same_address_key
 from outbox.models import HoldReason, RouteKind
 from testlists.state import ListState
 

@@ -11,13 +11,13 @@ import structlog
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
+from common.clock import database_now
 from emailconfig.connection import ConnectionTrouble
 from organization import audit
 from organization.access import Actor, Scope, require
 from organization.models import Stage
 from organization.permissions import Permission
 from outbox import wake_up
-from outbox.clock import database_now
 from outbox.masking import masked_words
 from outbox.models import Message, Recipient, StageQueue, Status
 

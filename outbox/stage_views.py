@@ -10,11 +10,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST
 
+from common.addresses import NamedAddress
 from emailconfig.models import SmtpSettings
 from emailconfig.services import settings_of
 from organization import audit
 from organization.access import Scope, allowed, require
-from organization.addresses import NamedAddress
 from organization.http import MemberRequest
 from organization.models import App, Member, Stage
 from organization.permissions import Permission

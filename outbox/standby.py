@@ -10,10 +10,10 @@ from collections.abc import Callable
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
+from common.outage import Outage
+from common.process import new_name
 from outbox import connections
 from outbox.due import stages_with_due_mail
-from outbox.long_running import new_name
-from outbox.outage import Outage
 from outbox.worker import REPORT_SECONDS, Periodic, Worker, sweep
 
 log = structlog.get_logger(__name__)

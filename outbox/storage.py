@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from django.db import DatabaseError, transaction
 
-from organization import sql
+from common import sql
 
 _TRIED_BYTES = 64 * 1024
 _full = False

@@ -12,12 +12,12 @@ from django.core.mail import make_msgid
 from django.core.mail.utils import DNS_NAME
 from django.db import connection, transaction
 
+from common import sql
+from common.clock import database_now
 from emailconfig.models import normalized_domain
-from organization import sql
 from organization.installation import installation_id
 from organization.models import App, Credential, Stage
 from outbox import event_log, storage, wake_up
-from outbox.clock import database_now
 from outbox.content import addresses_in, header_values, holds_invitation, readable, split_header, with_crlf
 from outbox.envelope import (
     MAX_RECIPIENTS,

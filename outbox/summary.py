@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
-from organization import sql
+from common import sql
+from common.clock import database_now
 from outbox import event_log
-from outbox.clock import database_now
 from outbox.models import WAITING, HoldReason, Message, Status
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 
+from common.addresses import wire_address
+from common.clock import uptime
 from emailconfig.connection import words
-from organization.addresses import wire_address
-from outbox.clock import uptime
 from outbox.hand_over import Addressee
 from outbox.models import Attempt
 from outbox.outcomes import Outcome

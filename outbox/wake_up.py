@@ -16,8 +16,8 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
-from organization import sql
-from outbox.outage import Outage
+from common import sql
+from common.outage import Outage
 
 log = structlog.get_logger(__name__)
 

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
+from common.clock import database_now, uptime
+from common.database_trouble import log_failure
+from common.outage import Outage
+from common.process import new_name, places_for_connections
 from outbox import connections, stage_queue
 from outbox.alarm import Alarm
-from outbox.clock import database_now, uptime
-from outbox.database_trouble import log_failure
 from outbox.delivery import Session, Silence
 from outbox.due import count_due, stages_with_due_mail
 from outbox.holding import hold_unconfigured, release_what_waits
 from outbox.leases import LEASE, heal_clock_jumps, recover_abandoned
 from outbox.ledger import Ledger
-from outbox.long_running import new_name, places_for_connections
 from outbox.models import Connection
-from outbox.outage import Outage
 from outbox.pruning import prune
 from outbox.rollup import roll_up
 

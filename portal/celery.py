@@ -96,12 +96,13 @@ def say_it_in_our_form(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def stand_by(**_: Any) -> None:
-    from outbox import long_running, standby
+    from common import process
+    from outbox import standby
 
-    long_running.spare_the_collector()
-    long_running.go_by_key()
-    long_running.keep_no_statements()
-    long_running.leave_no_lock_behind()
+    process.spare_the_collector()
+    process.go_by_key()
+    process.keep_no_statements()
+    process.leave_no_lock_behind()
     standby.start()
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core import checks
 
-from organization.encryption import key_is_well_formed
+from common.encryption import key_is_well_formed
 from organization.installation import installation_id
 from outbox import gateway_certificate
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 
-from organization.text import is_storable, storable
+from common.text import is_storable, storable
 
 
 class CleanRequestMiddleware:

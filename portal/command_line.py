@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 from django.db import DatabaseError, InterfaceError
 
-from organization.sql import database_trouble
+from common.sql import database_trouble
 from portal.checks import refuse_published_keys
 from portal.release import RELEASE
 

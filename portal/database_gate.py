@@ -10,7 +10,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from organization import sql
+from common import sql
 from portal.watch import Watch
 
 # So many pages may wait before the next one first asks whether the database answers. One less than gunicorn's threads.

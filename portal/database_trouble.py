@@ -10,7 +10,7 @@ from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from organization.sql import DatabaseTrouble, database_trouble
+from common.sql import DatabaseTrouble, database_trouble
 
 
 class DatabaseTroubleMiddleware:

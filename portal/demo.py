@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
+from common.addresses import NamedAddress
 from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
 from organization.access import Actor, Operator
-from organization.addresses import NamedAddress
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER
 from organization.credentials import NewCredential, create_credential, revoke_credential
 from organization.members import save_member

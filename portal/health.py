@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 
-from outbox.outage import Outage
+from common.outage import Outage
 from portal import readiness
 from portal.release import RELEASE
 from portal.watch import Watch

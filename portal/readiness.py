@@ -13,10 +13,10 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import OuterRef, Subquery
 
-from organization import sql
+from common import sql
+from common.clock import database_now
 from organization.models import Stage
 from outbox.backlog import depth_by_app
-from outbox.clock import database_now
 from outbox.connections import living_workers
 from outbox.heartbeat import living_gateways
 from outbox.models import WAITING, Gateway, Message, StageQueue, Status

@@ -7,7 +7,7 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 application = get_wsgi_application()
 
-from outbox.long_running import limit_waits  # noqa: E402  # needs the settings
+from common.process import limit_waits  # noqa: E402  # needs the settings
 from portal.checks import refuse_published_keys  # noqa: E402
 
 # gunicorn starts a worker that ends with another code again and again.

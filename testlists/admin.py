@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
-from organization.addresses import parse_named_address
+from common.addresses import parse_named_address
 from organization.admin_base import PlaceAdmin, member_of
 from organization.forms import CompleteAddresses, check_stage_name
 from testlists.models import TestList

@@ -9,7 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.crypto import salted_hmac
 
-from organization.addresses import NamedAddress
+from common.addresses import NamedAddress
 from organization.forms import CompleteAddresses, check_stage_name
 from organization.http import is_row_number
 from organization.models import Member

@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from organization.addresses import ADDRESS_MAX_LENGTH, NamedAddress, same_address_key, validate_address
+from common.addresses import ADDRESS_MAX_LENGTH, NamedAddress, same_address_key, validate_address
+from common.text import validate_one_line
 from organization.models import App, Member, NoBulkUpdate, Stage, VersionedModel
-from organization.text import validate_one_line
 
 MAX_ADDRESSES = 100
 

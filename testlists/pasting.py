@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
 
-from organization.addresses import NamedAddress, parse_named_address, printable, split_addresses
+from common.addresses import NamedAddress, parse_named_address, printable, split_addresses
 from testlists.services import TOO_MANY
 
 MAX_ENTRIES = 1_000

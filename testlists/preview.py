@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from organization.addresses import NamedAddress, may_be_incomplete, same_address_key
+from common.addresses import NamedAddress, may_be_incomplete, same_address_key
 from organization.models import Member
 from testlists.models import MAX_ADDRESSES, TestListAddress
 from testlists.pasting import Pasted, read_pasted

@@ -13,9 +13,10 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models.functions import Lower
 
-from organization import audit, sql
+from common import sql
+from common.addresses import NamedAddress, printable, same_address_key
+from organization import audit
 from organization.access import Actor, Scope, allowed, require
-from organization.addresses import NamedAddress, printable, same_address_key
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from organization.services import StaleVersion

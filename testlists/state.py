@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from organization.addresses import NamedAddress
+from common.addresses import NamedAddress
 from testlists.models import TestList
 
 

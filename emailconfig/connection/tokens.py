@@ -13,10 +13,10 @@ from django.db import IntegrityError
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from common.encryption import EncryptedValue, UndecryptableSecret
 from emailconfig.connection.token_request import ASK_SECONDS, request_token
 from emailconfig.connection.trouble import ConnectionTrouble
 from emailconfig.models import OAuthToken, SmtpSettings
-from organization.encryption import EncryptedValue, UndecryptableSecret
 
 # Whoever asks and dies is not waited for longer than this.
 _ASKING = timedelta(seconds=ASK_SECONDS + 5)

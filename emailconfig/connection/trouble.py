@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from common.encryption import UndecryptableSecret
 from emailconfig.connection.explanations import EXPLANATIONS, REFUSED_SIGN_INS, meaning_of
 from emailconfig.connection.networks import AddressRefused, NameNotUsable, NameServersSilent, has_no_route
 from emailconfig.connection.smtp import words
-from organization.encryption import UndecryptableSecret
 
 # OpenSSL's X509_V_ERR_…
 _CERTIFICATE = {

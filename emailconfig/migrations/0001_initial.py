@@ -3,7 +3,7 @@
 import django.core.validators
 import django.db.models.deletion
 import emailconfig.validators
-import organization.encryption
+import common.encryption
 from django.db import migrations, models
 
 
@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
                 ('ca_certificate', models.TextField(blank=True, help_text="PEM. Only when the server's certificate isn't signed by a public authority.", max_length=200000, validators=[emailconfig.validators.validate_ca_certificate], verbose_name='own CA certificate')),
                 ('authentication', models.CharField(choices=[('none', 'None'), ('basic', 'Basic (username and password)')], default='none', max_length=10)),
                 ('username', models.CharField(blank=True, max_length=255, validators=[django.core.validators.RegexValidator('\\A[^\\x00-\\x1f\\x7f\\u2028\\u2029]*\\Z', "Line breaks and control characters can't be used here.")], verbose_name='username')),
-                ('password', organization.encryption.EncryptedTextField(blank=True, default=organization.encryption.EncryptedValue, editable=False)),
+                ('password', common.encryption.EncryptedTextField(blank=True, default=common.encryption.EncryptedValue, editable=False)),
                 ('sender_address', models.CharField(help_text='Used where an app gives no sender of its own, such as no-reply@example.com.', max_length=254)),
                 ('sender_name', models.CharField(blank=True, max_length=100, validators=[django.core.validators.RegexValidator('\\A[^\\x00-\\x1f\\x7f\\u2028\\u2029]*\\Z', "Line breaks and control characters can't be used here.")])),
                 ('from_domains', models.TextField(blank=True, help_text="Apps may send as addresses of the sender's domain and of these, one per line; * allows any. Other senders are replaced by the sender above.", max_length=5000, verbose_name='other sender domains allowed')),

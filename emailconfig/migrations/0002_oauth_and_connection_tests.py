@@ -3,7 +3,7 @@
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.datetime
-import organization.encryption
+import common.encryption
 from django.conf import settings
 from django.db import migrations, models
 
@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('settings', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='oauth_token', serialize=False, to='emailconfig.smtpsettings')),
                 ('version', models.PositiveIntegerField(default=0, help_text='Of the settings that the token was asked for with.')),
-                ('token', organization.encryption.EncryptedTextField(blank=True, default=organization.encryption.EncryptedValue, editable=False)),
+                ('token', common.encryption.EncryptedTextField(blank=True, default=common.encryption.EncryptedValue, editable=False)),
                 ('renew_at', models.DateTimeField(null=True)),
                 ('expires', models.DateTimeField(null=True)),
                 ('asked_at', models.DateTimeField(help_text='Since when somebody asks the token server.', null=True)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django import template
 
-from organization.addresses import masked_address
+from common.addresses import masked_address
 from outbox.masking import Mask
 
 register = template.Library()

@@ -19,8 +19,8 @@ from django.core.mail import EmailMessage, send_mail
 from django.db import connection, transaction
 from django.test import Client
 
+from common.clock import database_now
 from organization.models import App, Member, Stage
-from outbox.clock import database_now
 from outbox.due import stages_with_due_mail
 from outbox.hand_over import ask_due_mail, hand_over
 from outbox.models import Door, Message

@@ -22,11 +22,11 @@ from django.utils import timezone
 from flask import Response, redirect
 from pytest_django import Settings
 
+from common.encryption import EncryptedValue
 from emailconfig.connection import ConnectionTrouble, connect, token_request, tokens
 from emailconfig.doctor import examine
 from emailconfig.models import OAuthToken, SmtpSettings
 from emailconfig.services import delete_smtp_settings
-from organization.encryption import EncryptedValue
 from organization.models import Stage
 from tests.certificates import Authority
 from tests.conftest import OPERATOR, ROOT, configure, environment, eventually

@@ -17,10 +17,10 @@ from django.test import Client
 from django.views.debug import ExceptionReporter
 from pytest_django import Settings
 
+from common.encryption import EncryptedValue, UndecryptableSecret, decrypt, encrypt
 from emailconfig.connection import ConnectionTrouble, connect
 from emailconfig.models import SmtpSettings
 from emailconfig.signals import smtp_settings_saved
-from organization.encryption import EncryptedValue, UndecryptableSecret, decrypt, encrypt
 from organization.models import AuditEvent, Member, Stage
 from tests.conftest import configure
 from tests.emailconfig.conftest import CANARY, DOORS, WITH_PASSWORD, Door, edit_url, version_of

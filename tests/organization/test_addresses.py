@@ -5,7 +5,7 @@ from django.core.exceptions import ValidationError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from organization.addresses import (
+from common.addresses import (
     NamedAddress,
     NotOneAddress,
     domain_of,

@@ -6,7 +6,7 @@ import csv
 
 import pytest
 
-from organization.csv_file import csv_lines
+from common.csv_stream import csv_lines
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from common.addresses import NamedAddress
+from common.clock import database_now
 from emailconfig.models import SmtpSettings
-from organization.addresses import NamedAddress
 from organization.models import App, Stage
 from outbox import models
-from outbox.clock import database_now
 from outbox.hand_over import HandOver, ask_due_mail, hand_over
 from outbox.models import Door, Message
 from outbox.outcomes import Finished, Outcome, ask_held, record

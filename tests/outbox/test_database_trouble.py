@@ -19,8 +19,8 @@ from django.db.backends.signals import connection_created
 from django.utils import timezone
 
 import outbox.stage_queue
-from outbox import long_running
-from outbox.database_trouble import WRITE_LOCK_HELD, write_lock_is_held
+from common import process
+from common.database_trouble import WRITE_LOCK_HELD, write_lock_is_held
 from outbox.models import Message, Recipient, StageQueue, Status
 from outbox.worker import Worker
 from tests.conftest import ROOT, configure, environment, eventually
@@ -91,13 +91,13 @@ def test_the_database_server_is_told_to_notice_a_worker_that_is_lost(settings):
             cursor.execute("SELECT name, setting FROM pg_settings WHERE name LIKE '%idle_in_transaction%' OR name LIKE 'tcp_%'")
             asked.update(cursor.fetchall())
 
-    long_running.leave_no_lock_behind()
+    process.leave_no_lock_behind()
     try:
         asking = threading.Thread(target=ask)
         asking.start()
         asking.join()
     finally:
-        connection_created.disconnect(long_running._let_the_server_notice)
+        connection_created.disconnect(process._let_the_server_notice)
     assert asked["idle_in_transaction_session_timeout"] == "60000"  # those of TCP are 0 over a Unix socket
 
 

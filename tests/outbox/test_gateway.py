@@ -17,7 +17,7 @@ import pytest
 from django.core.mail import EmailMessage, get_connection
 from django.db import connection
 
-from organization import sql
+from common import sql
 from organization.credentials import NewCredential, create_credential, revoke_credential
 from organization.models import App
 from outbox.acceptance import Handed, store

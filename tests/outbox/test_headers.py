@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from common.addresses import NamedAddress
 from emailconfig.models import SmtpSettings
-from organization.addresses import NamedAddress
 from outbox.content import split_header, with_crlf
 from outbox.headers import Departure, envelope_sender, outgoing
 from outbox.models import Door

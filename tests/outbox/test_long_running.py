@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from django.db import OperationalError, close_old_connections, connection
 
-from organization import sql
-from outbox.long_running import _limit_waits
+from common import sql
+from common.process import _limit_waits
 from tests.conftest import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)

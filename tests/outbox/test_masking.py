@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from organization.addresses import masked_address
+from common.addresses import masked_address
 from organization.admin_base import FirstPages
 from organization.models import App, Member, Role, RoleGrant
 from organization.permissions import Permission

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organization.addresses import NamedAddress, same_address_key
+from common.addresses import NamedAddress, same_address_key
 from outbox.models import HoldReason, RouteKind
 from outbox.routing import Decided, release, route, route_again, route_resent
 from testlists.state import NO_LIST, ListState

@@ -7,7 +7,7 @@ import socket
 import pytest
 from django.core.management import CommandError, call_command
 
-from outbox.long_running import new_name
+from common.process import new_name
 from outbox.models import Worker
 from portal.release import RELEASE
 from tests.conftest import manage

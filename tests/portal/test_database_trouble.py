@@ -12,8 +12,8 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 from django.test import Client
 from pytest_django import Settings
 
+from common.sql import AWAY, NO_SPACE, DatabaseTrouble, database_trouble
 from organization.models import App, AuditEvent, Member
-from organization.sql import AWAY, NO_SPACE, DatabaseTrouble, database_trouble
 from tests.conftest import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)

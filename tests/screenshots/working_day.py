@@ -13,9 +13,9 @@ from django.core.management import call_command
 from django.utils import timezone
 from django.utils.timezone import localdate
 
+from common.addresses import NamedAddress
 from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
-from organization.addresses import NamedAddress
 from organization.models import App, AuditEvent, Credential, Member, Stage
 from organization.services import save_in_organization
 from outbox.models import Attempt, Door, Message, Worker

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from organization.addresses import NamedAddress
+from common.addresses import NamedAddress
 from organization.models import App, Member, Stage
 from testlists.models import TestList
 from testlists.services import Wanted, save_test_list, test_list_of

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from organization.addresses import NamedAddress
+from common.addresses import NamedAddress
 from organization.models import App, AuditEvent, Member, Stage
 from testlists.models import TestList
 from testlists.services import EMPTY_CANT_BE_ACTIVE, Wanted, save_test_list, test_list_of

@@ -9,7 +9,7 @@ from django.test import Client
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from organization.addresses import NamedAddress
+from common.addresses import NamedAddress
 from organization.models import App, Member, Stage
 from testlists.models import TestList
 from testlists.pasting import read_pasted

@@ -12,7 +12,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from organization.addresses import NamedAddress
+from common.addresses import NamedAddress
 from organization.models import App, AuditEvent, Member, Role, Stage
 from organization.permissions import Permission
 from organization.services import StaleVersion, save_app, save_in_organization

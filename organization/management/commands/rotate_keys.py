@@ -8,9 +8,9 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 from django.db import models, transaction
 
+from common.encryption import EncryptedTextField, EncryptedValue, UndecryptableSecret
 from organization import audit
 from organization.cli import operator
-from organization.encryption import EncryptedTextField, EncryptedValue, UndecryptableSecret
 
 
 class Command(BaseCommand):

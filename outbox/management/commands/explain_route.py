@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from organization.addresses import parse_named_address
+from common.addresses import parse_named_address
 from organization.cli import app_by_key, one_clear_line, stage_by_key
 from outbox.routing import route
 from testlists.services import test_list_of

@@ -10,8 +10,8 @@ from typing import Any
 from django.core.mail import EmailMultiAlternatives
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from common.addresses import NamedAddress, parse_named_address, printable, read_named_address
 from emailconfig.services import settings_of
-from organization.addresses import NamedAddress, parse_named_address, printable, read_named_address
 from organization.cli import app_by_key, one_clear_line, stage_by_key
 from organization.models import Stage
 from outbox.models import Door, Message, Status

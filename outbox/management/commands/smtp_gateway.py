@@ -9,9 +9,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from common.process import keep_no_statements, leave_no_lock_behind, limit_waits, spare_the_collector
 from outbox.gateway import serve
 from outbox.gateway_certificate import CertificateUnusable
-from outbox.long_running import keep_no_statements, leave_no_lock_behind, limit_waits, spare_the_collector
 
 
 class Command(BaseCommand):

@@ -10,8 +10,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError
 
+from common.process import limit_waits
 from outbox.connections import living_workers
-from outbox.long_running import limit_waits
 
 _PATIENCE_SECONDS = 5.0
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what it listens on, and how it is reached from here

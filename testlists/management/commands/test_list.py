@@ -8,7 +8,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from organization.addresses import NamedAddress, parse_named_address, same_address_key
+from common.addresses import NamedAddress, parse_named_address, same_address_key
 from organization.cli import app_by_key, one_clear_line, operator, stage_by_key
 from testlists.models import TestList
 from testlists.services import Wanted, save_test_list, test_list_of, wait_until_nothing_leaves

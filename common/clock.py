@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from django.db import connection
 
-from organization import sql
+from common import sql
 
 
 def database_now() -> datetime:

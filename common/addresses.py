@@ -17,7 +17,7 @@ from functools import lru_cache
 import idna
 from django.core.exceptions import ValidationError
 
-from organization.text import CONTROL, ZERO_WIDTH
+from common.text import CONTROL, ZERO_WIDTH
 
 # RFC 5321 section 4.5.3.1.1: a local part has at most 64 octets.
 LOCAL_PART_MAX_OCTETS = 64

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import structlog
 
-from organization.sql import is_locked
-from outbox.clock import uptime
-from outbox.database_trouble import WRITE_LOCK_HELD
+from common.clock import uptime
+from common.database_trouble import WRITE_LOCK_HELD
+from common.sql import is_locked
 
 log = structlog.get_logger(__name__)
 

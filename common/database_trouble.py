@@ -8,7 +8,7 @@ from contextlib import closing
 import structlog
 from django.db import Error, connection
 
-from organization.sql import is_locked
+from common.sql import is_locked
 
 log = structlog.get_logger(__name__)
 

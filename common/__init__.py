@@ -1,0 +1,1 @@
+"""What knows no model of ours: SQL, the clock, addresses, encryption, processes."""
