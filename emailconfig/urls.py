@@ -1,6 +1,7 @@
 from django.urls import path
 
-from emailconfig import doctor_views, kept_header_views, views
+from emailconfig import kept_header_views, views
+from emailconfig.doctor import views as doctor_views
 
 _STAGE = "management/configure/emails/<slug:stage>/"
 

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 
 from organization.access import EVERYWHERE, allowed
 from organization.admin_base import PlaceAdmin, PortalAdmin, ReadOnlyAdmin, member_of
-from organization.audit_filter import recent_values
+from organization.audit.filters import recent_values
 from organization.credentials import revoke_credential
 from organization.forms import AppForm, VersionedForm
 from organization.kept_headers import keep_header, stop_keeping_header

@@ -14,7 +14,7 @@ from organization.forms import CompleteAddresses, check_stage_name
 from organization.http import is_row_number
 from organization.models import Member
 from testlists.models import TestList, TestListAddress
-from testlists.preview import Preview, preview_of
+from testlists.paste_review import Preview, preview_of
 from testlists.services import Wanted
 
 _ERRORS_SHOWN = 10

@@ -17,7 +17,7 @@ from organization.models import App, Credential, Member, Stage
 from organization.permissions import Permission
 from testlists.forms import TestListForm
 from testlists.models import TestList
-from testlists.recent import recent_mail_in_words
+from testlists.recent_mail import recent_mail_in_words
 from testlists.services import (
     MAY_EDIT,
     mails_leaving,

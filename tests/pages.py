@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from emailconfig import doctor_runs
+from emailconfig.doctor import runs
 from emailconfig.models import ConnectionTest, OAuthToken, SmtpSettings
 from organization import audit
 from organization.credentials import create_credential
@@ -134,7 +134,7 @@ def _in_trouble(app: App, stage: Stage) -> None:
 def _failed_test(stage: Stage, member: Member, port: int) -> ConnectionTest:
     """A test of a connection that failed."""
     settings = SmtpSettings(stage=stage, server="127.0.0.1", port=port, security="none", sender_address="a@acme.example")
-    test = doctor_runs.start(settings, "", member)
+    test = runs.start(settings, "", member)
     eventually(lambda: ConnectionTest.objects.exclude(finished=None).exists())
     return test
 

@@ -18,13 +18,13 @@ from pytest_django import Settings
 
 import emailconfig.connection.networks
 import emailconfig.connection.opening
-import emailconfig.doctor
+import emailconfig.doctor.examination
 from emailconfig.connection import ConnectionTrouble, explanations
 from emailconfig.connection.explanations import EXPLANATIONS, meaning_of
 from emailconfig.connection.networks import Address, reach
 from emailconfig.connection.token_request import request_token
 from emailconfig.connection.trouble import explained
-from emailconfig.doctor import Finding, examine, is_healthy
+from emailconfig.doctor.examination import Finding, examine, is_healthy
 from emailconfig.models import SmtpSettings
 from organization.models import Stage
 from tests.emailconfig.conftest import CANARY
@@ -124,7 +124,7 @@ def test_each_fault_is_found_where_it_is_and_explained(
 ) -> None:
     fault = FAULTS[name]
     if fault.code == "too_slow":
-        monkeypatch.setattr(emailconfig.doctor, "TOTAL_SECONDS", 1.0)
+        monkeypatch.setattr(emailconfig.doctor.examination, "TOTAL_SECONDS", 1.0)
     if fault.code in SILENT:
         monkeypatch.setattr(emailconfig.connection.opening, "REPLY_SECONDS", 1.0)
     unvouched = fault.tls in ("unknown authority", "self-signed")
@@ -176,7 +176,7 @@ def test_a_firewall_in_front_of_many_addresses_is_no_slow_server(
     monkeypatch: pytest.MonkeyPatch, names_lead_to: Callable[..., None]
 ) -> None:
     monkeypatch.setattr(emailconfig.connection.networks, "REACH_SECONDS", 1.0)
-    monkeypatch.setattr(emailconfig.doctor, "TOTAL_SECONDS", 1.5)
+    monkeypatch.setattr(emailconfig.doctor.examination, "TOTAL_SECONDS", 1.5)
     with deaf_port() as port:
         names_lead_to(*(f"127.0.0.{number}" for number in range(1, 7)), port=port)
         assert_found(examine(settings_for(port)), "TCP", "connect_timeout")
@@ -374,7 +374,7 @@ def test_a_domain_outside_ascii_needs_no_smtputf8() -> None:
 
 @pytest.mark.parametrize("step", ["greeting", "EHLO", "AUTH", "MAIL", "RSET"])
 def test_all_steps_together_end_in_time(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    monkeypatch.setattr(emailconfig.doctor, "TOTAL_SECONDS", 0.6)
+    monkeypatch.setattr(emailconfig.doctor.examination, "TOTAL_SECONDS", 0.6)
     with FaultyServer({step: drip}) as server:
         findings = examine(settings_for(server.port))
     assert findings[-1].code == "too_slow"  # had it listened to the end, it would say that the server left

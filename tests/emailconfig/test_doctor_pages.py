@@ -15,7 +15,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from emailconfig.connection.explanations import EXPLANATIONS
-from emailconfig.doctor_runs import AT_ONCE, INTERRUPTED_AFTER
+from emailconfig.doctor.runs import AT_ONCE, INTERRUPTED_AFTER
 from emailconfig.models import ConnectionTest, SmtpSettings
 from organization.models import AuditEvent, Member, Stage
 from organization.services import STALE

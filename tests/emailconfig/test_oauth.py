@@ -24,7 +24,7 @@ from pytest_django import Settings
 
 from common.encryption import EncryptedValue
 from emailconfig.connection import ConnectionTrouble, connect, token_request, tokens
-from emailconfig.doctor import examine
+from emailconfig.doctor.examination import examine
 from emailconfig.models import OAuthToken, SmtpSettings
 from emailconfig.services import delete_smtp_settings
 from organization.models import Stage

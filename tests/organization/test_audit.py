@@ -4,7 +4,8 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
 
-from organization import audit, audit_filter
+from organization import audit
+from organization.audit import filters
 from organization.members import save_member
 from organization.models import App, AuditEvent, Member, Stage
 from organization.services import delete_from_organization, save_in_organization
@@ -31,7 +32,7 @@ def test_an_event_is_never_changed_or_deleted(crm: App, as_administrator: Client
 
 
 def test_admin_offers_the_operations_of_the_newest_events(crm: App, qa: Stage, as_administrator: Client, monkeypatch) -> None:
-    monkeypatch.setattr(audit_filter, "_LOOKED_AT", 3)
+    monkeypatch.setattr(filters, "_LOOKED_AT", 3)
     for operation, entity in (("Ancient", qa), ("Update", crm), ("Create", qa), ("Update", crm)):
         audit.record(OPERATOR, operation, entity)
     page = as_administrator.get("/admin/organization/auditevent/", {"operation": "Update"})

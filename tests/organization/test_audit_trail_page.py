@@ -14,8 +14,9 @@ from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
 
-from organization import audit, audit_export
-from organization.audit_views import PAGE
+from organization import audit
+from organization.audit import export
+from organization.audit.views import PAGE
 from organization.models import App, AuditEvent, Member, Stage
 from organization.services import save_in_organization
 from tests.conftest import OPERATOR, configure
@@ -147,7 +148,7 @@ def file_of(client: Client, **asked: object) -> list[dict[str, str]]:
 def test_it_is_exported_with_the_same_filters_and_says_who_took_it(
     as_administrator: Client, administrator: Member, crm: App, qa: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_export, "_AT_ONCE", 2)
+    monkeypatch.setattr(export, "_AT_ONCE", 2)
     configure(qa, authentication="basic", username="portal", new_secret=SECRET)
     qa.name = "=Quality()"
     save_in_organization(qa, administrator)

@@ -7,7 +7,7 @@ import smtplib
 
 import pytest
 
-from emailconfig.doctor import examine
+from emailconfig.doctor.examination import examine
 from organization.credentials import create_credential
 from organization.installation import installation_id
 from outbox.models import Message, StageQueue, Status

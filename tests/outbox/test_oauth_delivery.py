@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 from django.db import connection
 from flask import Response
 
-from emailconfig.doctor import examine
+from emailconfig.doctor.examination import examine
 from emailconfig.models import OAuthToken, SmtpSettings
 from emailconfig.services import delete_smtp_settings
 from organization.models import Member

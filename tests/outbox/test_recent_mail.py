@@ -14,7 +14,7 @@ from organization.builtin_roles import ADMINISTRATOR
 from organization.models import App, Role, RoleGrant, Stage
 from outbox import recent
 from outbox.models import Message
-from testlists.recent import recent_mail_in_words
+from testlists.recent_mail import recent_mail_in_words
 from testlists.services import test_list_of
 from testlists.signals import RecentMail
 from tests.conftest import configure, make_app, make_member, signed_in

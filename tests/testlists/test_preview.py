@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from common.addresses import NamedAddress
 from organization.models import App, Member, Stage
 from testlists.models import TestList
-from testlists.pasting import read_pasted
+from testlists.paste_parser import read_pasted
 from testlists.services import test_list_of
 from tests.conftest import make_member, signed_in
 from tests.testlists.conftest import EDIT, SECTION, keep_list, numbered, on_list, typed

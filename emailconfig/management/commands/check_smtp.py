@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from common.addresses import parse_named_address
-from emailconfig.doctor import Finding, examine, is_healthy, record
+from emailconfig.doctor.examination import Finding, examine, is_healthy, record
 from emailconfig.services import settings_of
 from organization.cli import one_clear_line, operator, stage_by_key
 

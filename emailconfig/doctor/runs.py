@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 
 from emailconfig.connection.networks import RESOLVE_SECONDS
 from emailconfig.connection.token_request import ASK_SECONDS
-from emailconfig.doctor import TOTAL_SECONDS, Finding, examine, record
+from emailconfig.doctor.examination import TOTAL_SECONDS, Finding, examine, record
 from emailconfig.models import ConnectionTest, SmtpSettings
 from organization.access import Scope, require
 from organization.models import Member

@@ -8,7 +8,7 @@ from datetime import tzinfo
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from organization.audit_changes import changes_of
+from organization.audit.changes import changes_of
 from organization.models import AuditEvent
 
 _AT_ONCE = 500

@@ -11,8 +11,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
-from emailconfig import doctor_runs
-from emailconfig.doctor import Finding, is_healthy
+from emailconfig.doctor import runs
+from emailconfig.doctor.examination import Finding, is_healthy
 from emailconfig.forms import RecipientForm, SmtpSettingsForm
 from emailconfig.models import ConnectionTest, SmtpSettings
 from emailconfig.services import settings_of
@@ -51,8 +51,8 @@ def start(request: MemberRequest, stage: str) -> HttpResponse:
     if settings is None or problems:
         return _refused(request, found, problems)
     try:
-        test = doctor_runs.start(settings, recipient.cleaned_data["recipient"], request.user)
-    except doctor_runs.TooManyTests:
+        test = runs.start(settings, recipient.cleaned_data["recipient"], request.user)
+    except runs.TooManyTests:
         return _refused(request, found, [_BUSY])
     return _shown(request, test) if request.htmx else redirect("connection-test", found.key, test.pk)
 
@@ -84,7 +84,7 @@ def _refused(request: MemberRequest, stage: Stage, problems: list[str]) -> HttpR
 
 
 def _shown(request: MemberRequest, test: ConnectionTest) -> HttpResponse:
-    interrupted = doctor_runs.is_interrupted(test)
+    interrupted = runs.is_interrupted(test)
     findings = [Finding(**finding) for finding in test.findings]
     context = {
         "stage": test.stage,

@@ -10,7 +10,7 @@ from enum import Enum
 from common.addresses import NamedAddress, may_be_incomplete, same_address_key
 from organization.models import Member
 from testlists.models import MAX_ADDRESSES, TestListAddress
-from testlists.pasting import Pasted, read_pasted
+from testlists.paste_parser import Pasted, read_pasted
 from testlists.services import problems_of, resolve
 
 _SHOWN_AT_MOST = 100

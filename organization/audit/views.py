@@ -12,9 +12,9 @@ from django.views.decorators.http import require_GET, require_safe
 from common.csv_stream import csv_download, csv_lines
 from organization import audit
 from organization.access import EVERYWHERE, allowed, require
-from organization.audit_changes import changes_of
-from organization.audit_export import rows_of
-from organization.audit_filter import AuditFilter
+from organization.audit.changes import changes_of
+from organization.audit.export import rows_of
+from organization.audit.filters import AuditFilter
 from organization.http import MemberRequest, is_row_number
 from organization.models import AuditEvent
 from organization.permissions import Permission
