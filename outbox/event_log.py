@@ -15,11 +15,11 @@ import structlog
 from django.conf import settings
 
 from common.addresses import masked_address
+from delivery.retry_schedule import next_pause
 from outbox.models import Attempt, HoldReason, Message
-from outbox.schedule import next_pause
 
 if TYPE_CHECKING:
-    from outbox.outcomes import Finished, Outcome
+    from delivery.values import Finished, Outcome
     from outbox.submission import Accepted, Submission, SubmissionRefused
 
 log = structlog.get_logger(__name__)

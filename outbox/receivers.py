@@ -10,10 +10,10 @@ from common.addresses import same_address_key
 from emailconfig.models import SmtpSettings
 from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
 from organization.models import Stage
-from outbox import stage_queue, wake_up
+from outbox import wakeup
 from outbox.holding import hold_unconfigured, release
 from outbox.models import HoldReason, Recipient, Status
-from outbox.recent import recent_mail
+from outbox.test_list_counts import recent_mail
 from testlists.models import TestList
 from testlists.signals import RecentMail, count_leaving, count_recent, test_list_saved
 
@@ -27,12 +27,10 @@ def connect() -> None:
 
 
 def _on_settings_saved(settings: SmtpSettings, **_: Any) -> None:
-    stage_queue.clear(settings.stage_id)
     _after_commit(HoldReason.STAGE_NOT_CONFIGURED, stage=settings.stage_id)
 
 
 def _on_settings_deleted(stage: Stage, **_: Any) -> None:
-    stage_queue.clear(stage.pk)
     transaction.on_commit(lambda: hold_unconfigured(stage.pk), robust=True)  # the worker does it if we can't
 
 
@@ -46,7 +44,7 @@ def _on_test_list_saved(test_list: TestList, **_: Any) -> None:
 def _after_commit(reason: HoldReason, **place: int) -> None:
     """Thousands of held mails take seconds: nobody who saves or submits waits for that. The sweep does it if we can't."""
     transaction.on_commit(lambda: release(reason, **place), robust=True)
-    wake_up.after_commit()
+    wakeup.after_commit()
 
 
 def _count_leaving(test_list: TestList, **_: Any) -> int:

@@ -17,7 +17,7 @@ from common.clock import database_now
 from emailconfig.models import normalized_domain
 from organization.installation import installation_id
 from organization.models import App, Credential, Stage
-from outbox import event_log, storage, wake_up
+from outbox import event_log, storage, wakeup
 from outbox.content import addresses_in, header_values, holds_invitation, readable, split_header, with_crlf
 from outbox.envelope import (
     MAX_RECIPIENTS,
@@ -31,7 +31,7 @@ from outbox.envelope import (
 from outbox.models import Door, HoldReason, Message, RouteKind, Status
 from outbox.received import loop_reason
 from outbox.routing import Route, release, route, route_resent
-from outbox.search import search_text
+from outbox.search_text import search_text
 from testlists.models import TestList
 from testlists.state import NO_LIST, ListState, state_of
 
@@ -120,7 +120,7 @@ def submit_together(submissions: Sequence[Submission]) -> list[Accepted | Submis
     with storage.watched(), sql.reading_and_inserting():
         storable = [one for one in checked if isinstance(one, Submission)]
         stored = _store(storable)
-        wake_up.after_commit()
+        wakeup.after_commit()
         transaction.on_commit(lambda: event_log.accepted(zip(storable, stored, strict=True)), robust=True)
     accepted = iter(stored)
     return [next(accepted) if isinstance(one, Submission) else one for one in checked]

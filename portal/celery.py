@@ -42,7 +42,7 @@ def make_app(url: str) -> Celery:
     """Celery with the broker at `url`. Raises ImproperlyConfigured when that is empty."""
     if not url:
         raise ImproperlyConfigured("CELERY_BROKER_URL is empty, so there is nothing for Celery to do: run manage.py deliver.")
-    app = Celery("portal", broker=_FOLDER if url.startswith(_FOLDER) else url, include=["outbox.tasks"])
+    app = Celery("portal", broker=_FOLDER if url.startswith(_FOLDER) else url, include=["delivery.tasks"])
     app.conf.update(
         broker_transport_options=transport_options(url),
         broker_connection_timeout=2.0,
@@ -56,8 +56,8 @@ def make_app(url: str) -> Celery:
         worker_enable_remote_control=False,
         beat_schedule={
             # One that comes late says no more than the next one.
-            "sweep": {"task": "outbox.tasks.sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}},
-            "prune": {"task": "outbox.tasks.prune", "schedule": crontab(hour="3", minute="0")},
+            "sweep": {"task": "delivery.tasks.sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}},
+            "prune": {"task": "delivery.tasks.prune", "schedule": crontab(hour="3", minute="0")},
         },
         beat_schedule_filename=str(settings.DATA_DIR / "celerybeat-schedule"),
     )
@@ -97,7 +97,7 @@ def say_it_in_our_form(**_: Any) -> None:
 @signals.worker_process_init.connect
 def stand_by(**_: Any) -> None:
     from common import process
-    from outbox import standby
+    from delivery import standby
 
     process.spare_the_collector()
     process.go_by_key()
@@ -109,6 +109,6 @@ def stand_by(**_: Any) -> None:
 @signals.worker_process_shutdown.connect
 @signals.worker_shutdown.connect
 def stand_down(**_: Any) -> None:
-    from outbox import standby
+    from delivery import standby
 
     standby.stop()

@@ -14,8 +14,8 @@ from django.conf import settings
 from django.core import checks
 
 from common.encryption import key_is_well_formed
+from gateway import certificate
 from organization.installation import installation_id
-from outbox import gateway_certificate
 
 _NEW_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 
@@ -90,7 +90,7 @@ def check_proxies(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_gateway_certificate(**_: Any) -> list[checks.CheckMessage]:
-    unusable, ends_soon = gateway_certificate.trouble()
+    unusable, ends_soon = certificate.trouble()
     if unusable:
         return [checks.Error(unusable, hint="Both are PEM files that the gateway's user can read.", id="portal.E007")]
     if ends_soon:

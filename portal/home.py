@@ -12,14 +12,15 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from delivery.connection_slots import living_workers
+from delivery.models import StageQueue
 from emailconfig.models import SmtpSettings
 from organization.access import EVERYWHERE, Scope, allowed
 from organization.http import MemberRequest
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from outbox.backlog import Depth, depth_by_app
-from outbox.connections import living_workers
-from outbox.models import LIST_REASONS, StageQueue, Status
+from outbox.models import LIST_REASONS, Status
 
 # Of a stage's apps with held mail so many have a card each.
 _APPS_NAMED = 3

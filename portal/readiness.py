@@ -15,11 +15,13 @@ from django.db.models import OuterRef, Subquery
 
 from common import sql
 from common.clock import database_now
+from delivery.connection_slots import living_workers
+from delivery.models import StageQueue
+from gateway.heartbeat import living_gateways
+from gateway.models import Gateway
 from organization.models import Stage
 from outbox.backlog import depth_by_app
-from outbox.connections import living_workers
-from outbox.heartbeat import living_gateways
-from outbox.models import WAITING, Gateway, Message, StageQueue, Status
+from outbox.models import WAITING, Message, Status
 
 HANGS = "The database doesn't answer."
 _NO_CONNECTION = "The database has no connection left for the portal (max_connections)."

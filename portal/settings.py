@@ -46,7 +46,7 @@ GATEWAY_TLS_CERT = env.str("GATEWAY_TLS_CERT", default="")
 GATEWAY_TLS_KEY = env.str("GATEWAY_TLS_KEY", default="")
 # A second port, where TLS begins with the connection. 0: none.
 GATEWAY_TLS_PORT = env.int("GATEWAY_TLS_PORT", default=0)
-# How many connections may be open. 0: as the file limit allows (outbox.gateway_connections).
+# How many connections may be open. 0: as the file limit allows (gateway.connection_limits).
 GATEWAY_MAX_CONNECTIONS = env.int("GATEWAY_MAX_CONNECTIONS", default=0)
 GATEWAY_MAX_CONNECTIONS_PER_ADDRESS = env.int("GATEWAY_MAX_CONNECTIONS_PER_ADDRESS", default=500)
 GATEWAY_MAX_UNAUTHENTICATED = env.int("GATEWAY_MAX_UNAUTHENTICATED", default=200)
@@ -83,6 +83,10 @@ INSTALLED_APPS = [
     "django_structlog",
     "lucide",
     "portal",
+    "gateway",
+    "emaillog",
+    "delivery",
+    "analytics",
     "outbox",
     "emailconfig",
     "testlists",

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.utils.functional import SimpleLazyObject
 
+from delivery.backoff import trouble_of
+from delivery.connection_slots import silent_connections
 from organization.access import Scope, allowed
 from organization.permissions import Permission
-from outbox.connections import silent_connections
-from outbox.stage_queue import trouble_of
 from outbox.visibility import may_see_all_mail
 
 if TYPE_CHECKING:

@@ -18,6 +18,9 @@ urlpatterns = [
     path("", include("testlists.urls")),
     path("", include("emailconfig.urls")),
     path("", include("outbox.urls")),
+    path("", include("delivery.urls")),
+    path("", include("analytics.urls")),
+    path("", include("emaillog.urls")),
     path("admin/password_change/", RedirectView.as_view(pattern_name="password_change")),  # one page, with its audit entry
     path("admin/", admin.site.urls),
     path("help/", help.page, name="help"),

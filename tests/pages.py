@@ -8,24 +8,15 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from analytics import rollup
+from analytics.models import HourlyCause, HourlyCount, HourlyLatency, RollUpPosition
+from delivery.models import Connection, StageQueue, Worker
 from emailconfig.doctor import runs
 from emailconfig.models import ConnectionTest, OAuthToken, SmtpSettings
 from organization import audit
 from organization.credentials import create_credential
 from organization.models import App, Member, Stage
-from outbox import rollup
-from outbox.models import (
-    Attempt,
-    Connection,
-    Door,
-    HourlyCause,
-    HourlyCount,
-    HourlyLatency,
-    Message,
-    RollUpPosition,
-    StageQueue,
-    Worker,
-)
+from outbox.models import Attempt, Door, Message
 from outbox.submission import Envelope, submit
 from tests.conftest import OPERATOR, configure, eventually, mail
 from tests.outbox.conftest import deliver, send, set_list

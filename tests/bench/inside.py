@@ -20,9 +20,9 @@ from django.db import connection, transaction
 from django.test import Client
 
 from common.clock import database_now
+from delivery.claims import ask_due_mail, hand_over
+from delivery.due_messages import stages_with_due_mail
 from organization.models import App, Member, Stage
-from outbox.due import stages_with_due_mail
-from outbox.hand_over import ask_due_mail, hand_over
 from outbox.models import Door, Message
 from outbox.submission import Envelope, submit
 

@@ -30,10 +30,12 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from analytics.latency import bucket_of
+from analytics.models import RollUpPosition
+from delivery.models import Worker
 from emailconfig.models import SmtpSettings
 from organization.models import App, Member, Role, RoleGrant, Stage
-from outbox.latency import bucket_of
-from outbox.models import Message, RollUpPosition, Worker
+from outbox.models import Message
 from testlists.models import TestList, TestListAddress
 
 APPS, STAGES = 200, 10

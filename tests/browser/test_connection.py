@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from delivery.models import StageQueue
 from emailconfig.models import SmtpSettings
 from organization.models import AuditEvent
-from outbox.models import StageQueue
 from tests.conftest import configure, eventually
 from tests.outbox.conftest import deliver, send
 from tests.smtp_server import SmtpServer

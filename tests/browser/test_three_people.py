@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from analytics import rollup
 from emailconfig.models import SmtpSettings
 from organization.models import Credential, Stage
-from outbox import rollup
 from outbox.models import Message
 from testlists.services import test_list_of as list_of
 from tests.browser.conftest import Person

@@ -20,7 +20,7 @@ from typing import IO
 import pytest
 from django.utils import timezone
 
-from outbox.models import Worker
+from delivery.models import Worker
 from tests.conftest import ROOT, environment, eventually
 from tests.smtp_server import free_port, listening
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from delivery.models import StageQueue
 from organization.models import AuditEvent
-from outbox.models import Message, StageQueue, Status
+from outbox.models import Message, Status
 from tests.certificates import Authority
 from tests.conftest import configure, eventually, manage, manage_json
 from tests.interop.conftest import Process

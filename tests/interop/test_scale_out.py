@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from delivery.models import Worker
 from emailconfig.models import SmtpSettings
 from organization.credentials import create_credential
-from outbox import models
 from outbox.models import Door, Message, Status
 from outbox.submission import Envelope, Submission, submit_together
 from tests.conftest import OPERATOR, configure, eventually, manage
@@ -241,7 +241,7 @@ def test_a_worker_told_to_stop_finishes_what_is_on_the_wire(crm, qa, folder, sta
         worker.end()
         assert not Message.objects.filter(status=Status.SENDING).exists()
         assert Message.objects.filter(status=Status.SENT).count() == len(server.arrivals)
-        assert not models.Worker.objects.exists()
+        assert not Worker.objects.exists()
 
 
 def test_celery_over_a_folder_on_one_machine(crm, qa, folder, server, start_portal):

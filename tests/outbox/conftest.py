@@ -13,14 +13,16 @@ from django.utils import timezone
 
 from common.addresses import NamedAddress
 from common.clock import database_now
+from delivery.claims import ask_due_mail, hand_over
+from delivery.models import StageQueue, Worker
+from delivery.outcomes import ask_held, record
+from delivery.values import Finished, HandOver, Outcome
+from delivery.worker import Worker
 from emailconfig.models import SmtpSettings
 from organization.models import App, Stage
 from outbox import models
-from outbox.hand_over import HandOver, ask_due_mail, hand_over
 from outbox.models import Door, Message
-from outbox.outcomes import Finished, Outcome, ask_held, record
 from outbox.submission import Envelope, submit
-from outbox.worker import Worker
 from testlists.models import TestList
 from testlists.services import Wanted, save_test_list
 from tests.conftest import OPERATOR, configure, eventually, mail
@@ -114,7 +116,7 @@ def report(taken: HandOver, outcome: Outcome) -> None:
 
 def leases_run_out() -> None:
     """As if a minute went by after a worker died."""
-    models.Worker.objects.update(seen=timezone.now() - timedelta(minutes=1))
+    Worker.objects.update(seen=timezone.now() - timedelta(minutes=1))
     Message.objects.exclude(lease_until=None).update(lease_until=timezone.now() - timedelta(seconds=1))
 
 
@@ -122,7 +124,7 @@ def now_due() -> None:
     """As if every pause were over."""
     Message.objects.filter(status__in=models.WAITING).update(due=timezone.now() - timedelta(seconds=1))
     models.Recipient.objects.filter(status__in=models.WAITING).update(due=timezone.now() - timedelta(seconds=1))
-    models.StageQueue.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
+    StageQueue.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
 
 
 def statuses(message: Message) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-import outbox.gateway
+import gateway.server
 from organization.credentials import NewCredential
 from tests.conftest import eventually
 from tests.smtp_server import listening, reserved_port
@@ -21,7 +21,7 @@ def gateway_thread() -> Iterator[int]:
     """Gives its port. Ends as the process does on SIGTERM."""
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
     with reserved_port() as port:
-        thread = threading.Thread(target=loop.run_until_complete, args=(outbox.gateway.serve("127.0.0.1", port, stop),))
+        thread = threading.Thread(target=loop.run_until_complete, args=(gateway.server.serve("127.0.0.1", port, stop),))
         thread.start()
         eventually(lambda: listening(port))
         yield port

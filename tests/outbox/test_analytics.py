@@ -19,31 +19,29 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import outbox.worker
-from organization.models import App, Role, RoleGrant, Stage
-from organization.permissions import Permission
-from outbox import analytics_views, backlog, rollup, tasks
-from outbox.analytics import RANGES, analytics, range_of
-from outbox.causes import cause_of, explanation_of
-from outbox.charts import Series, bar_chart, tick_step
-from outbox.latency import BOUNDS, bucket_of, edges, in_words, label_of, percentile
-from outbox.models import (
-    Attempt,
+import delivery.worker
+from analytics import rollup, views
+from analytics.causes import cause_of, explanation_of
+from analytics.charts import Series, bar_chart, tick_step
+from analytics.latency import BOUNDS, bucket_of, edges, in_words, label_of, percentile
+from analytics.models import (
     DailyCount,
     DailyLatency,
-    HoldReason,
     HourlyCause,
     HourlyCount,
     HourlyLatency,
-    Message,
     RollUpPosition,
-    RouteKind,
     StageCount,
     StageLatency,
-    Status,
 )
-from outbox.pruning import prune
-from outbox.rollup import roll_up, uncounted_since
+from analytics.report import RANGES, analytics, range_of
+from analytics.rollup import roll_up, uncounted_since
+from delivery import tasks
+from organization.models import App, Role, RoleGrant, Stage
+from organization.permissions import Permission
+from outbox import backlog
+from outbox.models import Attempt, HoldReason, Message, RouteKind, Status
+from outbox.retention import prune
 from tests.conftest import configure, make_app, make_member, signed_in
 from tests.outbox.conftest import deliver, now_due, send, set_list, wait_for_thread
 
@@ -200,7 +198,7 @@ def test_an_address_that_is_given_up_counts_as_failed_once(crm, qa, smtp_server,
     message = send(crm, qa, "later@example.com")
     deliver()
     now_due()
-    monkeypatch.setattr("outbox.schedule.PAUSES", [timedelta(minutes=1)])
+    monkeypatch.setattr("delivery.retry_schedule.PAUSES", [timedelta(minutes=1)])
     deliver()
     assert message.recipients.get().status == Status.FAILED
     everything_counted()
@@ -386,11 +384,11 @@ def test_pruned_mail_stays_counted_and_counts_go_with_the_log(crm, qa, settings)
 
 
 def test_the_worker_and_celery_count(crm, qa):
-    every = {periodic.action: periodic for periodic in outbox.worker.Worker()._every}
-    assert 10 <= every[outbox.worker.roll_up_beside].seconds <= 60
-    assert outbox.worker.roll_up_beside not in {periodic.action for periodic in outbox.worker.Worker("celery-1")._every}
+    every = {periodic.action: periodic for periodic in delivery.worker.Worker()._every}
+    assert 10 <= every[delivery.worker.roll_up_beside].seconds <= 60
+    assert delivery.worker.roll_up_beside not in {periodic.action for periodic in delivery.worker.Worker("celery-1")._every}
     accepted(crm, qa, ago(minutes=5))
-    outbox.worker.roll_up_beside()
+    delivery.worker.roll_up_beside()
     wait_for_thread("roll-up")
     assert counted() == {"accepted": 1}
     accepted(crm, qa, ago(minutes=2))
@@ -608,7 +606,7 @@ def test_the_link_to_the_log_shows_the_failed_mail(as_administrator, some_mail):
 
 
 def test_causes_come_worst_first_and_only_so_many(as_administrator, crm, shop, qa, monkeypatch):
-    monkeypatch.setattr(analytics_views, "WORST_CAUSES", 2)
+    monkeypatch.setattr(views, "WORST_CAUSES", 2)
     hour = ago(hours=1).replace(minute=0, second=0, microsecond=0)
     for code, failed, deferred in (("greylisted", 0, 50), ("mailbox_full", 3, 0), ("relay_denied", 7, 0)):
         for app in (crm, shop):

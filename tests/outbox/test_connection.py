@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from delivery.models import StageQueue
 from organization.models import Stage
-from outbox.models import StageQueue, Status
+from outbox.models import Status
 from tests.certificates import Authority
 from tests.conftest import configure
 from tests.outbox.conftest import deliver, send

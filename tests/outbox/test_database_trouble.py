@@ -18,11 +18,12 @@ from django.db import DataError, InternalError, OperationalError, ProgrammingErr
 from django.db.backends.signals import connection_created
 from django.utils import timezone
 
-import outbox.stage_queue
+import delivery.backoff
 from common import process
 from common.database_trouble import WRITE_LOCK_HELD, write_lock_is_held
-from outbox.models import Message, Recipient, StageQueue, Status
-from outbox.worker import Worker
+from delivery.models import StageQueue
+from delivery.worker import Worker
+from outbox.models import Message, Recipient, Status
 from tests.conftest import ROOT, configure, environment, eventually
 from tests.outbox.conftest import deliver, leases_run_out, now_due, outcomes, send
 from tests.smtp_server import SmtpServer
@@ -121,7 +122,7 @@ def test_a_process_that_holds_sqlites_lock_is_told_of(crm, qa, smtp_server, tmp_
 
 
 def Worker_has_reported() -> bool:
-    from outbox.models import Worker as Reported
+    from delivery.models import Worker as Reported
 
     return Reported.objects.exists()
 
@@ -134,7 +135,7 @@ def test_an_error_of_the_database_in_a_session_is_one_log_line(crm, qa, closed_p
 
     configure(qa, port=closed_port)
     send(crm, qa)
-    monkeypatch.setattr(outbox.stage_queue, "note_trouble", fail)
+    monkeypatch.setattr(delivery.backoff, "note_trouble", fail)
     Worker().drain(seconds=0.5)
     lines = [record.msg for record in caplog.records if record.levelname == "ERROR"]
     assert {(line["event"], line["error"]) for line in lines} == {

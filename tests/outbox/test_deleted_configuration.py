@@ -7,10 +7,11 @@ import threading
 import pytest
 from django.test import Client
 
+from delivery.models import StageQueue
+from delivery.worker import sweep
 from emailconfig.services import delete_smtp_settings, settings_of
 from organization.models import Stage
-from outbox.models import HoldReason, Message, StageQueue, Status
-from outbox.worker import sweep
+from outbox.models import HoldReason, Message, Status
 from tests.conftest import OPERATOR, configure, eventually
 from tests.outbox.conftest import deliver, deliver_beside, now_due, send, statuses
 from tests.smtp_server import SmtpServer

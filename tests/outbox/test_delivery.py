@@ -11,19 +11,19 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+import delivery.worker
 import emailconfig.connection.opening
-import outbox.worker
+from delivery.backoff import note_trouble, pause_after
+from delivery.connection_slots import forget, register
+from delivery.connection_slots import take as take_places
+from delivery.leases import recover_abandoned
+from delivery.models import StageQueue, Worker
+from delivery.retry_schedule import PAUSES, next_pause
+from delivery.values import Outcome
 from emailconfig.connection import ConnectionTrouble
 from emailconfig.services import settings_of
-from outbox import models
-from outbox.connections import forget, register
-from outbox.connections import take as take_places
 from outbox.holding import release_what_waits
-from outbox.leases import recover_abandoned
-from outbox.models import Attempt, HoldReason, Message, Recipient, StageQueue, Status
-from outbox.outcomes import Outcome
-from outbox.schedule import PAUSES, next_pause
-from outbox.stage_queue import note_trouble, pause_after
+from outbox.models import Attempt, HoldReason, Message, Recipient, Status
 from testlists.services import mails_leaving, wait_until_nothing_leaves
 from testlists.signals import test_list_saved
 from tests.conftest import configure, eventually, mail
@@ -69,7 +69,7 @@ def test_many_mails_share_few_connections(crm, qa, configured, smtp_server):
 
 
 def test_the_watch_over_leases_ends_no_connection_that_is_in_order(crm, qa, configured, smtp_server, monkeypatch):
-    monkeypatch.setattr(outbox.worker, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(delivery.worker, "WATCH_SECONDS", 0.0)
     for _ in range(100):
         send(crm, qa)
     deliver()
@@ -630,7 +630,7 @@ def test_workers_share_a_stages_connections_evenly(crm, qa, smtp_server):
     register("one")
     register("two")
     assert [len(take_places("one", qa.pk, wanted)) for wanted in (1, 3, 3)] == [1, 1, 0]
-    models.Worker.objects.filter(name="two").update(seen=timezone.now() - timedelta(minutes=1))
+    Worker.objects.filter(name="two").update(seen=timezone.now() - timedelta(minutes=1))
     assert [len(take_places("one", qa.pk, wanted)) for wanted in (3, 3)] == [2, 0]
 
 

@@ -13,11 +13,11 @@ from django.core.mail import EmailMessage, get_connection
 from django.core.management import call_command
 from django.test import Client
 
+from delivery.worker import sweep
 from organization.credentials import create_credential
 from organization.models import App, Stage
-from outbox.interventions import resend, retry_now
+from outbox.actions import resend, retry_now
 from outbox.models import Message, Recipient, Status
-from outbox.worker import sweep
 from testlists.services import test_list_of as list_of
 from tests.conftest import OPERATOR, configure, running_gateway
 from tests.outbox.conftest import deliver, now_due, send, set_list, statuses

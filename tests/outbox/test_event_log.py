@@ -8,14 +8,15 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
+from delivery import leases
+from delivery.worker import sweep
 from emailconfig.services import delete_smtp_settings
+from gateway.batching import Handed, store
 from organization.credentials import create_credential
-from outbox import event_log, interventions, leases
-from outbox.acceptance import Handed, store
+from outbox import actions, event_log
 from outbox.holding import hold_unconfigured
 from outbox.models import Door, Message
 from outbox.submission import Envelope, SubmissionRefused, submit
-from outbox.worker import sweep
 from testlists.models import TestList
 from tests.conftest import OPERATOR, configure, mail
 from tests.outbox.conftest import deliver, leases_run_out, now_due, send, take
@@ -109,7 +110,7 @@ def test_each_answer_of_the_server_is_a_line(crm, qa, smtp_server, lines):
 def test_a_recipient_that_was_tried_for_long_enough_has_failed(crm, qa, smtp_server, lines, monkeypatch):
     smtp_server.rcpt = lambda _: "450 4.2.1 not now"
     configure(qa, smtp_server, from_domains="*")
-    monkeypatch.setattr("outbox.schedule.PAUSES", [timedelta(seconds=1)])
+    monkeypatch.setattr("delivery.retry_schedule.PAUSES", [timedelta(seconds=1)])
     send(crm, qa)
     deliver()
     now_due()
@@ -123,7 +124,7 @@ def test_what_a_worker_that_died_left_and_what_a_person_ends_are_told_too(crm, q
     take(qa, 1, "a-worker-that-dies")
     leases_run_out()
     sweep()
-    interventions.cancel(Message.objects.get(pk=message.pk), OPERATOR)
+    actions.cancel(Message.objects.get(pk=message.pk), OPERATOR)
     _, unknown, cancelled = lines()
     assert unknown.startswith("email_deferred")
     assert leases._DIED in unknown

@@ -19,16 +19,17 @@ import pytest
 from django.db import DataError, OperationalError, connection, transaction
 from django.utils import timezone
 
+import delivery.claims
+import delivery.coordinator
+import delivery.rate_limit
+import delivery.session
 import emailconfig.connection.opening
-import outbox.delivery
-import outbox.hand_over
-import outbox.ledger
-import outbox.pace
+from delivery.backoff import pause_after
+from delivery.leases import DEATHS_UNTIL_FAILED
+from delivery.models import StageQueue
+from delivery.worker import sweep
 from organization.credentials import create_credential
-from outbox.leases import DEATHS_UNTIL_FAILED
-from outbox.models import Attempt, Message, Recipient, StageQueue, Status
-from outbox.stage_queue import pause_after
-from outbox.worker import sweep
+from outbox.models import Attempt, Message, Recipient, Status
 from testlists.services import mails_leaving
 from tests.conftest import OPERATOR, ROOT, configure, environment, eventually, mail, manage, running, running_gateway
 from tests.outbox.conftest import deliver, hold_the_line, leases_run_out, now_due, outcomes, send, set_list, statuses, take
@@ -147,7 +148,7 @@ def test_no_more_than_two_mails_of_a_connection_are_sent_before_the_first_is_mar
         send(crm, qa)
     with worker():
         assert sending.wait(60)
-        eventually(lambda: Message.objects.filter(status=Status.SENDING).count() == outbox.delivery.WINDOW)
+        eventually(lambda: Message.objects.filter(status=Status.SENDING).count() == delivery.session.WINDOW)
         with transaction.atomic():  # from here on nothing can be marked
             list(Message.objects.select_for_update().order_by("pk"))
             answer.set()
@@ -225,7 +226,7 @@ def test_database_connections_that_are_cut_are_made_again(crm, qa, configured, s
 
 def test_a_turn_that_was_rolled_back_is_done_again(crm, qa, configured, smtp_server, monkeypatch):
     """What became of the mails before it is written once, and the tries are counted once."""
-    real, failures = outbox.pace.hand_over, iter([False, True, False, True])
+    real, failures = delivery.rate_limit.hand_over, iter([False, True, False, True])
 
     def hand_over(*request):
         taken = real(*request)
@@ -233,7 +234,7 @@ def test_a_turn_that_was_rolled_back_is_done_again(crm, qa, configured, smtp_ser
             raise OperationalError("the connection went away before the commit")
         return taken
 
-    monkeypatch.setattr(outbox.pace, "hand_over", hand_over)
+    monkeypatch.setattr(delivery.rate_limit, "hand_over", hand_over)
     smtp_server.rcpt = lambda _: "451 4.7.1 greylisted"
     for _ in range(10):
         send(crm, qa)
@@ -244,7 +245,7 @@ def test_a_turn_that_was_rolled_back_is_done_again(crm, qa, configured, smtp_ser
 
 def test_a_commit_that_happened_although_it_failed_strands_nothing(crm, qa, configured, smtp_server, monkeypatch):
     """The hand-over is stored, but its answer is lost with the connection: the mail is sent when its lease has run out."""
-    real, failures = outbox.ledger.Ledger._serve, iter([False, True])
+    real, failures = delivery.coordinator.Ledger._serve, iter([False, True])
 
     def serve(ledger, requests):
         turns = real(ledger, requests)
@@ -252,7 +253,7 @@ def test_a_commit_that_happened_although_it_failed_strands_nothing(crm, qa, conf
             raise OperationalError("the connection went away after the commit")
         return turns
 
-    monkeypatch.setattr(outbox.ledger.Ledger, "_serve", serve)
+    monkeypatch.setattr(delivery.coordinator.Ledger, "_serve", serve)
     messages = [send(crm, qa) for _ in range(10)]
     deliver()
     leases_run_out()
@@ -263,7 +264,7 @@ def test_a_commit_that_happened_although_it_failed_strands_nothing(crm, qa, conf
 
 @pytest.mark.turns_fail
 def test_an_outcome_that_the_database_refuses_harms_no_other_mail_and_ends(crm, qa, configured, smtp_server, monkeypatch, caplog):
-    real = outbox.ledger.record
+    real = delivery.coordinator.record
     messages = [send(crm, qa) for _ in range(6)]
     spoiled = messages[2].pk
 
@@ -272,7 +273,7 @@ def test_an_outcome_that_the_database_refuses_harms_no_other_mail_and_ends(crm, 
         if any(one.taken.pk == spoiled for one in finished):
             raise DataError("a value that the database takes from nobody")
 
-    monkeypatch.setattr(outbox.ledger, "record", record)
+    monkeypatch.setattr(delivery.coordinator, "record", record)
     for _ in range(6):
         deliver()
         leases_run_out()
@@ -324,9 +325,9 @@ def test_a_mail_whose_lease_cannot_be_renewed_is_cut_off_before_anybody_else_may
     """Nothing counts as leaving any more once a lease has run out, so nothing may leave any more either."""
     body = (b"x" * 78 + b"\r\n") * 250_000
     with NotReading() as server, monkeypatch.context() as short:
-        short.setattr(outbox.ledger.leases, "LEASE", timedelta(seconds=5))
-        short.setattr(outbox.hand_over, "LEASE", timedelta(seconds=5))
-        short.setattr(outbox.ledger, "_MARGIN_SECONDS", 1.0)
+        short.setattr(delivery.coordinator.leases, "LEASE", timedelta(seconds=5))
+        short.setattr(delivery.claims, "LEASE", timedelta(seconds=5))
+        short.setattr(delivery.coordinator, "_MARGIN_SECONDS", 1.0)
         configure(qa, port=server.port, from_domains="*", connections=1)
         message = send(crm, qa, content=b"From: crm@acme.example\r\n\r\n" + body)
         deliver()
@@ -379,7 +380,7 @@ def test_a_server_that_drips_cannot_hold_a_worker(crm, qa, monkeypatch):
 
 
 def test_a_server_that_never_answers_the_content_is_cut_and_the_outcome_is_unknown(crm, qa, monkeypatch):
-    monkeypatch.setattr(outbox.delivery, "EXCHANGE_SECONDS", 2.0)
+    monkeypatch.setattr(delivery.session, "EXCHANGE_SECONDS", 2.0)
     release = threading.Event()
     with SmtpServer(data=lambda _: release.wait(60) and None) as server:
         configure(qa, server, from_domains="*")
@@ -410,14 +411,14 @@ def test_a_server_that_closes_after_each_mail_gets_them_all_over_new_connections
 
 def test_a_poison_mail_fails_and_the_next_goes_on(crm, qa, configured, smtp_server, monkeypatch):
     poison, fine = send(crm, qa), send(crm, qa)
-    real = outbox.delivery.prepare
+    real = delivery.session.prepare
 
     def prepare(taken, *rest):
         if taken.pk == poison.pk:
             raise RuntimeError("a header that breaks our own code")
         return real(taken, *rest)
 
-    monkeypatch.setattr(outbox.delivery, "prepare", prepare)
+    monkeypatch.setattr(delivery.session, "prepare", prepare)
     deliver()
     assert statuses(poison) == {"customer@example.com": "failed"}
     assert statuses(fine) == {"customer@example.com": "sent"}

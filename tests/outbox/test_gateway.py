@@ -18,9 +18,9 @@ from django.core.mail import EmailMessage, get_connection
 from django.db import connection
 
 from common import sql
+from gateway.batching import Handed, store
 from organization.credentials import NewCredential, create_credential, revoke_credential
 from organization.models import App
-from outbox.acceptance import Handed, store
 from outbox.models import Door, Message, Status
 from outbox.submission import Accepted, Envelope
 from tests.certificates import Authority

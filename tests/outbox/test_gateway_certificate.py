@@ -12,8 +12,8 @@ import pytest
 from cryptography import x509
 from pytest_django import Settings
 
-from outbox import gateway, gateway_certificate
-from outbox.gateway_certificate import CertificateWatch
+from gateway import certificate, server
+from gateway.certificate import CertificateWatch
 from portal.checks import check_gateway_certificate
 from tests.certificates import Authority
 from tests.conftest import environment, manage
@@ -30,14 +30,14 @@ def use(settings: Settings, certificate: Path, key: Path) -> None:
 
 def test_a_certificate_that_is_in_order_gives_no_trouble(settings: Settings, authority: Authority) -> None:
     use(settings, *authority.issue("gateway.acme.example", days=60))
-    assert gateway_certificate.trouble() == ("", "")
+    assert certificate.trouble() == ("", "")
     assert check_gateway_certificate() == []
 
 
 @pytest.mark.parametrize("expired", [False, True])
 def test_one_that_ends_soon_is_told_with_its_day(settings: Settings, authority: Authority, expired: bool) -> None:
     use(settings, *authority.issue("gateway.acme.example", expired=expired))
-    unusable, ends_soon = gateway_certificate.trouble()
+    unusable, ends_soon = certificate.trouble()
     assert (unusable, "ended on" in ends_soon) == ("", expired)
     assert [found.id for found in check_gateway_certificate()] == ["portal.W002"]
 
@@ -54,7 +54,7 @@ def test_one_that_cannot_be_used_is_told_with_its_variable(settings: Settings, a
         "other key": "GATEWAY_TLS_CERT and GATEWAY_TLS_KEY don't belong together.",
         "no certificate": "GATEWAY_TLS_CERT and GATEWAY_TLS_KEY can't be used:",
     }[wrong]
-    assert gateway_certificate.trouble()[0].startswith(words)
+    assert certificate.trouble()[0].startswith(words)
     assert [(found.id, found.msg.startswith(words)) for found in check_gateway_certificate()] == [("portal.E007", True)]
 
 
@@ -91,7 +91,7 @@ def served_serial(context: ssl.SSLContext) -> int:
 def test_a_renewed_certificate_is_shown_and_a_broken_one_is_not(settings: Settings, authority: Authority) -> None:
     certificate, key = authority.issue("gateway.acme.example", days=60)
     use(settings, certificate, key)
-    context = gateway.tls_context()
+    context = server.tls_context()
     assert context is not None
     watch, first = CertificateWatch(context), served_serial(context)
     assert watch.look() == ""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outbox.gateway_commands import read_mail, read_rcpt
+from gateway.command_parser import read_mail, read_rcpt
 from outbox.submission import SubmissionRefused
 
 

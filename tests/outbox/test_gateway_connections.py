@@ -8,8 +8,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from outbox.gateway import OutOfFiles
-from outbox.gateway_connections import LOGGED_EVERY_SECONDS, SILENT_SECONDS, Connections, Limits, limits, plain_address
+from gateway.connection_limits import LOGGED_EVERY_SECONDS, SILENT_SECONDS, Connections, Limits, limits, plain_address
+from gateway.server import OutOfFiles
 
 HERE, ELSEWHERE, PROXY = "192.0.2.1", "192.0.2.2", "198.51.100.7"
 

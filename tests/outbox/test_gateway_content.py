@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outbox.gateway_content import ContentRefused, read_content
+from gateway.data_reader import ContentRefused, read_content
 
 NEXT = b"MAIL FROM:<.>\r\n.\r\nQUIT\r\n"
 

@@ -17,9 +17,9 @@ from contextlib import ExitStack
 import pytest
 from aiosmtpd.smtp import SMTP
 
+from gateway import aiosmtpd_overrides
+from gateway.batching import BYTES_PER_COMMIT, MAILS_PER_COMMIT, Handed, Waiting, next_group
 from organization.credentials import NewCredential, create_credential
-from outbox import gateway_overrides
-from outbox.acceptance import BYTES_PER_COMMIT, MAILS_PER_COMMIT, Handed, Waiting, next_group
 from outbox.models import Content, Message
 from outbox.submission import Envelope
 from tests.certificates import Authority
@@ -160,7 +160,7 @@ def test_a_group_of_one_commit_is_bounded_in_number_and_bytes():
 
 def test_what_our_connection_uses_of_aiosmtpds_private_names_is_still_there():
     ours = {"_can_read", "_encoded", "_heard", "_implicit_tls", "_start_tls"}
-    used = set(re.findall(r"self\.(_[a-z]\w+)", inspect.getsource(gateway_overrides)))
+    used = set(re.findall(r"self\.(_[a-z]\w+)", inspect.getsource(aiosmtpd_overrides)))
     loop = asyncio.new_event_loop()
     stock = SMTP(object(), loop=loop)
     stock._cb_client_connected(None, None)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import outbox.gateway
+import gateway.server
 from tests.outbox.gateway_client import gateway_thread
 
 PATIENCE = 1.0
@@ -17,13 +17,13 @@ PATIENCE = 1.0
 @pytest.fixture
 def impatient_gateway(monkeypatch) -> Iterator[int]:
     """Without a database: nobody signs in."""
-    monkeypatch.setattr(outbox.gateway, "SILENCE_SECONDS", PATIENCE)
+    monkeypatch.setattr(gateway.server, "SILENCE_SECONDS", PATIENCE)
     with gateway_thread() as port:
         yield port
 
 
 def test_who_goes_on_sending_is_listened_to_and_who_falls_silent_hears_why(impatient_gateway, caplog):
-    caplog.set_level("INFO", "outbox.gateway")
+    caplog.set_level("INFO", "gateway.server")
     with socket.create_connection(("127.0.0.1", impatient_gateway), timeout=60) as client, client.makefile("rb") as answers:
         answers.readline()
         for _ in range(12):  # one command, for longer than a client may be silent

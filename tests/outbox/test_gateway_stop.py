@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from django.db import connection, transaction
 
-import outbox.gateway
+import gateway.server
 from organization.credentials import NewCredential, create_credential
 from outbox.models import Message
 from tests.conftest import OPERATOR, eventually, mail, running
@@ -78,7 +78,7 @@ def test_what_cannot_be_stored_in_time_is_refused_and_not_stored_later(credentia
     """Its app heard nothing else, and sends it once more to the next gateway."""
     if connection.vendor != "postgresql":
         return  # what waits for SQLite's lock ends with the process
-    monkeypatch.setattr(outbox.gateway, "STOP_SECONDS", 0.5)
+    monkeypatch.setattr(gateway.server, "STOP_SECONDS", 0.5)
     with ExitStack() as stack, no_inserts():
         with gateway_thread() as port:
             clients = [sending(port, credential, stack) for _ in range(3)]

@@ -12,8 +12,9 @@ from html import unescape
 import pytest
 from django.utils import timezone
 
-import outbox.delivery
-from outbox.models import Attempt, Connection, Message, Recipient, StageQueue, Status
+import delivery.session
+from delivery.models import Connection, StageQueue
+from outbox.models import Attempt, Message, Recipient, Status
 from tests.conftest import configure, eventually, mail
 from tests.outbox.conftest import deliver, deliver_beside, now_due, outcomes, send, statuses
 from tests.smtp_server import SmtpServer
@@ -25,7 +26,7 @@ BASE = "/management/configure/emails/qa/"
 
 @pytest.fixture(autouse=True)
 def _soon_silent(monkeypatch) -> None:
-    monkeypatch.setattr(outbox.delivery, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(delivery.session, "SILENT_SECONDS", 0.5)
 
 
 @pytest.fixture

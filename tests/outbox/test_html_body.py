@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from outbox import html_body
-from outbox.html_body import remote_hosts, with_pictures
-from outbox.mime_parts import parts_of
+from emaillog import html_body
+from emaillog.html_body import remote_hosts, with_pictures
+from emaillog.mime_parts import parts_of
 
 LOGO = b"Content-Type: image/png\r\nContent-ID: <logo@acme>\r\n\r\n\x89PNG"
 

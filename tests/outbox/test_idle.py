@@ -10,8 +10,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-import outbox.worker
-from outbox.worker import Worker
+import delivery.worker
+from delivery.worker import Worker
 from tests.conftest import configure, eventually, manage
 from tests.outbox.conftest import send, statuses
 from tests.smtp_server import SmtpServer
@@ -28,8 +28,8 @@ def smtp_server() -> Iterator[SmtpServer]:
 @contextmanager
 def sleepy_worker(monkeypatch) -> Iterator[Worker]:
     """A worker that, once it is idle, looks again only when it is told to."""
-    monkeypatch.setattr(outbox.worker, "IDLE_SECONDS", 600.0)
-    monkeypatch.setattr(outbox.worker, "AWAKE_SECONDS", 0.0)
+    monkeypatch.setattr(delivery.worker, "IDLE_SECONDS", 600.0)
+    monkeypatch.setattr(delivery.worker, "AWAKE_SECONDS", 0.0)
     worker = Worker()
 
     def run() -> None:

@@ -11,12 +11,12 @@ from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
+from delivery.leases import recover_abandoned
+from delivery.worker import sweep
 from organization.models import AuditEvent, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
-from outbox.interventions import cancel, release_held, resend, resend_to_real_recipients, retry_now
-from outbox.leases import recover_abandoned
+from outbox.actions import cancel, release_held, resend, resend_to_real_recipients, retry_now
 from outbox.models import Content, HoldReason, Message, RouteKind, Status
-from outbox.worker import sweep
 from testlists.services import mails_leaving, test_list_of, wait_until_nothing_leaves
 from tests.conftest import OPERATOR, configure, make_member, signed_in
 from tests.outbox.conftest import deliver, deliver_beside, leases_run_out, now_due, outcomes, send, set_list, statuses, take

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from outbox.invitations import ATTENDEES_AT_MOST, CalendarTime, Invitation, Person, read_invitations
+from emaillog.invitations import ATTENDEES_AT_MOST, CalendarTime, Invitation, Person, read_invitations
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from organization.models import Role, RoleGrant
 from organization.permissions import Permission
-from outbox.interventions import cancel
+from outbox.actions import cancel
 from outbox.models import Content, Message
 from testlists.services import test_list_of as list_of
 from tests.conftest import OPERATOR, configure, make_member, signed_in
@@ -316,8 +316,8 @@ def test_the_detail_says_what_the_servers_words_mean(as_administrator, crm, qa, 
 
 
 def test_a_stage_in_trouble_says_so_on_its_log(as_administrator, qa):
+    from delivery.backoff import note_trouble
     from emailconfig.connection import ConnectionTrouble
-    from outbox.stage_queue import note_trouble
 
     note_trouble(qa.pk, ConnectionTrouble("AUTH", "auth_refused", "535 5.7.8 no"))
     assert "535 5.7.8 no" in log(as_administrator).content.decode()

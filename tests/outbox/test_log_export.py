@@ -8,8 +8,8 @@ import io
 import pytest
 from django.utils import timezone
 
+from emaillog import bounded_scan, csv_export
 from organization.models import AuditEvent
-from outbox import export, scan
 from outbox.models import Message
 from tests.conftest import configure, make_member, signed_in
 from tests.outbox.conftest import set_list
@@ -17,7 +17,7 @@ from tests.outbox.test_log import named
 
 pytestmark = pytest.mark.django_db
 
-HEADER = list(export._HEADER)
+HEADER = list(csv_export._HEADER)
 
 
 @pytest.fixture(autouse=True)
@@ -75,8 +75,8 @@ def test_no_cell_is_taken_for_a_formula(as_administrator, crm, qa, start):
 
 
 def test_it_comes_in_pieces_and_ends_with_a_remark(as_administrator, crm, qa, monkeypatch):
-    monkeypatch.setattr(export, "_AT_ONCE", 3)
-    monkeypatch.setattr(export, "ROWS_AT_MOST", 10)
+    monkeypatch.setattr(csv_export, "_AT_ONCE", 3)
+    monkeypatch.setattr(csv_export, "ROWS_AT_MOST", 10)
     for number in range(10):
         named(crm, qa, f"{number}")
     assert column(answer(as_administrator), "Subject") == [str(number) for number in range(9, -1, -1)]
@@ -92,10 +92,10 @@ def test_a_search_for_what_is_rare_ends_too(as_administrator, crm, qa, monkeypat
     named(crm, qa, "needle")
     for number in range(20):
         named(crm, qa, f"hay {number}")
-    for module in (scan, export):
+    for module in (bounded_scan, csv_export):
         monkeypatch.setattr(module, "AT_ONCE", 4)
     assert len(rows(answer(as_administrator, q="needle"))) == 2
-    monkeypatch.setattr(export, "SEARCHED_AT_MOST", 8)
+    monkeypatch.setattr(csv_export, "SEARCHED_AT_MOST", 8)
     assert len(rows(answer(as_administrator, q="needle"))) == 2
     assert "Not all mail" in rows(answer(as_administrator, q="hay"))[-1][0]
 

@@ -9,8 +9,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from emaillog import bounded_scan
 from organization.credentials import create_credential
-from outbox import scan
 from outbox.models import Door, Message, Status
 from outbox.submission import Envelope, submit
 from tests.conftest import OPERATOR, configure, mail, make_member, signed_in
@@ -149,7 +149,7 @@ def test_a_filter_that_makes_no_sense_is_left_out_and_says_so(as_administrator, 
 
 @pytest.fixture
 def ten_at_once(monkeypatch) -> None:
-    monkeypatch.setattr(scan, "AT_ONCE", 10)
+    monkeypatch.setattr(bounded_scan, "AT_ONCE", 10)
 
 
 def follow(client, address: str):
@@ -182,7 +182,7 @@ def test_no_request_reads_more_than_a_piece(as_administrator, crm, qa, monkeypat
     """Whatever is asked, the queries on the mail are limited by number or by row."""
     for number in range(30):
         named(crm, qa, f"hay {number}")
-    monkeypatch.setattr(scan, "AT_ONCE", 10)
+    monkeypatch.setattr(bounded_scan, "AT_ONCE", 10)
     with CaptureQueriesContext(connection) as queries:
         log(as_administrator, q="needle", status="held", recipient="nobody", since="30d")
     on_mail = [one["sql"] for one in queries if 'FROM "outbox_message"' in one["sql"]]

@@ -7,10 +7,11 @@ import smtplib
 
 import pytest
 
+from delivery.models import StageQueue
 from emailconfig.doctor.examination import examine
 from organization.credentials import create_credential
 from organization.installation import installation_id
-from outbox.models import Message, StageQueue, Status
+from outbox.models import Message, Status
 from outbox.submission import SubmissionRefused
 from tests.conftest import OPERATOR, configure, running_gateway
 from tests.outbox.conftest import deliver, send, set_list

@@ -166,12 +166,12 @@ def test_what_a_real_server_says_is_masked(crm, qa, smtp_server, viewer):
 def test_why_a_resend_is_refused_is_masked_too(told, monkeypatch):
     from django.core.exceptions import ValidationError
 
-    from outbox import interventions
+    from outbox import actions
 
     def refuse(*_, **__):
         raise ValidationError("“ana.silva@example.com” has no valid domain.")
 
-    monkeypatch.setattr(interventions, "resend", refuse)
+    monkeypatch.setattr(actions, "resend", refuse)
     member = reader("Acts blindly", Permission.ACCESS_ASSET_LOGS, *ACTS)
     page = signed_in(member).post(url(told, "resend"), {"read_at": "0"}, follow=True).content.decode()
     assert "has no valid domain" in page

@@ -7,10 +7,10 @@ from email.message import EmailMessage
 import pytest
 from django.urls import reverse
 
-from outbox import preview
-from outbox.mime_parts import DEPTH_AT_MOST
+from emaillog import content_preview
+from emaillog.content_preview import Attachment, harmless_html
+from emaillog.mime_parts import DEPTH_AT_MOST
 from outbox.models import Message
-from outbox.preview import Attachment, harmless_html
 from tests.conftest import configure, make_member, signed_in
 from tests.outbox.conftest import send
 from tests.outbox.test_log import url
@@ -67,8 +67,8 @@ def test_a_mail_with_little_in_it_has_few_tabs(as_administrator, crm, qa):
 
 def test_a_long_source_is_cut_on_the_page_and_whole_beside_it(as_administrator, crm, qa, monkeypatch):
     configure(qa)
-    monkeypatch.setattr("outbox.message_views.SHOWN_AT_MOST", 50)
-    monkeypatch.setattr(preview, "SHOWN_AT_MOST", 50)
+    monkeypatch.setattr("emaillog.views.message.SHOWN_AT_MOST", 50)
+    monkeypatch.setattr(content_preview, "SHOWN_AT_MOST", 50)
     message = send(crm, qa, content=b"Subject: x\r\n\r\n" + b"y" * 100 + b"END")
     page = as_administrator.get(url(message), {"show": "source"}).content.decode()
     assert "END" not in page
@@ -77,7 +77,7 @@ def test_a_long_source_is_cut_on_the_page_and_whole_beside_it(as_administrator, 
 
 
 def test_of_a_large_mail_the_beginning_is_taken_apart(as_administrator, message, monkeypatch):
-    monkeypatch.setattr(preview, "PARSED_AT_MOST", bytes(message.content.data).index(b"offer.pdf") + 15)
+    monkeypatch.setattr(content_preview, "PARSED_AT_MOST", bytes(message.content.data).index(b"offer.pdf") + 15)
     page = as_administrator.get(url(message), {"show": "text"})
     assert [tab.key for tab in page.context["tabs"]] == ["html", "text", "headers", "source"]
     assert "PLAIN-CANARY" in page.content.decode()
@@ -91,15 +91,15 @@ def test_many_parts_cost_a_page_no_more_than_few(as_administrator, crm, qa):
     message = send(crm, qa, content=b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + parts)
     page = as_administrator.get(url(message)).content.decode()
     assert f"Only the first {preview.PARTS_AT_MOST} parts of this email are shown." in page
-    assert page.count("<li>") < 2 * preview.PARTS_AT_MOST
-    assert as_administrator.get(attachment(message, preview.PARTS_AT_MOST - 1)).content == b"x"
-    assert as_administrator.get(attachment(message, preview.PARTS_AT_MOST)).status_code == 404
+    assert page.count("<li>") < 2 * content_preview.PARTS_AT_MOST
+    assert as_administrator.get(attachment(message, content_preview.PARTS_AT_MOST - 1)).content == b"x"
+    assert as_administrator.get(attachment(message, content_preview.PARTS_AT_MOST)).status_code == 404
 
 
 def test_the_page_says_where_texts_events_and_nesting_stopped(as_administrator, crm, qa, monkeypatch):
     configure(qa)
-    monkeypatch.setattr(preview, "SHOWN_AT_MOST", 100)
-    monkeypatch.setattr(preview, "INVITATIONS_AT_MOST", 1)
+    monkeypatch.setattr(content_preview, "SHOWN_AT_MOST", 100)
+    monkeypatch.setattr(content_preview, "INVITATIONS_AT_MOST", 1)
     calendar = "BEGIN:VEVENT\nSUMMARY:1\nEND:VEVENT\nBEGIN:VEVENT\nSUMMARY:2\nEND:VEVENT"
     nested = "".join(f"Content-Type: multipart/mixed; boundary=b{level}\n\n--b{level}\n" for level in range(DEPTH_AT_MOST + 1))
     parts = ("\n" + "x" * 60, "\n" + "x" * 60, f"Content-Type: text/calendar\n\n{calendar}", f"{nested}\nDEEP")
@@ -114,7 +114,7 @@ def test_the_page_says_where_texts_events_and_nesting_stopped(as_administrator, 
 
 
 def test_what_cannot_be_taken_apart_is_shown_by_its_source(as_administrator, message, monkeypatch):
-    monkeypatch.setattr(preview, "parts_of", lambda content: 1 / 0)
+    monkeypatch.setattr(content_preview, "parts_of", lambda content: 1 / 0)
     page = as_administrator.get(url(message))
     assert [tab.key for tab in page.context["tabs"]] == ["headers", "source"]
     assert "Its source is all there is." in page.content.decode()

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outbox.html_body import remote_hosts, with_pictures
-from outbox.invitations import read_invitations
-from outbox.mime_parts import DEPTH_AT_MOST, Part, parts_of
+from emaillog.html_body import remote_hosts, with_pictures
+from emaillog.invitations import read_invitations
+from emaillog.mime_parts import DEPTH_AT_MOST, Part, parts_of
 
 
 def crlf(text: str) -> bytes:

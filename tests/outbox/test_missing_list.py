@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from outbox.interventions import release_held, resend
+from delivery.worker import sweep
+from outbox.actions import release_held, resend
 from outbox.models import HoldReason, Message, RouteKind, Status
-from outbox.worker import sweep
 from testlists.services import test_list_of as list_of
 from tests.conftest import OPERATOR, configure
 from tests.outbox.conftest import deliver, send, set_list, statuses

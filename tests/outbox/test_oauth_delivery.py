@@ -13,12 +13,13 @@ from cryptography.fernet import Fernet
 from django.db import connection
 from flask import Response
 
+from delivery import backoff
+from delivery.models import StageQueue
 from emailconfig.doctor.examination import examine
 from emailconfig.models import OAuthToken, SmtpSettings
 from emailconfig.services import delete_smtp_settings
 from organization.models import Member
-from outbox import stage_queue
-from outbox.models import Message, StageQueue, Status
+from outbox.models import Message, Status
 from tests.certificates import Authority
 from tests.conftest import OPERATOR, configure, eventually, manage
 from tests.oauth_server import Client, OAuthServer
@@ -109,7 +110,7 @@ def test_a_token_that_is_not_accepted_pauses_the_stage_after_two_sign_ins(crm, q
     assert (len(smtp_server.logins), oauth.requests) == (2, 2)
     assert set(Message.objects.values_list("status", flat=True)) == {Status.QUEUED}
     oauth.mailboxes = {MAILBOX}
-    stage_queue.resume(qa, OPERATOR)
+    backoff.resume(qa, OPERATOR)
     deliver()
     assert len(smtp_server.arrived) == 20
 
@@ -153,7 +154,7 @@ def test_without_the_key_the_mail_waits_and_goes_when_it_is_back(
     assert (queue.code, queue.paused, message.status) == ("secret_unreadable", True, Status.QUEUED)
     assert oauth.requests == token_is_kept
     settings.ENCRYPTION_KEYS = keys
-    stage_queue.resume(qa, OPERATOR)
+    backoff.resume(qa, OPERATOR)
     deliver()
     message.refresh_from_db()
     assert message.status == Status.SENT
@@ -199,7 +200,7 @@ def test_client_secret_and_token_show_nowhere(crm, qa, configured, smtp_server, 
         deliver()
         pages.append(str(examine(configured)))
         pages += [manage("check_smtp", "qa", "--json").stdout, manage("show_smtp", "qa").stdout, *_pages(as_administrator)]
-        stage_queue.clear(qa.pk)
+        backoff.clear(qa.pk)
     deliver()
     assert configured.secret.stored not in "".join(pages)
     assert kept

@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
+from delivery.models import StageQueue
+from delivery.values import HandOver
+from delivery.worker import sweep
 from organization.models import App, Stage
-from outbox.hand_over import HandOver
-from outbox.interventions import cancel, release_held, resend, resend_to_real_recipients, retry_now
-from outbox.models import FINAL, Message, Recipient, RouteKind, StageQueue, Status
-from outbox.worker import sweep
+from outbox.actions import cancel, release_held, resend, resend_to_real_recipients, retry_now
+from outbox.models import FINAL, Message, Recipient, RouteKind, Status
 from testlists.models import TestListAddress
 from tests.conftest import OPERATOR, configure, mail
 from tests.outbox.conftest import deliver, send, set_list, take

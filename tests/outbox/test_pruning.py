@@ -13,11 +13,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-import outbox.worker
-from outbox import pruning
+import delivery.worker
+from delivery.worker import Periodic
+from outbox import retention
 from outbox.models import Attempt, Content, HoldReason, Message, Recipient, Status
-from outbox.pruning import Pruned, prune
-from outbox.worker import Periodic
+from outbox.retention import Pruned, prune
 from tests.conftest import configure
 from tests.outbox.conftest import deliver, send, set_list, wait_for_thread
 
@@ -72,7 +72,7 @@ def test_a_mail_held_for_long_keeps_its_content_when_it_is_sent_at_last(crm, qa,
 
 
 def test_it_goes_in_slices_however_much_there_is(crm, qa, monkeypatch):
-    monkeypatch.setattr(pruning, "MAILS_AT_ONCE", 10)
+    monkeypatch.setattr(retention, "MAILS_AT_ONCE", 10)
     for _ in range(35):
         aged(send(crm, qa), 40)
     held = aged(send(crm, qa), 40, status=Status.HELD)
@@ -95,8 +95,8 @@ def test_the_command_prunes_and_says_how_much(crm, qa):
 
 
 def test_the_worker_prunes_a_while_after_its_start_and_once_a_day(monkeypatch):
-    every = {periodic.action: periodic for periodic in outbox.worker.Worker()._every}
-    daily = every[outbox.worker.prune_beside]
+    every = {periodic.action: periodic for periodic in delivery.worker.Worker()._every}
+    daily = every[delivery.worker.prune_beside]
     assert daily.seconds == 24 * 3600
     runs: list[int] = []
     periodic = Periodic(3600.0, lambda: runs.append(1), first=3600.0)
@@ -110,7 +110,7 @@ def test_the_worker_prunes_a_while_after_its_start_and_once_a_day(monkeypatch):
 
 def test_pruning_beside_the_worker_really_prunes(crm, qa):
     aged(send(crm, qa), 31)
-    outbox.worker.prune_beside()
+    delivery.worker.prune_beside()
     wait_for_thread("prune")
     assert not Content.objects.exists()
 

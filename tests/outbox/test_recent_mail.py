@@ -12,7 +12,7 @@ from django.utils import timezone
 from emailconfig.models import SmtpSettings
 from organization.builtin_roles import ADMINISTRATOR
 from organization.models import App, Role, RoleGrant, Stage
-from outbox import recent
+from outbox import test_list_counts
 from outbox.models import Message
 from testlists.recent_mail import recent_mail_in_words
 from testlists.services import test_list_of
@@ -40,7 +40,7 @@ def some_mail(crm: App, shop: App, qa: Stage, production: Stage) -> None:
 
 def test_the_last_day_is_counted(some_mail: None, crm: App, qa: Stage) -> None:
     test_list = test_list_of(crm, qa)
-    assert recent.recent_mail(test_list) == RecentMail(caught=2, others=2, recipients=3, complete=True)
+    assert test_list_counts.recent_mail(test_list) == RecentMail(caught=2, others=2, recipients=3, complete=True)
     words = recent_mail_in_words(test_list)
     assert words == "In the last 24 hours the list caught 2 mails. 2 mails for 3 real recipients went past it."
 
@@ -48,18 +48,20 @@ def test_the_last_day_is_counted(some_mail: None, crm: App, qa: Stage) -> None:
 def test_held_mail_is_never_said_to_have_gone_past_the_list(crm: App, qa: Stage) -> None:
     send(crm, qa)  # the stage isn't configured
     set_list(crm, qa, "ana@acme.example")
-    assert recent.recent_mail(test_list_of(crm, qa)) == RecentMail(caught=0, others=0, recipients=0, complete=True, held=1)
+    assert test_list_counts.recent_mail(test_list_of(crm, qa)) == RecentMail(
+        caught=0, others=0, recipients=0, complete=True, held=1
+    )
     assert "went past" not in recent_mail_in_words(test_list_of(crm, qa))
 
 
 def test_no_more_is_looked_at_than_is_bearable(some_mail: None, crm: App, shop: App, qa: Stage, monkeypatch) -> None:
-    monkeypatch.setattr(recent, "_LOOKED_THROUGH", 2)
-    assert recent.recent_mail(test_list_of(crm, qa)) == RecentMail(2, 0, 0, complete=False)
+    monkeypatch.setattr(test_list_counts, "_LOOKED_THROUGH", 2)
+    assert test_list_counts.recent_mail(test_list_of(crm, qa)) == RecentMail(2, 0, 0, complete=False)
     words = recent_mail_in_words(test_list_of(shop, qa))
     assert words == "In the last 24 hours Web Shop handed over none of the stage's newest mails in QA."
-    monkeypatch.setattr(recent, "_LOOKED_THROUGH", 5_000)
+    monkeypatch.setattr(test_list_counts, "_LOOKED_THROUGH", 5_000)
     monkeypatch.setattr(RecentMail, "AT_MOST", 3)
-    assert recent.recent_mail(test_list_of(crm, qa)) == RecentMail(2, 1, 2, complete=False)
+    assert test_list_counts.recent_mail(test_list_of(crm, qa)) == RecentMail(2, 1, 2, complete=False)
     assert "caught 2 or more mails" in recent_mail_in_words(test_list_of(crm, qa))
 
 
@@ -115,11 +117,11 @@ def plan(statement: str, *parameters: object) -> str:
 
 
 def test_the_work_is_bounded_by_the_logs_index(some_mail: None, shop: App, qa: Stage) -> None:
-    found = plan(recent._NEWEST, qa.pk, qa.pk, 5_000, shop.pk, timezone.now(), 1_001)
+    found = plan(test_list_counts._NEWEST, qa.pk, qa.pk, 5_000, shop.pk, timezone.now(), 1_001)
     assert "message_log" in found
     assert "pkey" not in found
     assert "SCAN outbox_message" not in found
-    assert "message_log" in plan(recent._FIRST_PASSED_OVER, timezone.now(), qa.pk, qa.pk, 5_000)
+    assert "message_log" in plan(test_list_counts._FIRST_PASSED_OVER, timezone.now(), qa.pk, qa.pk, 5_000)
 
 
 def test_the_log_says_which_lists_are_active(as_viewer: Client, crm: App, shop: App, qa: Stage, production: Stage) -> None:

@@ -12,8 +12,8 @@ from django.utils import timezone
 from organization.credentials import NewCredential, create_credential
 from outbox import refusals
 from outbox.models import Door, Message, Refusal
-from outbox.pruning import prune
 from outbox.refusals import KEPT_OF_EACH, RefusalRecorder, record, refusal
+from outbox.retention import prune
 from tests.conftest import OPERATOR, eventually, make_member, signed_in
 from tests.outbox.gateway_client import Client, gateway_thread
 
@@ -65,7 +65,7 @@ def test_a_flood_of_them_is_written_once_a_second_and_not_grown(credential, monk
 @pytest.mark.django_db(transaction=True)
 def test_the_gateway_leaves_a_trace_at_every_step(credential, settings, caplog):
     settings.MESSAGE_MAX_BYTES = 100
-    caplog.set_level("INFO", "outbox.gateway")
+    caplog.set_level("INFO", "gateway.server")
     with gateway_thread() as port, Client(port) as client:
         client.sign_in(credential)
         assert client.say("MAIL FROM:<crm@acme.example> SIZE=101").startswith("552")

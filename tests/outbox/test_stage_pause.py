@@ -14,10 +14,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from delivery.models import StageQueue
 from emailconfig.models import SmtpSettings
 from organization.models import App, AuditEvent, Role, Stage
 from organization.permissions import Permission
-from outbox.models import Door, Message, RouteKind, StageQueue, Status
+from outbox.models import Door, Message, RouteKind, Status
 from tests.certificates import Authority
 from tests.conftest import configure, make_member, signed_in
 from tests.outbox.conftest import deliver, now_due, send, set_list

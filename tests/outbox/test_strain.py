@@ -13,21 +13,22 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
+import delivery.claims
+import delivery.coordinator
+import delivery.leases
+import delivery.rate_limit
+import delivery.session
+import delivery.smtp_dialogue
+import delivery.worker
 import emailconfig.connection.opening
-import outbox.delivery
-import outbox.hand_over
-import outbox.leases
-import outbox.ledger
-import outbox.pace
 import outbox.receivers
-import outbox.transmission
-import outbox.worker
+from delivery import backoff, connection_slots
+from delivery.leases import recover_abandoned
+from delivery.models import Connection, StageQueue
+from delivery.worker import Worker, sweep
 from emailconfig.connection import ConnectionTrouble
-from outbox import connections, stage_queue
 from outbox.holding import release_what_waits
-from outbox.leases import recover_abandoned
-from outbox.models import Connection, Message, Recipient, StageQueue, Status
-from outbox.worker import Worker, sweep
+from outbox.models import Message, Recipient, Status
 from testlists.services import wait_until_nothing_leaves
 from tests.certificates import Authority
 from tests.conftest import configure, eventually, mail, running
@@ -111,7 +112,7 @@ def test_a_database_restart_leaves_the_stage_its_connections(crm, qa, smtp_serve
 def test_a_connection_whose_place_cannot_be_freed_now_is_freed_later(crm, qa, smtp_server, monkeypatch):
     """The same by hand, for both databases: one failing DELETE and the stage has no connection any more."""
     configure(qa, smtp_server, from_domains="*", connections=1)
-    real, failed = connections.free, threading.Event()
+    real, failed = connection_slots.free, threading.Event()
 
     def free(place):
         if not failed.is_set():
@@ -119,7 +120,7 @@ def test_a_connection_whose_place_cannot_be_freed_now_is_freed_later(crm, qa, sm
             raise OperationalError("database is locked")
         real(place)
 
-    monkeypatch.setattr(connections, "free", free)
+    monkeypatch.setattr(connection_slots, "free", free)
     with live():
         first = send(crm, qa)
         eventually(lambda: sent(first))
@@ -142,19 +143,19 @@ def test_a_large_mail_survives_a_database_restart(crm, qa, smtp_server):
 
 
 def short_leases(monkeypatch, lease=3.0, margin=1.0, every=0.5):
-    monkeypatch.setattr(outbox.leases, "LEASE", timedelta(seconds=lease))
-    monkeypatch.setattr(outbox.hand_over, "LEASE", timedelta(seconds=lease))
-    monkeypatch.setattr(outbox.worker, "LEASE", timedelta(seconds=lease))
-    monkeypatch.setattr(outbox.leases, "RENEW_EVERY", timedelta(seconds=every))
-    monkeypatch.setattr(outbox.ledger, "_MARGIN_SECONDS", margin)
-    monkeypatch.setattr(outbox.worker, "SWEEP_SECONDS", 1.0)
+    monkeypatch.setattr(delivery.leases, "LEASE", timedelta(seconds=lease))
+    monkeypatch.setattr(delivery.claims, "LEASE", timedelta(seconds=lease))
+    monkeypatch.setattr(delivery.worker, "LEASE", timedelta(seconds=lease))
+    monkeypatch.setattr(delivery.leases, "RENEW_EVERY", timedelta(seconds=every))
+    monkeypatch.setattr(delivery.coordinator, "_MARGIN_SECONDS", margin)
+    monkeypatch.setattr(delivery.worker, "SWEEP_SECONDS", 1.0)
 
 
 def test_a_lost_lease_strands_none_of_the_connections_other_mails(crm, qa, smtp_server, monkeypatch):
     """The database is away for nearly a lease: the mail before is not ours any more, the one just taken is renewed for ever."""
     short_leases(monkeypatch, lease=5.0, margin=1.0, every=1.0)
     configure(qa, smtp_server, from_domains="*", connections=1)
-    real = outbox.pace.hand_over
+    real = delivery.rate_limit.hand_over
     calls = [0]
     away = [0.0, 0.0]
 
@@ -166,7 +167,7 @@ def test_a_lost_lease_strands_none_of_the_connections_other_mails(crm, qa, smtp_
             raise OperationalError("the database is away")
         return real(*request)
 
-    monkeypatch.setattr(outbox.pace, "hand_over", hand_over)
+    monkeypatch.setattr(delivery.rate_limit, "hand_over", hand_over)
     [send(crm, qa) for _ in range(6)]
 
     def all_are_sent():
@@ -277,7 +278,7 @@ def test_what_a_killed_worker_had_written_does_not_arrive_later(crm, qa):
 
 def test_what_was_written_before_a_reply_timed_out_does_not_arrive_later(crm, qa, monkeypatch):
     """FINAL_REPLY_SECONDS: the outcome is unknown, nothing counts as leaving, and the kernel still sends."""
-    monkeypatch.setattr(outbox.transmission, "FINAL_REPLY_SECONDS", 1.0)
+    monkeypatch.setattr(delivery.smtp_dialogue, "FINAL_REPLY_SECONDS", 1.0)
     with SlowReader() as server:
         configure(qa, port=server.port, from_domains="*", connections=1)
         message = send(crm, qa, "real@example.com", content=BODY)
@@ -291,7 +292,7 @@ def test_what_was_written_before_a_reply_timed_out_does_not_arrive_later(crm, qa
 
 
 def test_a_server_that_never_answers_the_content_is_not_waited_for_longer_than_that(crm, qa, smtp_server, monkeypatch):
-    monkeypatch.setattr(outbox.transmission, "FINAL_REPLY_SECONDS", 1.0)
+    monkeypatch.setattr(delivery.smtp_dialogue, "FINAL_REPLY_SECONDS", 1.0)
     _, answer = hold_the_line(smtp_server)
     configure(qa, smtp_server, from_domains="*", connections=1)
     message = send(crm, qa, "real@example.com")
@@ -346,11 +347,11 @@ def test_one_sender_that_the_server_turns_away_does_not_stop_the_stage(crm, qa, 
 
 def test_a_refused_connection_beside_one_that_works_is_no_lasting_trouble(crm, qa, monkeypatch):
     """A session that was welcome before never clears the trouble another one met, and while it runs nobody probes."""
-    monkeypatch.setattr(stage_queue, "_UNREACHABLE", (timedelta(seconds=1), timedelta(seconds=2)))
+    monkeypatch.setattr(backoff, "_UNREACHABLE", (timedelta(seconds=1), timedelta(seconds=2)))
     with SmtpServer() as server:
         server.data = lambda _: time.sleep(0.1)
         configure(qa, server, from_domains="*", connections=4)
-        real, calls = outbox.delivery.connect, [0]
+        real, calls = delivery.session.connect, [0]
 
         def connect(settings):
             calls[0] += 1
@@ -362,14 +363,14 @@ def test_a_refused_connection_beside_one_that_works_is_no_lasting_trouble(crm, q
                 raise ConnectionTrouble("greeting", "too_many_connections", "421 too many connections")
             return real(settings)
 
-        real_note, noted = stage_queue.note_trouble, threading.Event()
+        real_note, noted = backoff.note_trouble, threading.Event()
 
         def note_trouble(*trouble):
             real_note(*trouble)
             noted.set()
 
-        monkeypatch.setattr(outbox.delivery, "connect", connect)
-        monkeypatch.setattr(stage_queue, "note_trouble", note_trouble)
+        monkeypatch.setattr(delivery.session, "connect", connect)
+        monkeypatch.setattr(backoff, "note_trouble", note_trouble)
         for _ in range(150):
             send(crm, qa)
         with live():
@@ -417,7 +418,7 @@ def test_a_hand_over_that_the_database_refuses_is_not_tried_without_a_pause(crm,
     def hand_over(*request):
         raise DataError("value too long")
 
-    monkeypatch.setattr(outbox.pace, "hand_over", hand_over)
+    monkeypatch.setattr(delivery.rate_limit, "hand_over", hand_over)
     with live():
         time.sleep(3)
         assert smtp_server.connections < 10, smtp_server.connections
@@ -443,8 +444,8 @@ def test_a_large_mail_leaves_piece_by_piece(monkeypatch):
                 self.first = len(read)
 
     smtp = Smtp()
-    conversation = outbox.transmission.Conversation(smtp, lambda: None)
-    conversation._send_content(outbox.transmission.Transmission("", (), parts(), 10_000_000), b"")
+    conversation = delivery.smtp_dialogue.Conversation(smtp, lambda: None)
+    conversation._send_content(delivery.smtp_dialogue.Transmission("", (), parts(), 10_000_000), b"")
     assert smtp.first <= 2, f"{smtp.first} of 10 pieces in memory before the first left"
 
 
@@ -515,9 +516,9 @@ def test_saving_the_settings_of_a_stage_in_trouble_and_its_workers_do_not_block_
         return  # SQLite has no connections to cut, and whoever writes there is alone
     configure(qa, smtp_server, from_domains="*")
     StageQueue.objects.create(stage=qa, failures=1, retry_at=timezone.now())
-    connections.register("w")
+    connection_slots.register("w")
     errors = []
-    real_clear, real_create = stage_queue.clear, Connection.objects.bulk_create
+    real_clear, real_create = backoff.clear, Connection.objects.bulk_create
     locked, saving = threading.Event(), threading.Event()
 
     def clear(stage_id):
@@ -533,7 +534,7 @@ def test_saving_the_settings_of_a_stage_in_trouble_and_its_workers_do_not_block_
     def take_place():
         saving.wait(60)
         try:
-            connections.take("w", qa.pk, 1)
+            connection_slots.take("w", qa.pk, 1)
         except Exception as error:
             errors.append(("worker", str(error).splitlines()[0]))
         finally:

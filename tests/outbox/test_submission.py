@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import transaction
 
-from outbox.delivery import envelope_sender
+from delivery.session import envelope_sender
 from outbox.models import Content, HoldReason, Message, Recipient, Status
 from outbox.submission import MAX_RECIPIENTS, SubmissionRefused
 from tests.conftest import configure, mail

@@ -11,7 +11,8 @@ from email import message_from_bytes
 import pytest
 from django.core.management import call_command
 
-from outbox.models import Attempt, Message, StageQueue, Status
+from delivery.models import StageQueue
+from outbox.models import Attempt, Message, Status
 from tests.conftest import configure
 from tests.outbox.conftest import deliver, now_due, outcomes, send, statuses
 from tests.smtp_server import SmtpServer

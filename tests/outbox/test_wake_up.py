@@ -17,9 +17,10 @@ from celery import Celery
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
-from outbox import pruning, standby, tasks, wake_up, worker
+from delivery import standby, tasks, worker
+from delivery.models import Worker as LivingWorker
+from outbox import retention, wakeup
 from outbox.models import Message, Status
-from outbox.models import Worker as LivingWorker
 from tests.conftest import ROOT, configure, environment, eventually
 from tests.outbox.conftest import leases_run_out, send, take
 
@@ -29,8 +30,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def use_broker(settings, monkeypatch) -> Iterator[Callable[[str], Celery]]:
     """Celery with the broker at an address, as in a process that was started so."""
-    hints = wake_up.Hints()
-    monkeypatch.setattr(wake_up, "_hints", hints)
+    hints = wakeup.Hints()
+    monkeypatch.setattr(wakeup, "_hints", hints)
 
     def use(url: str) -> Celery:
         settings.CELERY_BROKER_URL = url
@@ -70,7 +71,7 @@ def test_without_a_broker_there_is_no_celery(crm, qa):
         "import django; django.setup(); import sys; from organization.models import App, Stage;"
         "from outbox.submission import Envelope, submit; from outbox.models import Door;"
         "submit(App.objects.get(), Stage.objects.get(), Envelope('', ['a@example.com']), b'Subject: x', via=Door.COMMAND);"
-        "import outbox.worker; assert not {'celery', 'kombu'} & set(sys.modules)"
+        "import delivery.worker; assert not {'celery', 'kombu'} & set(sys.modules)"
     )
     variables = {**environment(), "DJANGO_SETTINGS_MODULE": "portal.settings", "CELERY_BROKER_URL": ""}
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, check=True, timeout=180)
@@ -85,7 +86,7 @@ def test_celery_without_a_broker_says_so(use_broker):
 def test_a_mail_that_was_committed_wakes_a_worker(broker, crm, qa):
     send(crm, qa)
     eventually(lambda: hints(broker) == 1)
-    assert read_hints(broker) == ["outbox.tasks.drain"]
+    assert read_hints(broker) == ["delivery.tasks.drain"]
 
 
 def test_a_hint_comes_after_the_commit_and_none_after_a_rollback(broker, crm, qa):
@@ -105,7 +106,7 @@ def test_a_hint_comes_after_the_commit_and_none_after_a_rollback(broker, crm, qa
 def test_a_thousand_mails_in_a_moment_are_one_hint(broker, crm, qa):
     with transaction.atomic():
         for _ in range(1000):
-            wake_up.after_commit()
+            wakeup.after_commit()
     eventually(lambda: hints(broker))
     time.sleep(0.5)
     assert hints(broker) == 1
@@ -124,7 +125,7 @@ def test_hints_of_one_process_are_a_tenth_of_a_second_apart(broker, monkeypatch)
                 published.append(time.monotonic())
 
     def more_are_wanted() -> bool:
-        wake_up.after_commit()
+        wakeup.after_commit()
         return len(published) < 6
 
     reader = threading.Thread(target=read_at_once)
@@ -175,7 +176,7 @@ def test_a_broker_that_refuses_or_hangs_costs_those_who_submit_nothing(use_broke
 
 
 def test_a_broker_that_comes_back_gets_hints_again(use_broker, crm, qa, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(wake_up, "BROKEN_SECONDS", 0.1)
+    monkeypatch.setattr(wakeup, "BROKEN_SECONDS", 0.1)
     broker = use_broker(f"filesystem://{tmp_path}/broker")
     (tmp_path / "broker").rename(tmp_path / "away")
     send(crm, qa)
@@ -207,7 +208,7 @@ def test_the_tasks_do_what_the_worker_does(crm, qa, configured, smtp_server, mon
     assert message.status == Status.QUEUED
 
     pruned = []
-    monkeypatch.setattr(pruning, "prune", lambda: pruned.append(1))
+    monkeypatch.setattr(retention, "prune", lambda: pruned.append(1))
     tasks.prune()
     assert pruned == [1]
 

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from common.process import new_name
-from outbox.models import Worker
+from delivery.models import Worker
 from portal.release import RELEASE
 from tests.conftest import manage
 from tests.smtp_server import SmtpServer, reserved_port

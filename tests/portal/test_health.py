@@ -10,9 +10,11 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
+from delivery.models import StageQueue, Worker
+from gateway.models import Gateway
 from organization.models import App, Stage
 from outbox import storage
-from outbox.models import Door, Gateway, StageQueue, Status, Worker
+from outbox.models import Door, Status
 from outbox.submission import Envelope, submit
 from portal import health, readiness
 from portal.release import RELEASE

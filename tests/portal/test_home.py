@@ -8,11 +8,12 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from delivery.backoff import note_trouble
+from delivery.models import Worker
 from emailconfig.connection import ConnectionTrouble
 from emailconfig.models import SmtpSettings
 from organization.models import App, Stage
-from outbox.models import Door, Message, Worker
-from outbox.stage_queue import note_trouble
+from outbox.models import Door, Message
 from outbox.submission import Envelope, submit
 from testlists.models import TestList
 from tests.conftest import configure, mail, make_app, make_stage

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from delivery.models import Worker
+from gateway.models import Gateway
 from organization.credentials import create_credential
-from outbox.models import Gateway, Message, Status, Worker
+from outbox.models import Message, Status
 from tests.conftest import OPERATOR, ROOT, configure, environment, eventually, mail
 from tests.smtp_server import SmtpServer, listening, reserved_port
 

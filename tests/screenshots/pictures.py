@@ -7,8 +7,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
+from delivery.models import StageQueue
 from organization.models import Member
-from outbox.models import StageQueue
 from portal.demo import PASSWORD
 from tests.screenshots.small_png import small_png
 from tests.screenshots.working_day import Day

@@ -13,13 +13,14 @@ from django.core.management import call_command
 from django.utils import timezone
 from django.utils.timezone import localdate
 
+from analytics.rollup import roll_up
 from common.addresses import NamedAddress
+from delivery.models import Worker
 from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
 from organization.models import App, AuditEvent, Credential, Member, Stage
 from organization.services import save_in_organization
-from outbox.models import Attempt, Door, Message, Worker
-from outbox.rollup import roll_up
+from outbox.models import Attempt, Door, Message
 from outbox.submission import Envelope, submit
 from testlists.services import Wanted, save_test_list
 from tests.conftest import configure

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from common.process import go_by_key, keep_no_statements, leave_no_lock_behind, spare_the_collector
-from outbox.worker import Worker
+from delivery.worker import Worker
 
 
 class Command(BaseCommand):

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from outbox.pruning import prune
+from outbox.retention import prune
 
 
 class Command(BaseCommand):

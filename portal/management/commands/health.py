@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError
 
 from common.process import limit_waits
-from outbox.connections import living_workers
+from delivery.connection_slots import living_workers
 
 _PATIENCE_SECONDS = 5.0
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what it listens on, and how it is reached from here

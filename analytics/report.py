@@ -1,0 +1,240 @@
+"""What Analytics shows: the roll-ups (see rollup) of some stages and apps, summed up over a range of time."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, NamedTuple
+
+from django.db.models import Model, Q, Sum
+from django.utils import timezone
+
+from analytics.causes import explanation_of
+from analytics.latency import percentile
+from analytics.models import DailyCount, DailyLatency, HourlyCause, HourlyCount, HourlyLatency, StageCount, StageLatency
+from emailconfig.connection.explanations import Explanation
+from organization.models import App, Stage
+
+TOP_APPS = 10
+_TROUBLE = ("failed", "deferred", "unknown")
+_COUNTS = ("accepted", "to_test_list", "sent", *_TROUBLE)
+# Where mail is looked at: the apps of each stage that the member may see.
+Places = Mapping[Stage, Sequence[App]]
+Period = datetime | date
+
+
+@dataclass(frozen=True)
+class Range:
+    """A time range that can be chosen: so many hours, or days. The last has only begun."""
+
+    key: str
+    label: str
+    count: int
+    by_day: bool
+
+    @property
+    def unit(self) -> str:
+        return "Day" if self.by_day else "Hour"
+
+    def periods(self) -> list[Period]:
+        """The days, or the beginnings of the hours. Days are the member's own, hours those of UTC, as they were counted."""
+        back = list(reversed(range(self.count)))
+        if self.by_day:
+            return [timezone.localdate() - timedelta(days=days) for days in back]
+        return [_hour(timezone.now()) - timedelta(hours=hours) for hours in back]
+
+    def begin(self) -> datetime:
+        first = self.periods()[0]
+        return first if isinstance(first, datetime) else timezone.make_aware(datetime.combine(first, time.min))
+
+    def period_of(self, hour: datetime) -> Period:
+        return timezone.localdate(hour) if self.by_day else hour
+
+
+RANGES = (Range("24h", "24 hours", 24, False), Range("7d", "7 days", 7, True), Range("30d", "30 days", 30, True))
+
+
+def range_of(key: str | None) -> Range:
+    """The range with that key, or the first."""
+    return next((one for one in RANGES if one.key == key), RANGES[0])
+
+
+@dataclass(frozen=True)
+class Sums:
+    """`counts`: mails that were accepted and to_test_list; held, the most of them at one time; tries to reach one address that
+    ended as sent, failed, deferred and unknown. `latencies`: how many of those sent in which bucket."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    latencies: Counter[int] = field(default_factory=Counter)
+
+    def __iadd__(self, other: Sums) -> Sums:
+        """And those of another time. In place: a month's hours are many."""
+        held = max(self.counts["held"], other.counts["held"])
+        self.counts.update(other.counts)
+        if held:
+            self.counts["held"] = held
+        self.latencies.update(other.latencies)
+        return self
+
+    @property
+    def p50(self) -> float | None:
+        return percentile(self.latencies, 0.5)
+
+    @property
+    def p95(self) -> float | None:
+        return percentile(self.latencies, 0.95)
+
+    @property
+    def test_list_share(self) -> float | None:
+        """How much of the accepted mail went to test lists, in per cent."""
+        return 100 * self.counts["to_test_list"] / self.counts["accepted"] if self.counts["accepted"] else None
+
+
+class AppSums(NamedTuple):
+    app: App
+    sums: Sums
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why tries in a stage didn't end as sent, how many, and those of which apps."""
+
+    stage: Stage
+    explanation: Explanation
+    counts: Counter[str]
+    apps: Sequence[App]
+
+
+@dataclass(frozen=True)
+class Analytics:
+    """One range: all of it, by hour or day, the apps with the most mail (of all that had any), and what went wrong (worst
+    first)."""
+
+    total: Sums
+    periods: Mapping[Period, Sums]
+    apps: Sequence[AppSums]
+    app_count: int
+    causes: Sequence[Cause]
+
+
+class _Seen(NamedTuple):
+    """What a member sees: these stages as a whole, of others the rows of some apps."""
+
+    stages: Sequence[int]
+    of_some_apps: Q
+
+    @property
+    def rows(self) -> Q:
+        return Q(stage__in=self.stages) | self.of_some_apps
+
+
+def analytics(places: Places, shown: Range) -> Analytics:
+    """Everything in ten queries at most, however many apps and mails."""
+    seen = _seen(places)
+    periods = _periods(seen, shown)
+    total = Sums()
+    for sums in periods.values():
+        total += sums
+    apps, app_count = _top_apps(places, seen, shown)
+    return Analytics(
+        total=total,
+        periods=periods,
+        apps=apps,
+        app_count=app_count,
+        causes=_causes(places, seen.rows & Q(hour__range=(shown.begin(), timezone.now()))),
+    )
+
+
+def _seen(places: Places) -> _Seen:
+    """Said as shortly as can be: for a stage at a time with all its apps, databases read the whole table."""
+    everything = set(App.objects.values_list("pk", flat=True))
+    stages: defaultdict[frozenset[int], list[int]] = defaultdict(list)
+    for stage, apps in places.items():
+        stages[frozenset(app.pk for app in apps)].append(stage.pk)
+    whole = stages.pop(frozenset(everything), [])
+    of_some_apps = Q(pk__in=[])
+    for numbers, alike in stages.items():
+        of_some_apps |= Q(stage__in=alike, app__in=numbers)
+    return _Seen(whole, of_some_apps)
+
+
+def _periods(seen: _Seen, shown: Range) -> dict[Period, Sums]:
+    """By hour, since the days of a member are made of other hours than those of another."""
+    hours, by_hour = Q(hour__range=(shown.begin(), timezone.now())), _nothing()
+    whole, some = hours & Q(stage__in=seen.stages), hours & seen.of_some_apps
+    _add_counts(by_hour, "hour", (*_COUNTS, "held"), (StageCount, whole), (HourlyCount, some))
+    _add_latencies(by_hour, "hour", (StageLatency, whole), (HourlyLatency, some))
+    periods = {period: Sums() for period in shown.periods()}
+    for hour, sums in by_hour.items():
+        period = shown.period_of(hour)
+        if period in periods:
+            periods[period] += sums
+    return periods
+
+
+def _top_apps(places: Places, seen: _Seen, shown: Range) -> tuple[list[AppSums], int]:
+    """And how many there are. From the totals of whole days of UTC, and of the hours before the first of these."""
+    begin, now = shown.begin(), timezone.now()
+    midnight = _next_midnight(begin)
+    hours = seen.rows & Q(hour__gte=begin, hour__lt=midnight)
+    days = seen.rows & Q(day__range=(midnight.date(), now.astimezone(UTC).date()))
+    apps, by_app = _by_number(places), _nothing()
+    _add_counts(by_app, "app_id", _COUNTS, (HourlyCount, hours), (DailyCount, days))
+    found = [AppSums(apps[number], sums) for number, sums in by_app.items() if any(sums.counts.values())]
+    found.sort(key=lambda one: (-one.sums.counts["accepted"], -one.sums.counts["sent"], one.app.name))
+    top = found[:TOP_APPS]
+    of_top = Q(app__in=[one.app.pk for one in top])
+    _add_latencies(by_app, "app_id", (HourlyLatency, hours & of_top), (DailyLatency, days & of_top))
+    return top, len(found)
+
+
+def _next_midnight(moment: datetime) -> datetime:
+    """Of UTC; a moment that is one is its own."""
+    midnight = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight if midnight == moment else midnight + timedelta(days=1)
+
+
+def _nothing() -> defaultdict[Any, Sums]:
+    return defaultdict(Sums)
+
+
+def _add_counts(to: defaultdict[Any, Sums], key: str, columns: Sequence[str], *tables: tuple[type[Model], Q]) -> None:
+    for model, rows in tables:
+        for of, *numbers in _grouped(model, rows, (key,), columns):
+            to[of].counts.update(dict(zip(columns, numbers, strict=True)))
+
+
+def _add_latencies(to: defaultdict[Any, Sums], key: str, *tables: tuple[type[Model], Q]) -> None:
+    for model, rows in tables:
+        for of, bucket, sent in _grouped(model, rows, (key, "bucket"), ("sent",)):
+            to[of].latencies[bucket] += sent
+
+
+def _causes(places: Places, rows: Q) -> list[Cause]:
+    """By stage, since that is where something can be done, and where the email log shows them."""
+    counts: defaultdict[tuple[int, str], Counter[str]] = defaultdict(Counter)
+    concerned: defaultdict[tuple[int, str], list[App]] = defaultdict(list)
+    apps, stages = _by_number(places), {stage.pk: stage for stage in places}
+    for stage, code, app, *numbers in _grouped(HourlyCause, rows, ("stage_id", "code", "app_id"), _TROUBLE):
+        counts[stage, code].update(dict(zip(_TROUBLE, numbers, strict=True)))
+        concerned[stage, code].append(apps[app])
+    found = [Cause(stages[key[0]], explanation_of(key[1]), counts[key], concerned[key]) for key in counts]
+    return sorted(found, key=lambda cause: [-cause.counts[name] for name in _TROUBLE])
+
+
+def _grouped(model: type[Model], rows: Q, keys: Sequence[str], columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """For each combination of `keys`, these and the sum of each of `columns`."""
+    sums = {f"{column}_sum": Sum(column) for column in columns}
+    of_keys = model._default_manager.filter(rows).order_by().values(*keys)
+    found: list[tuple[Any, ...]] = list(of_keys.annotate(**sums).values_list(*keys, *sums))
+    return found
+
+
+def _by_number(places: Places) -> dict[int, App]:
+    return {app.pk: app for apps in places.values() for app in apps}
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)

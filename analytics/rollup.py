@@ -1,0 +1,277 @@
+"""Counting mail for Analytics: what is new is added to one row per stage, app and hour, so that no page ever counts mails;
+and to totals of these, per stage and hour and per stage, app and day, so that none reads many of the rows either.
+
+Held mail is no event but a state: each call looks how much is held now, and the greatest number of an hour stays.
+
+Mails, and tries to hand them over, are read in the order of their numbers, each exactly once: how far is stored in the same
+transaction as the counts. Only what is a minute old is read, because a number is given before the transaction with it ends.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from itertools import takewhile
+from typing import Any, NamedTuple, TypeVar
+
+from django.db import models, transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+
+from analytics.causes import cause_of
+from analytics.latency import bucket_of
+from analytics.models import (
+    DailyCount,
+    DailyLatency,
+    HourlyCause,
+    HourlyCount,
+    HourlyLatency,
+    RollUpPosition,
+    StageCount,
+    StageLatency,
+)
+from common import sql
+from common.clock import database_now
+from organization.models import Stage
+from outbox.backlog import depth_by_app
+from outbox.models import GIVEN_UP, Attempt, Message, RouteKind, Status
+
+LAG = timedelta(minutes=1)
+# Of mails and of tries each, in one call. An outbox that was never counted takes many calls.
+ROWS_AT_ONCE = 20_000
+_MAILS_PER_QUERY = 1000
+
+_TRIES = ("sent", "deferred", "failed", "unknown")
+_COLUMNS: dict[type[models.Model], tuple[tuple[str, ...], tuple[str, ...]]] = {
+    HourlyCount: (("stage_id", "hour", "app_id"), ("accepted", "to_test_list", "held", *_TRIES)),
+    StageCount: (("stage_id", "hour"), ("accepted", "to_test_list", "held", *_TRIES)),
+    DailyCount: (("stage_id", "day", "app_id"), ("accepted", "to_test_list", *_TRIES)),
+    HourlyLatency: (("stage_id", "hour", "app_id", "bucket"), ("sent",)),
+    StageLatency: (("stage_id", "hour", "bucket"), ("sent",)),
+    DailyLatency: (("stage_id", "day", "app_id", "bucket"), ("sent",)),
+    HourlyCause: (("stage_id", "hour", "app_id", "code"), ("deferred", "failed", "unknown")),
+}
+# Where the same is added to once more.
+_TOTALS: dict[type[models.Model], tuple[type[models.Model], ...]] = {
+    HourlyCount: (StageCount, DailyCount),
+    HourlyLatency: (StageLatency, DailyLatency),
+    HourlyCause: (),
+}
+# Of a stage's held mail so much is counted.
+HELD_AT_MOST = 10_000
+# These don't add up: the greatest stays.
+_LEVELS = ("held",)
+
+
+class Mail(NamedTuple):
+    """What is read of a mail that was accepted."""
+
+    pk: int
+    created: datetime
+    stage_id: int
+    app_id: int
+    route: str
+
+
+class Try(NamedTuple):
+    """What is read of a try to reach one address, and of its mail."""
+
+    pk: int
+    created: datetime
+    stage_id: int
+    app_id: int
+    accepted: datetime
+    outcome: str
+    step: str
+    code: int | None
+    reply: str
+
+
+Row = TypeVar("Row", Mail, Try)
+# What is added to the stored counts: per table, its row's key and how much to which column.
+_Additions = dict[type[models.Model], dict[tuple[object, ...], Counter[str]]]
+
+
+def roll_up() -> int:
+    """Count what is new, at most ROWS_AT_ONCE mails and as many tries. Returns how many rows that were.
+
+    Many may call it at once: what somebody else counted meanwhile is left alone. Database errors pass through.
+    """
+    now = database_now()
+    _note_held(now)
+    return _count("mails", _mails_after, _of_mails, now) + _count("tries", _tries_after, _of_tries, now)
+
+
+def uncounted_since(now: datetime) -> datetime | None:
+    """The time of the first mail or try that should have been counted a while ago; None when counting keeps up."""
+    positions = dict(RollUpPosition.objects.values_list("counted", "last"))
+    waiting = [
+        model.objects.filter(pk__gt=positions.get(counted, 0)).order_by("pk").values_list("created", flat=True).first()
+        for counted, model in (("mails", Message), ("tries", Attempt))
+    ]
+    return min((created for created in waiting if created and created < now - 3 * LAG), default=None)
+
+
+def forget_before(hour: datetime) -> None:
+    """Remove the counts of earlier hours, and of days that were over by then."""
+    for model, (keys, _) in _COLUMNS.items():
+        earlier = Q(day__lt=_day(hour)) if "day" in keys else Q(hour__lt=hour)
+        model._default_manager.filter(earlier).delete()
+
+
+def _note_held(now: datetime) -> None:
+    """How much is held at this moment."""
+    held = depth_by_app(Stage.objects.all(), Status.HELD, at_most=HELD_AT_MOST)
+    hours: dict[tuple[object, ...], Counter[str]]
+    hours = {(stage, _hour(now), app): Counter(held=one.mails) for stage, apps in held.items() for app, one in apps.items()}
+    _add({HourlyCount: hours})
+
+
+def _count(
+    counted: str, after: Callable[[int], list[Row]], counts_of: Callable[[Sequence[Row]], _Additions], now: datetime
+) -> int:
+    """Read outside of any transaction, so that only writing keeps others waiting."""
+    last = RollUpPosition.objects.get_or_create(counted=counted)[0].last
+    rows = list(takewhile(lambda row: _is_settled(row.created, now), after(last)))
+    if not rows:
+        return 0
+    additions = counts_of(rows)
+    with transaction.atomic():
+        moved = RollUpPosition.objects.filter(counted=counted, last=last).update(last=rows[-1].pk)
+        if not moved:  # by somebody else, who counted these
+            return 0
+        _add(additions)
+    return len(rows)
+
+
+def _is_settled(created: datetime, now: datetime) -> bool:
+    """A time far ahead comes from a clock that jumped; waiting for it could take years."""
+    return abs(now - created) >= LAG
+
+
+def _mails_after(last: int) -> list[Mail]:
+    rows = _slice(Message.objects.all(), last)
+    return [Mail(*row) for row in rows.values_list("pk", "created", "stage_id", "app_id", "route")]
+
+
+def _tries_after(last: int) -> list[Try]:
+    tries = _slice(Attempt.objects.all(), last)
+    rows: list[Any] = list(tries.values_list("message_id", "pk", "created", "outcome", "step", "code", "reply"))
+    mails = _mails_of(sorted({row[0] for row in rows}))
+    return [
+        Try(pk, created, *mails[mail], outcome, step, code, reply)
+        for mail, pk, created, outcome, step, code, reply in rows
+        if mail in mails
+    ]
+
+
+def _mails_of(numbers: Sequence[int]) -> dict[int, tuple[int, int, datetime]]:
+    """Stage, app and time of acceptance of these mails, by number."""
+    found: dict[int, tuple[int, int, datetime]] = {}
+    for start in range(0, len(numbers), _MAILS_PER_QUERY):
+        mails = Message.objects.filter(pk__in=numbers[start : start + _MAILS_PER_QUERY]).order_by()
+        found.update({pk: (stage, app, at) for pk, stage, app, at in mails.values_list("pk", "stage_id", "app_id", "created")})
+    return found
+
+
+def _slice(rows: QuerySet[Any], last: int) -> QuerySet[Any]:
+    """The next rows after that number. Limited by their numbers and read without a join: while PostgreSQL hasn't looked at
+    how large a table became, it takes LIMIT, or a join, for a reason to read all of it."""
+    first = rows.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True).first()
+    return rows.none() if first is None else rows.filter(pk__gte=first, pk__lt=first + ROWS_AT_ONCE).order_by("pk")
+
+
+def _of_mails(mails: Sequence[Mail]) -> _Additions:
+    hours: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    for mail in mails:
+        counts = hours[_key(mail)]
+        counts["accepted"] += 1
+        counts["to_test_list"] += mail.route == RouteKind.TEST_LIST
+    return {HourlyCount: hours}
+
+
+def _of_tries(tries: Sequence[Try]) -> _Additions:
+    """The last try of an address that was given up counts as failed."""
+    hours: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    latencies: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    causes: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    given_up = _given_up(tries)
+    for one in tries:
+        outcome = Attempt.Outcome.FAILED.value if one.pk in given_up else one.outcome
+        hours[_key(one)][outcome] += 1
+        if outcome == Attempt.Outcome.SENT:
+            latencies[*_key(one), bucket_of((one.created - one.accepted).total_seconds())]["sent"] += 1
+        else:
+            causes[*_key(one), cause_of(one.step, one.code, one.reply)][outcome] += 1
+    return {HourlyCount: hours, HourlyLatency: latencies, HourlyCause: causes}
+
+
+def _given_up(tries: Sequence[Try]) -> set[int]:
+    """The tries that none followed, although nobody refused the mail for good."""
+    if all(one.outcome in (Attempt.Outcome.SENT, Attempt.Outcome.FAILED) for one in tries):
+        return set()
+    later = Attempt.objects.filter(message=OuterRef("message"), address=OuterRef("address"), pk__gt=OuterRef("pk"))
+    found = Attempt.objects.filter(
+        ~Exists(later),
+        pk__range=(tries[0].pk, tries[-1].pk),
+        outcome__in=(Attempt.Outcome.DEFERRED, Attempt.Outcome.UNKNOWN),
+        message__recipients__address=F("address"),
+        message__recipients__status=Status.FAILED,
+        message__recipients__last_reply__startswith=GIVEN_UP,
+    )
+    return set(found.order_by().values_list("pk", flat=True))
+
+
+def _key(row: Mail | Try) -> tuple[object, ...]:
+    return row.stage_id, _hour(row.created), row.app_id
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def _day(moment: datetime) -> date:
+    """The day of UTC, which everybody's days begin or end in the middle of (see analytics)."""
+    return moment.astimezone(UTC).date()
+
+
+def _add(additions: _Additions) -> None:
+    """In the order of the keys, so that two who add at once don't wait for each other."""
+    for model, rows in _with_totals(additions).items():
+        table, (keys, columns) = model._meta.db_table, _COLUMNS[model]
+        values = [[*map(_stored, key), *(rows[key][column] for column in columns)] for key in sorted(rows)]
+        added = ", ".join(f"{column} = {_merged(table, column)}" for column in columns)
+        sql.insert(sql.Rows(table, keys + columns, values, f"({', '.join(keys)}) DO UPDATE SET {added}"))
+
+
+def _with_totals(additions: _Additions) -> _Additions:
+    found = dict(additions)
+    for model, rows in additions.items():
+        for total in _TOTALS[model]:
+            found[total] = _summed_up(rows, model, total)
+    return found
+
+
+def _summed_up(
+    rows: Mapping[tuple[object, ...], Counter[str]], model: type[models.Model], total: type[models.Model]
+) -> dict[tuple[object, ...], Counter[str]]:
+    """Rows of `model` as those of `total`, which has fewer or wider keys. None where they have nothing that it counts."""
+    found: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    keys, columns = _COLUMNS[total]
+    for key, counts in rows.items():
+        named: dict[str, Any] = dict(zip(_COLUMNS[model][0], key, strict=True))
+        named["day"] = _day(named["hour"])
+        if any(counts[column] for column in columns):
+            found[tuple(named[name] for name in keys)].update(counts)
+    return found
+
+
+def _merged(table: str, column: str) -> str:
+    stored, added = f"{table}.{column}", f"excluded.{column}"
+    return f"CASE WHEN {added} > {stored} THEN {added} ELSE {stored} END" if column in _LEVELS else f"{stored} + {added}"
+
+
+def _stored(value: object) -> object:
+    if isinstance(value, datetime):
+        return sql.stored(value)
+    return value.isoformat() if isinstance(value, date) else value

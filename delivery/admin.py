@@ -1,0 +1,23 @@
+"""Delivery in Django admin: read-only."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from delivery.models import Connection, StageQueue, Worker
+from organization.admin_base import LogAdmin
+
+
+@admin.register(StageQueue)
+class StageQueueAdmin(LogAdmin):
+    list_display = ("stage", "failures", "paused", "retry_at", "step", "code")
+
+
+@admin.register(Worker)
+class WorkerAdmin(LogAdmin):
+    list_display = ("name", "seen")
+
+
+@admin.register(Connection)
+class ConnectionAdmin(LogAdmin):
+    list_display = ("worker", "stage")

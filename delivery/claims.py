@@ -1,0 +1,264 @@
+"""`queued → sending`: the short transaction in which a connection's next mails are taken for the wire.
+
+It takes the stage's oldest due mails, locks their test lists, looks at each route once more, and marks the mails. After
+its commit a mail may reach exactly the addresses returned; before it, none.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from common import sql
+from common.addresses import NamedAddress, same_address_key
+from common.clock import as_moment, database_now, now_in_sql
+from delivery.leases import LEASE
+from delivery.values import Addressee, HandOver
+from organization.kept_headers import kept_headers_sql
+from outbox.models import WAITING, HoldReason, Message, Recipient, RouteKind
+from outbox.routing import Decided, Route, route_again
+from outbox.search_text import with_recipients
+from outbox.summary import hold, sum_up
+from testlists.services import ask_lists_for_hand_over, unlocked_condition
+from testlists.state import NO_LIST, ListState, state_of
+
+CAUGHT = "The test list became Active after the mail was accepted, so it goes to the people on the list instead."
+_LIST_MISSING = "The test list was missing when the mail was about to be sent, so it counts as test mail and is held."
+# Mail may turn out to be held when it is looked at: how often the next is taken instead, in one turn.
+_LOOKS = 50
+_MAILS_TAKEN = "UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = %s WHERE id IN %s"
+ANY_NUMBER = 1_000_000
+# Larger mails are read piece by piece while they are sent.
+LARGE_BYTES = 256 * 1024
+
+
+class _Mail(NamedTuple):
+    """A due mail as it is read for hand-over."""
+
+    pk: int
+    app_id: int
+    app_key: str
+    stage_key: str
+    stage_name: str
+    via: str
+    envelope_sender: str
+    message_id: str
+    created: datetime | str
+    size: int
+    route: str
+    list_version: int
+    short_lines: bool
+    kept_headers: str | None
+    content: bytes | None
+
+
+@dataclass
+class _Recipients:
+    """A mail's recipients: how many in all, those that wait, and of these the ones whose turn it is."""
+
+    total: int = 0
+    waiting: list[Addressee] = field(default_factory=list)
+    due: list[Addressee] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DueMail:
+    """A stage's mail that is due: up to `wanted`, asked for in the caller's transaction. What of it is read stays this
+    transaction's."""
+
+    stage_id: int
+    wanted: int
+    read: Callable[[], list[_Mail]]
+
+
+def ask_due_mail(stage_id: int, wanted: int) -> DueMail:
+    """The oldest of what was never tried and of what is tried again: each in the order of the index, however many wait.
+
+    Passed over: mails that another worker is taking, and mails whose test list is being saved at this moment.
+    """
+    of_one_status = f"""
+        SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name, mail.via,
+               mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version,
+               mail.short_lines, {kept_headers_sql("mail.stage_id", "mail.created")},
+               CASE WHEN mail.size <= {LARGE_BYTES} THEN
+                   (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
+        FROM outbox_message mail
+        JOIN organization_app app ON app.id = mail.app_id JOIN organization_stage stage ON stage.id = mail.stage_id
+        WHERE mail.stage_id = %s AND mail.status = '{{status}}' AND mail.due <= {now_in_sql()}
+        AND {unlocked_condition("mail.app_id", "mail.stage_id")}
+        ORDER BY mail.due, mail.id LIMIT {_at_least(wanted)}
+    """ + sql.locking("mail", skip=True)
+    each = " UNION ALL ".join(
+        f"SELECT * FROM ({of_one_status.format(status=status.value)}) AS {status.value}" for status in WAITING
+    )
+    answer = sql.ask(each, *[stage_id] * len(WAITING))
+
+    def read() -> list[_Mail]:
+        rows = sorted(answer(), key=lambda row: row[:2])
+        return [_Mail(*row[1:]) for row in rows[:wanted]]
+
+    return DueMail(stage_id, wanted, read)
+
+
+def _at_least(wanted: int) -> int:
+    """1, 2, 3, 4, 6, 8, 12, … It stands in the statement itself: PostgreSQL keeps the plan then, which takes longer to make
+    than to follow. With a few numbers there are a few plans; for that a few mails more are read than are taken."""
+    power = 1 << (wanted - 1).bit_length()
+    less = power * 3 // 4
+    return less if less >= wanted else power
+
+
+def hand_over(
+    due: DueMail, owner: str, now: datetime, most_recipients: int = ANY_NUMBER, at_most: int | None = None
+) -> list[HandOver]:
+    """Take what is due, oldest first, in the same transaction: all that was wanted, or `at_most` so many. `now` was asked
+    for after what is due. A mail to more than `most_recipients` is taken for the first of them; the others stay due."""
+    for _ in range(_LOOKS):
+        if not (mails := due.read()[:at_most]):
+            break
+        if taken := _take(mails, due.stage_id, owner, now, most_recipients):
+            return taken
+        due, now = ask_due_mail(due.stage_id, due.wanted), database_now()
+    return []
+
+
+def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime, most_recipients: int) -> list[HandOver]:
+    ask_lists = ask_lists_for_hand_over({mail.app_id for mail in mails}, stage_id)
+    ask_recipients = _ask_recipients([mail.pk for mail in mails], now)
+    test_lists, found = ask_lists(), ask_recipients()
+    states = {app_id: state_of(test_list) for app_id, test_list in test_lists.items()}
+    taken = []
+    for due in mails:
+        mail, state, recipients = due, states.get(due.app_id, NO_LIST), found[due.pk]
+        if not _still_right(due, recipients, state):
+            mail = _route_once_more(due, state)
+            recipients = _ask_recipients([due.pk], now)()[due.pk]
+        if recipients.due:
+            recipients.due = one_transaction(recipients.due, most_recipients)
+            tag_subject = state.exists and test_lists[due.app_id].tag_subject
+            taken.append(_taken(mail, owner, recipients, state, tag_subject=tag_subject))
+        else:
+            sum_up(Message.objects.get(pk=due.pk))  # held now, or not due after all
+    _mark(taken, owner, now)
+    return taken
+
+
+def one_transaction(recipients: list[Addressee], at_most: int) -> list[Addressee]:
+    """Those recipients who share an SMTP transaction. Addresses that need SMTPUTF8 go apart from the others, which a server
+    without it takes."""
+    plain = [one for one in recipients if one.address.rpartition("@")[0].isascii()]
+    return (plain or recipients)[:at_most]
+
+
+def _ask_recipients(messages: list[int], now: datetime) -> Callable[[], dict[int, _Recipients]]:
+    rows = sql.ask(
+        "SELECT message_id, status, due <= %s, id, address, name, tries FROM outbox_recipient WHERE message_id IN %s",
+        sql.stored(now),
+        messages,
+    )
+    return lambda: _by_message(rows())
+
+
+def _by_message(rows: Sequence[sql.Row]) -> dict[int, _Recipients]:
+    found: dict[int, _Recipients] = defaultdict(_Recipients)
+    for message_id, status, due, *addressee in sorted(rows, key=lambda row: row[3]):
+        recipients = found[message_id]
+        recipients.total += 1
+        if status in WAITING:
+            recipients.waiting.append(Addressee(*addressee))
+            if due:
+                recipients.due.append(recipients.waiting[-1])
+    return found
+
+
+def _still_right(mail: _Mail, recipients: _Recipients, state: ListState) -> bool:
+    """Whether a second look can't change anything, which spares most mail its cost: the list never was Active, or the mail
+    waits for just the people whom it names now."""
+    if not state.exists:
+        return False
+    if not state.active_version and state.version >= mail.list_version:
+        return bool(recipients.waiting)
+    routed_by_it = mail.route == RouteKind.TEST_LIST and mail.list_version == state.version
+    waiting = {same_address_key(one.address) for one in recipients.waiting}
+    return state.active and routed_by_it and waiting == {same_address_key(person.email) for person in state.people}
+
+
+def _taken(mail: _Mail, owner: str, recipients: _Recipients, state: ListState, *, tag_subject: bool) -> HandOver:
+    people = _test_people(mail, recipients.waiting, state)
+    return HandOver(
+        pk=mail.pk,
+        owner=owner,
+        app_key=mail.app_key,
+        stage_key=mail.stage_key,
+        subject_tag=mail.stage_name if tag_subject and people is not None else "",
+        via=mail.via,
+        envelope_sender=mail.envelope_sender,
+        message_id=mail.message_id,
+        created=as_moment(mail.created),
+        size=mail.size,
+        content=None if mail.content is None else bytes(mail.content),
+        recipients=recipients.due,
+        test_people=people,
+        kept_headers=frozenset((mail.kept_headers or "").encode().split()),
+        complete=len(recipients.due) == recipients.total,
+        short_lines=bool(mail.short_lines),
+    )
+
+
+def _test_people(mail: _Mail, waiting: Sequence[Addressee], state: ListState) -> Sequence[NamedAddress] | None:
+    """Never all the mail's recipients: one that was caught half-way may have real ones that are done already."""
+    if mail.route != RouteKind.TEST_LIST:
+        return None
+    if state.active:
+        return state.people
+    return [NamedAddress(one.address, one.name) for one in waiting]
+
+
+def _mark(taken: Sequence[HandOver], owner: str, now: datetime) -> None:
+    """From here on they count as on the wire."""
+    if not taken:
+        return
+    recipients = [one.pk for mail in taken for one in mail.recipients]
+    mails = [mail.pk for mail in taken]
+    sql.run_together(
+        sql.Statement("UPDATE outbox_recipient SET status = 'sending' WHERE id IN %s", [recipients]),
+        sql.Statement(_MAILS_TAKEN, [owner, sql.stored(now + LEASE), mails]),
+    )
+
+
+def _route_once_more(mail: _Mail, state: ListState) -> _Mail:
+    """A second look at the list, which changes whom the mail reaches, or holds it, only toward safer."""
+    message = Message.objects.get(pk=mail.pk)
+    recipients = list(message.recipients.all())
+    waiting = [recipient for recipient in recipients if recipient.status in WAITING]
+    decided = Decided(RouteKind(message.route), message.list_version, bool(waiting))
+    again = route_again(decided, message.requested, state)
+    if again is None:
+        return mail
+    _follow(message, recipients, again, state.version)
+    if again.hold_reason:
+        hold(message, again.hold_reason)
+    return mail._replace(route=message.route)
+
+
+def _follow(message: Message, recipients: Sequence[Recipient], again: Route, list_version: int) -> None:
+    """Bring the waiting recipients in line with `again`. Who was sent to stays on record as sent."""
+    wanted = {same_address_key(person.email): person for person in again.people}
+    leaving = [one.pk for one in recipients if one.status in WAITING and same_address_key(one.address) not in wanted]
+    staying = {same_address_key(one.address) for one in recipients if one.pk not in leaving}
+    joining = [person for key, person in wanted.items() if key not in staying]
+    if not leaving and not joining and message.route == again.kind and message.list_version == list_version:
+        return
+    Recipient.objects.filter(pk__in=leaving).delete()
+    Recipient.objects.bulk_create(
+        Recipient(message=message, address=person.email, name=person.name, due=message.due) for person in joining
+    )
+    if message.route != again.kind:
+        message.route = again.kind
+        message.notes = [*message.notes, _LIST_MISSING if again.hold_reason == HoldReason.TEST_LIST_MISSING else CAUGHT]
+    message.list_version = list_version
+    message.search_text = with_recipients(message.search_text, [person.email for person in again.people])
+    sql.update(message, "route", "list_version", "notes", "search_text")

@@ -1,0 +1,91 @@
+"""How many connections to a stage's server are open at once, over all workers: no more than its settings allow, and shared
+out evenly, so that a worker that comes first doesn't leave the others idle."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from common.clock import database_now, uptime
+from delivery import backoff
+from delivery.models import Connection, Worker
+from emailconfig.models import SmtpSettings
+
+_PER_CONNECTION_AND_MINUTE = 60
+_FORGOTTEN_AFTER = timedelta(minutes=10)
+
+
+def register(worker: str) -> None:
+    """The worker lives: it says so when it starts and every few seconds from then on."""
+    Worker.objects.update_or_create(name=worker, defaults={"seen": Now()})
+
+
+def forget(worker: str) -> None:
+    """The worker has ended, and its connections with it."""
+    Worker.objects.filter(name=worker).delete()
+
+
+def forget_the_dead() -> None:
+    """Workers that were killed don't say so. Long after what they had open counts as free again: a worker that was only
+    stopped must find itself."""
+    with transaction.atomic():
+        dead = Worker.objects.filter(seen__lt=Now() - _FORGOTTEN_AFTER).select_for_update(skip_locked=True)
+        Worker.objects.filter(pk__in=list(dead.values_list("pk", flat=True))).delete()
+
+
+def living_workers() -> QuerySet[Worker]:
+    """Those that have reported lately, by the database's clock."""
+    return Worker.objects.filter(seen__gt=Now() - Worker.STALE_AFTER)
+
+
+def take(worker: str, stage_id: int, wanted: int) -> list[Connection]:
+    """Up to `wanted` places among the stage's connections: as many as are free, and no more than this worker's share of them.
+
+    A stage in trouble has one to probe with, beside those that hang. None while another worker takes some.
+    """
+    with transaction.atomic():
+        queue = backoff.try_locked(stage_id)
+        if queue is None:
+            return []
+        allowed, living = allowed_connections(stage_id), living_workers()
+        places = Connection.objects.filter(stage=stage_id, worker__in=living)
+        if queue.failures:
+            allowed = min(allowed, 1 + places.exclude(silent_since=None).count())
+        holders = list(places.values_list("worker_id", flat=True))
+        share = math.ceil(allowed / max(1, living.count()))
+        free_now = min(wanted, allowed - len(holders), share - holders.count(worker))
+        return Connection.objects.bulk_create(Connection(worker_id=worker, stage_id=stage_id) for _ in range(free_now))
+
+
+def free(connection: Connection) -> None:
+    Connection.objects.filter(pk=connection.pk).delete()
+
+
+def note_silence(connection: Connection, message_id: int | None, since: float) -> None:
+    """The server doesn't answer about this mail, `since` so long by uptime(); None: it does again."""
+    began = database_now() - timedelta(seconds=uptime() - since) if message_id else None
+    Connection.objects.filter(pk=connection.pk).update(silent_since=began, silent_about=message_id)
+
+
+def silent_connections(stage_key: str) -> QuerySet[Connection]:
+    """Those over which the stage's server doesn't answer, the longest silence first."""
+    silent = Connection.objects.filter(stage__key=stage_key, worker__in=living_workers()).exclude(silent_since=None)
+    return silent.select_related("stage").order_by("silent_since")
+
+
+def free_all(worker: str) -> None:
+    """What the worker's sessions had, and could not free."""
+    Connection.objects.filter(worker=worker).delete()
+
+
+def allowed_connections(stage_id: int) -> int:
+    """As many as the settings say, fewer where their limit of mails a minute would leave them idle; 0 without settings."""
+    found = SmtpSettings.objects.filter(stage_id=stage_id).values_list("connections", "mails_per_minute").first()
+    if found is None:
+        return 0
+    connections, per_minute = found
+    return min(connections, math.ceil(per_minute / _PER_CONNECTION_AND_MINUTE)) if per_minute else connections

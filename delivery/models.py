@@ -1,0 +1,80 @@
+"""What the workers share: a stage's back-off, who lives, and which connections are taken."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import models
+from django.db.models.functions import Now
+
+from emailconfig.connection import ConnectionTrouble
+from organization.models import Stage
+
+
+class StageQueue(models.Model):
+    """A stage's trouble with its server: while it lasts, the stage's mail waits and one connection probes."""
+
+    stage = models.OneToOneField(Stage, on_delete=models.CASCADE, primary_key=True, related_name="queue")
+    failures = models.PositiveIntegerField(default=0)
+    paused = models.BooleanField(default=False, help_text="The server refused our sign-in or certificate: a person must act.")
+    retry_at = models.DateTimeField(null=True)
+    since = models.DateTimeField(null=True)
+    # How many mails the stage's limit lets go, and when that was reckoned (see pace).
+    allowance = models.FloatField(default=0)
+    allowance_at = models.DateTimeField(null=True)
+    # Emails that the server put off at their first try, with none taken in between, and since when it does that.
+    deferrals = models.PositiveIntegerField(default=0)
+    deferring_since = models.DateTimeField(null=True)
+    step = models.CharField(max_length=20, blank=True)
+    code = models.CharField(max_length=40, blank=True, help_text="Of the explanation (emailconfig.connection.explanations).")
+    evidence = models.TextField(blank=True)
+    masked_evidence = models.TextField(blank=True, help_text="For those who may not see whom mail is for.")
+
+    class Meta:
+        db_table = "outbox_stagequeue"
+
+    @property
+    def trouble(self) -> ConnectionTrouble:
+        """What keeps the stage's mail waiting, while there are `failures`."""
+        return ConnectionTrouble(self.step, self.code, self.evidence)
+
+    @property
+    def for_others(self) -> str:
+        """What those who may not change the stage's settings are told in place of the trouble's next step."""
+        if self.paused:
+            return f"Whoever manages the email configuration of {self.stage} has to mend it."
+        return "It is tried again by itself."
+
+    def __str__(self) -> str:
+        return f"Queue of {self.stage}"
+
+
+class Worker(models.Model):
+    """A worker process that reports it lives, every few seconds."""
+
+    STALE_AFTER = timedelta(seconds=15)
+
+    name = models.CharField(max_length=100, primary_key=True)
+    seen = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "outbox_worker"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Connection(models.Model):
+    """One connection of a worker to a stage's server: together they are never more than the stage allows."""
+
+    worker = models.ForeignKey(Worker, on_delete=models.CASCADE, related_name="+")
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+")
+    # While the server doesn't answer: since when, and which email it was asked about.
+    silent_since = models.DateTimeField(null=True)
+    silent_about = models.PositiveBigIntegerField(null=True)
+
+    class Meta:
+        db_table = "outbox_connection"
+
+    def __str__(self) -> str:
+        return f"{self.worker} to {self.stage}"

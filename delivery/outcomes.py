@@ -1,0 +1,98 @@
+"""What became of a try: one outcome per recipient, written down and summed up on the mail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import F
+
+from common import sql
+from delivery.leases import ask_still_held
+from delivery.retry_schedule import next_pause
+from delivery.values import Finished, Hold, Outcome
+from outbox import event_log
+from outbox.models import FINAL, GIVEN_UP, Attempt, Message, Recipient, Status
+from outbox.summary import sum_up
+
+_GAVE_UP = f"{GIVEN_UP} after 48 hours of tries. The last answer was: "
+_RECIPIENTS_SENT = "UPDATE outbox_recipient SET status = 'sent', tries = tries + 1, last_reply = '', finished = %s WHERE id IN %s"
+_MAILS_SENT = "UPDATE outbox_message SET status = 'sent', owner = '', lease_until = NULL WHERE id IN %s"
+_ATTEMPT_COLUMNS = ("message_id", "address", "outcome", "step", "code", "reply", "server", "settings_version", "seconds")
+
+
+def ask_held(finished: Sequence[Finished]) -> Callable[[], set[Hold]]:
+    """Which of these mails are still ours to write about (see leases); the others' outcomes are somebody else's to write."""
+    return ask_still_held([one.taken.hold for one in finished])
+
+
+def record(finished: Sequence[Finished], ours: Collection[Hold], now: datetime) -> None:
+    """Write what became of those hand-overs that are `ours`, in the caller's transaction, at `now`."""
+    kept = [one for one in finished if one.taken.hold in ours]
+    attempts = [_attempt(one, outcome) for one in kept for outcome in one.outcomes]
+    sql.insert(sql.Rows("outbox_attempt", _ATTEMPT_COLUMNS, attempts))
+    _record_sent([one for one in kept if one.is_simple], now)
+    for one in kept:
+        if not one.is_simple:
+            _record_each(one, now)
+    transaction.on_commit(lambda: event_log.outcomes(kept, now), robust=True)
+
+
+def _attempt(finished: Finished, outcome: Outcome) -> tuple[object, ...]:
+    settings = finished.settings
+    return (
+        finished.taken.pk,
+        outcome.recipient.address,
+        outcome.result.value,
+        outcome.step,
+        outcome.code,
+        outcome.reply,
+        str(settings or ""),
+        settings.version if settings else None,
+        finished.seconds,
+    )
+
+
+def _record_sent(finished: Sequence[Finished], now: datetime) -> None:
+    if not finished:
+        return
+    recipients = [recipient.pk for one in finished for recipient in one.taken.recipients]
+    mails = [one.taken.pk for one in finished]
+    sql.run_together(
+        sql.Statement(_RECIPIENTS_SENT, [sql.stored(now), recipients]),
+        sql.Statement(_MAILS_SENT, [mails]),
+    )
+
+
+def _record_each(finished: Finished, now: datetime) -> None:
+    message = Message.objects.get(pk=finished.taken.pk)
+    if not finished.outcomes:
+        back = message.recipients.filter(status=Status.SENDING)
+        back.update(status=Status.QUEUED, due=now if finished.goes_behind else F("due"))
+    if sent := [outcome.recipient.pk for outcome in finished.outcomes if outcome.result == Attempt.Outcome.SENT]:
+        sql.run(_RECIPIENTS_SENT, sql.stored(now), sent)
+    for outcome in finished.outcomes:
+        if outcome.result != Attempt.Outcome.SENT:
+            _apply(outcome, now)
+    if finished.short_lines:
+        message.short_lines = True
+        sql.update(message, "short_lines")
+    # PostgreSQL takes no NUL, which an app may have put into a header that a note repeats.
+    notes = [note.replace("\x00", "") for note in finished.notes]
+    message.notes = list(dict.fromkeys([*message.notes, *notes]))
+    sum_up(message)
+
+
+def _apply(outcome: Outcome, now: datetime) -> None:
+    recipient = Recipient(pk=outcome.recipient.pk, tries=outcome.recipient.tries + 1, last_reply=outcome.reply, due=now)
+    if outcome.at_once:
+        recipient.status, recipient.tries = Status.QUEUED, outcome.recipient.tries
+    elif outcome.result == Attempt.Outcome.FAILED:
+        recipient.status = Status.FAILED
+    elif pause := next_pause(recipient.tries):
+        recipient.status, recipient.due = Status.DEFERRED, now + pause
+    else:
+        recipient.status, recipient.last_reply = Status.FAILED, _GAVE_UP + outcome.reply
+    recipient.finished = now if recipient.status in FINAL else None
+    sql.update(recipient, "status", "due", "tries", "last_reply", "finished")

@@ -1,0 +1,68 @@
+"""What a refusal asks us to change before the same email goes again: fewer recipients at once, or shorter lines. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from delivery.long_lines import why_not
+from delivery.smtp_dialogue import Offer
+from delivery.values import Outcome
+from outbox.models import Attempt
+
+# In words or by RFC 3463's X.5.3. Amazon SES says `554 Transaction failed: Recipient count exceeds 50.`
+_TOO_MANY = re.compile(
+    r"\b[45]\.5\.3\b|too many recipients|recipient (count|limit)|(number|count) of recipients|recipients per|maximum recipients",
+    re.IGNORECASE,
+)
+_TOO_LONG = re.compile(
+    r"lines? (is |are |was |were )?too long|too long (a )?lines?|line[- ]length|lines? longer|long lines?|line exceeds|\b998\b",
+    re.IGNORECASE,
+)
+_GOES_SHORTER = "The server refuses its long lines. It is sent again with its long parts re-encoded."
+
+
+class SecondTry(NamedTuple):
+    """The outcomes as they count now. `most_recipients`: how many to offer in one transaction from now on; 0: as before.
+    `short_lines`: the email's long parts leave re-encoded from now on."""
+
+    outcomes: Sequence[Outcome]
+    most_recipients: int = 0
+    short_lines: bool = False
+
+
+def second_try(offer: Offer, *, short_lines: bool, content: Callable[[], bytes]) -> SecondTry:
+    """`short_lines`: this was the try with shorter lines. `content` gives the email as it was offered."""
+    if most := _most_recipients(offer):
+        return SecondTry([_at_once(one) if _says_too_many(one) else one for one in offer.outcomes], most_recipients=most)
+    if short_lines or not any(map(_says_too_long, offer.outcomes)):
+        return SecondTry(offer.outcomes)
+    if reason := why_not(content()):
+        return SecondTry([one._replace(reply=f"{one.reply} {reason}") if _says_too_long(one) else one for one in offer.outcomes])
+    changed = [_at_once(one, _GOES_SHORTER) if _says_too_long(one) else one for one in offer.outcomes]
+    return SecondTry(changed, short_lines=True)
+
+
+def _most_recipients(offer: Offer) -> int:
+    """0 where the server didn't complain about their number, or there was one only. Always less than were offered."""
+    complaints = [one for one in offer.outcomes if _says_too_many(one)]
+    offered = len(offer.mail.recipients)
+    if not complaints or offered == 1:
+        return 0
+    if complaints[0].step in ("content", "DATA"):
+        return len(offer.accepted) // 2
+    return len(offer.accepted) or offered // 2
+
+
+def _says_too_many(outcome: Outcome) -> bool:
+    return outcome.result in (Attempt.Outcome.FAILED, Attempt.Outcome.DEFERRED) and bool(_TOO_MANY.search(outcome.reply))
+
+
+def _says_too_long(outcome: Outcome) -> bool:
+    return outcome.result == Attempt.Outcome.FAILED and outcome.step == "content" and bool(_TOO_LONG.search(outcome.reply))
+
+
+def _at_once(outcome: Outcome, remark: str = "") -> Outcome:
+    reply = f"{outcome.reply} {remark}".strip()
+    return outcome._replace(result=Attempt.Outcome.DEFERRED, at_once=True, reply=reply)

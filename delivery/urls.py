@@ -1,0 +1,9 @@
+from django.urls import path
+
+from delivery import views
+
+_CONFIGURATION = "management/configure/emails/<slug:stage>/"
+
+urlpatterns = [
+    path(f"{_CONFIGURATION}resume/", views.resume, name="resume-deliveries"),
+]

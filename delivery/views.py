@@ -1,0 +1,25 @@
+"""What a person does about a stage's deliveries."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
+
+from delivery import backoff
+from organization.http import MemberRequest
+from organization.models import Stage
+
+
+@require_POST
+def resume(request: MemberRequest, stage: str) -> HttpResponse:
+    """Try the stage's server again at once; back to the page the button stood on."""
+    found = get_object_or_404(Stage, key=stage)
+    backoff.resume(found, request.user)
+    messages.success(request, f"Deliveries of {found.name} were resumed: its server is being tried now.")
+    back = request.POST.get("next", "")
+    if url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}, require_https=request.is_secure()):
+        return redirect(back)
+    return redirect("email-configuration", found.key)

@@ -1,0 +1,274 @@
+"""The worker: finds stages with due mail and runs delivery sessions for them, each on a thread of its own, so that one
+stage's slow or dead server never delays another.
+
+`Worker.run()` is `manage.py deliver`; `Worker.drain()` is `manage.py deliver --once`, and Celery's task (see tasks).
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+
+from analytics.rollup import roll_up
+from common.clock import database_now, uptime
+from common.database_trouble import log_failure
+from common.outage import Outage
+from common.process import new_name, places_for_connections
+from delivery import backoff, connection_slots
+from delivery.coordinator import Ledger
+from delivery.due_messages import count_due, stages_with_due_mail
+from delivery.leases import LEASE, heal_clock_jumps, recover_abandoned
+from delivery.listener import Alarm
+from delivery.models import Connection
+from delivery.session import Session, Silence
+from outbox.holding import hold_unconfigured, release_what_waits
+from outbox.retention import prune
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.05
+# How often an idle worker looks that is told of new mail (see alarm).
+IDLE_SECONDS = 1.0
+# Where there was mail there may be more, and hints are up to a tenth of a second late then.
+AWAKE_SECONDS = 1.0
+REPORT_SECONDS = 5.0
+SWEEP_SECONDS = 10.0
+ROLL_UP_SECONDS = 15.0
+# Once a day, and not in the minutes after a start, when people wait for mail.
+PRUNE_SECONDS = 24 * 3600.0
+FIRST_PRUNE_SECONDS = 600.0
+WATCH_SECONDS = 0.5
+MAILS_WORTH_A_CONNECTION = 10
+# Its own connection to the server, and one to the database: on SQLite three files.
+HANDLES_OF_A_SESSION = 4
+
+
+class Worker:
+    """One process's worth of delivery.
+
+    `process`: the name under which a Celery worker process reports that it lives and looks after the rest (see standby).
+    Without it the worker does all that by itself.
+    """
+
+    def __init__(self, process: str = "") -> None:
+        self.name = process or new_name()
+        self._stands_alone = not process
+        self.stopping = threading.Event()
+        self._alarm = Alarm()
+        self._awake_until = 0.0
+        self._outage = Outage("database_unavailable", "database_available")
+        self.ledger = Ledger()
+        self._sessions: list[_Running] = []
+        self._ended = threading.Event()
+        self._every = [Periodic(REPORT_SECONDS, lambda: connection_slots.register(self.name))]
+        if self._stands_alone:
+            self._every += [
+                Periodic(REPORT_SECONDS, self._alarm.try_out),
+                Periodic(SWEEP_SECONDS, sweep),
+                Periodic(ROLL_UP_SECONDS, roll_up_beside, first=ROLL_UP_SECONDS),
+                Periodic(PRUNE_SECONDS, prune_beside, first=FIRST_PRUNE_SECONDS),
+            ]
+
+    def run(self) -> None:
+        """Deliver until `stop()`. A database that goes away is waited for."""
+        self._begin()
+        self._alarm.start()
+        log.info("worker_started", worker=self.name)
+        while not self.stopping.is_set():
+            try:
+                self._turn()
+            except (DatabaseError, InterfaceError) as error:
+                self._outage.note(error)
+                connection.close()
+                self.stopping.wait(1.0)
+            else:
+                self._outage.end()
+            self._alarm.wait(IDLE_SECONDS if self._alarm.works and self._is_idle() else POLL_SECONDS)
+        self._end()
+        self._alarm.stop()
+        log.info("worker_stopped", worker=self.name)
+
+    def _is_idle(self) -> bool:
+        if self._sessions:
+            self._awake_until = uptime() + AWAKE_SECONDS
+        return uptime() > self._awake_until
+
+    def drain(self, seconds: float = math.inf) -> None:
+        """Deliver what is due now; ends when nothing is due any more, or what is due waits for a stage in trouble.
+
+        It also ends after so many `seconds`, and on `stop()`. Database errors pass through.
+        """
+        deadline = uptime() + seconds
+        self._begin()
+        try:
+            self._turn()
+            while (self._alive() or self._startable()) and uptime() < deadline and not self.stopping.is_set():
+                self._turn()
+                time.sleep(POLL_SECONDS)
+        finally:
+            self.stop()
+            self._end()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self._alarm.ring()
+
+    def _begin(self) -> None:
+        self.ledger.start()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
+
+    def _watch(self) -> None:
+        """On a thread that never asks the database: a connection must end in time also when that hangs, and when the worker has
+        ended before it."""
+        while not self._ended.is_set() or any(running.thread.is_alive() for running in self._sessions):
+            for running in tuple(self._sessions):
+                running.session.watch()
+            time.sleep(WATCH_SECONDS)
+
+    def _turn(self) -> None:
+        for periodic in self._every:
+            periodic.run_if_due()
+        self._note_silences()
+        startable = self._startable()
+        for stage_id, missing in startable.items():
+            room = places_for_connections(HANDLES_OF_A_SESSION) - len(self._sessions)
+            share = math.ceil(room / len(startable))  # where file handles are few, no stage takes them all
+            if share > 0:
+                for place in connection_slots.take(self.name, stage_id, min(missing, share)):
+                    self._start_session(stage_id, place)
+
+    def _startable(self) -> dict[int, int]:
+        """How many connections more each stage with due mail is worth now."""
+        running, hanging = self._alive(), self._hanging()
+        missing = {
+            stage_id: connections_missing(stage_id, running.count(stage_id), hanging.count(stage_id))
+            for stage_id in stages_with_due_mail()
+        }
+        return {stage_id: count for stage_id, count in missing.items() if count > 0}
+
+    def _hanging(self) -> list[int]:
+        """The stage of each session whose server doesn't answer."""
+        return [running.session.stage_id for running in self._sessions if running.session.silence]
+
+    def _note_silences(self) -> None:
+        """For the stage's page."""
+        for running in self._sessions:
+            silence = running.session.silence
+            if silence != running.noted:
+                connection_slots.note_silence(
+                    running.place, silence.message if silence else None, silence.since if silence else 0.0
+                )
+                running.noted = silence
+
+    def _alive(self) -> list[int]:
+        """The stage of each running session. Here and not by the session itself its place is freed: while the database is
+        away that is tried again."""
+        for ended in [running for running in self._sessions if not running.thread.is_alive()]:
+            connection_slots.free(ended.place)
+            self._sessions.remove(ended)
+        return [running.session.stage_id for running in self._sessions]
+
+    def _start_session(self, stage_id: int, place: Connection) -> None:
+        session = Session(stage_id, self.ledger, self.stopping)
+        thread = threading.Thread(target=_run_session, args=(session,), name=f"stage-{stage_id}", daemon=True)
+        self._sessions.append(_Running(session, thread, place))
+        thread.start()
+
+    def _end(self) -> None:
+        """Let the mails on the wire finish, for as long as their lease would last anyway."""
+        deadline = uptime() + LEASE.total_seconds() / 2
+        for running in self._sessions:
+            running.thread.join(max(0.0, deadline - uptime()))
+        self.ledger.close()
+        self._ended.set()
+        if self._stands_alone:
+            connection_slots.forget(self.name)
+        else:
+            connection_slots.free_all(self.name)  # the process lives on, and must not seem dead for a moment
+
+
+@dataclass
+class _Running:
+    """A session, its thread, its place among the stage's connections, and the silence that is noted there."""
+
+    session: Session
+    thread: threading.Thread
+    place: Connection
+    noted: Silence | None = None
+
+
+class Periodic:
+    """Runs `action` at most once in so many seconds, the first time after `first` seconds."""
+
+    def __init__(self, seconds: float, action: Callable[[], None], first: float = 0.0) -> None:
+        self.seconds, self.action, self.next = seconds, action, uptime() + first
+
+    def run_if_due(self) -> None:
+        if uptime() >= self.next:
+            self.next = uptime() + self.seconds  # also when it fails: it must not keep everything else from its turn
+            self.action()
+
+
+def connections_missing(stage_id: int, running: int, hanging: int) -> int:
+    """How many connections more the stage's due mail is worth: none while it waits, one while its server is being probed.
+
+    Those that hang send nothing, but are open: they count for the stage's limit alone."""
+    now = database_now()
+    allowed = connection_slots.allowed_connections(stage_id)
+    if not allowed:
+        hold_unconfigured(stage_id)
+        return 0
+    if running >= allowed or backoff.waits(stage_id, now):
+        return 0
+    sending = running - hanging
+    if backoff.in_trouble(stage_id):
+        return 1 - sending
+    due = count_due(stage_id, now, allowed * MAILS_WORTH_A_CONNECTION)
+    return min(allowed - running, math.ceil(due / MAILS_WORTH_A_CONNECTION) - sending)
+
+
+def sweep() -> None:
+    """Repairs what a crash or a clock left: abandoned hand-overs, far due times, held mail whose reason is gone."""
+    recovered = recover_abandoned()
+    if recovered:
+        log.warning("hand_overs_recovered", mails=recovered)
+    heal_clock_jumps()
+    release_what_waits()
+    connection_slots.forget_the_dead()
+
+
+def prune_beside() -> None:
+    """Prune on a thread of its own: it may take minutes, and mail must not wait for it."""
+    threading.Thread(target=_beside, args=("prune", prune), name="prune", daemon=True).start()
+
+
+def roll_up_beside() -> None:
+    """Count what is new for Analytics, likewise: it may be an outbox that was never counted."""
+    threading.Thread(target=_beside, args=("roll_up", roll_up), name="roll-up", daemon=True).start()
+
+
+def _beside(what: str, action: Callable[[], object]) -> None:
+    try:
+        action()
+    except (DatabaseError, InterfaceError) as error:
+        log_failure("not_done_beside", error, what=what)
+    finally:
+        connection.close()
+
+
+def _run_session(session: Session) -> None:
+    """A session on its thread. Whatever goes wrong, the lease brings its mails back."""
+    try:
+        close_old_connections()
+        session.run()
+    except Exception as error:
+        log_failure("session_failed", error, stage=session.stage_id)
+        time.sleep(1.0)
+    finally:
+        connection.close()

@@ -1,0 +1,54 @@
+"""What became of each recipient that the app named, for the mail's page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.addresses import same_address_key
+from emaillog.content_preview import header_names
+from outbox.masking import Mask
+from outbox.models import Message, Recipient, RouteKind, Status
+
+_OUTCOMES = {
+    Status.QUEUED: "Waiting to be sent to this recipient.",
+    Status.SENDING: "Being handed to the server now.",
+    Status.DEFERRED: "Not sent yet. It will be tried again.",
+    Status.SENT: "The server accepted the email for this recipient.",
+    Status.FAILED: "This recipient did not get the email.",
+    Status.HELD: "Held: this recipient gets nothing yet.",
+}
+_HELD = "Held: nobody gets the email yet."
+_INSTEAD = "This recipient does not get the email. The test list takes its place."
+_NOBODY = "This recipient did not get the email."
+
+
+@dataclass(frozen=True)
+class Requested:
+    """An address that the app named. `header`: the one it stood in, where that is known. `recipient`: its own delivery."""
+
+    address: str
+    header: str
+    outcome: str
+    recipient: Recipient | None
+
+
+def requested_recipients(
+    message: Message, recipients: Sequence[Recipient], mask: Mask, *, content_is_there: bool
+) -> list[Requested]:
+    """In the order of the envelope. Without the content nobody knows which header an address stood in."""
+    headers = header_names(message)
+    elsewhere = "Bcc" if content_is_there else ""
+    own = {same_address_key(recipient.address): recipient for recipient in recipients}
+    return [
+        Requested(mask.address(address), headers.get(key, elsewhere), _outcome(message, recipients, own.get(key)), own.get(key))
+        for address, key in ((address, same_address_key(address)) for address in message.requested)
+    ]
+
+
+def _outcome(message: Message, recipients: Sequence[Recipient], own: Recipient | None) -> str:
+    if own is not None:
+        return _OUTCOMES[Status(own.status)]
+    if message.status == Status.HELD:
+        return _HELD
+    return _INSTEAD if message.route == RouteKind.TEST_LIST and recipients else _NOBODY

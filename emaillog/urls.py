@@ -1,0 +1,21 @@
+from django.urls import path
+
+from emaillog.views import actions, export, log, message
+
+_MESSAGE = "monitor/email-log/<slug:stage>/<int:message>/"
+
+urlpatterns = [
+    path("monitor/email-log/", log.choose, name="email-log"),
+    path("monitor/email-log/<slug:stage>/", log.log, name="email-log"),
+    path("monitor/email-log/<slug:stage>/new/", log.new_mail, name="email-log-new"),
+    path("monitor/email-log/<slug:stage>/export/", export.export, name="email-log-export"),
+    path(_MESSAGE, message.message, name="email-log-message"),
+    path(f"{_MESSAGE}html/", message.html, name="email-log-html"),
+    path(f"{_MESSAGE}source/", message.source, name="email-log-source"),
+    path(f"{_MESSAGE}attachments/<int:number>/", message.attachment, name="email-log-attachment"),
+    path(f"{_MESSAGE}retry/", actions.retry, name="email-log-retry"),
+    path(f"{_MESSAGE}cancel/", actions.cancel, name="email-log-cancel"),
+    path(f"{_MESSAGE}release/", actions.release_held, name="email-log-release-held"),
+    path(f"{_MESSAGE}resend/", actions.resend, name="email-log-resend"),
+    path(f"{_MESSAGE}resend/real-recipients/", actions.resend_to_real_recipients, name="email-log-release"),
+]

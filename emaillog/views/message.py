@@ -1,0 +1,174 @@
+"""One mail's page: what was asked for, where it went, what the server said, and, to those who may, what the mail says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.http import content_disposition_header
+from django.views.decorators.cache import never_cache
+from django.views.decorators.clickjacking import xframe_options_sameorigin
+from django.views.decorators.http import require_safe
+
+from emailconfig.services import settings_of
+from emaillog.content_preview import SHOWN_AT_MOST, Preview, has_content, header_fields, preview, read_attachment, source_start
+from emaillog.content_preview import source as source_of
+from emaillog.requested import requested_recipients
+from organization.access import Scope, allowed
+from organization.http import MemberRequest
+from organization.models import Member
+from organization.permissions import Permission
+from outbox.actions import acts_of
+from outbox.models import FINAL, LIST_REASONS, HoldReason, Message, RouteKind, Status
+from outbox.visibility import find_message, mask_of, may_see_content, require_content
+from testlists.services import may_edit
+
+# For the frame that shows a mail's HTML: no script, no form, no network; only its own styles and inlined pictures.
+_HTML_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; sandbox",
+    "X-DNS-Prefetch-Control": "off",
+}
+_DOWNLOAD_HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox", "X-Content-Type-Options": "nosniff"}
+
+
+@require_safe
+def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
+    found = find_message(request.user, stage, message)
+    mask = mask_of(request.user, found)
+    content_is_there = has_content(found)
+    recipients = list(found.recipients.all())
+    context: dict[str, object] = {
+        "stage": found.stage,
+        "message": found,
+        "mask": mask,
+        "requested": requested_recipients(found, recipients, mask, content_is_there=content_is_there),
+        "recipients": recipients,
+        "attempts": found.attempts.all(),
+        "route_sentence": _route_sentence(found),
+        "acts": acts_of(found, request.user),
+        "final": FINAL,
+        **_ways_out(found, request.user),
+        "resent_from": _if_kept(found.resent_from),
+        "resent_as": _if_kept(found.resent_as),
+        "can_see_content": may_see_content(request.user, found),
+        "content_gone": "" if content_is_there else _content_gone(),
+    }
+    if context["can_see_content"] and content_is_there:
+        context |= _content(found, request.GET.get("show", ""))
+    return render(request, "outbox/message.html", context)
+
+
+@require_safe
+@never_cache
+@xframe_options_sameorigin
+def html(request: MemberRequest, stage: str, message: int) -> HttpResponse:
+    """The HTML body for the sandboxed frame, under a policy of its own."""
+    found = _find_with_content(request, stage, message)
+    return HttpResponse(preview(found).html, headers=_HTML_HEADERS)
+
+
+@require_safe
+@never_cache
+def source(request: MemberRequest, stage: str, message: int) -> HttpResponse:
+    """The bytes as the app gave them, as plain text."""
+    found = _find_with_content(request, stage, message)
+    return HttpResponse(source_of(found), content_type="text/plain; charset=utf-8", headers=_DOWNLOAD_HEADERS)
+
+
+@require_safe
+@never_cache
+def attachment(request: MemberRequest, stage: str, message: int, number: int) -> HttpResponse:
+    """One attachment, to be saved and never opened in the portal's place."""
+    found = _find_with_content(request, stage, message)
+    opened = read_attachment(found, number)
+    if opened is None:
+        raise Http404("The mail has no such attachment.")
+    file, data = opened
+    disposition = content_disposition_header(True, file.safe_name)
+    headers = {**_DOWNLOAD_HEADERS, "Content-Disposition": disposition or "attachment"}
+    return HttpResponse(data, content_type="application/octet-stream", headers=headers)
+
+
+def _ways_out(message: Message, member: Member) -> dict[str, str]:
+    """Where the member may do away with the reason that the mail is held for; nothing of mail that isn't."""
+    if message.status != Status.HELD:
+        return {}
+    ways, stage = {}, message.stage
+    if settings_of(stage) is None and allowed(member, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS):
+        ways["set_up_url"] = reverse("email-configuration-edit", args=[stage.key])
+    if message.hold_reason in LIST_REASONS and may_edit(member, message.app, stage):
+        ways["test_list_url"] = reverse("app-emails-edit", args=[message.app.key, stage.key])
+    return ways
+
+
+@dataclass(frozen=True)
+class _Tab:
+    key: str
+    label: str
+    number: int | None = None  # of attachments
+
+
+def _content(message: Message, wanted: str) -> dict[str, object]:
+    """The tabs, and what the chosen one shows; the first one, when that isn't there."""
+    seen = preview(message)
+    tabs = _tabs(seen)
+    shown = wanted if wanted in {tab.key for tab in tabs} else tabs[0].key
+    place = [message.stage.key, message.pk]
+    context: dict[str, object] = {
+        "tabs": tabs,
+        "shown": shown,
+        "seen": seen,
+        "html_url": reverse("email-log-html", args=place),
+        "source_url": reverse("email-log-source", args=place),
+    }
+    if shown == "headers":
+        context["header_fields"] = header_fields(message)
+    if shown == "source":
+        context["source_start"] = source_start(message)
+        context["source_is_longer"] = message.size > SHOWN_AT_MOST
+    return context
+
+
+def _tabs(seen: Preview) -> list[_Tab]:
+    tabs = [_Tab("html", "HTML")] if seen.html else []
+    if seen.text:
+        tabs.append(_Tab("text", "Text"))
+    if seen.invitations:
+        tabs.append(_Tab("invitation", "Invitation"))
+    if seen.attachments:
+        tabs.append(_Tab("attachments", "Attachments", len(seen.attachments)))
+    return [*tabs, _Tab("headers", "Headers"), _Tab("source", "Source")]
+
+
+def _find_with_content(request: MemberRequest, stage: str, message: int) -> Message:
+    found = find_message(request.user, stage, message)
+    require_content(request.user, found)
+    if not has_content(found):
+        raise Http404(_content_gone())
+    return found
+
+
+def _content_gone() -> str:
+    return f"The content was removed after {settings.CONTENT_RETENTION_DAYS} days."
+
+
+def _if_kept(number: int | None) -> int | None:
+    """The number of a mail that can still be opened."""
+    return number if number and Message.objects.filter(pk=number).exists() else None
+
+
+def _route_sentence(message: Message) -> str:
+    if message.hold_reason == HoldReason.TEST_LIST_MISSING:
+        because = "is missing, so the mail is held."
+    elif message.hold_reason == HoldReason.TEST_LIST_EMPTY:
+        because = "has nobody on it, so the mail is held."
+    elif message.route == RouteKind.TEST_LIST:
+        because = "was Active, so the mail goes to the people on it and to nobody else."
+    elif message.route == RouteKind.RELEASED:
+        because = "doesn't catch this mail: a person released it to the recipients the app gave."
+    else:
+        because = "was Inactive, so the mail goes to the recipients the app gave."
+    return f"The test list of {message.app} in {message.stage} {because}"

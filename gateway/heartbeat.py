@@ -1,0 +1,70 @@
+"""A gateway's report that it lives, every few seconds on a thread of its own (see Gateway)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+from django.db import DatabaseError, InterfaceError, connection
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from common.outage import Outage
+from common.process import new_name
+from gateway.models import Gateway
+from outbox import storage
+
+log = structlog.get_logger(__name__)
+
+REPORT_SECONDS = 5.0
+# How long a gateway that stops may take to say so: its database may hang.
+GOODBYE_SECONDS = 2.0
+
+
+class Heartbeat:
+    """`look_after` is called before each report and returns a warning for the operator, or nothing."""
+
+    def __init__(self, look_after: Callable[[], str]) -> None:
+        self.name = new_name()
+        self._look_after = look_after
+        self._stopping = threading.Event()
+        self._outage = Outage("database_unavailable", "database_available")
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say goodbye, so that balancers send nobody here any more."""
+        self._stopping.set()
+        self._thread.join(GOODBYE_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._try(self._report)
+            self._stopping.wait(REPORT_SECONDS)
+        self._try(Gateway.objects.filter(name=self.name).delete)
+        connection.close()
+
+    def _report(self) -> None:
+        warning = self._look_after()
+        values = {"seen": Now(), "accepting": storage.has_room(), "warning": warning}
+        Gateway.objects.update_or_create(name=self.name, defaults=values)
+        Gateway.objects.filter(seen__lt=Now() - 40 * Gateway.STALE_AFTER).delete()
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except (DatabaseError, InterfaceError) as error:
+            self._outage.note(error)
+            connection.close()
+        except Exception:  # a gateway that lives must not seem dead
+            log.exception("heartbeat_failed")
+        else:
+            self._outage.end()
+
+
+def living_gateways() -> QuerySet[Gateway]:
+    """Those that have reported lately, by the database's clock."""
+    return Gateway.objects.filter(seen__gt=Now() - Gateway.STALE_AFTER)

@@ -1,0 +1,380 @@
+"""The SMTP gateway: takes mail from any library, signed in with an app's credential, and ends in `submit()`.
+
+`250` means committed. RFC 6409 (submission), 4954 (AUTH), 3207 (STARTTLS), 8314 (implicit TLS), 1870 (SIZE), 6152 (8BITMIME),
+6531 (SMTPUTF8), 2920 (PIPELINING).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import structlog
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session, TLSSetupException
+from django.conf import settings
+from django.core.mail.utils import DNS_NAME
+from django.db import DatabaseError, InterfaceError, close_old_connections
+
+from common import sql
+from gateway.aiosmtpd_overrides import SmtpConnection, hang_up
+from gateway.batching import Acceptance, GaveUp, Handed
+from gateway.certificate import CertificateWatch, load_into
+from gateway.command_parser import address_in, read_mail, read_rcpt
+from gateway.connection_limits import TOO_MANY, Connections, SeldomLog, limits, plain_address
+from gateway.data_reader import ContentRefused, read_content
+from gateway.heartbeat import Heartbeat
+from organization.credentials import ArchivedPlace, authenticate, is_known
+from organization.installation import EHLO_KEYWORD, installation_id
+from organization.models import Credential
+from outbox import submission
+from outbox.masking import for_log
+from outbox.models import Door
+from outbox.refusals import RefusalRecorder, refusal
+from outbox.submission import SubmissionRefused, check_recipient, check_sender
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+SILENCE_SECONDS = 120
+# How long a gateway that is to stop waits for the emails that it is taking, and after that for their clients to hear so.
+STOP_SECONDS = 25.0
+GIVE_UP_SECONDS = 3.0
+_NULL_SENDER = "<>"
+_TRY_AGAIN = "451 4.3.0 The mail could not be stored. Nothing was accepted; try again later."
+_NO_SPACE = "452 4.3.1 The portal's storage is full. Nothing was accepted; try again later."
+_SILENT = "421 4.4.2 Nothing was heard for too long"
+_STOPPING = "421 4.3.2 The gateway is stopping; try again later"
+_NOT_STORED = "421 4.3.2 The gateway is stopping. Nothing was accepted; try again later."
+SIGN_INS_AT_ONCE = 4
+
+
+class SmtpGateway:
+    """What all its connections share."""
+
+    def __init__(self) -> None:
+        now = asyncio.get_running_loop().time
+        self.tls_context = tls_context()
+        self.connections = Connections(limits(), now)
+        self.acceptance = Acceptance()
+        self.refusals = RefusalRecorder()
+        self._database = ThreadPoolExecutor(SIGN_INS_AT_ONCE, thread_name_prefix="gateway-database")
+        self._stopping = False
+
+    def admit(self, connection: GatewayServer, address: str) -> str:
+        """Empty, or what a client hears that can't be let in."""
+        if self._stopping:  # it came at the last moment
+            return _STOPPING
+        return "" if self.connections.admit(connection, address) else TOO_MANY
+
+    async def in_database(self, work: Callable[[], T]) -> T:
+        """`work` off the event loop, on a thread that has a database connection of its own."""
+
+        def run() -> T:
+            close_old_connections()
+            return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._database, run)
+
+    async def stop(self) -> None:
+        """Give the emails that are being taken their answer, and tell all other clients to come back later."""
+        log.info("gateway_stopping", connections=len(self.connections))
+        self._stopping = True
+        for connection in self.connections:
+            connection.leave()
+        await self._gone(STOP_SECONDS)
+        unanswered = self.acceptance.give_up()
+        await self._gone(GIVE_UP_SECONDS)
+        for connection in self.connections:
+            connection.hang_up(_STOPPING)
+        self._database.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self.refusals.close, GIVE_UP_SECONDS)
+        log.info("gateway_stopped", not_stored=unanswered)
+
+    async def _gone(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.connections.wait_until_none(), seconds)
+
+
+class GatewayServer(SmtpConnection):
+    """One client's connection."""
+
+    def __init__(self, gateway: SmtpGateway, *, implicit_tls: bool = False) -> None:
+        self._gateway = gateway
+        self._in_data = False  # from DATA to the answer to its content
+        self._answer_due = False  # the client waits for our answer
+        self._leaving = False
+        super().__init__(
+            GatewayHandler(),
+            silence_seconds=SILENCE_SECONDS,
+            implicit_tls=implicit_tls,
+            hostname=str(DNS_NAME),
+            ident="ODC Email Portal",
+            data_size_limit=settings.MESSAGE_MAX_BYTES,
+            enable_SMTPUTF8=True,
+            tls_context=gateway.tls_context,
+            auth_required=True,
+            auth_require_tls=gateway.tls_context is not None,
+            authenticator=_keep_for_checking,
+            loop=asyncio.get_running_loop(),
+        )
+
+    # Coming and going.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        if self.transport is None and (refused := self._gateway.admit(self, _peer(transport))):
+            transport.set_protocol(asyncio.Protocol())
+            hang_up(transport, "" if self._implicit_tls else refused)
+            return
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._gateway.connections.remove(self)
+        super().connection_lost(error)
+
+    @property
+    def is_waited_for(self) -> bool:
+        return not self._answer_due
+
+    @property
+    def credential(self) -> Credential | None:
+        """Whose connection it is, once the client has signed in."""
+        return self.session.auth_data if self.session and self.session.authenticated else None
+
+    def leave(self) -> None:
+        """The gateway is stopping: an email that is being taken still gets its answer."""
+        self._leaving = True
+        if not self._in_data:
+            self.hang_up(_STOPPING)
+
+    def client_is_silent(self) -> None:
+        step = "DATA" if self._in_data else "command"
+        log.info("gateway_client_silent", **self._whose, step=step, seconds=SILENCE_SECONDS)
+        if self._in_data:
+            self._keep_trace("DATA", self._recipient, _SILENT)
+        self.hang_up(_SILENT)
+
+    # The commands.
+
+    async def smtp_AUTH(self, arg: str) -> None:
+        await super().smtp_AUTH(arg)
+        if self.credential is not None:
+            self._gateway.connections.signed_in(self)
+
+    async def smtp_MAIL(self, arg: str | None) -> None:
+        if await self.check_helo_needed() or await self.check_auth_needed("MAIL"):
+            return
+        assert self.envelope is not None
+        if self.envelope.mail_from:
+            await self.push("503 5.5.1 The last mail isn't finished: send DATA or RSET first")
+            return
+        try:
+            address, self.envelope.smtp_utf8 = read_mail(arg)
+            # An empty string would read as "no MAIL yet" to aiosmtpd.
+            self.envelope.mail_from = check_sender(address) or _NULL_SENDER
+        except SubmissionRefused as refused:
+            await self._refuse("MAIL", address_in(arg), refused.reply)
+        else:
+            await self.push("250 2.1.0 Ok")
+
+    async def smtp_RCPT(self, arg: str | None) -> None:
+        if await self.check_helo_needed() or await self.check_auth_needed("RCPT"):
+            return
+        assert self.envelope is not None
+        if not self.envelope.mail_from:
+            await self.push("503 5.5.1 Send MAIL first")
+            return
+        try:
+            address = read_rcpt(arg)
+            if len(self.envelope.rcpt_tos) >= submission.MAX_RECIPIENTS:
+                raise SubmissionRefused(452, "4.5.3", f"Too many recipients: at most {submission.MAX_RECIPIENTS} in one mail.")
+            self.envelope.rcpt_tos.append(check_recipient(address))
+        except SubmissionRefused as refused:
+            await self._refuse("RCPT", address_in(arg), refused.reply)
+        else:
+            await self.push("250 2.1.5 Ok")
+
+    async def smtp_DATA(self, arg: str | None) -> None:
+        """As aiosmtpd's own, but for how the content is read (see gateway_content)."""
+        if await self.check_helo_needed() or await self.check_auth_needed("DATA"):
+            return
+        assert self.envelope is not None
+        if not self.envelope.rcpt_tos:
+            await self.push("503 5.5.1 Send RCPT first")
+        elif arg:
+            await self.push("501 5.5.4 Syntax: DATA")
+        else:
+            self._in_data = True
+            try:
+                await self.push("354 End data with <CR><LF>.<CR><LF>")
+                await self._take(self.envelope)
+            finally:
+                self._in_data = self._answer_due = False
+                self.forget_envelope()
+            if self._leaving:
+                self.hang_up(_STOPPING)
+
+    async def smtp_VRFY(self, arg: str | None) -> None:
+        """The stage's server knows who exists."""
+        if not await self.check_auth_needed("VRFY"):
+            await self.push("252 2.1.5 The address can't be verified, but mail to it is accepted")
+
+    async def _take(self, envelope: Envelope) -> None:
+        """Read the content, which is done whatever becomes of it; store the email, and answer."""
+        try:
+            content = await self.read_content(lambda reader: read_content(reader, settings.MESSAGE_MAX_BYTES))
+            self._answer_due = True
+            await self.push(await self._store(envelope, content))
+        except ContentRefused as refused:
+            await self._refuse("DATA", self._recipient, str(refused))
+        except SubmissionRefused as refused:
+            await self._refuse("DATA", self._recipient, refused.reply)
+        except (DatabaseError, InterfaceError) as error:
+            log.error("gateway_could_not_store", **self._whose, error=str(error))
+            await self.push(_NO_SPACE if sql.is_out_of_space(error) else _TRY_AGAIN)
+        except GaveUp:
+            await self.push(_NOT_STORED)
+
+    async def _store(self, envelope: Envelope, content: bytes) -> str:
+        credential = self.credential
+        assert credential is not None
+        sender = "" if envelope.mail_from == _NULL_SENDER else envelope.mail_from or ""
+        handed = Handed(credential.pk, submission.Envelope(sender, envelope.rcpt_tos), content, self.client)
+        accepted = await self._gateway.acceptance.accept(handed)
+        held = f" (held: {accepted.hold_reason.label})" if accepted.hold_reason else ""
+        return f"250 2.0.0 Ok: queued as {accepted.pk}{held}"
+
+    # Signing in.
+
+    async def sign_in(self, parsed: AuthResult) -> AuthResult:
+        """The credential in place of user name and password, or a refusal that doesn't say which of them was wrong."""
+        if not parsed.success:
+            return parsed
+        signed: LoginPassword = parsed.auth_data  # type: ignore[assignment]  # what _keep_for_checking put there
+        username, password = (part.decode("utf-8", "replace") for part in signed)
+        self._answer_due = True
+        try:
+            return await self._check(username, password)
+        except (DatabaseError, InterfaceError) as error:
+            log.error("gateway_sign_in_impossible", client=self.client, error=str(error))
+            return _refused("454 4.7.0 Sign-in is not possible right now; try again later.")
+        finally:
+            self._answer_due = False
+
+    async def _check(self, username: str, password: str) -> AuthResult:
+        try:
+            credential = await self._gateway.in_database(lambda: authenticate(username, password))
+        except ArchivedPlace as archived:
+            log.info("gateway_sign_in_refused", client=self.client, username=username, reason=str(archived))
+            return _refused(f"535 5.7.1 {archived}")
+        if credential is None:
+            # What is no user name of ours may be a password that was typed in the wrong place.
+            known = await self._gateway.in_database(lambda: is_known(username))
+            log.info("gateway_sign_in_refused", client=self.client, username=username if known else "unknown")
+            return _refused(None)
+        return AuthResult(success=True, auth_data=credential)
+
+    # What is said about a refused email.
+
+    @property
+    def _whose(self) -> dict[str, str]:
+        credential = self.credential
+        if credential is None:
+            return {"client": self.client}
+        place = {"app": credential.app.key, "stage": credential.stage.key}
+        return {"client": self.client, "credential": credential.username, **place}
+
+    @property
+    def _recipient(self) -> str:
+        return self.envelope.rcpt_tos[0] if self.envelope and self.envelope.rcpt_tos else ""
+
+    async def _refuse(self, step: str, address: str, reply: str) -> None:
+        log.info(
+            "email_refused", source=Door.GATEWAY.value, **self._whose, step=step, address=for_log(address), reply=for_log(reply)
+        )
+        self._keep_trace(step, address, reply)
+        await self.push(reply)
+
+    def _keep_trace(self, step: str, address: str, reply: str) -> None:
+        if (credential := self.credential) is not None:
+            self._gateway.refusals.note(refusal(credential, Door.GATEWAY, step, address, reply))
+
+
+class GatewayHandler:
+    """aiosmtpd wants some answers from an object beside the connection."""
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        offered = ["250-AUTH PLAIN LOGIN" if line.startswith("250-AUTH ") else line for line in responses[:-1]]
+        ours = ["250-PIPELINING", "250-ENHANCEDSTATUSCODES", f"250-{EHLO_KEYWORD} {installation_id()}"]
+        return [*offered, *ours, *responses[-1:]]
+
+    async def handle_exception(self, error: Exception) -> str:
+        if isinstance(error, TLSSetupException):  # a client's wrong protocol or certificate store: nothing of ours is broken
+            log.info("gateway_tls_failed", error=str(error.__cause__))
+        else:
+            log.exception("gateway_error", exc_info=error)
+        return _TRY_AGAIN
+
+
+def _keep_for_checking(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: LoginPassword) -> AuthResult:
+    """aiosmtpd asks on the event loop, where the database can't be: `sign_in` decides a moment later."""
+    return AuthResult(success=True, auth_data=data)
+
+
+def _refused(reply: str | None) -> AuthResult:
+    return AuthResult(success=False, handled=False, message=reply)
+
+
+def _peer(transport: asyncio.BaseTransport) -> str:
+    return plain_address(transport.get_extra_info("peername")[0])
+
+
+def tls_context() -> ssl.SSLContext | None:
+    """The gateway's own certificate, when it has one. With it, nobody signs in before TLS."""
+    if not settings.GATEWAY_TLS_CERT:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    load_into(context)
+    return context
+
+
+async def serve(host: str, port: int, stop: asyncio.Event, tls_port: int = 0) -> None:
+    """Accept connections until `stop` is set, then stop gracefully. Raises OSError when a port can't be had."""
+    loop = asyncio.get_running_loop()
+    gateway = SmtpGateway()
+    loop.set_exception_handler(OutOfFiles(loop))
+    servers = [await loop.create_server(lambda: GatewayServer(gateway), host, port)]
+    if tls_port:
+        servers.append(await loop.create_server(lambda: GatewayServer(gateway, implicit_tls=True), host, tls_port))
+    log.info("gateway_listening", host=host, port=port, tls_port=tls_port, starttls=gateway.tls_context is not None)
+    heartbeat = Heartbeat(CertificateWatch(gateway.tls_context).look)
+    heartbeat.start()
+    await stop.wait()
+    await asyncio.to_thread(heartbeat.stop)  # before anything else, so that balancers send nobody here any more
+    for server in servers:
+        server.close()
+    await gateway.stop()
+    log.info("gateway_stopped")
+
+
+class OutOfFiles:
+    """asyncio tells a hundred times, each with a traceback, that a connection can't be taken for want of a file handle, and
+    tries again a second later: one line a minute will do."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._log = SeldomLog(loop.time)
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if "socket.accept()" in context["message"]:
+            self._log.warning("gateway_connections_limited", limit="file handles", error=str(context.get("exception")))
+        else:
+            loop.default_exception_handler(context)

@@ -1,0 +1,59 @@
+"""What a person does about a stage's deliveries: resume them, and send a test mail the way all mail goes."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods
+
+from common.addresses import NamedAddress
+from emailconfig.models import SmtpSettings
+from emailconfig.services import settings_of
+from organization import audit
+from organization.access import Scope, allowed, require
+from organization.http import MemberRequest
+from organization.models import App, Member, Stage
+from organization.permissions import Permission
+from outbox.forms import TestMailForm
+from outbox.models import Door, Message
+from outbox.submission import Envelope, SubmissionRefused, new_message_id, submit
+
+
+@require_http_methods(["GET", "POST"])
+def send_test_mail(request: MemberRequest, stage: str) -> HttpResponse:
+    """Ask for app and address, submit, and show the mail on its way."""
+    found = get_object_or_404(Stage, key=stage)
+    require(request.user, Scope(stage=found), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    settings = settings_of(found)
+    if settings is None:
+        messages.error(request, f"{found.name} has no email configuration yet.")
+        return redirect("email-configuration", found.key)
+    form = TestMailForm(request.POST or None, initial={"address": request.user.email})
+    if request.method == "POST" and form.is_valid():
+        app, address = form.cleaned_data["app"], form.cleaned_data["address"]
+        try:
+            mail = _submit(settings, app, address, request.user)
+        except SubmissionRefused as refused:
+            form.add_error("address", refused.text)
+        else:
+            messages.success(request, "The test mail was accepted.")
+            if allowed(request.user, Scope(app, found), Permission.ACCESS_ASSET_LOGS):
+                return redirect("email-log-message", found.key, mail.pk)
+            return redirect("email-configuration", found.key)
+    context = {"stage": found, "settings": settings, "form": form}
+    return render(request, "outbox/send_test_mail.html", context, status=422 if form.errors else 200)
+
+
+def _submit(settings: SmtpSettings, app: App, address: str, member: Member) -> Message:
+    stage, sender = settings.stage, NamedAddress(settings.sender_address, settings.sender_name)
+    text = f"This mail was sent by {member} to try out the email configuration of {stage.name}.\n\nServer: {settings}\n"
+    mail = EmailMessage(
+        f"Test mail of {stage.name}", text, str(sender), [address], headers={"Message-ID": new_message_id(sender.email)}
+    )
+    with transaction.atomic():
+        message = submit(app, stage, Envelope(sender.email, [address]), mail.message().as_bytes(), via=Door.PORTAL)
+        audit.record(member, "Send test mail", message)
+    return message
