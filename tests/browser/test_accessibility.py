@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from organization.models import Member
 from tests.browser.conftest import Person
-from tests.conftest import make_member
-from tests.pages import ADMIN_PAGES, PAGES, PUBLIC_PAGES
+from tests.support.pages import ADMIN_PAGES, PAGES, PUBLIC_PAGES
+from tests.support.portal import make_member
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,9 +12,9 @@ from playwright.sync_api import BrowserContext, Page, expect
 from delivery.models import StageQueue
 from emailconfig.models import SmtpSettings
 from organization.models import AuditEvent
-from tests.conftest import configure, eventually
-from tests.outbox.conftest import deliver, send
-from tests.smtp_server import SmtpServer
+from tests.support.outbox import deliver, send
+from tests.support.portal import configure, eventually
+from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

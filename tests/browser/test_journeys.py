@@ -14,8 +14,8 @@ from emailconfig.services import settings_of
 from organization.models import Credential
 from outbox.models import Message
 from testlists.services import test_list_of as list_of
-from tests.conftest import configure, make_member
-from tests.outbox.conftest import deliver, send
+from tests.support.outbox import deliver, send
+from tests.support.portal import configure, make_member
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,9 +12,9 @@ from email.message import EmailMessage
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.conftest import configure
-from tests.outbox.conftest import send
-from tests.outbox.xss_bodies import XSS_BODIES, body_of
+from tests.support.outbox import send
+from tests.support.portal import configure
+from tests.support.xss_bodies import XSS_BODIES, body_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,8 +12,8 @@ from organization.models import Member
 from testlists.services import test_list_of as list_of
 from tests.browser.conftest import Person
 from tests.browser.test_accessibility import RULES
-from tests.conftest import make_member
-from tests.outbox.conftest import set_list
+from tests.support.outbox import set_list
+from tests.support.portal import make_member
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,9 +15,9 @@ from organization.models import Credential, Stage
 from outbox.models import Message
 from testlists.services import test_list_of as list_of
 from tests.browser.conftest import Person
-from tests.conftest import configure
-from tests.outbox.conftest import deliver, send, set_list
-from tests.smtp_server import SmtpServer
+from tests.support.outbox import deliver, send, set_list
+from tests.support.portal import configure
+from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,9 +13,9 @@ from pytest_django import Settings
 import emailconfig.connection.networks
 from emailconfig.models import ConnectionTest, SmtpSettings
 from organization.models import AuditEvent, Stage
-from tests.conftest import configure, manage
-from tests.emailconfig.conftest import CANARY
-from tests.smtp_server import SmtpServer
+from tests.support.emailconfig import CANARY
+from tests.support.portal import configure, manage
+from tests.support.smtp_server import SmtpServer
 
 OAUTH = [
     *("--server", "smtp.example.com", "--sender-address", "qa@acme.example", "--authentication", "oauth2"),

@@ -27,8 +27,8 @@ from emailconfig.connection.trouble import explained
 from emailconfig.doctor.examination import Finding, examine, is_healthy
 from emailconfig.models import SmtpSettings
 from organization.models import Stage
-from tests.emailconfig.conftest import CANARY
-from tests.emailconfig.faulty_servers import (
+from tests.support.emailconfig import CANARY
+from tests.support.faulty_servers import (
     FAULTS,
     MANY_LINES,
     ONE_LONG_LINE,
@@ -40,8 +40,8 @@ from tests.emailconfig.faulty_servers import (
     drip,
     token_server,
 )
-from tests.emailconfig.problems_page import PAGE, table
-from tests.smtp_server import SmtpServer
+from tests.support.problems_page import PAGE, table
+from tests.support.smtp_server import SmtpServer
 
 TOKEN = "kanarientoken-77c2b1"
 RECIPIENT = "customer@example.com"
@@ -401,7 +401,7 @@ ELSEWHERE = {
     *("connection_refused", "connect_timeout", "unreachable", "ipv6_unreachable", "connection_failed"),
     *("secret_unreadable", "certificate_not_verified", "mail_too_large", "content_refused"),
     "no_8bitmime",
-    "own_gateway",  # tests/outbox/test_loops.py
+    "own_gateway",  # tests/scenarios/test_loops.py
     *("secret_unreadable", "certificate_not_verified", "mail_too_large", "content_refused", "puts_everybody_off"),
 }
 
@@ -473,4 +473,4 @@ def test_a_reply_is_understood(step: str, reply: str, code: str) -> None:
 
 
 def test_the_page_shows_the_table_as_it_is() -> None:
-    assert PAGE.read_text().endswith(table())  # otherwise: python -m tests.emailconfig.problems_page
+    assert PAGE.read_text().endswith(table())  # otherwise: python -m tests.support.problems_page

@@ -13,9 +13,9 @@ from emailconfig.models import SECRET_AGAIN, SmtpSettings
 from emailconfig.services import settings_of
 from emailconfig.validators import PORT_25_REFUSED
 from organization.models import AuditEvent, Stage
-from tests.certificates import Authority
-from tests.conftest import configure
-from tests.emailconfig.conftest import CANARY, VALUES, WITH_CLIENT_SECRET, WITH_PASSWORD, Door, by_service, version_of
+from tests.support.certificates import Authority
+from tests.support.emailconfig import CANARY, VALUES, WITH_CLIENT_SECRET, WITH_PASSWORD, Door, by_service, version_of
+from tests.support.portal import configure
 
 SPELLINGS_OF_25 = ["25", " 25", "25 ", "025", "+25", "25.0", "25.", "٢٥", "２５", "2_5"]
 ONLY_TEXT = {"25.0", "25."}  # a number to the form, not to the model, which refuses the text

@@ -14,7 +14,7 @@ from django.test import Client
 from organization.access import Operator
 from organization.kept_headers import keep_header
 from organization.models import AuditEvent, KeptHeader, Stage
-from tests.conftest import OPERATOR, configure
+from tests.support.portal import OPERATOR, configure
 
 PAGE = "/management/configure/emails/qa/kept-headers/"
 ADMIN = "/admin/organization/keptheader/"

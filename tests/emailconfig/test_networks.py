@@ -20,7 +20,7 @@ from emailconfig.connection import ConnectionTrouble, connect
 from emailconfig.connection.networks import AddressRefused, NameNotUsable, NameServersSilent, resolve
 from emailconfig.models import SmtpSettings
 from organization.models import Stage
-from tests.emailconfig.faulty_servers import FaultyServer
+from tests.support.faulty_servers import FaultyServer
 
 METADATA = ["169.254.169.254", "fd00:ec2::254", "168.63.129.16", "100.100.100.200"]
 

@@ -28,10 +28,10 @@ from emailconfig.doctor.examination import examine
 from emailconfig.models import OAuthToken, SmtpSettings
 from emailconfig.services import delete_smtp_settings
 from organization.models import Stage
-from tests.certificates import Authority
-from tests.conftest import OPERATOR, ROOT, configure, environment, eventually
-from tests.oauth_server import SCOPES, Client, OAuthServer
-from tests.smtp_server import SmtpServer
+from tests.support.certificates import Authority
+from tests.support.oauth_server import SCOPES, Client, OAuthServer
+from tests.support.portal import OPERATOR, ROOT, configure, environment, eventually
+from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db
 several = pytest.mark.django_db(transaction=True)  # threads or processes, which see what the test has written

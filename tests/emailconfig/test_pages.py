@@ -10,8 +10,8 @@ from emailconfig.models import SmtpSettings
 from organization.models import App, AuditEvent, Member, Role, Stage
 from organization.permissions import Permission
 from organization.services import STALE
-from tests.conftest import configure, make_member, signed_in
-from tests.emailconfig.conftest import CANARY, VALUES, WITH_PASSWORD, edit_url
+from tests.support.emailconfig import CANARY, VALUES, WITH_PASSWORD, edit_url
+from tests.support.portal import configure, make_member, signed_in
 
 CHOOSE, VIEW, EDIT = "/management/configure/emails/", "/management/configure/emails/qa/", "/management/configure/emails/qa/edit/"
 

@@ -15,9 +15,9 @@ from emailconfig.models import SmtpSettings
 from emailconfig.presets import PRESETS, Preset
 from organization.models import AuditEvent, Member, Stage
 from organization.services import STALE
-from tests.conftest import configure, signed_in
-from tests.emailconfig.conftest import CANARY, VALUES
 from tests.emailconfig.test_pages import EDIT, VIEW, manager_of
+from tests.support.emailconfig import CANARY, VALUES
+from tests.support.portal import configure, signed_in
 
 DELETE = "/management/configure/emails/qa/delete/"
 MISSING = {"username": "portal", "client_id": "portal", "password": CANARY, "client_secret": CANARY}

@@ -22,9 +22,9 @@ from emailconfig.connection import ConnectionTrouble, connect
 from emailconfig.models import SmtpSettings
 from emailconfig.signals import smtp_settings_saved
 from organization.models import AuditEvent, Member, Stage
-from tests.conftest import configure
-from tests.emailconfig.conftest import CANARY, DOORS, WITH_PASSWORD, Door, edit_url, version_of
-from tests.smtp_server import SmtpServer
+from tests.support.emailconfig import CANARY, DOORS, WITH_PASSWORD, Door, edit_url, version_of
+from tests.support.portal import configure
+from tests.support.smtp_server import SmtpServer
 
 
 def test_the_tests_own_eyes_are_open(configured: SmtpSettings) -> None:

@@ -20,9 +20,9 @@ from django.db import connection
 from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
 from organization.models import Member, Stage
-from tests.conftest import OPERATOR, configure, eventually, signed_in
-from tests.emailconfig.conftest import CANARY, VALUES, edit_url
-from tests.smtp_server import SmtpServer
+from tests.support.emailconfig import CANARY, VALUES, edit_url
+from tests.support.portal import OPERATOR, configure, eventually, signed_in
+from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

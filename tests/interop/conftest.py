@@ -21,8 +21,8 @@ import pytest
 from django.utils import timezone
 
 from delivery.models import Worker
-from tests.conftest import ROOT, environment, eventually
-from tests.smtp_server import free_port, listening
+from tests.support.portal import ROOT, environment, eventually
+from tests.support.smtp_server import free_port, listening
 
 
 @pytest.fixture

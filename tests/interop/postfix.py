@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tests.conftest import eventually
-from tests.smtp_server import free_port, listening
+from tests.support.portal import eventually
+from tests.support.smtp_server import free_port, listening
 
 _MAIN = """
 compatibility_level = 3.6

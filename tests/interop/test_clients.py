@@ -13,8 +13,8 @@ import pytest
 
 from organization.credentials import NewCredential, create_credential
 from outbox.models import Content, Message
-from tests.conftest import OPERATOR, eventually, mail, running_gateway
 from tests.interop.postfix import Postfix
+from tests.support.portal import OPERATOR, eventually, mail, running_gateway
 
 pytestmark = [pytest.mark.interop, pytest.mark.django_db(transaction=True)]
 

@@ -12,11 +12,11 @@ import pytest
 from delivery.models import StageQueue
 from organization.models import AuditEvent
 from outbox.models import Message, Status
-from tests.certificates import Authority
-from tests.conftest import configure, eventually, manage, manage_json
 from tests.interop.conftest import Process
 from tests.interop.test_other_software import Postfix
-from tests.outbox.conftest import deliver, send, statuses
+from tests.support.certificates import Authority
+from tests.support.outbox import deliver, send, statuses
+from tests.support.portal import configure, eventually, manage, manage_json
 
 pytestmark = [pytest.mark.interop, pytest.mark.django_db(transaction=True)]
 

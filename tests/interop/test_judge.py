@@ -22,11 +22,11 @@ from organization.models import App, Stage
 from outbox.backend import EmailBackend
 from outbox.models import Message, Recipient, Status
 from testlists.services import wait_until_nothing_leaves
-from tests.conftest import OPERATOR, configure, eventually, running_gateway
 from tests.interop.conftest import Process, printed
-from tests.outbox.conftest import now_due, set_list
-from tests.outbox.header_judge import strays
-from tests.smtp_server import Arrived, SmtpServer
+from tests.support.header_judge import strays
+from tests.support.outbox import now_due, set_list
+from tests.support.portal import OPERATOR, configure, eventually, running_gateway
+from tests.support.smtp_server import Arrived, SmtpServer
 
 pytestmark = [pytest.mark.interop, pytest.mark.django_db(transaction=True)]
 

@@ -8,9 +8,9 @@ from email import message_from_bytes
 import pytest
 
 from outbox.models import Message, Status
-from tests.conftest import configure, eventually
 from tests.interop.postfix import Postfix
-from tests.outbox.conftest import deliver, send, statuses
+from tests.support.outbox import deliver, send, statuses
+from tests.support.portal import configure, eventually
 
 pytestmark = [pytest.mark.interop, pytest.mark.django_db(transaction=True)]
 

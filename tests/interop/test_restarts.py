@@ -19,9 +19,9 @@ from django.db import connection
 
 from organization.credentials import create_credential
 from outbox.models import Message, Status
-from tests.conftest import OPERATOR, configure, eventually
 from tests.interop.conftest import Portal, Process, printed, sink
-from tests.smtp_server import free_port, listening
+from tests.support.portal import OPERATOR, configure, eventually
+from tests.support.smtp_server import free_port, listening
 
 pytestmark = [pytest.mark.interop, pytest.mark.django_db(transaction=True)]
 

@@ -18,9 +18,9 @@ from emailconfig.models import SmtpSettings
 from organization.credentials import create_credential
 from outbox.models import Door, Message, Status
 from outbox.submission import Envelope, Submission, submit_together
-from tests.conftest import OPERATOR, configure, eventually, manage
 from tests.interop.conftest import App, Portal, Sink, printed, rabbitmq, redis, sink
-from tests.outbox.conftest import leases_run_out
+from tests.support.outbox import leases_run_out
+from tests.support.portal import OPERATOR, configure, eventually, manage
 
 pytestmark = [pytest.mark.interop, pytest.mark.django_db(transaction=True)]
 

@@ -6,7 +6,7 @@ from django.test import Client
 
 from organization.models import App, AuditEvent, Member, Stage
 from organization.services import STALE, StaleVersion, save_app, save_in_organization
-from tests.conftest import OPERATOR
+from tests.support.portal import OPERATOR
 
 STAGE = {"order": 1, "kind": "production", "version": 0}
 NEW = {"name": "Payroll", "key": "payroll", "description": "Pay slips", "colour": "teal", "version": 0}

@@ -9,7 +9,7 @@ from organization.audit import filters
 from organization.members import save_member
 from organization.models import App, AuditEvent, Member, Stage
 from organization.services import delete_from_organization, save_in_organization
-from tests.conftest import OPERATOR, make_member
+from tests.support.portal import OPERATOR, make_member
 
 
 def test_an_event_is_never_changed_or_deleted(crm: App, as_administrator: Client) -> None:

@@ -19,7 +19,7 @@ from organization.audit import export
 from organization.audit.views import PAGE
 from organization.models import App, AuditEvent, Member, Stage
 from organization.services import save_in_organization
-from tests.conftest import OPERATOR, configure
+from tests.support.portal import OPERATOR, configure
 
 URL = "/management/view/audit-trail/"
 SECRET = "canary-of-the-audit-trail"

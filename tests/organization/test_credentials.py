@@ -14,7 +14,7 @@ from django.test import Client
 
 from organization.credentials import LAST_USED_RESOLUTION, ArchivedPlace, authenticate, create_credential, revoke_credential
 from organization.models import App, AuditEvent, Credential, Member, Stage
-from tests.conftest import OPERATOR, configure, make_member, signed_in
+from tests.support.portal import OPERATOR, configure, make_member, signed_in
 
 SECTION = "/apps/crm/configuration/emails/qa/"
 CREATE = f"{SECTION}credentials/"

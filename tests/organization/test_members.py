@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 
 from organization.models import AuditEvent, Member
-from tests.conftest import PASSWORD, make_member, signed_in
+from tests.support.portal import PASSWORD, make_member, signed_in
 
 LOGIN = "/accounts/login/"
 CHANGE = "/accounts/password/"

@@ -11,7 +11,7 @@ from organization.members import save_member
 from organization.models import App, AuditEvent, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from organization.services import save_grant, save_in_organization, save_role
-from tests.conftest import OPERATOR, make_member
+from tests.support.portal import OPERATOR, make_member
 
 EDIT = Permission.EDIT_ASSET_CONFIGURATIONS
 

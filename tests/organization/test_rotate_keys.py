@@ -12,7 +12,7 @@ from pytest_django import Settings
 from common.encryption import EncryptedValue, UndecryptableSecret
 from emailconfig.models import OAuthToken, SmtpSettings
 from organization.models import AuditEvent, Stage
-from tests.conftest import configure
+from tests.support.portal import configure
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from django.test import Client
 from organization.builtin_roles import DEVELOPER
 from organization.models import App, AuditEvent, Member, Role, RoleGrant, Stage
 from organization.services import STALE, delete_from_organization, save_grant
-from tests.conftest import OPERATOR, PASSWORD, make_member, signed_in
-from tests.interleaving import A_TRANSACTION_BEGINS, right_before
+from tests.support.interleaving import A_TRANSACTION_BEGINS, right_before
+from tests.support.portal import OPERATOR, PASSWORD, make_member, signed_in
 
 PROFILE = "/accounts/profile/"
 CHANGE_PASSWORD = "/accounts/password/"

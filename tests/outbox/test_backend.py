@@ -22,7 +22,7 @@ from django.db import transaction
 from outbox.backend import EmailBackend
 from outbox.models import Message
 from outbox.submission import SubmissionRefused
-from tests.conftest import configure
+from tests.support.portal import configure
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -9,8 +9,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from outbox.models import Door, Message
-from tests.conftest import configure
-from tests.outbox.conftest import set_list
+from tests.support.outbox import set_list
+from tests.support.portal import configure
 
 pytestmark = pytest.mark.django_db
 

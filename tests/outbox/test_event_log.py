@@ -18,9 +18,9 @@ from outbox.holding import hold_unconfigured
 from outbox.models import Door, Message
 from outbox.submission import Envelope, SubmissionRefused, submit
 from testlists.models import TestList
-from tests.conftest import OPERATOR, configure, mail
-from tests.outbox.conftest import deliver, leases_run_out, now_due, send, take
-from tests.smtp_server import SmtpServer
+from tests.support.outbox import deliver, leases_run_out, now_due, send, take
+from tests.support.portal import OPERATOR, configure, mail
+from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,7 +17,7 @@ from outbox.content import split_header, with_crlf
 from outbox.headers import Departure, envelope_sender, outgoing
 from outbox.models import Door
 from outbox.received import Hop
-from tests.outbox.header_judge import strays
+from tests.support.header_judge import strays
 
 LIST = [NamedAddress("ana@acme.example", "Ana Silva"), NamedAddress("ben@acme.example")]
 SENDER = "no-reply@acme.example"

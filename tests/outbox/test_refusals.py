@@ -14,8 +14,8 @@ from outbox import refusals
 from outbox.models import Door, Message, Refusal
 from outbox.refusals import KEPT_OF_EACH, RefusalRecorder, record, refusal
 from outbox.retention import prune
-from tests.conftest import OPERATOR, eventually, make_member, signed_in
-from tests.outbox.gateway_client import Client, gateway_thread
+from tests.support.gateway_client import Client, gateway_thread
+from tests.support.portal import OPERATOR, eventually, make_member, signed_in
 
 PAGE = "/apps/crm/configuration/emails/qa/"
 

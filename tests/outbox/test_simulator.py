@@ -6,8 +6,8 @@ import pytest
 from django.test import Client
 
 from outbox.models import Message
-from tests.conftest import configure, mail
-from tests.outbox.conftest import deliver, send, set_list
+from tests.support.outbox import deliver, send, set_list
+from tests.support.portal import configure, mail
 
 PAGE = "/apps/crm/configuration/emails/qa/route/"
 

@@ -8,8 +8,8 @@ from django.db import transaction
 from delivery.session import envelope_sender
 from outbox.models import Content, HoldReason, Message, Recipient, Status
 from outbox.submission import MAX_RECIPIENTS, SubmissionRefused
-from tests.conftest import configure, mail
-from tests.outbox.conftest import send, set_list, statuses
+from tests.support.outbox import send, set_list, statuses
+from tests.support.portal import configure, mail
 
 pytestmark = pytest.mark.django_db
 

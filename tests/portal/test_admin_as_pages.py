@@ -9,8 +9,8 @@ from django.test import Client
 
 from organization.models import App, AuditEvent, Member, Stage
 from testlists.models import TestList
-from tests.conftest import signed_in
-from tests.testlists.conftest import keep_list
+from tests.support.portal import signed_in
+from tests.support.testlists import keep_list
 
 
 def test_the_password_is_changed_on_the_portals_page(as_administrator: Client) -> None:

@@ -12,8 +12,8 @@ from django.db.models import Model
 from django.test import Client, RequestFactory
 
 from organization.models import Member
-from tests.conftest import signed_in
-from tests.portal.who_may import ADMIN
+from tests.support.portal import signed_in
+from tests.support.who_may import ADMIN
 
 LOOKUPS = ("", "__exact", "__regex", "__startswith", "__isnull", "__nonsense")
 MODELS = [model for model in admin.site._registry if f"{model._meta.app_label}/{model._meta.model_name}" in ADMIN]

@@ -10,8 +10,8 @@ from django.core.management import CommandError, call_command
 from common.process import new_name
 from delivery.models import Worker
 from portal.release import RELEASE
-from tests.conftest import manage
-from tests.smtp_server import SmtpServer, reserved_port
+from tests.support.portal import manage
+from tests.support.smtp_server import SmtpServer, reserved_port
 
 
 @pytest.mark.django_db(transaction=True)

@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from common.sql import AWAY, NO_SPACE, DatabaseTrouble, database_trouble
 from organization.models import App, AuditEvent, Member
-from tests.conftest import signed_in
+from tests.support.portal import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

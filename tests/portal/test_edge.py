@@ -20,8 +20,8 @@ from organization import audit
 from organization.models import App, AuditEvent, Member, Stage
 from portal.logs import OneLine
 from portal.trusted_proxies import client_address
-from tests.certificates import Authority
-from tests.conftest import OPERATOR, PASSWORD, configure
+from tests.support.certificates import Authority
+from tests.support.portal import OPERATOR, PASSWORD, configure
 
 pytestmark = pytest.mark.django_db
 

@@ -13,8 +13,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, resolve
 
 from organization.models import Member
-from tests.conftest import signed_in
-from tests.pages import PAGES, PUBLIC_PAGES
+from tests.support.pages import PAGES, PUBLIC_PAGES
+from tests.support.portal import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -35,7 +35,7 @@ def test_the_list_of_pages_is_whole(administrator: Member, busy_portal: dict[str
         address = "/" + re.sub(r"<\w+:(\w+)>", lambda place: str(examples[place[1]]), route)
         answer = client.get(address)
         is_page = answer.status_code == 200 and not answer.streaming and b"<html" in answer.content
-        assert not is_page, f"{address} is a page: it belongs into tests/pages.py"
+        assert not is_page, f"{address} is a page: it belongs into tests/support/pages.py"
 
 
 def _routes(resolver: URLResolver | None = None, above: str = "") -> list[str]:

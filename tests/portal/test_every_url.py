@@ -1,4 +1,4 @@
-"""Every URL answers the people whom tests/portal/who_may.py names, and nobody else."""
+"""Every URL answers the people whom tests/support/who_may.py names, and nobody else."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from organization.models import App, Credential, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from outbox.models import Message
 from testlists.models import TestList
-from tests.conftest import make_member, signed_in
-from tests.portal import who_may
-from tests.portal.who_may import TABLE
+from tests.support import who_may
+from tests.support.portal import make_member, signed_in
+from tests.support.who_may import TABLE
 
 Sessions = dict[str, str]
 

@@ -17,9 +17,9 @@ from django.db import connection
 
 from organization.credentials import create_credential
 from portal import readiness
-from tests.conftest import OPERATOR, ROOT, environment, eventually
-from tests.frozen_database import FreezablePath
-from tests.smtp_server import listening, reserved_port
+from tests.support.frozen_database import FreezablePath
+from tests.support.portal import OPERATOR, ROOT, environment, eventually
+from tests.support.smtp_server import listening, reserved_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -19,7 +19,7 @@ from outbox.submission import Envelope, submit
 from portal import health, readiness
 from portal.release import RELEASE
 from portal.watch import Watch
-from tests.conftest import configure, mail
+from tests.support.portal import configure, mail
 
 
 @pytest.fixture

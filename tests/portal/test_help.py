@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from portal.help import _PAGES
-from tests.conftest import ROOT
+from tests.support.portal import ROOT
 
 
 def test_it_is_for_members(as_viewer: Client) -> None:

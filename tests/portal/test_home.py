@@ -16,7 +16,7 @@ from organization.models import App, Stage
 from outbox.models import Door, Message
 from outbox.submission import Envelope, submit
 from testlists.models import TestList
-from tests.conftest import configure, mail, make_app, make_stage
+from tests.support.portal import configure, mail, make_app, make_stage
 
 
 @pytest.fixture(autouse=True)

@@ -18,8 +18,8 @@ from delivery.models import Worker
 from gateway.models import Gateway
 from organization.credentials import create_credential
 from outbox.models import Message, Status
-from tests.conftest import OPERATOR, ROOT, configure, environment, eventually, mail
-from tests.smtp_server import SmtpServer, listening, reserved_port
+from tests.support.portal import OPERATOR, ROOT, configure, environment, eventually, mail
+from tests.support.smtp_server import SmtpServer, listening, reserved_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -21,7 +21,7 @@ from portal import demo
 from portal.checks import check_encryption_keys, check_gateway, check_proxies, check_published_keys, check_retention
 from testlists.models import TestList
 from testlists.services import Wanted, save_test_list
-from tests.conftest import OPERATOR, ROOT, environment
+from tests.support.portal import OPERATOR, ROOT, environment
 
 KEY = Fernet.generate_key().decode()
 

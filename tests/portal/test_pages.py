@@ -22,8 +22,8 @@ from outbox.models import (
     Message,
 )
 from outbox.submission import Envelope, submit
-from tests.conftest import configure, mail, make_app, make_member, make_stage, signed_in
-from tests.testlists.conftest import keep_list
+from tests.support.portal import configure, mail, make_app, make_member, make_stage, signed_in
+from tests.support.testlists import keep_list
 
 OURS = ("organization", "emailconfig", "testlists", "outbox")
 

@@ -14,9 +14,9 @@ from django.urls import get_resolver
 from organization.models import AuditEvent, Member
 from organization.services import STALE
 from testlists.models import TestList, TestListAddress
-from tests.conftest import signed_in
 from tests.portal.test_every_url import address_of
-from tests.portal.who_may import ADMIN, NOBODY, PAGES
+from tests.support.portal import signed_in
+from tests.support.who_may import ADMIN, NOBODY, PAGES
 
 OURS = ("portal", "outbox", "emailconfig", "testlists", "organization")
 # Forms that change nothing that was read before, with the reason.

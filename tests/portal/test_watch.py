@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from portal import watch
-from tests.conftest import eventually
+from tests.support.portal import eventually
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ def main() -> None:
         # These know the models, which are there only now.
         from tests.screenshots.pictures import take_all
         from tests.screenshots.working_day import working_day
-        from tests.smtp_server import free_port
+        from tests.support.smtp_server import free_port
 
         port = free_port()
         with working_day() as day, _portal(port), sync_playwright() as playwright:

@@ -12,7 +12,7 @@ from organization.models import Member
 from portal.demo import PASSWORD
 from tests.screenshots.small_png import small_png
 from tests.screenshots.working_day import Day
-from tests.smtp_server import free_port
+from tests.support.smtp_server import free_port
 
 CONFIGURATION = "/management/configure/emails"
 STAGES = "/management/configure/stages"

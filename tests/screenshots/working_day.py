@@ -23,9 +23,9 @@ from organization.services import save_in_organization
 from outbox.models import Attempt, Door, Message
 from outbox.submission import Envelope, submit
 from testlists.services import Wanted, save_test_list
-from tests.conftest import configure
-from tests.outbox.conftest import deliver
-from tests.smtp_server import SmtpServer
+from tests.support.outbox import deliver
+from tests.support.portal import configure
+from tests.support.smtp_server import SmtpServer
 
 HTML = """From: Customer Relations <crm@acme.example>\r
 To: Maria Costa <customer@example.com>\r

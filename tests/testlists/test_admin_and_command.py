@@ -12,8 +12,8 @@ from common.addresses import NamedAddress
 from organization.models import App, AuditEvent, Member, Stage
 from testlists.models import TestList
 from testlists.services import EMPTY_CANT_BE_ACTIVE, Wanted, save_test_list, test_list_of
-from tests.conftest import OPERATOR, manage, signed_in
-from tests.testlists.conftest import keep_list, numbered, on_list
+from tests.support.portal import OPERATOR, manage, signed_in
+from tests.support.testlists import keep_list, numbered, on_list
 
 
 def run(*arguments: str) -> str:

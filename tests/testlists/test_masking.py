@@ -11,8 +11,8 @@ from django.test import Client
 from organization.models import App, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from testlists.models import TestList
-from tests.conftest import make_member, signed_in
-from tests.testlists.conftest import keep_list, on_list, typed
+from tests.support.portal import make_member, signed_in
+from tests.support.testlists import keep_list, on_list, typed
 
 pytestmark = pytest.mark.django_db
 

@@ -12,8 +12,8 @@ from organization.permissions import Permission
 from organization.services import STALE
 from testlists.models import TestList
 from testlists.services import EMPTY_CANT_BE_ACTIVE, test_list_of
-from tests.conftest import configure, make_member, signed_in
-from tests.testlists.conftest import EDIT, SECTION, keep_list, numbered, on_list, typed
+from tests.support.portal import configure, make_member, signed_in
+from tests.support.testlists import EDIT, SECTION, keep_list, numbered, on_list, typed
 
 MEMBERS = f"{EDIT}members/"
 

@@ -14,8 +14,8 @@ from organization.models import App, Member, Stage
 from testlists.models import TestList
 from testlists.paste_parser import read_pasted
 from testlists.services import test_list_of
-from tests.conftest import make_member, signed_in
-from tests.testlists.conftest import EDIT, SECTION, keep_list, numbered, on_list, typed
+from tests.support.portal import make_member, signed_in
+from tests.support.testlists import EDIT, SECTION, keep_list, numbered, on_list, typed
 
 PREVIEW = f"{SECTION}preview/"
 

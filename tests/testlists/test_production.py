@@ -11,7 +11,7 @@ from django.test import Client
 from organization.models import App, Stage
 from testlists.models import TestList
 from testlists.services import test_list_of
-from tests.testlists.conftest import EDIT, keep_list, on_list, typed
+from tests.support.testlists import EDIT, keep_list, on_list, typed
 
 PRODUCTION = "/apps/crm/configuration/emails/production/edit/"
 

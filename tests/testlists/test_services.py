@@ -26,8 +26,8 @@ from testlists.services import (
     wait_until_nothing_leaves,
 )
 from testlists.signals import count_leaving
-from tests.conftest import OPERATOR, make_member
-from tests.testlists.conftest import keep_list, numbered, on_list, people
+from tests.support.portal import OPERATOR, make_member
+from tests.support.testlists import keep_list, numbered, on_list, people
 
 
 def refusal(app: App, stage: Stage, wanted: Wanted) -> dict[str, list[str]]:

@@ -1,0 +1,83 @@
+"""An idle worker asks next to nothing, and hears of new mail at once all the same."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+import delivery.worker
+from delivery.worker import Worker
+from tests.support.outbox import send, statuses
+from tests.support.portal import configure, eventually, manage
+from tests.support.smtp_server import SmtpServer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def smtp_server() -> Iterator[SmtpServer]:
+    with SmtpServer() as server:
+        yield server
+
+
+@contextmanager
+def sleepy_worker(monkeypatch) -> Iterator[Worker]:
+    """A worker that, once it is idle, looks again only when it is told to."""
+    monkeypatch.setattr(delivery.worker, "IDLE_SECONDS", 600.0)
+    monkeypatch.setattr(delivery.worker, "AWAKE_SECONDS", 0.0)
+    worker = Worker()
+
+    def run() -> None:
+        try:
+            worker.run()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_a_look_that_finds_nothing_is_one_statement(crm, qa, smtp_server):
+    configure(qa, smtp_server)
+    worker = Worker()
+    worker._turn()  # what it does every few seconds is done
+    with CaptureQueriesContext(connection) as asked:
+        worker._turn()
+    assert len(asked) == 1
+
+
+def test_an_idle_worker_is_told_of_new_mail(crm, qa, smtp_server, monkeypatch):
+    if connection.vendor != "postgresql":
+        return  # SQLite tells nobody anything: the worker looks 20 times a second
+    configure(qa, smtp_server, from_domains="*")
+    with sleepy_worker(monkeypatch) as worker:
+        eventually(lambda: worker._alarm.works)
+        first = send(crm, qa)
+        eventually(lambda: statuses(first) == {"customer@example.com": "sent"})
+        assert manage("send_email", "crm", "qa", "--to", "a@example.com", "--subject", "of a process that ends").returncode == 0
+        eventually(lambda: len(smtp_server.arrived) == 2)
+
+
+def test_a_worker_whose_hints_are_cut_off_looks_by_itself_until_they_come_again(crm, qa, smtp_server, monkeypatch, caplog):
+    if connection.vendor != "postgresql":
+        return  # SQLite has no connections to cut
+    configure(qa, smtp_server, from_domains="*")
+    with sleepy_worker(monkeypatch) as worker:
+        eventually(lambda: worker._alarm.works)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+        eventually(lambda: "hints_unavailable" in caplog.text)
+        message = send(crm, qa)
+        eventually(lambda: statuses(message) == {"customer@example.com": "sent"})
+        eventually(lambda: worker._alarm.works)

@@ -1,0 +1,419 @@
+"""A stage whose server gives trouble: paused once, said on all its pages, resumed by a person. And the test mail."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from html import unescape
+from itertools import pairwise
+
+import pytest
+from django.db import connection
+from django.http import HttpResponse
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from delivery.models import StageQueue
+from emailconfig.models import SmtpSettings
+from organization.models import App, AuditEvent, Role, Stage
+from organization.permissions import Permission
+from outbox.models import Door, Message, RouteKind, Status
+from tests.support.certificates import Authority
+from tests.support.outbox import deliver, now_due, send, set_list
+from tests.support.portal import configure, make_member, signed_in
+from tests.support.smtp_server import SmtpServer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BASE = "/management/configure/emails/qa/"
+RESUME, TEST_MAIL = f"{BASE}resume/", f"{BASE}test-mail/"
+REFUSAL = "535 5.7.8 Those credentials don't fit, says smtp.test"
+
+
+def words(answer: HttpResponse) -> str:
+    return " ".join(unescape(answer.content.decode()).split())
+
+
+def said(answer: HttpResponse) -> str:
+    """The toast on the page that a browser is sent to."""
+    return " ".join(str(one) for one in answer.context["messages"])
+
+
+def alarms(caplog: pytest.LogCaptureFixture) -> int:
+    return sum("stage_in_trouble" in record.getMessage() for record in caplog.records)
+
+
+@pytest.fixture
+def smtp_server() -> Iterator[SmtpServer]:
+    """One that lets only the right password in."""
+    with SmtpServer(users={"portal": "right"}, refusal=lambda *_: REFUSAL) as server:
+        yield server
+
+
+@pytest.fixture
+def refused(qa: Stage, smtp_server: SmtpServer) -> SmtpSettings:
+    """QA with a password that its server doesn't accept."""
+    return configure(
+        qa, smtp_server, from_domains="*", connections=1, authentication="basic", username="portal", new_secret="wrong"
+    )
+
+
+@pytest.fixture
+def paused(crm: App, qa: Stage, refused: SmtpSettings) -> Message:
+    """A mail that waits, because its stage is paused."""
+    message = send(crm, qa)
+    deliver()
+    assert StageQueue.objects.get(stage=qa).paused
+    return message
+
+
+def manager_of(*stages: Stage) -> Client:
+    role = Role.objects.create(name="Mail team", permissions=[Permission.MANAGE_EMAIL_CONFIGURATIONS.value])
+    role.stages.set(stages)
+    return signed_in(make_member("Max Manager", role))
+
+
+# Pausing
+
+
+@pytest.mark.parametrize("cause", ["sign-in", "certificate"])
+def test_what_needs_a_person_pauses_the_stage_with_one_alarm_however_much_mail_waits(
+    crm, qa, tmp_path, caplog, refused, smtp_server, cause
+):
+    caplog.set_level(logging.WARNING)
+    with SmtpServer(tls=Authority(tmp_path).server_context("localhost")) as unknown:
+        server = smtp_server
+        if cause == "certificate":
+            server = unknown
+            configure(qa, server, server="localhost", security="starttls", authentication="none", connections=4)
+        for _ in range(25):
+            send(crm, qa)
+        deliver()
+        assert alarms(caplog) == 1
+        queue = StageQueue.objects.get(stage=qa)
+        assert (queue.paused, queue.failures) == (True, 1)
+        assert queue.code == {"sign-in": "auth_refused", "certificate": "certificate_unknown_authority"}[cause]
+        before = server.connections
+        deliver()
+        assert server.connections == before  # nobody asks before the pause is over
+        assert (set(Message.objects.values_list("status", flat=True)), server.arrived) == ({Status.QUEUED}, [])
+
+
+def test_while_it_lasts_one_connection_probes_after_ever_longer_pauses(crm, qa, refused, smtp_server, caplog):
+    caplog.set_level(logging.WARNING)
+    configure(qa, connections=4, port=smtp_server.port, new_secret="wrong as well")
+    for _ in range(30):
+        send(crm, qa)
+    deliver()
+    pauses, since = [], StageQueue.objects.get(stage=qa).since
+    for _ in range(6):
+        queue = StageQueue.objects.get(stage=qa)
+        pauses.append((queue.retry_at - timezone.now()).total_seconds() / 60)
+        now_due()
+        before = smtp_server.connections
+        deliver()
+        assert smtp_server.connections == before + 1
+    assert [round(pause) for pause in pauses] == [1, 2, 4, 8, 16, 30]
+    assert all(shorter < longer for shorter, longer in pairwise(pauses))
+    assert alarms(caplog) == 1
+    assert StageQueue.objects.get(stage=qa).since == since
+    smtp_server.users = {"portal": "wrong as well"}
+    now_due()
+    deliver()
+    assert len(smtp_server.arrived) == 30
+    assert not StageQueue.objects.filter(failures__gt=0).exists()
+
+
+# The banner
+
+
+def pages_of(stage: str, message: Message) -> list[str]:
+    configuration = f"/management/configure/emails/{stage}/"
+    own = [configuration, f"{configuration}edit/", f"{configuration}delete/", f"{configuration}test-mail/"]
+    log = f"/monitor/email-log/{stage}/"
+    return [*own, f"/apps/crm/configuration/emails/{stage}/", log, f"{log}{message.pk}/"]
+
+
+def test_every_page_of_the_stage_says_what_is_wrong_and_what_to_do(as_administrator, qa, paused):
+    for page in pages_of("qa", paused):
+        answer = as_administrator.get(page)
+        shown = words(answer)
+        assert "Deliveries of QA are paused. The server doesn't accept user name and password." in shown.replace(
+            "</strong>", ""
+        ), page
+        assert REFUSAL in shown
+        assert "Enter user name and password again" in shown
+        assert answer.context["stage_trouble"].retry_at > timezone.now()
+        assert f'next try: <time class="nowrap" datetime="{answer.context["stage_trouble"].retry_at:%Y-%m-%dT%H:%M}' in shown
+        assert f'action="{RESUME}"' in shown
+        assert f'name="next" value="{page}"' in shown
+        assert "wrong</" not in shown
+
+
+def test_who_cannot_mend_it_is_told_who_can(as_viewer, qa, paused):
+    shown = words(as_viewer.get("/apps/crm/configuration/emails/qa/"))
+    assert "Whoever manages the email configuration of QA has to mend it." in shown
+    assert "What to do:" not in shown
+    assert "Paused" in shown and "Configured" not in shown
+
+
+def test_other_pages_and_other_stages_say_nothing_of_it(as_administrator, crm, production, paused):
+    configure(production)
+    elsewhere = pages_of("production", send(crm, production))
+    for page in [*elsewhere, "/apps/", "/management/configure/emails/", "/accounts/profile/"]:
+        answer = as_administrator.get(page)
+        assert answer.status_code == 200
+        assert "Trouble with the SMTP server" not in words(answer), page
+
+
+def test_the_page_about_all_stages_says_so_beside_configured(as_viewer, qa, production, paused, django_assert_num_queries):
+    configure(production)
+    page = as_viewer.get("/management/configure/emails/")
+    shown = words(page)
+    assert shown.count("Paused") == 1
+    places = [shown.index(one) for one in ("QA<", "Paused", "The server doesn't accept user name", "Production<")]
+    assert places == sorted(places)
+    with CaptureQueriesContext(connection) as one_in_trouble:
+        as_viewer.get("/management/configure/emails/")
+    StageQueue.objects.create(stage=production, failures=1, code=StageQueue.objects.get(stage=qa).code)
+    with django_assert_num_queries(len(one_in_trouble)):
+        shown = words(as_viewer.get("/management/configure/emails/"))
+    assert (shown.count("Paused"), shown.count("Server in trouble")) == (1, 1)
+
+
+def test_nobody_signed_in_hears_of_it(client, paused):
+    for page in pages_of("qa", paused):
+        answer = client.get(page, follow=True)
+        assert answer.redirect_chain
+        assert "paused" not in words(answer)
+        assert REFUSAL not in words(answer)
+
+
+def test_who_may_not_resume_is_told_and_offered_no_button(as_viewer, paused):
+    for page in (BASE, "/monitor/email-log/qa/", f"/monitor/email-log/qa/{paused.pk}/"):
+        shown = words(as_viewer.get(page))
+        assert "Deliveries of QA are paused." in shown
+        assert RESUME not in shown
+
+
+def test_a_server_that_is_away_is_a_warning_and_no_pause(as_administrator, crm, qa, closed_port):
+    configure(qa, port=closed_port)
+    send(crm, qa)
+    deliver()
+    shown = words(as_administrator.get(BASE))
+    assert "Mail of QA waits for its SMTP server." in shown
+    assert "Nothing listens on this port of the server." in shown
+    assert "Try now" in shown
+    assert "paused" not in shown
+
+
+def test_what_a_server_says_is_shown_as_text(as_administrator, crm, qa, refused, smtp_server):
+    smtp_server.refusal = lambda *_: "535 <script>alert(1)</script>"
+    send(crm, qa)
+    deliver()
+    page = as_administrator.get(BASE).content.decode()
+    assert "535 &lt;script&gt;alert(1)" in page
+    assert "<script>alert" not in page
+
+
+def test_the_banner_goes_when_mail_goes(as_administrator, qa, paused, smtp_server):
+    smtp_server.users = {"portal": "wrong"}
+    now_due()
+    deliver()
+    assert "Trouble with the SMTP server" not in words(as_administrator.get(BASE))
+
+
+# Resuming
+
+
+def test_resuming_tries_the_server_at_once_and_the_audit_trail_says_who_did(
+    as_administrator, administrator, qa, paused, smtp_server
+):
+    smtp_server.users = {"portal": "wrong"}  # mended at the server: the settings stay
+    deliver()
+    assert smtp_server.arrived == []
+    answer = as_administrator.post(RESUME, follow=True)
+    assert answer.redirect_chain == [(BASE, 302)]
+    assert "Deliveries of QA were resumed" in said(answer)
+    assert "Trouble with the SMTP server" not in words(answer)
+    deliver()
+    assert len(smtp_server.arrived) == 1
+    event = AuditEvent.objects.get(operation="Resume deliveries")
+    assert (event.actor, event.stage, event.entity_name, event.status) == (administrator, qa, "QA", "succeeded")
+    assert event.request_id
+
+
+def test_resuming_too_early_pauses_again(as_administrator, qa, paused, caplog):
+    caplog.set_level(logging.WARNING)
+    as_administrator.post(RESUME)
+    deliver()
+    queue = StageQueue.objects.get(stage=qa)
+    assert (queue.paused, queue.failures, alarms(caplog)) == (True, 1, 1)
+
+
+def test_saving_the_settings_tries_the_server_at_once_too(as_administrator, qa, paused, smtp_server):
+    form = as_administrator.get(f"{BASE}edit/").context["form"]
+    values = {name: "" if (value := form[name].value()) is None else value for name in form.fields}
+    assert as_administrator.post(f"{BASE}edit/", {**values, "password": "right"}).status_code == 302
+    assert "Trouble with the SMTP server" not in words(as_administrator.get(BASE))
+    deliver()
+    assert len(smtp_server.arrived) == 1
+
+
+@pytest.mark.parametrize("back", ["/monitor/email-log/qa/?q=Hello&status=queued", "/apps/crm/configuration/emails/qa/"])
+def test_resuming_leads_back_to_the_page_it_was_asked_on(as_administrator, paused, back):
+    assert as_administrator.post(RESUME, {"next": back})["Location"] == back
+
+
+@pytest.mark.parametrize(
+    "back", ["", "https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", "https:///evil.example"]
+)
+def test_resuming_leads_to_no_other_site(as_administrator, paused, back):
+    assert as_administrator.post(RESUME, {"next": back})["Location"] == BASE
+
+
+def test_a_page_that_only_answers_a_form_is_not_gone_back_to(as_administrator, paused):
+    """The button on it would lead to where no page is."""
+    refused = as_administrator.post(f"{BASE}test/", {"saved": "yes", "recipient": "rubbish"})
+    assert refused.status_code == 422
+    assert 'name="next" value=""' in words(refused)
+
+
+def test_who_may_not_resumes_nothing(client, as_viewer, as_developer, paused, production, administrator):
+    for somebody in (as_viewer, as_developer, manager_of(production)):
+        assert somebody.post(RESUME).status_code == 403
+    assert client.post(RESUME)["Location"].startswith("/accounts/login/")
+    forger = Client(enforce_csrf_checks=True)
+    forger.force_login(administrator)
+    assert forger.post(RESUME).status_code == 403
+    assert StageQueue.objects.get().paused
+    assert not AuditEvent.objects.filter(operation="Resume deliveries").exists()
+
+
+def test_resuming_is_a_post_to_a_stage_that_is_there(as_administrator, paused):
+    assert as_administrator.get(RESUME).status_code == 405
+    assert as_administrator.put(RESUME).status_code == 405
+    assert as_administrator.post(RESUME.replace("/qa/", "/nowhere/")).status_code == 404
+    assert StageQueue.objects.get().paused
+
+
+# Sending a test mail
+
+
+@pytest.fixture
+def working(qa: Stage, smtp_server: SmtpServer) -> SmtpSettings:
+    """QA signed in with the right password."""
+    return configure(qa, smtp_server, authentication="basic", username="portal", new_secret="right")
+
+
+def test_a_test_mail_goes_the_way_of_all_mail_and_stands_in_the_log(
+    as_administrator, administrator, crm, qa, working, smtp_server
+):
+    assert f'href="{TEST_MAIL}"' in words(as_administrator.get(BASE))
+    asked = as_administrator.get(TEST_MAIL)
+    assert asked.context["form"]["address"].value() == administrator.email
+    assert Message.objects.count() == 0
+    answer = as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"}, follow=True)
+    message = Message.objects.get()
+    assert answer.redirect_chain == [(f"/monitor/email-log/qa/{message.pk}/", 302)]
+    assert "The test mail was accepted" in said(answer)
+    assert (message.via, message.app, message.stage) == (Door.PORTAL, crm, qa)
+    assert "Portal (test mail)" in words(answer)
+    assert "Test mail of QA" in words(as_administrator.get("/monitor/email-log/qa/"))
+    deliver()
+    (arrived,) = smtp_server.arrived
+    assert (arrived.sender, arrived.recipients) == ("no-reply@acme.example", ["me@example.com"])
+    assert arrived.mail["Subject"] == "Test mail of QA"
+    assert arrived.mail["From"] == "Acme <no-reply@acme.example>"
+    assert f"127.0.0.1:{smtp_server.port}" in arrived.mail.get_payload(decode=True).decode()
+    event = AuditEvent.objects.get(operation="Send test mail")
+    assert (event.actor, event.app, event.stage) == (administrator, crm, qa)
+    assert event.entity_name == f"#{message.pk} Test mail of QA"
+
+
+def test_a_test_mail_of_an_app_with_an_active_list_goes_to_the_people_on_it(as_administrator, crm, qa, working, smtp_server):
+    set_list(crm, qa, "ana@acme.example")
+    as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": "customer@example.com"})
+    deliver()
+    assert smtp_server.recipients == {"ana@acme.example"}
+    assert Message.objects.get().route == RouteKind.TEST_LIST
+
+
+def test_the_stages_name_and_the_senders_may_hold_any_letters(as_administrator, crm, qa, working, smtp_server):
+    Stage.objects.filter(pk=qa.pk).update(name="Prüfung, „QA“")
+    configure(qa, sender_name="Größe, Gmbh", port=smtp_server.port)
+    answer = as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"})
+    assert answer.status_code == 302
+    deliver()
+    assert len(smtp_server.arrived) == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["", "nobody", "a@b@c", "two@example.com, more@example.com", "x@example.com\r\nBcc: y@z.example"]
+)
+def test_a_bad_address_is_told_and_nothing_is_sent(as_administrator, crm, working, address):
+    answer = as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": address})
+    assert answer.status_code == 422
+    assert "Nothing was sent yet" in words(answer)
+    assert answer.context["form"].errors.keys() == {"address"}
+    assert not Message.objects.exists()
+
+
+def test_an_archived_app_is_neither_offered_nor_taken(as_administrator, crm, shop, working):
+    App.objects.filter(pk=shop.pk).update(archived=True)
+    asked = words(as_administrator.get(TEST_MAIL))
+    assert "Customer Relations" in asked
+    assert "Web Shop" not in asked
+    for app in (shop.pk, 999999, "x", ""):
+        answer = as_administrator.post(TEST_MAIL, {"app": app, "address": "me@example.com"})
+        assert (answer.status_code, answer.context["form"].errors.keys()) == (422, {"app"})
+    assert not Message.objects.exists()
+
+
+def test_an_archived_stage_sends_no_test_mail_and_says_why(as_administrator, crm, qa, working):
+    Stage.objects.filter(pk=qa.pk).update(archived=True)
+    answer = as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"})
+    assert answer.status_code == 422
+    assert "QA is archived and sends no mail." in words(answer)
+    assert not AuditEvent.objects.filter(operation="Send test mail").exists()
+
+
+def test_a_stage_without_settings_has_nothing_to_try_out(as_administrator, crm, qa):
+    for answer in (as_administrator.get(TEST_MAIL, follow=True), as_administrator.post(TEST_MAIL, {}, follow=True)):
+        assert answer.redirect_chain == [(BASE, 302)]
+        assert "QA has no email configuration yet." in said(answer)
+    assert TEST_MAIL not in words(as_administrator.get(BASE))
+
+
+def test_who_may_not_sends_no_test_mail(client, as_viewer, as_developer, crm, production, working):
+    data = {"app": crm.pk, "address": "me@example.com"}
+    for somebody in (as_viewer, as_developer, manager_of(production)):
+        assert somebody.get(TEST_MAIL).status_code == 403
+        assert somebody.post(TEST_MAIL, data).status_code == 403
+        assert TEST_MAIL not in words(somebody.get(BASE))
+    assert client.post(TEST_MAIL, data)["Location"].startswith("/accounts/login/")
+    assert not Message.objects.exists()
+
+
+def test_who_sets_up_mail_but_may_not_read_the_log_is_led_back_to_the_settings(crm, qa, working):
+    answer = manager_of(qa).post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"}, follow=True)
+    assert answer.redirect_chain == [(BASE, 302)]
+    assert Message.objects.count() == 1
+
+
+def test_other_methods_and_other_stages(as_administrator, crm, working):
+    assert as_administrator.put(TEST_MAIL).status_code == 405
+    assert as_administrator.delete(TEST_MAIL).status_code == 405
+    for method in ("get", "post"):
+        assert getattr(as_administrator, method)(TEST_MAIL.replace("/qa/", "/nowhere/")).status_code == 404
+
+
+def test_with_trouble_the_test_mail_waits_like_any_other(as_administrator, crm, qa, paused, smtp_server):
+    as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"})
+    deliver()
+    assert Message.objects.get(via=Door.PORTAL).status == Status.QUEUED
+    smtp_server.users = {"portal": "wrong"}
+    as_administrator.post(RESUME)
+    deliver()
+    assert smtp_server.recipients == {"customer@example.com", "me@example.com"}

@@ -1,0 +1,283 @@
+"""One email in several SMTP transactions: too many recipients, addresses that need SMTPUTF8, lines that are too long."""
+
+from __future__ import annotations
+
+import base64
+import quopri
+from collections import Counter
+from collections.abc import Iterator
+from email import message_from_bytes
+
+import pytest
+from django.core.management import call_command
+
+from delivery.models import StageQueue
+from outbox.models import Attempt, Message, Status
+from tests.support.outbox import deliver, now_due, outcomes, send, statuses
+from tests.support.portal import configure
+from tests.support.smtp_server import SmtpServer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def smtp_server() -> Iterator[SmtpServer]:
+    """One with PIPELINING; how it is without is for the tests of delivery to see."""
+    with SmtpServer(pipelining=True) as server:
+        yield server
+
+
+SIXTY = [f"u{number}@customer.example" for number in range(60)]
+
+
+def at_most(server: SmtpServer, number: int, reply: str) -> None:
+    """The server refuses each recipient of a transaction beyond this number."""
+    counted = Counter[str]()
+
+    def mail(_: str) -> None:
+        counted.clear()
+
+    def rcpt(_: str) -> str | None:
+        counted["rcpt"] += 1
+        return reply if counted["rcpt"] > number else None
+
+    server.mail, server.rcpt = mail, rcpt
+
+
+def copies(server: SmtpServer) -> Counter[str]:
+    return Counter(address for one in server.arrived for address in one.recipients)
+
+
+def test_an_email_to_more_recipients_than_the_stage_allows_goes_in_several_transactions(crm, qa, smtp_server):
+    configure(qa, smtp_server, from_domains="*", recipients_per_transaction=25)
+    message, other = send(crm, qa, *SIXTY), send(crm, qa)
+    deliver()
+    assert [len(one.recipients) for one in smtp_server.arrived if "customer@example.com" not in one.recipients] == [25, 25, 10]
+    assert copies(smtp_server) == Counter([*SIXTY, "customer@example.com"])
+    assert {one.mail["Message-ID"] for one in smtp_server.arrived} == {message.message_id, other.message_id}
+    assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
+    assert Counter(outcomes(message)) == Counter((address, "sent") for address in SIXTY)
+    assert smtp_server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        lambda server: at_most(server, 50, "452 4.5.3 too many recipients"),
+        lambda server: at_most(server, 50, "550 5.5.3 Too many recipients"),
+        lambda server: setattr(
+            server,
+            "data",
+            lambda one: "554 Transaction failed: Recipient count exceeds 50." if len(one.recipients) > 50 else None,
+        ),
+    ],
+    ids=["452 at RCPT", "550 at RCPT", "554 after the content"],
+)
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_sixty_recipients_behind_a_server_that_takes_fifty_all_arrive(crm, qa, configured, smtp_server, limit, pipelining):
+    smtp_server.pipelining = pipelining
+    limit(smtp_server)
+    message = send(crm, qa, *SIXTY)
+    deliver()
+    assert copies(smtp_server) == Counter(SIXTY)
+    assert set(statuses(message).values()) == {"sent"}
+    assert set(message.recipients.values_list("tries", flat=True)) == {1}
+    assert not StageQueue.objects.filter(failures__gt=0).exists()
+    before = Attempt.objects.exclude(outcome="sent").count()
+    again = send(crm, qa, *SIXTY)
+    deliver()  # another worker, which has to learn it for itself
+    assert set(statuses(again).values()) == {"sent"}
+    assert Attempt.objects.exclude(outcome="sent").count() <= 2 * before
+
+
+def test_recipients_of_one_email_end_each_by_their_own_answer_in_whatever_transaction(crm, qa, smtp_server):
+    configure(qa, smtp_server, from_domains="*", recipients_per_transaction=2)
+    replies = {"u1@customer.example": "550 5.1.1 no such user", "u4@customer.example": "450 4.2.1 mailbox busy"}
+    smtp_server.rcpt = replies.get
+    message = send(crm, qa, *SIXTY[:6])
+    deliver()
+    ends = Counter(statuses(message).values())
+    assert (ends, message.recipients.get(status="failed").address) == (
+        Counter(sent=4, failed=1, deferred=1),
+        "u1@customer.example",
+    )
+    replies.clear()
+    now_due()
+    deliver()
+    assert statuses(message)["u4@customer.example"] == "sent"
+    assert set(copies(smtp_server).values()) == {1}
+
+
+def test_an_address_that_needs_smtputf8_does_not_take_the_others_with_it(crm, qa):
+    with SmtpServer(smtputf8=False) as server:
+        configure(qa, server, from_domains="*")
+        message = send(crm, qa, "ok1@customer.example", "kündé@customer.example", "ok2@bücher.example")
+        deliver()
+        assert copies(server) == Counter(["ok1@customer.example", "ok2@xn--bcher-kva.example"])
+        assert Counter(statuses(message).values()) == Counter(sent=2, failed=1)
+        assert message.recipients.get(status="failed").last_reply.startswith("5.6.7")
+
+
+def test_smtputf8_is_asked_for_only_when_an_address_needs_it(crm, qa, configured, smtp_server):
+    said: list[str] = []
+    smtp_server.options = lambda address, options: said.append(f"{address} {' '.join(options)}")
+    content = "From: crm@acme.example\r\nSubject: Grüße\r\n\r\nHi\r\n".encode()
+    send(crm, qa, "ok1@customer.example", "kündé@customer.example", content=content)
+    deliver()
+    assert [one.recipients for one in smtp_server.arrived] == [["ok1@customer.example"], ["kündé@customer.example"]]
+    assert ["SMTPUTF8" in one for one in said] == [False, True]
+
+
+def test_an_address_with_a_line_break_never_reaches_the_server(crm, qa, configured, smtp_server):
+    message = send(crm, qa, "ok@customer.example", "bad@customer.example")
+    message.recipients.filter(address="bad@customer.example").update(address="bad@customer.example>\r\nRCPT TO:<eve@evil.example")
+    deliver()
+    assert copies(smtp_server) == Counter(["ok@customer.example"])
+    assert message.recipients.get(status="failed").last_reply.startswith("5.1.3")
+
+
+# Lines that are too long
+
+LONG = b"<p>" + b"lorem ipsum " * 200 + "über</p>".encode()
+HEAD = b"From: crm@acme.example\r\nTo: customer@example.com\r\nSubject: long line\r\nMIME-Version: 1.0\r\n"
+
+
+def no_long_lines(reply: str = "500 line too long"):
+    return lambda one: reply if max(map(len, one.content.split(b"\r\n"))) > 998 else None
+
+
+@pytest.mark.parametrize(
+    "reply", ["500 line too long", "554 5.6.0 Message contains lines exceeding 998 bytes", "552 Line length"]
+)
+def test_long_lines_leave_as_they_are_and_re_encoded_only_where_the_server_refuses_them(crm, qa, configured, smtp_server, reply):
+    content = HEAD + b"Content-Type: text/html; charset=utf-8\r\n\r\n" + LONG + b"\r\n"
+    smtp_server.long_lines = True
+    send(crm, qa, content=content)
+    deliver()
+    assert smtp_server.arrived.pop().content.endswith(LONG + b"\r\n")
+    smtp_server.data = no_long_lines(reply)
+    message = send(crm, qa, content=content)
+    deliver()
+    (arrived,) = smtp_server.arrived
+    assert arrived.mail["Content-Transfer-Encoding"] == "quoted-printable"
+    assert arrived.mail.get_payload(decode=True) == LONG + b"\r\n"
+    first, second = message.attempts.all()
+    assert (first.outcome, second.outcome) == ("deferred", "sent")
+    assert first.reply == f"{reply} The server refuses its long lines. It is sent again with its long parts re-encoded."
+    message.refresh_from_db()
+    assert message.notes == ["The server refused lines of more than 998 bytes, so the email's long parts left re-encoded."]
+    assert bytes(message.content.data) == content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"DKIM-Signature: v=1; d=acme.example\r\n" + HEAD + b"\r\n" + LONG,
+        HEAD + b"Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n" + LONG + b"\r\n--b--\r\n",
+        HEAD + b"Content-Type: application/pkcs7-mime\r\n\r\n" + LONG,
+        HEAD
+        + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+        + b"Content-Type: multipart/encrypted; boundary=c\r\n\r\n--c--\r\n"
+        + b"--b\r\n\r\n"
+        + LONG
+        + b"\r\n--b--\r\n",
+    ],
+    ids=["DKIM", "signed", "PKCS#7", "encrypted part"],
+)
+def test_a_signed_email_with_long_lines_fails_and_says_why(crm, qa, configured, smtp_server, content):
+    smtp_server.long_lines = True
+    smtp_server.data = no_long_lines()
+    message = send(crm, qa, content=content)
+    deliver()
+    assert statuses(message) == {"customer@example.com": "failed"}
+    attempt = message.attempts.get()
+    assert attempt.reply == ("500 line too long The email is signed or encrypted, so its long lines can't be re-encoded.")
+
+
+def test_only_the_long_parts_are_re_encoded(crm, qa, configured, smtp_server):
+    smtp_server.long_lines = True
+    smtp_server.data = no_long_lines()
+    pdf, short = bytes(range(14, 256)) * 20, b"short and = as it is\r\n"
+    parts = [
+        b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + LONG,
+        b"Content-Type: text/plain\r\n\r\n" + short,
+        b"Content-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.b64encode(pdf),
+        b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n" + pdf,
+        b"Content-Type: text/plain\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+        + quopri.encodestring(LONG).replace(b"=\n", b""),
+        b"Content-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\n" + LONG,
+    ]
+    body = b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
+    send(crm, qa, content=HEAD + b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + body)
+    deliver()
+    (arrived,) = smtp_server.arrived
+    text, plain, wrapped, binary, quoted, inner = message_from_bytes(arrived.content).get_payload()
+    assert [one.get_payload(decode=True) for one in (text, wrapped, binary, quoted)] == [LONG, pdf, pdf, LONG]
+    assert plain.get_payload() + "\r\n" == short.decode() or plain.get_payload() == short.decode()
+    assert "Content-Transfer-Encoding" not in plain
+    assert inner.get_payload()[0].get_payload(decode=True) == LONG
+    assert inner.get_payload()[0]["Subject"] == "inner"
+
+
+def test_a_server_that_refuses_the_shorter_lines_too_ends_it(crm, qa, configured, smtp_server):
+    smtp_server.long_lines = True
+    smtp_server.data = lambda _: "500 line too long"
+    message = send(crm, qa, content=HEAD + b"\r\n" + LONG)
+    deliver()
+    assert outcomes(message) == [("customer@example.com", "deferred"), ("customer@example.com", "failed")]
+    without = send(crm, qa)
+    deliver()
+    assert without.attempts.get().reply.endswith("that could be re-encoded.")
+
+
+# The greeting
+
+
+def test_a_complaint_about_our_greeting_is_the_stages_trouble_and_fails_no_email(crm, qa, configured, smtp_server):
+    complaint = "504 5.5.2 <localhost>: Helo command rejected: need fully-qualified hostname"
+    smtp_server.rcpt = lambda _: complaint
+    messages = [send(crm, qa) for _ in range(5)]
+    deliver()
+    queue = StageQueue.objects.get(stage=qa)
+    assert (queue.failures, queue.code, queue.step, queue.evidence) == (1, "hello_refused", "RCPT TO", complaint)
+    assert not Attempt.objects.exists()
+    smtp_server.rcpt = lambda _: None
+    now_due()
+    deliver()
+    assert {status for message in messages for status in statuses(message).values()} == {"sent"}
+
+
+def test_an_address_that_sounds_like_a_greeting_is_no_complaint_about_ours(crm, qa, configured, smtp_server):
+    smtp_server.rcpt = lambda address: f"550 5.1.1 <{address}>: no such user"
+    message = send(crm, qa, "helo@customer.example", "a@ehlo.example")
+    deliver()
+    assert set(statuses(message).values()) == {"failed"}
+
+
+@pytest.mark.parametrize(("chosen", "said"), [("portal.acme.example", "portal.acme.example"), ("", "acme.example")])
+def test_the_stages_ehlo_name_is_said_and_else_the_senders_domain(crm, qa, smtp_server, monkeypatch, chosen, said):
+    monkeypatch.setattr("emailconfig.models.DNS_NAME", "3f2a9b1c0d4e")  # a container's
+    configure(qa, smtp_server, ehlo_name=chosen)
+    message = send(crm, qa)
+    deliver()
+    assert smtp_server.names == {said}
+    assert message.message_id.endswith("@acme.example>")
+    assert smtp_server.arrived[0].mail["Message-ID"] == message.message_id
+
+
+def test_message_ids_of_emails_written_here_end_in_the_senders_domain(crm, qa, configured, as_administrator):
+    call_command("send_email", "crm", "qa", "--to", "a@customer.example", "--subject", "Hi")
+    form = {"app": crm.pk, "address": "a@customer.example"}
+    assert as_administrator.post("/management/configure/emails/qa/test-mail/", form).status_code == 302
+    ids = list(Message.objects.values_list("message_id", flat=True))
+    assert [one.rpartition("@")[2] for one in ids] == ["acme.example>"] * 2
+
+
+@pytest.mark.parametrize(
+    ("machine", "name"), [("mx.acme.com", "mx.acme.com"), ("localhost", ""), ("laptop.local", ""), ("db.localdomain", "")]
+)
+def test_only_a_name_that_others_can_know_is_taken_from_the_machine(monkeypatch, machine, name):
+    from emailconfig.models import machine_name
+
+    monkeypatch.setattr("emailconfig.models.DNS_NAME", machine)
+    assert machine_name() == name

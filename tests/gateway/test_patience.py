@@ -1,0 +1,45 @@
+"""How long the gateway listens to a client that says nothing, and what it hears then."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import gateway.server
+from tests.support.gateway_client import gateway_thread
+
+PATIENCE = 1.0
+
+
+@pytest.fixture
+def impatient_gateway(monkeypatch) -> Iterator[int]:
+    """Without a database: nobody signs in."""
+    monkeypatch.setattr(gateway.server, "SILENCE_SECONDS", PATIENCE)
+    with gateway_thread() as port:
+        yield port
+
+
+def test_who_goes_on_sending_is_listened_to_and_who_falls_silent_hears_why(impatient_gateway, caplog):
+    caplog.set_level("INFO", "gateway.server")
+    with socket.create_connection(("127.0.0.1", impatient_gateway), timeout=60) as client, client.makefile("rb") as answers:
+        answers.readline()
+        for _ in range(12):  # one command, for longer than a client may be silent
+            time.sleep(PATIENCE / 8)
+            client.sendall(b"x")
+        client.sendall(b"\r\n")
+        assert answers.readline().startswith(b"500")
+        heard = time.monotonic()
+        assert answers.readline() == b"421 4.4.2 Nothing was heard for too long\r\n"
+        assert time.monotonic() - heard > PATIENCE / 2
+        assert answers.readline() == b""
+    assert "gateway_client_silent" in caplog.text
+
+
+def test_who_never_says_anything_is_shown_out(impatient_gateway):
+    with socket.create_connection(("127.0.0.1", impatient_gateway), timeout=60) as client, client.makefile("rb") as answers:
+        assert answers.readline().startswith(b"220")
+        assert answers.readline().startswith(b"421")
+        assert answers.readline() == b""

@@ -1,0 +1,1 @@
+"""Helpers of the tests. Fixtures are brought by each folder's conftest."""

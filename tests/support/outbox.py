@@ -1,0 +1,136 @@
+"""A configured stage, and short ways to say what apps and test-list editors do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from common.addresses import NamedAddress
+from common.clock import database_now
+from delivery.claims import ask_due_mail, hand_over
+from delivery.models import StageQueue
+from delivery.models import Worker as WorkerRow
+from delivery.outcomes import ask_held, record
+from delivery.values import Finished, HandOver, Outcome
+from delivery.worker import Worker
+from emailconfig.models import SmtpSettings
+from organization.models import App, Stage
+from outbox import models
+from outbox.models import Door, Message
+from outbox.submission import Envelope, submit
+from testlists.models import TestList
+from testlists.services import Wanted, save_test_list
+from tests.support.portal import OPERATOR, configure, eventually, mail
+from tests.support.smtp_server import SmtpServer
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+# What a worker logs when its own code, not a server or the database's absence, keeps a turn from succeeding. It goes on
+# another, slower way then, so that nothing but the log tells.
+_FAULTS = ("turn_failed", "ledger_failed", "hand_over_failed", "outcome_not_recorded", "session_failed")
+
+
+@pytest.fixture(autouse=True)
+def _no_turn_fails(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    yield
+    if request.node.get_closest_marker("turns_fail") is None:
+        found = [record.getMessage() for record in caplog.get_records("call")]
+        assert [text for text in found if any(fault in text for fault in _FAULTS)] == []
+
+
+@pytest.fixture(params=["step by step", "pipelining"])
+def smtp_server(request: pytest.FixtureRequest) -> Iterator[SmtpServer]:
+    """The stage's server, once without and once with PIPELINING: what arrives must be the same."""
+    with SmtpServer(pipelining=request.param == "pipelining") as server:
+        yield server
+
+
+@pytest.fixture
+def configured(qa: Stage, smtp_server: SmtpServer) -> SmtpSettings:
+    """QA sends through the test's SMTP server; any sender is allowed."""
+    return configure(qa, smtp_server, from_domains="*")
+
+
+def send(app: App, stage: Stage, *to: str, content: bytes | None = None, sender: str = "crm@acme.example") -> Message:
+    return submit(
+        app, stage, Envelope(sender, to or ("customer@example.com",)), mail() if content is None else content, via=Door.COMMAND
+    )
+
+
+def set_list(app: App, stage: Stage, *people: str, active: bool = True, **options: Any) -> TestList:
+    wanted = Wanted(active, options.get("tag_subject", False), [], [NamedAddress(person) for person in people])
+    return save_test_list(app, stage, wanted, OPERATOR)
+
+
+def wait_for_thread(name: str) -> None:
+    """Until what the worker does beside has come to its end: it must not outlive its test's database."""
+    eventually(lambda: name not in {thread.name for thread in threading.enumerate()})
+
+
+def hold_the_line(server: SmtpServer) -> tuple[threading.Event, threading.Event]:
+    """The server answers no content yet. Two events: the first content has come; all may be answered."""
+    on_the_wire, answer = threading.Event(), threading.Event()
+
+    def wait(_: object) -> None:
+        on_the_wire.set()
+        answer.wait(60)
+
+    server.data = wait
+    return on_the_wire, answer
+
+
+def deliver() -> None:
+    """What `manage.py deliver --once` does, in this process."""
+    Worker().drain()
+
+
+def deliver_beside() -> None:
+    """The same for a thread of its own, which must leave no connection to the database behind."""
+    try:
+        deliver()
+    finally:
+        connection.close()
+
+
+def take(stage: Stage, wanted: int, owner: str) -> list[HandOver]:
+    """What a worker's turn does: some due mails are on the wire from now on, as `owner`'s."""
+    with transaction.atomic():
+        return hand_over(ask_due_mail(stage.pk, wanted), owner, database_now())
+
+
+def report(taken: HandOver, outcome: Outcome) -> None:
+    """What a worker's turn does with a mail whose hand-over ended like this."""
+    finished, now = [Finished(taken, [outcome])], database_now()
+    with transaction.atomic():
+        record(finished, ask_held(finished)(), now)
+
+
+def leases_run_out() -> None:
+    """As if a minute went by after a worker died."""
+    WorkerRow.objects.update(seen=timezone.now() - timedelta(minutes=1))
+    Message.objects.exclude(lease_until=None).update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+def now_due() -> None:
+    """As if every pause were over."""
+    Message.objects.filter(status__in=models.WAITING).update(due=timezone.now() - timedelta(seconds=1))
+    models.Recipient.objects.filter(status__in=models.WAITING).update(due=timezone.now() - timedelta(seconds=1))
+    StageQueue.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
+
+
+def statuses(message: Message) -> dict[str, str]:
+    return dict(message.recipients.values_list("address", "status"))
+
+
+def outcomes(message: Message) -> list[tuple[str, str]]:
+    return list(message.attempts.values_list("address", "outcome"))

@@ -1,0 +1,154 @@
+"""Every page of the portal, and a portal with something on each. For tests that go through all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from analytics import rollup
+from analytics.models import HourlyCause, HourlyCount, HourlyLatency, RollUpPosition
+from delivery.models import Connection, StageQueue, Worker
+from emailconfig.doctor import runs
+from emailconfig.models import ConnectionTest, OAuthToken, SmtpSettings
+from organization import audit
+from organization.credentials import create_credential
+from organization.models import App, Member, Stage
+from outbox.models import Attempt, Door, Message
+from outbox.submission import Envelope, submit
+from tests.support.outbox import deliver, send, set_list
+from tests.support.portal import OPERATOR, configure, eventually, mail
+from tests.support.smtp_server import SmtpServer
+from tests.support.testlists import keep_list
+
+# An administrator's, with the places of `busy_portal`. tests/portal/test_every_page.py says if one is missing.
+PAGES = [
+    "/",
+    "/apps/",
+    "/apps/?q=nothing",
+    "/apps/new/",
+    "/apps/crm/edit/",
+    "/apps/crm/configuration/emails/qa/",
+    "/apps/shop/configuration/emails/production/",
+    "/apps/crm/configuration/emails/qa/edit/",
+    "/apps/crm/configuration/emails/qa/route/?to=customer@example.com",
+    "/apps/crm/configuration/emails/production/edit/",
+    "/apps/crm/configuration/emails/qa/credentials/{credential}/revoke/",
+    "/management/configure/emails/",
+    "/management/configure/emails/qa/",
+    "/management/configure/emails/production/",
+    "/management/configure/emails/qa/edit/",
+    "/management/configure/emails/qa/edit/?preset=microsoft-365",
+    "/management/configure/emails/qa/delete/",
+    "/management/configure/emails/qa/kept-headers/",
+    "/management/configure/emails/qa/test-mail/",
+    "/management/configure/emails/qa/test/{test}/",
+    "/management/configure/emails/development/",
+    "/management/view/audit-trail/",
+    "/management/configure/stages/",
+    "/management/configure/stages/new/",
+    "/management/configure/stages/qa/edit/",
+    "/management/configure/stages/production/archive/",
+    "/help/",
+    "/help/reference/commands/",
+    "/monitor/analytics/",
+    "/monitor/analytics/qa/?range=7d",
+    "/monitor/analytics/production/",
+    "/monitor/email-log/qa/",
+    "/monitor/email-log/qa/?q=nothing",
+    "/monitor/email-log/development/",
+    "/monitor/email-log/qa/{message}/",
+    "/monitor/email-log/qa/{message}/?show=headers",
+    "/monitor/email-log/qa/{message}/?show=source",
+    "/monitor/email-log/qa/{message}/resend/",
+    "/monitor/email-log/qa/{message}/resend/real-recipients/",
+    "/monitor/email-log/production/{held}/",
+    "/monitor/email-log/production/{held}/cancel/",
+    "/monitor/email-log/qa/{listless}/release/",
+    "/accounts/profile/",
+    "/accounts/password/",
+    "/no/such/page/",
+]
+PUBLIC_PAGES = ["/accounts/login/", "/no/such/page/"]
+ADMIN_PAGES = ["/admin/", "/admin/organization/stage/", "/admin/organization/stage/{stage_number}/change/"]
+
+
+@pytest.fixture
+def busy_portal(
+    crm: App,
+    shop: App,
+    development: Stage,
+    qa: Stage,
+    production: Stage,
+    administrator: Member,
+    smtp_server: SmtpServer,
+    closed_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> dict[str, int]:
+    """A portal with something on every page: sent, failed, deferred and held mail, a paused stage, an Active list."""
+    configure(qa, smtp_server, from_domains="*", authentication="none")
+    smtp_server.rcpt = {"no@example.com": "550 5.1.1 no such user", "later@example.com": "451 4.7.1 later"}.get
+    send(crm, qa, "yes@example.com", "no@example.com", "later@example.com")
+    deliver()
+    html = b"From: crm@acme.example\r\nTo: a@example.com\r\nSubject: HTML\r\nContent-Type: text/html\r\n\r\n<p lang=en>Hi</p>\r\n"
+    set_list(crm, qa, "ana@acme.example", "ben@acme.example", tag_subject=True)
+    send(crm, qa, content=html)
+    deliver()
+    held = send(crm, production)
+    set_list(shop, qa, "gone@acme.example").addresses.all().delete()
+    listless = send(shop, qa)
+    monkeypatch.setattr(rollup, "LAG", timedelta(0))
+    rollup.roll_up()
+    credential = create_credential(crm, qa, OPERATOR).credential
+    _in_trouble(crm, development)
+    return {
+        "message": Message.objects.filter(subject="HTML").get().pk,
+        "held": held.pk,
+        "listless": listless.pk,
+        "credential": credential.pk,
+        "test": _failed_test(qa, administrator, closed_port).pk,
+        "stage_number": qa.pk,
+    }
+
+
+def _in_trouble(app: App, stage: Stage) -> None:
+    """A stage whose server refuses it, so that a mail waits."""
+    with SmtpServer(users={"portal": "right"}) as refusing:
+        configure(stage, refusing, authentication="basic", username="portal", new_secret="another")
+        send(app, stage)
+        deliver()
+    assert StageQueue.objects.get(stage=stage).paused
+
+
+def _failed_test(stage: Stage, member: Member, port: int) -> ConnectionTest:
+    """A test of a connection that failed."""
+    settings = SmtpSettings(stage=stage, server="127.0.0.1", port=port, security="none", sender_address="a@acme.example")
+    test = runs.start(settings, "", member)
+    eventually(lambda: ConnectionTest.objects.exclude(finished=None).exists())
+    return test
+
+
+@pytest.fixture
+def everything(
+    administrator: Member, developer: Member, viewer: Member, crm: App, shop: App, qa: Stage, production: Stage
+) -> Member:
+    """An organization in which every page has something to show. Gives the administrator."""
+    settings = configure(qa)
+    OAuthToken.objects.create(settings=settings)
+    ConnectionTest.objects.create(stage=qa, member=administrator, server=str(settings), sender=settings.sender_address)
+    keep_list(crm, qa, "ana@example.com", members=(viewer,), active=True)
+    create_credential(crm, qa, OPERATOR)
+    for stage in (qa, production):
+        message = submit(crm, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)
+    Attempt.objects.create(message=message, address="customer@example.com", outcome=Attempt.Outcome.DEFERRED)
+    StageQueue.objects.get_or_create(stage=qa)
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    key = (qa.pk, hour, crm.pk)
+    rollup._add({HourlyCount: {key: Counter(accepted=2, sent=1, deferred=1)}})
+    rollup._add({HourlyLatency: {(*key, 3): Counter(sent=1)}, HourlyCause: {(*key, "greylisted"): Counter(deferred=1)}})
+    RollUpPosition.objects.create(counted="mails", last=2)
+    Connection.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
+    audit.record(OPERATOR, "Update", crm)
+    return administrator

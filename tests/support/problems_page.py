@@ -1,0 +1,23 @@
+"""The table of docs/reference/connection-problems.md. `python -m tests.support.problems_page` writes it anew."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import django
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "connection-problems.md"
+_HEAD = "| Code | What it means | What to do |\n| --- | --- | --- |\n"
+
+
+def table() -> str:
+    from emailconfig.connection.explanations import EXPLANATIONS
+
+    return _HEAD + "".join(f"| `{code}` | {one.cause} | {one.next_step} |\n" for code, one in EXPLANATIONS.items())
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+    django.setup()
+    PAGE.write_text(PAGE.read_text().partition(_HEAD)[0] + table())

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from common.addresses import NamedAddress
+from organization.models import App, Member, Stage
+from testlists.models import TestList
+from testlists.services import Wanted, save_test_list, test_list_of
+from tests.support.organization import quick_passwords  # noqa: F401
+from tests.support.portal import OPERATOR
+
+SECTION = "/apps/crm/configuration/emails/qa/"
+EDIT = f"{SECTION}edit/"
+
+
+def people(*addresses: str) -> list[NamedAddress]:
+    return [NamedAddress(address) for address in addresses]
+
+
+def numbered(count: int) -> list[str]:
+    return [f"person{number}@example.com" for number in range(count)]
+
+
+def keep_list(app: App, stage: Stage, *addresses: str, members: tuple[Member, ...] = (), active: bool = False) -> TestList:
+    """Make the list these addresses and members, as an operator."""
+    return save_test_list(app, stage, Wanted(active, False, members, people(*addresses)), OPERATOR)
+
+
+def on_list(app: App, stage: Stage) -> list[str]:
+    return [person.email for person in test_list_of(app, stage).people()]
+
+
+def typed(test_list: TestList, **values: Any) -> dict[str, Any]:
+    """What a browser sends when nothing was changed, and then `values`."""
+    keep = [entry.key for entry in test_list.present_entries()]
+    return {"version": test_list.version, "keep": keep, **({"active": "on"} if test_list.active else {}), **values}
+
+
+@pytest.fixture
+def ana_and_bob(crm: App, qa: Stage) -> TestList:
+    return keep_list(crm, qa, "ana@example.com", "bob@example.com")
