@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
-from analytics.rollup import roll_up
 from common.clock import database_now, uptime
 from common.database_trouble import log_failure
+from common.jobs import Job, Periodic
 from common.outage import Outage
 from common.process import new_name, places_for_connections
 from delivery import backoff, connection_slots
@@ -28,7 +28,6 @@ from delivery.listener import Alarm
 from delivery.models import Connection
 from delivery.session import Session, Silence
 from outbox.holding import hold_unconfigured, release_what_waits
-from outbox.retention import prune
 
 log = structlog.get_logger(__name__)
 
@@ -38,11 +37,6 @@ IDLE_SECONDS = 1.0
 # Where there was mail there may be more, and hints are up to a tenth of a second late then.
 AWAKE_SECONDS = 1.0
 REPORT_SECONDS = 5.0
-SWEEP_SECONDS = 10.0
-ROLL_UP_SECONDS = 15.0
-# Once a day, and not in the minutes after a start, when people wait for mail.
-PRUNE_SECONDS = 24 * 3600.0
-FIRST_PRUNE_SECONDS = 600.0
 WATCH_SECONDS = 0.5
 MAILS_WORTH_A_CONNECTION = 10
 # Its own connection to the server, and one to the database: on SQLite three files.
@@ -53,10 +47,10 @@ class Worker:
     """One process's worth of delivery.
 
     `process`: the name under which a Celery worker process reports that it lives and looks after the rest (see standby).
-    Without it the worker does all that by itself.
+    Without it the worker does all that itself, and `jobs` beside it; without `jobs`, it repairs what a crash left.
     """
 
-    def __init__(self, process: str = "") -> None:
+    def __init__(self, process: str = "", jobs: Sequence[Job] = ()) -> None:
         self.name = process or new_name()
         self._stands_alone = not process
         self.stopping = threading.Event()
@@ -70,9 +64,7 @@ class Worker:
         if self._stands_alone:
             self._every += [
                 Periodic(REPORT_SECONDS, self._alarm.try_out),
-                Periodic(SWEEP_SECONDS, sweep),
-                Periodic(ROLL_UP_SECONDS, roll_up_beside, first=ROLL_UP_SECONDS),
-                Periodic(PRUNE_SECONDS, prune_beside, first=FIRST_PRUNE_SECONDS),
+                *(Periodic(job.every, job.start, first=job.first) for job in jobs or (SWEEP,)),
             ]
 
     def run(self) -> None:
@@ -203,18 +195,6 @@ class _Running:
     noted: Silence | None = None
 
 
-class Periodic:
-    """Runs `action` at most once in so many seconds, the first time after `first` seconds."""
-
-    def __init__(self, seconds: float, action: Callable[[], None], first: float = 0.0) -> None:
-        self.seconds, self.action, self.next = seconds, action, uptime() + first
-
-    def run_if_due(self) -> None:
-        if uptime() >= self.next:
-            self.next = uptime() + self.seconds  # also when it fails: it must not keep everything else from its turn
-            self.action()
-
-
 def connections_missing(stage_id: int, running: int, hanging: int) -> int:
     """How many connections more the stage's due mail is worth: none while it waits, one while its server is being probed.
 
@@ -243,23 +223,7 @@ def sweep() -> None:
     connection_slots.forget_the_dead()
 
 
-def prune_beside() -> None:
-    """Prune on a thread of its own: it may take minutes, and mail must not wait for it."""
-    threading.Thread(target=_beside, args=("prune", prune), name="prune", daemon=True).start()
-
-
-def roll_up_beside() -> None:
-    """Count what is new for Analytics, likewise: it may be an outbox that was never counted."""
-    threading.Thread(target=_beside, args=("roll_up", roll_up), name="roll-up", daemon=True).start()
-
-
-def _beside(what: str, action: Callable[[], object]) -> None:
-    try:
-        action()
-    except (DatabaseError, InterfaceError) as error:
-        log_failure("not_done_beside", error, what=what)
-    finally:
-        connection.close()
+SWEEP = Job("sweep", sweep, every=10.0)
 
 
 def _run_session(session: Session) -> None:

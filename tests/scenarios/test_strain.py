@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -148,7 +149,7 @@ def short_leases(monkeypatch, lease=3.0, margin=1.0, every=0.5):
     monkeypatch.setattr(delivery.worker, "LEASE", timedelta(seconds=lease))
     monkeypatch.setattr(delivery.leases, "RENEW_EVERY", timedelta(seconds=every))
     monkeypatch.setattr(delivery.coordinator, "_MARGIN_SECONDS", margin)
-    monkeypatch.setattr(delivery.worker, "SWEEP_SECONDS", 1.0)
+    monkeypatch.setattr(delivery.worker, "SWEEP", replace(delivery.worker.SWEEP, every=1.0))
 
 
 def test_a_lost_lease_strands_none_of_the_connections_other_mails(crm, qa, smtp_server, monkeypatch):

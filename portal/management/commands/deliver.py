@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from common.process import go_by_key, keep_no_statements, leave_no_lock_behind, spare_the_collector
 from delivery.worker import Worker
+from portal.housekeeping import JOBS
 
 
 class Command(BaseCommand):
@@ -22,7 +23,7 @@ class Command(BaseCommand):
         go_by_key()
         keep_no_statements()
         leave_no_lock_behind()
-        worker = Worker()
+        worker = Worker(jobs=JOBS)
         if options["once"]:
             worker.drain()
             return

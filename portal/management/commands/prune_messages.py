@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from outbox.retention import prune
+from portal.housekeeping import prune
 
 
 class Command(BaseCommand):
