@@ -17,7 +17,8 @@ from common.addresses import masked_address
 from outbox.models import HoldReason, Message
 
 if TYPE_CHECKING:
-    from outbox.submission import Accepted, Submission, SubmissionRefused
+    from outbox.envelope import SubmissionRefused
+    from outbox.values import Accepted, Submission
 
 log = structlog.get_logger(__name__)
 _logger = logging.getLogger(__name__)

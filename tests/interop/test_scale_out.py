@@ -17,7 +17,8 @@ from delivery.models import Worker
 from emailconfig.models import SmtpSettings
 from organization.credentials import create_credential
 from outbox.models import Door, Message, Status
-from outbox.submission import Envelope, Submission, submit_together
+from outbox.submission import Envelope, submit_together
+from outbox.values import Submission
 from tests.interop.conftest import App, Portal, Sink, printed, rabbitmq, redis, sink
 from tests.support.outbox import leases_run_out
 from tests.support.portal import OPERATOR, configure, eventually, manage
