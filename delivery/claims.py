@@ -21,7 +21,7 @@ from organization.kept_headers import kept_headers_sql
 from outbox.models import WAITING, HoldReason, Message, Recipient, RouteKind
 from outbox.routing import Decided, Route, route_again
 from outbox.search_text import with_recipients
-from outbox.summary import hold, sum_up
+from outbox.states import hold, sum_up
 from testlists.services import ask_lists_for_hand_over, unlocked_condition
 from testlists.state import NO_LIST, ListState, state_of
 

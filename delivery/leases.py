@@ -20,7 +20,7 @@ from delivery.values import Hold
 from organization.models import Stage
 from outbox import event_log
 from outbox.models import GIVEN_UP, WAITING, Attempt, Message, Recipient, Status
-from outbox.summary import sum_up
+from outbox.states import sum_up
 
 LEASE = timedelta(seconds=60)
 RENEW_EVERY = timedelta(seconds=20)

@@ -14,7 +14,7 @@ from delivery.outcome_log import log_outcomes
 from delivery.retry_schedule import next_pause
 from delivery.values import Finished, Hold, Outcome
 from outbox.models import FINAL, GIVEN_UP, Attempt, Message, Recipient, Status
-from outbox.summary import sum_up
+from outbox.states import sum_up
 
 _GAVE_UP = f"{GIVEN_UP} after 48 hours of tries. The last answer was: "
 _RECIPIENTS_SENT = "UPDATE outbox_recipient SET status = 'sent', tries = tries + 1, last_reply = '', finished = %s WHERE id IN %s"

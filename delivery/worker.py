@@ -27,7 +27,7 @@ from delivery.leases import LEASE, heal_clock_jumps, recover_abandoned
 from delivery.listener import Alarm
 from delivery.models import Connection
 from delivery.session import Session, Silence
-from outbox.holding import hold_unconfigured, release_what_waits
+from outbox.states import hold_unconfigured, release_what_waits
 
 log = structlog.get_logger(__name__)
 

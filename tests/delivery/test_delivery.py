@@ -22,8 +22,8 @@ from delivery.retry_schedule import PAUSES, next_pause
 from delivery.values import Outcome
 from emailconfig.connection import ConnectionTrouble
 from emailconfig.services import settings_of
-from outbox.holding import release_what_waits
 from outbox.models import Attempt, HoldReason, Message, Recipient, Status
+from outbox.states import release_what_waits
 from testlists.services import mails_leaving, wait_until_nothing_leaves
 from testlists.signals import test_list_saved
 from tests.support.outbox import (

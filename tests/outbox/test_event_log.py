@@ -14,8 +14,8 @@ from emailconfig.services import delete_smtp_settings
 from gateway.batching import Handed, store
 from organization.credentials import create_credential
 from outbox import actions, event_log
-from outbox.holding import hold_unconfigured
 from outbox.models import Door, Message
+from outbox.states import hold_unconfigured
 from outbox.submission import Envelope, SubmissionRefused, submit
 from testlists.models import TestList
 from tests.support.outbox import deliver, leases_run_out, now_due, send, take

@@ -28,8 +28,8 @@ from delivery.leases import recover_abandoned
 from delivery.models import Connection, StageQueue
 from delivery.worker import Worker, sweep
 from emailconfig.connection import ConnectionTrouble
-from outbox.holding import release_what_waits
 from outbox.models import Message, Recipient, Status
+from outbox.states import release_what_waits
 from testlists.services import wait_until_nothing_leaves
 from tests.support.certificates import Authority
 from tests.support.outbox import deliver, deliver_beside, hold_the_line, leases_run_out, outcomes, send, set_list, statuses, take
