@@ -49,7 +49,7 @@ def emails(request: MemberRequest, app: str, stage: str) -> HttpResponse:
         "credential_form": CredentialForm(),
         **gateway_context(),
     }
-    return render(request, "testlists/emails.html", context)
+    return render(request, "portal/app_emails.html", context)
 
 
 @require_http_methods(["GET", "POST"])
@@ -94,7 +94,7 @@ def preview(request: MemberRequest, app: str, stage: str) -> HttpResponse:
     is_open = sees_addresses(request.user, test_list.app, test_list.stage)
     form = TestListForm(request.POST, test_list=test_list, sees_addresses=is_open)
     form.full_clean()
-    return render(request, "testlists/preview.html", {"preview": form.preview, "refused": form.errors.get("add")})
+    return render(request, "testlists/_preview.html", {"preview": form.preview, "refused": form.errors.get("add")})
 
 
 @require_safe
@@ -103,7 +103,7 @@ def members(request: MemberRequest, app: str, stage: str) -> HttpResponse:
     test_list = _find(app, stage)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
     found = _search(search_words(request.GET, "find"), chosen=request.GET.getlist("members"))
-    return render(request, "testlists/found_members.html", {"found_members": found})
+    return render(request, "testlists/_found_members.html", {"found_members": found})
 
 
 def _find(app: str, stage: str) -> TestList:
