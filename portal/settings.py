@@ -130,6 +130,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "portal.navigation.shell",
+                "portal.page_links.page_links",
                 "portal.stage_banner.stage_banner",
                 "portal.test_list_banner.test_list_banner",
             ],
