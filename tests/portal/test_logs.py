@@ -59,7 +59,7 @@ def test_every_line_is_one_object(crm, qa, tmp_path):
                 smtp.login(new.credential.username, new.password)
                 smtp.sendmail("crm@acme.example", ["ana@example.com"], mail(subject="Never in a log"))
             eventually(lambda: Message.objects.filter(status=Status.SENT).exists())
-            for path in ("/healthz", "/readyz", "/static/css/base.css", "/accounts/login/"):
+            for path in ("/healthz", "/readyz", "/static/shell/base.css", "/accounts/login/"):
                 eventually(lambda path=path: urllib.request.urlopen(f"http://127.0.0.1:{web_port}{path}").status == 200)
             assert Gateway.objects.count() == 1
 
