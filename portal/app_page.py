@@ -19,7 +19,7 @@ from testlists.views import find_test_list, frame_context, view_context
 
 @require_safe
 def app_emails(request: MemberRequest, app: str, stage: str) -> HttpResponse:
-    """Every member may read; each card says itself what the member may not see."""
+    """Every member may read it; each card leaves out what the member may not see."""
     test_list = find_test_list(app, stage)
     context = {
         **frame_context(request, test_list, "app-emails"),
