@@ -21,29 +21,24 @@ from common.database_trouble import log_failure
 from common.outage import Outage
 from common.process import new_name, places_for_connections
 from delivery import backoff, connection_slots
+from delivery.config import DeliveryConfig
 from delivery.coordinator import Ledger
 from delivery.due_messages import count_due, stages_with_due_mail
-from delivery.leases import LEASE, heal_clock_jumps, recover_abandoned
+from delivery.leases import heal_clock_jumps, recover_abandoned
 from delivery.listener import Alarm
 from delivery.models import Connection
-from delivery.session import Session, Silence
+from delivery.session import Session
+from delivery.values import Silence
 from outbox.holding import hold_unconfigured, release_what_waits
 from outbox.retention import prune
 
 log = structlog.get_logger(__name__)
 
-POLL_SECONDS = 0.05
-# How often an idle worker looks that is told of new mail (see alarm).
-IDLE_SECONDS = 1.0
-# Where there was mail there may be more, and hints are up to a tenth of a second late then.
-AWAKE_SECONDS = 1.0
 REPORT_SECONDS = 5.0
-SWEEP_SECONDS = 10.0
 ROLL_UP_SECONDS = 15.0
 # Once a day, and not in the minutes after a start, when people wait for mail.
 PRUNE_SECONDS = 24 * 3600.0
 FIRST_PRUNE_SECONDS = 600.0
-WATCH_SECONDS = 0.5
 MAILS_WORTH_A_CONNECTION = 10
 # Its own connection to the server, and one to the database: on SQLite three files.
 HANDLES_OF_A_SESSION = 4
@@ -56,21 +51,22 @@ class Worker:
     Without it the worker does all that by itself.
     """
 
-    def __init__(self, process: str = "") -> None:
+    def __init__(self, process: str = "", config: DeliveryConfig | None = None) -> None:
+        self.config = config or DeliveryConfig.from_settings()
         self.name = process or new_name()
         self._stands_alone = not process
         self.stopping = threading.Event()
         self._alarm = Alarm()
         self._awake_until = 0.0
         self._outage = Outage("database_unavailable", "database_available")
-        self.ledger = Ledger()
+        self.ledger = Ledger(self.config)
         self._sessions: list[_Running] = []
         self._ended = threading.Event()
         self._every = [Periodic(REPORT_SECONDS, lambda: connection_slots.register(self.name))]
         if self._stands_alone:
             self._every += [
                 Periodic(REPORT_SECONDS, self._alarm.try_out),
-                Periodic(SWEEP_SECONDS, sweep),
+                Periodic(self.config.sweep_seconds, sweep),
                 Periodic(ROLL_UP_SECONDS, roll_up_beside, first=ROLL_UP_SECONDS),
                 Periodic(PRUNE_SECONDS, prune_beside, first=FIRST_PRUNE_SECONDS),
             ]
@@ -89,14 +85,15 @@ class Worker:
                 self.stopping.wait(1.0)
             else:
                 self._outage.end()
-            self._alarm.wait(IDLE_SECONDS if self._alarm.works and self._is_idle() else POLL_SECONDS)
+            idle = self._alarm.works and self._is_idle()
+            self._alarm.wait(self.config.idle_seconds if idle else self.config.poll_seconds)
         self._end()
         self._alarm.stop()
         log.info("worker_stopped", worker=self.name)
 
     def _is_idle(self) -> bool:
         if self._sessions:
-            self._awake_until = uptime() + AWAKE_SECONDS
+            self._awake_until = uptime() + self.config.awake_seconds
         return uptime() > self._awake_until
 
     def drain(self, seconds: float = math.inf) -> None:
@@ -110,7 +107,7 @@ class Worker:
             self._turn()
             while (self._alive() or self._startable()) and uptime() < deadline and not self.stopping.is_set():
                 self._turn()
-                time.sleep(POLL_SECONDS)
+                time.sleep(self.config.poll_seconds)
         finally:
             self.stop()
             self._end()
@@ -129,7 +126,7 @@ class Worker:
         while not self._ended.is_set() or any(running.thread.is_alive() for running in self._sessions):
             for running in tuple(self._sessions):
                 running.session.watch()
-            time.sleep(WATCH_SECONDS)
+            time.sleep(self.config.watch_seconds)
 
     def _turn(self) -> None:
         for periodic in self._every:
@@ -175,14 +172,14 @@ class Worker:
         return [running.session.stage_id for running in self._sessions]
 
     def _start_session(self, stage_id: int, place: Connection) -> None:
-        session = Session(stage_id, self.ledger, self.stopping)
+        session = Session(stage_id, self.ledger, self.stopping, self.config)
         thread = threading.Thread(target=_run_session, args=(session,), name=f"stage-{stage_id}", daemon=True)
         self._sessions.append(_Running(session, thread, place))
         thread.start()
 
     def _end(self) -> None:
         """Let the mails on the wire finish, for as long as their lease would last anyway."""
-        deadline = uptime() + LEASE.total_seconds() / 2
+        deadline = uptime() + self.config.lease.total_seconds() / 2
         for running in self._sessions:
             running.thread.join(max(0.0, deadline - uptime()))
         self.ledger.close()
