@@ -20,7 +20,7 @@ from common.addresses import wire_address
 from delivery.config import DeliveryConfig
 from delivery.values import Addressee, Outcome
 from emailconfig.connection import words
-from outbox.models import Attempt
+from outbox.attempt_outcome import AttemptOutcome
 
 _BROKE_EARLY = "The connection broke before the mail was handed over. It is sent again."
 _BROKE_LATE = "The connection broke before the server answered. The mail may have arrived; it is sent again."
@@ -85,7 +85,7 @@ class Offer:
     def broken(self, *, content_sent: bool) -> list[Outcome]:
         """All outcomes when the connection breaks. With its content on the way, nobody knows whether the mail arrived."""
         known = {outcome.recipient.pk for outcome in self.outcomes}
-        result = Attempt.Outcome.UNKNOWN if content_sent else Attempt.Outcome.DEFERRED
+        result = AttemptOutcome.UNKNOWN if content_sent else AttemptOutcome.DEFERRED
         step, reply = ("content", _BROKE_LATE) if content_sent else ("RCPT TO", _BROKE_EARLY)
         rest = [recipient for recipient in self.mail.recipients if recipient.pk not in known]
         return [*self.outcomes, *(Outcome(recipient, result, step, None, reply) for recipient in rest)]
@@ -227,20 +227,20 @@ class Conversation:
 
 def refused(recipients: Sequence[Addressee], reason: str) -> list[Outcome]:
     """For recipients to whom a mail is not even offered."""
-    return [Outcome(recipient, Attempt.Outcome.FAILED, "MAIL FROM", None, reason) for recipient in recipients]
+    return [Outcome(recipient, AttemptOutcome.FAILED, "MAIL FROM", None, reason) for recipient in recipients]
 
 
 def outcome_of(recipient: Addressee, step: str, code: int, reply: bytes) -> Outcome:
     """2xx after the content is sent, 5xx failed, and everything else is worth another try; nonsense after the content leaves
     open what became of it. A 552 to RCPT says "too many recipients" (RFC 5321 section 4.5.3.1.10)."""
     if 200 <= code < 300 and step == "content":
-        result = Attempt.Outcome.SENT
+        result = AttemptOutcome.SENT
     elif 500 <= code < 600 and not (code == 552 and step == "RCPT TO"):
-        result = Attempt.Outcome.FAILED
+        result = AttemptOutcome.FAILED
     elif step == "content" and not 400 <= code < 500:
-        result = Attempt.Outcome.UNKNOWN
+        result = AttemptOutcome.UNKNOWN
     else:
-        result = Attempt.Outcome.DEFERRED
+        result = AttemptOutcome.DEFERRED
     return Outcome(recipient, result, step, code if 200 <= code < 600 else None, words(code, reply))
 
 
@@ -264,7 +264,7 @@ def asks_to_slow_down(outcome: Outcome) -> bool:
     """Whether the server wants fewer mails from us, and not just this one later: 4.7.x or 4.3.2 (RFC 3463) to the mail,
     or in words to a recipient. Microsoft 365 says `4.3.2 … thread limit exceeded`, Amazon SES `4.7.0 Throttling failure`,
     Google `4.7.28`. Greylisting is about one sender and recipient, and passes by itself."""
-    if outcome.result != Attempt.Outcome.DEFERRED or _GREYLISTED.search(outcome.reply):
+    if outcome.result != AttemptOutcome.DEFERRED or _GREYLISTED.search(outcome.reply):
         return False
     return bool(_THROTTLED.search(outcome.reply)) or (outcome.step != "RCPT TO" and bool(_SLOWER_CODE.match(outcome.reply)))
 
@@ -273,7 +273,7 @@ def puts_off(outcomes: Sequence[Outcome]) -> Outcome | None:
     """What the server said, where it put the mail off for reasons of its own: 4xx, at RCPT only with 4.3.x (RFC 3463: the mail
     system) or without such a code."""
     answered = [one for one in outcomes if one.code is not None]
-    put_off = all(one.result == Attempt.Outcome.DEFERRED and not one.at_once for one in outcomes)
+    put_off = all(one.result == AttemptOutcome.DEFERRED and not one.at_once for one in outcomes)
     return answered[0] if answered and put_off and all(map(_is_about_the_server, answered)) else None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from outbox.models import Attempt
+from outbox.attempt_outcome import AttemptOutcome
 
 if TYPE_CHECKING:
     from common.addresses import NamedAddress
@@ -71,7 +71,7 @@ class Outcome(NamedTuple):
     """
 
     recipient: Addressee
-    result: Attempt.Outcome
+    result: AttemptOutcome
     step: str
     code: int | None
     reply: str
@@ -98,7 +98,7 @@ class Finished(NamedTuple):
     @property
     def is_simple(self) -> bool:
         """The usual case: the server took the mail for everybody, and there is nothing else to say."""
-        sent = bool(self.outcomes) and all(outcome.result == Attempt.Outcome.SENT for outcome in self.outcomes)
+        sent = bool(self.outcomes) and all(outcome.result == AttemptOutcome.SENT for outcome in self.outcomes)
         return sent and self.taken.complete and not self.notes
 
     @property
