@@ -141,19 +141,23 @@ def test_a_stalled_worker_that_wakes_up_overwrites_nothing(crm, qa, smtp_server)
     assert [attempt.outcome for attempt in message.attempts.all()] == ["unknown", "sent"]
 
 
-def test_no_more_than_two_mails_of_a_connection_are_sent_before_the_first_is_marked(crm, qa, smtp_server):
+@pytest.mark.parametrize("window", [1, 2])
+def test_no_more_mails_of_a_connection_than_the_window_are_sent_before_the_first_is_marked(
+    crm, qa, smtp_server, monkeypatch, window
+):
+    monkeypatch.setenv("DELIVERY_WINDOW", str(window))
     sending, answer = hold_the_line(smtp_server)
     configure(qa, smtp_server, from_domains="*", connections=1)
     for _ in range(6):
         send(crm, qa)
     with worker():
         assert sending.wait(60)
-        eventually(lambda: Message.objects.filter(status=Status.SENDING).count() == DeliveryConfig().claims_per_connection)
+        eventually(lambda: Message.objects.filter(status=Status.SENDING).count() == DeliveryConfig(window=window).claims_per_connection)
         with transaction.atomic():  # from here on nothing can be marked
             list(Message.objects.select_for_update().order_by("pk"))
             answer.set()
             time.sleep(1.0)
-            assert len(smtp_server.arrived) == 2
+            assert len(smtp_server.arrived) == window
         eventually(lambda: len(smtp_server.arrived) == 6)
 
 
