@@ -152,7 +152,9 @@ def test_no_more_mails_of_a_connection_than_the_window_are_sent_before_the_first
         send(crm, qa)
     with worker():
         assert sending.wait(60)
-        eventually(lambda: Message.objects.filter(status=Status.SENDING).count() == DeliveryConfig(window=window).claims_per_connection)
+        eventually(
+            lambda: Message.objects.filter(status=Status.SENDING).count() == DeliveryConfig(window=window).claims_per_connection
+        )
         with transaction.atomic():  # from here on nothing can be marked
             list(Message.objects.select_for_update().order_by("pk"))
             answer.set()
