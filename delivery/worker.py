@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
@@ -21,23 +21,19 @@ from common.jobs import Job, Periodic
 from common.outage import Outage
 from common.process import new_name, places_for_connections
 from delivery import backoff, connection_slots
+from delivery.config import DeliveryConfig
 from delivery.coordinator import Ledger
 from delivery.due_messages import count_due, stages_with_due_mail
-from delivery.leases import LEASE, heal_clock_jumps, recover_abandoned
+from delivery.leases import heal_clock_jumps, recover_abandoned
 from delivery.listener import Alarm
 from delivery.models import Connection
-from delivery.session import Session, Silence
+from delivery.session import Session
+from delivery.values import Silence
 from outbox.states import hold_unconfigured, release_what_waits
 
 log = structlog.get_logger(__name__)
 
-POLL_SECONDS = 0.05
-# How often an idle worker looks that is told of new mail (see alarm).
-IDLE_SECONDS = 1.0
-# Where there was mail there may be more, and hints are up to a tenth of a second late then.
-AWAKE_SECONDS = 1.0
 REPORT_SECONDS = 5.0
-WATCH_SECONDS = 0.5
 MAILS_WORTH_A_CONNECTION = 10
 # Its own connection to the server, and one to the database: on SQLite three files.
 HANDLES_OF_A_SESSION = 4
@@ -50,21 +46,23 @@ class Worker:
     Without it the worker does all that itself, and `jobs` beside it; without `jobs`, it repairs what a crash left.
     """
 
-    def __init__(self, process: str = "", jobs: Sequence[Job] = ()) -> None:
+    def __init__(self, process: str = "", config: DeliveryConfig | None = None, jobs: Sequence[Job] = ()) -> None:
+        self.config = config or DeliveryConfig.from_settings()
         self.name = process or new_name()
         self._stands_alone = not process
         self.stopping = threading.Event()
         self._alarm = Alarm()
         self._awake_until = 0.0
         self._outage = Outage("database_unavailable", "database_available")
-        self.ledger = Ledger()
+        self.ledger = Ledger(self.config)
         self._sessions: list[_Running] = []
         self._ended = threading.Event()
         self._every = [Periodic(REPORT_SECONDS, lambda: connection_slots.register(self.name))]
         if self._stands_alone:
+            jobs = jobs or (replace(SWEEP, every=self.config.sweep_seconds),)
             self._every += [
                 Periodic(REPORT_SECONDS, self._alarm.try_out),
-                *(Periodic(job.every, job.start, first=job.first) for job in jobs or (SWEEP,)),
+                *(Periodic(job.every, job.start, first=job.first) for job in jobs),
             ]
 
     def run(self) -> None:
@@ -81,14 +79,15 @@ class Worker:
                 self.stopping.wait(1.0)
             else:
                 self._outage.end()
-            self._alarm.wait(IDLE_SECONDS if self._alarm.works and self._is_idle() else POLL_SECONDS)
+            idle = self._alarm.works and self._is_idle()
+            self._alarm.wait(self.config.idle_seconds if idle else self.config.poll_seconds)
         self._end()
         self._alarm.stop()
         log.info("worker_stopped", worker=self.name)
 
     def _is_idle(self) -> bool:
         if self._sessions:
-            self._awake_until = uptime() + AWAKE_SECONDS
+            self._awake_until = uptime() + self.config.awake_seconds
         return uptime() > self._awake_until
 
     def drain(self, seconds: float = math.inf) -> None:
@@ -102,7 +101,7 @@ class Worker:
             self._turn()
             while (self._alive() or self._startable()) and uptime() < deadline and not self.stopping.is_set():
                 self._turn()
-                time.sleep(POLL_SECONDS)
+                time.sleep(self.config.poll_seconds)
         finally:
             self.stop()
             self._end()
@@ -121,7 +120,7 @@ class Worker:
         while not self._ended.is_set() or any(running.thread.is_alive() for running in self._sessions):
             for running in tuple(self._sessions):
                 running.session.watch()
-            time.sleep(WATCH_SECONDS)
+            time.sleep(self.config.watch_seconds)
 
     def _turn(self) -> None:
         for periodic in self._every:
@@ -167,14 +166,14 @@ class Worker:
         return [running.session.stage_id for running in self._sessions]
 
     def _start_session(self, stage_id: int, place: Connection) -> None:
-        session = Session(stage_id, self.ledger, self.stopping)
+        session = Session(stage_id, self.ledger, self.stopping, self.config)
         thread = threading.Thread(target=_run_session, args=(session,), name=f"stage-{stage_id}", daemon=True)
         self._sessions.append(_Running(session, thread, place))
         thread.start()
 
     def _end(self) -> None:
         """Let the mails on the wire finish, for as long as their lease would last anyway."""
-        deadline = uptime() + LEASE.total_seconds() / 2
+        deadline = uptime() + self.config.lease.total_seconds() / 2
         for running in self._sessions:
             running.thread.join(max(0.0, deadline - uptime()))
         self.ledger.close()

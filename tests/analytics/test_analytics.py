@@ -387,7 +387,7 @@ def test_the_worker_and_celery_count(crm, qa):
     (job,) = [job for job in JOBS if job.name == "roll-up"]
     assert 10 <= job.every <= 60
     assert job.start in {periodic.action for periodic in Worker(jobs=JOBS)._every}
-    assert job.start not in {periodic.action for periodic in Worker("celery-1", JOBS)._every}
+    assert job.start not in {periodic.action for periodic in Worker("celery-1", jobs=JOBS)._every}
     accepted(crm, qa, ago(minutes=5))
     job.start()
     wait_for_thread("roll-up")
