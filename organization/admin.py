@@ -79,8 +79,9 @@ class DeletableAdmin(PortalAdmin):
         delete_from_organization(obj, member_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        for found in queryset:
-            delete_from_organization(found, member_of(request))
+        with transaction.atomic():  # all of them, or none
+            for found in queryset:
+                delete_from_organization(found, member_of(request))
 
 
 class RoleForm(VersionedForm[Role]):
@@ -198,8 +199,9 @@ class KeptHeaderAdmin(PlaceAdmin):
         stop_keeping_header(obj, member_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[KeptHeader]) -> None:
-        for kept in queryset.select_related("stage"):
-            stop_keeping_header(kept, member_of(request))
+        with transaction.atomic():  # all of them, or a 403 and none
+            for kept in queryset.select_related("stage"):
+                stop_keeping_header(kept, member_of(request))
 
 
 class AppAdminForm(ArchivingForm[App], AppForm):
