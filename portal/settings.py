@@ -72,6 +72,7 @@ OUTBOX_APP = env.str("OUTBOX_APP", default="")
 OUTBOX_STAGE = env.str("OUTBOX_STAGE", default="")
 
 INSTALLED_APPS = [
+    "portal",  # first, so that its commands take the place of Django's
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -85,7 +86,6 @@ INSTALLED_APPS = [
     "django_htmx",
     "django_structlog",
     "lucide",
-    "portal",
     "gateway",
     "emaillog",
     "delivery",

@@ -25,7 +25,7 @@ from delivery.models import StageQueue
 from delivery.worker import Worker
 from outbox.models import Message, Recipient, Status
 from tests.support.outbox import deliver, leases_run_out, now_due, outcomes, send
-from tests.support.portal import ROOT, configure, environment, eventually
+from tests.support.portal import ROOMS, ROOT, configure, environment, eventually
 from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -182,11 +182,7 @@ def test_every_time_in_a_statement_comes_from_one_function():
         r"localtimestamp|transaction_timestamp\(|strftime\('|statement_timestamp\(",
         re.IGNORECASE,
     )
-    rooms = [
-        path
-        for room in ("portal", "outbox", "emailconfig", "testlists", "organization")
-        for path in Path(ROOT, room).rglob("*.py")
-    ]
+    rooms = [path for room in ROOMS for path in Path(ROOT, room).rglob("*.py")]
     found = {
         (path.name, match.group())
         for path in rooms
