@@ -59,8 +59,7 @@ class EmailBackend(BaseEmailBackend):
         app, stage = self._place()
         sender = message.from_email or settings.DEFAULT_FROM_EMAIL
         envelope = Envelope(_sender(str(sender)), [_recipient(str(recipient)) for recipient in message.recipients()])
-        content = message.message().as_bytes()
-        submit(app, stage, envelope, content, via=Door.BACKEND)
+        submit(app, stage, envelope, _content(message), via=Door.BACKEND)
 
     def _place(self) -> tuple[App, Stage]:
         rows = sql.fetch(_APP_AND_STAGE, self.app_key, self.stage_key)
@@ -71,6 +70,15 @@ class EmailBackend(BaseEmailBackend):
         ((app_id, app_name, app_archived, stage_id, stage_name, stage_archived),) = rows
         app = App(pk=app_id, key=self.app_key, name=app_name, archived=bool(app_archived))
         return app, Stage(pk=stage_id, key=self.stage_key, name=stage_name, archived=bool(stage_archived))
+
+
+def _content(message: EmailMessage) -> bytes:
+    """The message as it is stored. Django's own Message-ID ends in this machine's name, so one that the caller didn't set is
+    left for hand-over to set."""
+    content = message.message()
+    if "message-id" not in map(str.lower, message.extra_headers):
+        del content["Message-ID"]
+    return content.as_bytes()
 
 
 def _recipient(text: str) -> str:

@@ -9,7 +9,7 @@ from email.utils import quote, unquote
 from itertools import groupby
 from urllib.parse import quote as percent_encoded
 
-from common.addresses import NamedAddress, wire_address
+from common.addresses import NamedAddress, has_wire_form, wire_address
 from outbox.content import readable
 from outbox.mailboxes import read_mailboxes
 
@@ -93,11 +93,9 @@ def _encoded(name: bytes, value: bytes) -> bytes:
         return _in_words(value.decode(), _is_long) if has_long_word else value
     text = _decoded(value)
     if _OF_ADDRESSES.fullmatch(name):
-        mailboxes = read_mailboxes(text)
-        if mailboxes.people and mailboxes.complete:
-            return address_header(
-                [NamedAddress(_on_the_wire(one.address), readable(one.name.encode())) for one in mailboxes.people]
-            )
+        people, complete = read_mailboxes(text)
+        if people and complete and all(has_wire_form(person.address) for person in people):
+            return address_header([NamedAddress(wire_address(one.address), readable(one.name.encode())) for one in people])
     if _OF_PARAMETERS.fullmatch(name):
         text = _PARAMETER.sub(_parameter, text)
     return _in_words(readable(text.encode("utf-8", "replace")), _is_foreign)
@@ -134,10 +132,3 @@ def _parameter(match: re.Match[str]) -> str:
     if value.isascii():
         return match[0]
     return f"{name}*=utf-8''{percent_encoded(unquote(value), safe='')}"
-
-
-def _on_the_wire(address: str) -> str:
-    try:
-        return wire_address(address)
-    except UnicodeError:
-        return address

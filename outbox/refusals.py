@@ -50,6 +50,14 @@ def record(refusals: Sequence[Refusal]) -> None:
                 of_credential.filter(pk__lte=outdated[0]).delete()
 
 
+def try_to_record(refusals: Sequence[Refusal]) -> None:
+    """Likewise, but a database that can't store them costs the caller nothing: whose email it was has the answer anyway."""
+    try:
+        record(refusals)
+    except (DatabaseError, InterfaceError) as error:
+        log.error("refusals_not_recorded", count=len(refusals), error=str(error))
+
+
 class RefusalRecorder:
     """Records on a thread of its own, at most once a second. What comes in between waits, as many of each credential as are
     kept anyway."""
@@ -79,27 +87,18 @@ class RefusalRecorder:
     def _run(self) -> None:
         while self._work.wait():
             self._work.clear()
-            _try_to_record(self._take())
+            self._write()
             if self._closing.wait(WRITE_EVERY_SECONDS):
-                _try_to_record(self._take())
+                self._write()
                 connection.close()
                 return
 
-    def _take(self) -> list[Refusal]:
+    def _write(self) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, {}
-        return [refusal for of_credential in waiting.values() for refusal in of_credential]
-
-
-def _try_to_record(refusals: list[Refusal]) -> None:
-    if not refusals:
-        return
-    try:
-        close_old_connections()
-        record(refusals)
-    except (DatabaseError, InterfaceError) as error:
-        log.error("refusals_not_recorded", count=len(refusals), error=str(error))
-        connection.close()
+        if refusals := [refusal for of_credential in waiting.values() for refusal in of_credential]:
+            close_old_connections()
+            try_to_record(refusals)
 
 
 class ShownRefusal(NamedTuple):

@@ -30,6 +30,7 @@ from outbox.envelope import (
 )
 from outbox.models import Door, HoldReason, Message, RouteKind, Status
 from outbox.received import loop_reason
+from outbox.refusals import refusal, try_to_record
 from outbox.routing import Route, release, route, route_resent
 from outbox.search_text import search_text
 from outbox.values import Accepted, Resent, Submission
@@ -70,9 +71,17 @@ def submit(
     submission = Submission(app, stage, envelope, content, via, credential, resent)
     (answer,) = submit_together([submission])
     if isinstance(answer, SubmissionRefused):
-        event_log.refused(submission, answer)
+        _leave_trace(submission, answer)
         raise answer
     return answer.message()
+
+
+def _leave_trace(submission: Submission, refused: SubmissionRefused) -> None:
+    """The gateway, which submits several together, leaves its own: it knows at which command."""
+    event_log.refused(submission, refused)
+    if submission.credential is not None:
+        address = next(iter(submission.envelope.recipients), "")
+        try_to_record([refusal(submission.credential, submission.via, "submit", address, refused.reply)])
 
 
 def submit_together(submissions: Sequence[Submission]) -> list[Accepted | SubmissionRefused]:

@@ -48,6 +48,15 @@ def test_send_returns_how_many_were_accepted():
     assert message["to"] == "to@example.com"
 
 
+def test_a_message_id_is_the_callers_or_ends_in_the_stages_senders_domain():
+    for headers in ({}, {"message-ID": "<1@caller.example>"}):
+        EmailMessage("S", "C", "from@example.com", ["to@example.com"], headers=headers).send()
+    made, given = Message.objects.order_by("pk").values_list("message_id", flat=True)
+    assert made.endswith("@acme.example>")
+    assert given == "<1@caller.example>"
+    assert [message.get_all("Message-ID", []) for message in stored()] == [[], ["<1@caller.example>"]]
+
+
 def test_several_mails_in_one_go():
     first = EmailMessage("One", "1", "from@example.com", ["a@example.com"])
     second = EmailMessage("Two", "2", "from@example.com", ["b@example.com"])

@@ -54,6 +54,13 @@ def test_raw_letters_in_names_of_people_are_encoded_and_their_addresses_kept():
     assert leave("From: jörg@acme.example").decode() == "From: jörg@acme.example\r\n"  # only SMTPUTF8 can carry it
 
 
+@pytest.mark.parametrize("address", ["ana@\x80", "ana@-é-.example", "ana@é_x.example", f"ana@{'é' * 70}.example"])
+def test_an_address_that_no_server_takes_is_encoded_as_a_text(address):
+    line = leave(f"To: {address}, ben@acme.example")
+    assert line.isascii()
+    assert str(make_header(decode_header(line.decode().strip()))) == f"To: {address}, ben@acme.example"
+
+
 def test_raw_letters_in_a_file_name_are_encoded_as_a_parameter():
     assert parsed('Content-Disposition: attachment; filename="Grüße.pdf"').get_filename() == "Grüße.pdf"
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from organization.credentials import NewCredential, create_credential
+from organization.models import Credential
 from outbox import refusals
 from outbox.masking import for_log
 from outbox.models import Door, Message, Refusal
 from outbox.refusals import KEPT_OF_EACH, RefusalRecorder, record, refusal
 from outbox.retention import prune
+from outbox.submission import Envelope, SubmissionRefused, submit
 from tests.support.gateway_client import Client, gateway_thread
 from tests.support.portal import OPERATOR, eventually, make_member, signed_in
 
@@ -70,7 +72,7 @@ def test_the_gateway_leaves_a_trace_at_every_step(credential, settings, caplog):
     with gateway_thread() as port, Client(port) as client:
         client.sign_in(credential)
         assert client.say("MAIL FROM:<crm@acme.example> SIZE=101").startswith("552")
-        assert client.say("MAIL FROM:<no sender>").startswith("553")
+        assert client.say("MAIL FROM:<no\u200bbody@acme.example>").startswith("553")
         assert client.say("RSET").startswith("250")
         assert client.say("MAIL FROM:<crm@acme.example>").startswith("250")
         assert client.say("RCPT TO:<ana@-.example>").startswith("553")
@@ -81,15 +83,35 @@ def test_the_gateway_leaves_a_trace_at_every_step(credential, settings, caplog):
     kept = [(one.credential, one.step, one.address, one.reply[:9]) for one in Refusal.objects.order_by("pk")]
     assert kept == [
         (credential.credential, "MAIL", "crm@acme.example", "552 5.3.4"),
-        (credential.credential, "MAIL", "no sender", "553 5.1.7"),
+        (credential.credential, "MAIL", r"no\u200bbody@acme.example", "553 5.1.7"),
         (credential.credential, "RCPT", "ana@-.example", "553 5.1.3"),
         (credential.credential, "DATA", "bob@customer.example", "552 5.3.4"),
     ]
     assert not Message.objects.exists()
     assert caplog.text.count("email_refused") == 4
-    said = ("'client': '127.0.0.1'", credential.credential.username, "'app': 'crm'", "'step': 'DATA'", "b•••@customer.example")
+    said = ("client=127.0.0.1", credential.credential.username, "app=crm", "step=DATA", "b•••@customer.example")
     assert [part for part in said if part not in caplog.text] == []
     assert "bob@" not in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_other_entry_point_leaves_one_with_its_credential(credential, crm, qa, monkeypatch):
+    def refuse(recipients: list[str], **who: Credential) -> None:
+        with pytest.raises(SubmissionRefused):
+            submit(crm, qa, Envelope("crm@acme.example", recipients), b"Subject: x\r\n\r\nHi\r\n", via=Door.BACKEND, **who)
+
+    refuse(["ana@-.example", "ben@-.example"], credential=credential.credential)
+    refuse([], credential=credential.credential)
+    refuse(["ana@-.example"])
+    kept = [(one.via, one.step, one.address, one.reply[:9]) for one in Refusal.objects.order_by("pk")]
+    assert kept == [("backend", "submit", "ana@-.example", "553 5.1.3"), ("backend", "submit", "", "554 5.5.1")]
+    assert not Message.objects.exists()
+    monkeypatch.setattr(Refusal.objects, "bulk_create", fail)
+    refuse(["ana@-.example"], credential=credential.credential)
+
+
+def fail(*args: object) -> None:
+    raise OperationalError("database is locked")
 
 
 @pytest.mark.django_db
