@@ -28,7 +28,9 @@ class StageQueue(models.Model):
     step = models.CharField(max_length=20, blank=True)
     code = models.CharField(max_length=40, blank=True, help_text="Of the explanation (emailconfig.connection.explanations).")
     evidence = models.TextField(blank=True)
-    masked_evidence = models.TextField(blank=True, default="", db_default="", help_text="For those who may not see whom mail is for.")
+    masked_evidence = models.TextField(
+        blank=True, default="", db_default="", help_text="For those who may not see whom mail is for."
+    )
 
     class Meta:
         db_table = "outbox_stagequeue"
