@@ -362,7 +362,6 @@ async def serve(host: str, port: int, stop: asyncio.Event, tls_port: int = 0) ->
     for server in servers:
         server.close()
     await gateway.stop()
-    log.info("gateway_stopped")
 
 
 class OutOfFiles:

@@ -34,7 +34,7 @@ class VersionedModel(models.Model):
     A save names the version that was read, and over another one it is refused (decision 7).
     """
 
-    version = models.PositiveIntegerField(default=0, editable=False)
+    version = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
     class Meta:
         abstract = True
@@ -102,7 +102,7 @@ class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
     time_zone = models.CharField(max_length=64, default="UTC")
     created = models.DateTimeField(default=timezone.now, editable=False)
     # Part of what each session is checked by: a session from before a deactivation doesn't come back with its member.
-    sessions_ended = models.PositiveIntegerField(default=0, editable=False)
+    sessions_ended = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
     objects: ClassVar[MemberManager] = MemberManager()
 

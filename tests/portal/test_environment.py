@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from portal.environment import Environment
@@ -82,3 +84,23 @@ def test_what_belongs_to_other_programs_is_left_alone() -> None:
     for known in ("DATABASE_URL", "GATEWAY_HOST", "HTTPS", "DEBUG", "LOG_FORMAT", "LOG_LEVEL", "ALLOWED_HOSTS"):
         env.str(known, default="")
     env.refuse_misspelled()
+
+
+# What `make` and its scripts read, and no process of the portal.
+_OF_MAKE = {"DEMO_SMTP_PORT", "PYTHON", "BROWSER", "CHROMIUM"}
+
+
+def documented(section: str) -> list[str]:
+    """The names in the first column of its tables."""
+    columns = re.findall(r"^\| ([A-Z_`, ]+) \|", section, re.MULTILINE)
+    return [name for column in columns for name in re.findall(r"`([A-Z_]+)`", column)]
+
+
+def test_the_reference_names_every_setting_once_and_no_other() -> None:
+    source = (settings.BASE_DIR / "portal" / "settings.py").read_text()
+    page = (settings.BASE_DIR / "docs" / "reference" / "settings.md").read_text()
+    of_the_portal, _, of_make = page.partition("\n## make\n")
+    read = set(re.findall(r"""\benv\.\w+\(\s*["']([A-Z_]+)["']""", source))
+    names = documented(of_the_portal)
+    assert len(names) == len(set(names))
+    assert {*names, *documented(of_make)} == read | _OF_MAKE

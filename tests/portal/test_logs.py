@@ -69,7 +69,8 @@ def test_every_line_is_one_object(crm, qa, tmp_path):
     (delivered,) = [line for line in read(worker) if line["event"] == "email_delivered"]
     assert (delivered["id"], delivered["code"], delivered["message_id"]) == (number, 250, accepted["message_id"])
     assert [line["request"] for line in read(web) if "request" in line] == ["GET /accounts/login/"]
-    assert {line["event"] for line in read(gateway)} >= {"gateway_listening", "gateway_stopped"}
+    life_of_gateway = [line["event"] for line in read(gateway) if line["logger"] == "gateway.server"]
+    assert life_of_gateway == ["gateway_listening", "gateway_stopping", "gateway_stopped"]
     assert {line["event"] for line in read(worker)} >= {"worker_started", "worker_stopped"}
     assert {line["logger"] for line in read(web)} >= {"gunicorn.error"}
     said = "".join(file.read_text() for file in (gateway, worker, web))
