@@ -14,10 +14,10 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 import delivery.rate_limit
+import delivery.receivers
 import delivery.session
 import delivery.smtp_dialogue
 import emailconfig.connection.opening
-import outbox.receivers
 from delivery import backoff, connection_slots
 from delivery.config import DeliveryConfig
 from delivery.leases import recover_abandoned
@@ -193,7 +193,7 @@ def test_mail_is_accepted_while_somebody_saves_the_settings(crm, qa, smtp_server
         accepted.set()
         connection.close()
 
-    monkeypatch.setattr(outbox.receivers.stage_queue, "clear", save_slowly)
+    monkeypatch.setattr(delivery.receivers.backoff, "clear", save_slowly)
     thread = threading.Thread(target=accept)
     thread.start()
     configure(qa, smtp_server, from_domains="*")
@@ -533,7 +533,7 @@ def test_saving_the_settings_of_a_stage_in_trouble_and_its_workers_do_not_block_
         finally:
             connection.close()
 
-    monkeypatch.setattr(outbox.receivers.stage_queue, "clear", clear)
+    monkeypatch.setattr(delivery.receivers.backoff, "clear", clear)
     monkeypatch.setattr(Connection.objects, "bulk_create", create)
     thread = threading.Thread(target=take_place)
     thread.start()
