@@ -44,17 +44,23 @@ def _host_of(url: str) -> str:
 @lru_cache(maxsize=8)
 def _checked_id(chosen: str, engine: str, database: str) -> str:
     """Without one that was chosen, it is beside the SQLite database, so that both are moved and backed up together."""
-    folder = Path(database).parent if engine.endswith("sqlite3") else settings.DATA_DIR
-    installation = chosen or _id_in(folder / "installation-id")
+    installation = chosen or _id_in(_folder(engine, database) / "installation-id")
     if not ID_FORMAT.fullmatch(installation):
         raise ValueError("An installation's id has letters, digits and hyphens, at most 64.")
     return installation
 
 
+def _folder(engine: str, database: str) -> Path:
+    """A database's folder is never made: a wrong DATABASE_URL would seem right, and lead to an empty database."""
+    if engine.endswith("sqlite3"):
+        return Path(database).parent
+    settings.DATA_DIR.mkdir(mode=0o700, exist_ok=True)
+    return Path(settings.DATA_DIR)
+
+
 def _id_in(file: Path) -> str:
     """Several processes may start at once: the first one's id counts."""
     if not file.exists():
-        file.parent.mkdir(exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".installation-id-") as draft:
             draft.write(uuid.uuid4().hex[:12])
             draft.flush()

@@ -127,6 +127,8 @@ def check_installation_id(**_: Any) -> list[checks.CheckMessage]:
     """Always: without it no message can leave."""
     try:
         installation_id()
+    except FileNotFoundError:
+        return []  # the database's folder is missing: the database says so
     except (OSError, ValueError) as error:
         return [
             checks.Error(
