@@ -23,10 +23,12 @@ def gateway_thread() -> Iterator[int]:
     with reserved_port() as port:
         thread = threading.Thread(target=loop.run_until_complete, args=(gateway.server.serve("127.0.0.1", port, stop),))
         thread.start()
-        eventually(lambda: listening(port))
-        yield port
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(60)
+        try:
+            eventually(lambda: listening(port))
+            yield port
+        finally:  # else pytest waits for the thread of a test that failed
+            loop.call_soon_threadsafe(stop.set)
+            thread.join(60)
     loop.close()
 
 
