@@ -110,7 +110,7 @@ def test_a_limit_that_is_reached_is_logged_once_a_minute(caplog):
     gateway.now += LOGGED_EVERY_SECONDS
     gateway.connect()
     lines = [record.getMessage() for record in caplog.records]
-    assert ["'more_since_last_line': 0" in lines[0], "'more_since_last_line': 29" in lines[1], len(lines)] == [True, True, 2]
+    assert ["more_since_last_line=0" in lines[0], "more_since_last_line=29" in lines[1], len(lines)] == [True, True, 2]
 
 
 def test_want_of_file_handles_is_logged_once_a_minute_too(caplog):
