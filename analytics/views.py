@@ -72,7 +72,7 @@ def _page(request: MemberRequest, places: Places, stage: Stage | None) -> HttpRe
         "cause_count": len(found.causes),
         "behind_since": uncounted_since(now),
     }
-    return render(request, "outbox/analytics.html", context)
+    return render(request, "analytics/analytics.html", context)
 
 
 def _selectors(stage: Stage | None, shown: Range) -> dict[str, object]:

@@ -30,11 +30,12 @@ def log_failure(event: str, error: BaseException, **context: object) -> None:
     log.error(event, error=f"{type(error).__name__}: {' '.join(str(error).split())}", **context)
 
 
-def write_lock_is_held() -> bool:
-    """Whether another process holds SQLite's write lock, so that nothing can be stored. PostgreSQL has no such lock."""
+def write_lock_is_held(seconds: float = _PATIENCE_SECONDS) -> bool:
+    """Whether another process holds SQLite's write lock for so long, so that nothing can be stored. PostgreSQL has no such
+    lock."""
     if connection.vendor != "sqlite":
         return False
-    with closing(sqlite3.connect(connection.settings_dict["NAME"], timeout=_PATIENCE_SECONDS, isolation_level=None)) as probe:
+    with closing(sqlite3.connect(connection.settings_dict["NAME"], timeout=seconds, isolation_level=None)) as probe:
         try:
             probe.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:

@@ -21,6 +21,8 @@ _SQLITE_AWAY = (
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR),
     *(sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
 )
+# What a quota says, and what a full disk says to a process that opens the file.
+_SQLITE_UNWRITABLE = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 Row = tuple[Any, ...]
 sqlite3.register_adapter(list, json.dumps)  # PostgreSQL's rows are JSON as a whole (see insert)
 # What is read when it is called.
@@ -215,7 +217,7 @@ def is_out_of_space(error: BaseException) -> bool:
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
         code = getattr(cause, "sqlite_errorcode", 0)
-        return code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY) or code == sqlite3.SQLITE_IOERR_SHMSIZE
+        return code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY) or code in _SQLITE_UNWRITABLE
     return getattr(cause, "sqlstate", None) in _OUT_OF_SPACE
 
 

@@ -1,7 +1,7 @@
 from django.apps import AppConfig
 
 
-class DeliveryConfig(AppConfig):
+class DeliveryAppConfig(AppConfig):
     name = "delivery"
 
     def ready(self) -> None:

@@ -15,13 +15,12 @@ from typing import NamedTuple
 from common import sql
 from common.addresses import NamedAddress, same_address_key
 from common.clock import as_moment, database_now, now_in_sql
-from delivery.leases import LEASE
-from delivery.values import Addressee, HandOver
+from delivery.values import Addressee, Claim, HandOver
 from organization.kept_headers import kept_headers_sql
 from outbox.models import WAITING, HoldReason, Message, Recipient, RouteKind
 from outbox.routing import Decided, Route, route_again
 from outbox.search_text import with_recipients
-from outbox.summary import hold, sum_up
+from outbox.states import hold, sum_up
 from testlists.services import ask_lists_for_hand_over, unlocked_condition
 from testlists.state import NO_LIST, ListState, state_of
 
@@ -112,20 +111,20 @@ def _at_least(wanted: int) -> int:
 
 
 def hand_over(
-    due: DueMail, owner: str, now: datetime, most_recipients: int = ANY_NUMBER, at_most: int | None = None
+    due: DueMail, claim: Claim, now: datetime, most_recipients: int = ANY_NUMBER, at_most: int | None = None
 ) -> list[HandOver]:
     """Take what is due, oldest first, in the same transaction: all that was wanted, or `at_most` so many. `now` was asked
     for after what is due. A mail to more than `most_recipients` is taken for the first of them; the others stay due."""
     for _ in range(_LOOKS):
         if not (mails := due.read()[:at_most]):
             break
-        if taken := _take(mails, due.stage_id, owner, now, most_recipients):
+        if taken := _take(mails, due.stage_id, claim, now, most_recipients):
             return taken
         due, now = ask_due_mail(due.stage_id, due.wanted), database_now()
     return []
 
 
-def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime, most_recipients: int) -> list[HandOver]:
+def _take(mails: Sequence[_Mail], stage_id: int, claim: Claim, now: datetime, most_recipients: int) -> list[HandOver]:
     ask_lists = ask_lists_for_hand_over({mail.app_id for mail in mails}, stage_id)
     ask_recipients = _ask_recipients([mail.pk for mail in mails], now)
     test_lists, found = ask_lists(), ask_recipients()
@@ -139,10 +138,10 @@ def _take(mails: Sequence[_Mail], stage_id: int, owner: str, now: datetime, most
         if recipients.due:
             recipients.due = one_transaction(recipients.due, most_recipients)
             tag_subject = state.exists and test_lists[due.app_id].tag_subject
-            taken.append(_taken(mail, owner, recipients, state, tag_subject=tag_subject))
+            taken.append(_taken(mail, claim.owner, recipients, state, tag_subject=tag_subject))
         else:
             sum_up(Message.objects.get(pk=due.pk))  # held now, or not due after all
-    _mark(taken, owner, now)
+    _mark(taken, claim, now)
     return taken
 
 
@@ -217,7 +216,7 @@ def _test_people(mail: _Mail, waiting: Sequence[Addressee], state: ListState) ->
     return [NamedAddress(one.address, one.name) for one in waiting]
 
 
-def _mark(taken: Sequence[HandOver], owner: str, now: datetime) -> None:
+def _mark(taken: Sequence[HandOver], claim: Claim, now: datetime) -> None:
     """From here on they count as on the wire."""
     if not taken:
         return
@@ -225,7 +224,7 @@ def _mark(taken: Sequence[HandOver], owner: str, now: datetime) -> None:
     mails = [mail.pk for mail in taken]
     sql.run_together(
         sql.Statement("UPDATE outbox_recipient SET status = 'sending' WHERE id IN %s", [recipients]),
-        sql.Statement(_MAILS_TAKEN, [owner, sql.stored(now + LEASE), mails]),
+        sql.Statement(_MAILS_TAKEN, [claim.owner, sql.stored(now + claim.lease), mails]),
     )
 
 

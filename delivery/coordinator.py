@@ -27,9 +27,10 @@ from common.database_trouble import log_failure
 from common.outage import Outage
 from delivery import leases
 from delivery.claims import ANY_NUMBER, DueMail, ask_due_mail
+from delivery.config import DeliveryConfig
 from delivery.outcomes import ask_held, record
 from delivery.rate_limit import hand_over_in_pace
-from delivery.values import Finished, HandOver, Hold
+from delivery.values import Claim, Finished, HandOver, Hold, Turn
 from emailconfig.models import SmtpSettings
 
 log = structlog.get_logger(__name__)
@@ -40,8 +41,6 @@ _IDLE_SECONDS = 1.0
 # none is missing.
 _FOLLOW_SECONDS = 0.0008
 _GATHER_SECONDS = 0.003
-# The lease is over for us a little before it is for the others.
-_MARGIN_SECONDS = 5.0
 
 # At least one row, for the time.
 _NOW_AND_STAGES = """
@@ -68,15 +67,6 @@ class _StageNow(NamedTuple):
     settings: SmtpSettings
     most_recipients: int  # in one transaction
     trouble_is_over: bool
-
-
-class Turn(NamedTuple):
-    """What a connection may send next, with the settings as they are now."""
-
-    taken: Sequence[HandOver] = ()
-    settings: SmtpSettings | None = None
-    pause: float = 0.0  # seconds until the stage's limit lets more mail go; 0: no limit stops it
-    trouble_is_over: bool = False  # the stage's pause has passed: the next mail that its server decides about ends it
 
 
 @dataclass(frozen=True)
@@ -113,7 +103,8 @@ class LedgerClosed(Exception):
 class Ledger:
     """Runs on a thread of its own between `start()` and `close()`."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: DeliveryConfig) -> None:
+        self._config = config
         self._name = uuid.uuid4().hex[:24]
         self._turns = 0
         # Not a SimpleQueue: its get() with a very short timeout now and then waits for ever (CPython 3.11).
@@ -186,7 +177,7 @@ class Ledger:
 
     def _serve_until_done(self, requests: list[Report]) -> None:
         """What a server accepted must be marked: a database that is away is waited for until the leases run out."""
-        deadline = uptime() + leases.LEASE.total_seconds()
+        deadline = uptime() + self._config.lease.total_seconds()
         while True:
             try:
                 answers = self._serve(requests)
@@ -214,7 +205,7 @@ class Ledger:
             request.answer.put(error)
 
     def _serve(self, requests: Sequence[Report]) -> list[Turn | Exception]:
-        owner, began = self._next_owner(), uptime()
+        claim, began = Claim(self._next_owner(), self._config.lease), uptime()
         finished = [one for request in requests for one in request.finished]
         self._note_most_recipients(requests)
         wanted = _wanted(requests)
@@ -227,18 +218,18 @@ class Ledger:
                 record(finished, ours(), now)
                 if any(one.may_go_on for one in finished):
                     due, now = [ask_due_mail(stage_id, count) for stage_id, count in wanted.items()], database_now()
-                found = {one.stage_id: _hand_over(one, owner, now, stages) for one in due}
+                found = {one.stage_id: _hand_over(one, claim, now, stages) for one in due}
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:
             log_failure("turn_failed", error)
             _, stages = self._now_and_stages({request.stage_id for request in requests})
             _record_alone(finished)
-            found = {stage_id: _hand_over_alone(stage_id, count, owner, stages) for stage_id, count in wanted.items()}
+            found = {stage_id: _hand_over_alone(stage_id, count, claim, stages) for stage_id, count in wanted.items()}
         for one in finished:
             self._lease_ends.pop(one.taken.hold, None)
         for mail in (mail for taken in found.values() if not isinstance(taken, Exception) for mail in taken.mails):
-            self._lease_ends[mail.hold] = _ends(began)
+            self._lease_ends[mail.hold] = self._lease_end(began)
         return _turns(requests, found, stages)
 
     def _note_most_recipients(self, requests: Sequence[Report]) -> None:
@@ -272,18 +263,22 @@ class Ledger:
         return as_moment(rows[0][0]), found
 
     def _renew_in_time(self) -> None:
-        if uptime() < self._renewed + leases.RENEW_EVERY.total_seconds():
+        if uptime() < self._renewed + self._config.renew_every.total_seconds():
             return
         began = uptime()
         try:
-            kept = leases.renew(list(self._lease_ends)) if self._lease_ends else set()
+            kept = leases.renew(list(self._lease_ends), self._config.lease) if self._lease_ends else set()
         except Exception as error:
             log_failure("leases_not_renewed", error)
             connection.close()
             time.sleep(_RETRY_SECONDS)
             return
         self._renewed = began
-        self._lease_ends = {hold: _ends(began) for hold in kept}
+        self._lease_ends = dict.fromkeys(kept, self._lease_end(began))
+
+    def _lease_end(self, began: float) -> float:
+        """The lease is over for us a little before it is for the others."""
+        return began + self._config.lease.total_seconds() - self._config.lease_margin_seconds
 
 
 def _wanted(requests: Sequence[Report]) -> dict[int, int]:
@@ -313,11 +308,11 @@ def _turns(
     return turns
 
 
-def _hand_over(due: DueMail, owner: str, now: datetime, stages: Mapping[int, _StageNow]) -> _Found:
+def _hand_over(due: DueMail, claim: Claim, now: datetime, stages: Mapping[int, _StageNow]) -> _Found:
     if due.stage_id not in stages:  # not configured any more
         return _NOTHING
     stage = stages[due.stage_id]
-    return _Found(*hand_over_in_pace(due, owner, now, stage.most_recipients, stage.settings.mails_per_minute))
+    return _Found(*hand_over_in_pace(due, claim, now, stage.most_recipients, stage.settings.mails_per_minute))
 
 
 def _record_alone(finished: Sequence[Finished]) -> None:
@@ -333,17 +328,13 @@ def _record_alone(finished: Sequence[Finished]) -> None:
             log_failure("outcome_not_recorded", error, message=one.taken.pk)
 
 
-def _hand_over_alone(stage_id: int, wanted: int, owner: str, stages: Mapping[int, _StageNow]) -> _Found | Exception:
+def _hand_over_alone(stage_id: int, wanted: int, claim: Claim, stages: Mapping[int, _StageNow]) -> _Found | Exception:
     """A stage whose mail can't be handed over must not stop the others."""
     try:
         with transaction.atomic():
-            return _hand_over(ask_due_mail(stage_id, wanted), owner, database_now(), stages)
+            return _hand_over(ask_due_mail(stage_id, wanted), claim, database_now(), stages)
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
         log_failure("hand_over_failed", error, stage=stage_id)
         return error
-
-
-def _ends(began: float) -> float:
-    return began + leases.LEASE.total_seconds() - _MARGIN_SECONDS

@@ -20,10 +20,8 @@ from delivery.values import Hold
 from organization.models import Stage
 from outbox import event_log
 from outbox.models import GIVEN_UP, WAITING, Attempt, Message, Recipient, Status
-from outbox.summary import sum_up
+from outbox.states import sum_up
 
-LEASE = timedelta(seconds=60)
-RENEW_EVERY = timedelta(seconds=20)
 # A mail that outlives so many workers is what kills them.
 DEATHS_UNTIL_FAILED = 5
 _DIED = "The worker stopped during the hand-over. The mail may have arrived; it is sent again."
@@ -42,13 +40,13 @@ def ask_still_held(holds: Collection[Hold]) -> Callable[[], set[Hold]]:
     return lambda: set(found()) & set(holds)
 
 
-def renew(holds: Collection[Hold]) -> set[Hold]:
+def renew(holds: Collection[Hold], lease: timedelta) -> set[Hold]:
     """Keep the leases that haven't run out yet; the others may be somebody else's by now. Returns those kept."""
     with transaction.atomic():
         now = database_now()
         kept = ask_still_held(holds)()
         messages = [message_id for message_id, _ in kept]
-        sql.run("UPDATE outbox_message SET lease_until = %s WHERE id IN %s", sql.stored(now + LEASE), messages)
+        sql.run("UPDATE outbox_message SET lease_until = %s WHERE id IN %s", sql.stored(now + lease), messages)
     return kept
 
 

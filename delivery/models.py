@@ -23,12 +23,14 @@ class StageQueue(models.Model):
     allowance = models.FloatField(default=0)
     allowance_at = models.DateTimeField(null=True)
     # Emails that the server put off at their first try, with none taken in between, and since when it does that.
-    deferrals = models.PositiveIntegerField(default=0)
+    deferrals = models.PositiveIntegerField(default=0, db_default=0)
     deferring_since = models.DateTimeField(null=True)
     step = models.CharField(max_length=20, blank=True)
     code = models.CharField(max_length=40, blank=True, help_text="Of the explanation (emailconfig.connection.explanations).")
     evidence = models.TextField(blank=True)
-    masked_evidence = models.TextField(blank=True, help_text="For those who may not see whom mail is for.")
+    masked_evidence = models.TextField(
+        blank=True, default="", db_default="", help_text="For those who may not see whom mail is for."
+    )
 
     class Meta:
         db_table = "outbox_stagequeue"

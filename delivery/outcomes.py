@@ -10,11 +10,11 @@ from django.db.models import F
 
 from common import sql
 from delivery.leases import ask_still_held
+from delivery.outcome_log import log_outcomes
 from delivery.retry_schedule import next_pause
 from delivery.values import Finished, Hold, Outcome
-from outbox import event_log
 from outbox.models import FINAL, GIVEN_UP, Attempt, Message, Recipient, Status
-from outbox.summary import sum_up
+from outbox.states import sum_up
 
 _GAVE_UP = f"{GIVEN_UP} after 48 hours of tries. The last answer was: "
 _RECIPIENTS_SENT = "UPDATE outbox_recipient SET status = 'sent', tries = tries + 1, last_reply = '', finished = %s WHERE id IN %s"
@@ -36,7 +36,7 @@ def record(finished: Sequence[Finished], ours: Collection[Hold], now: datetime) 
     for one in kept:
         if not one.is_simple:
             _record_each(one, now)
-    transaction.on_commit(lambda: event_log.outcomes(kept, now), robust=True)
+    transaction.on_commit(lambda: log_outcomes(kept, now), robust=True)
 
 
 def _attempt(finished: Finished, outcome: Outcome) -> tuple[object, ...]:

@@ -8,7 +8,7 @@ from common import sql
 from delivery import backoff
 from delivery.claims import DueMail, hand_over
 from delivery.models import StageQueue
-from delivery.values import HandOver
+from delivery.values import Claim, HandOver
 
 # What wasn't sent in quiet seconds may be made up for, but not more than this much of it at once.
 _BURST_SECONDS = 5.0
@@ -16,18 +16,18 @@ _LOCKED_SECONDS = 0.05
 
 
 def hand_over_in_pace(
-    due: DueMail, owner: str, now: datetime, most_recipients: int, per_minute: int
+    due: DueMail, claim: Claim, now: datetime, most_recipients: int, per_minute: int
 ) -> tuple[list[HandOver], float]:
     """As hand_over(), for a stage with a limit (0: none). Also: how many seconds to wait until the limit lets one more
     mail go; 0 when it isn't the limit that stops anything."""
     if not per_minute:
-        return hand_over(due, owner, now, most_recipients), 0.0
+        return hand_over(due, claim, now, most_recipients), 0.0
     queue = backoff.try_locked(due.stage_id)
     if queue is None:  # another worker takes some at this moment, or was stopped while it did
         return [], _LOCKED_SECONDS
     allowance = _allowance(queue, per_minute, now)
     permitted = min(due.wanted, int(allowance))
-    taken = hand_over(due, owner, now, most_recipients, permitted) if permitted else []
+    taken = hand_over(due, claim, now, most_recipients, permitted) if permitted else []
     queue.allowance, queue.allowance_at = allowance - len(taken), now
     sql.update(queue, "allowance", "allowance_at")
     limited = permitted < due.wanted and len(taken) == permitted

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from delivery.long_lines import why_not
 from delivery.smtp_dialogue import Offer
 from delivery.values import Outcome
-from outbox.models import Attempt
+from outbox.attempt_outcome import AttemptOutcome
 
 # In words or by RFC 3463's X.5.3. Amazon SES says `554 Transaction failed: Recipient count exceeds 50.`
 _TOO_MANY = re.compile(
@@ -56,13 +56,13 @@ def _most_recipients(offer: Offer) -> int:
 
 
 def _says_too_many(outcome: Outcome) -> bool:
-    return outcome.result in (Attempt.Outcome.FAILED, Attempt.Outcome.DEFERRED) and bool(_TOO_MANY.search(outcome.reply))
+    return outcome.result in (AttemptOutcome.FAILED, AttemptOutcome.DEFERRED) and bool(_TOO_MANY.search(outcome.reply))
 
 
 def _says_too_long(outcome: Outcome) -> bool:
-    return outcome.result == Attempt.Outcome.FAILED and outcome.step == "content" and bool(_TOO_LONG.search(outcome.reply))
+    return outcome.result == AttemptOutcome.FAILED and outcome.step == "content" and bool(_TOO_LONG.search(outcome.reply))
 
 
 def _at_once(outcome: Outcome, remark: str = "") -> Outcome:
     reply = f"{outcome.reply} {remark}".strip()
-    return outcome._replace(result=Attempt.Outcome.DEFERRED, at_once=True, reply=reply)
+    return outcome._replace(result=AttemptOutcome.DEFERRED, at_once=True, reply=reply)

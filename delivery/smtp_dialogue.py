@@ -17,10 +17,10 @@ from functools import cached_property
 from itertools import chain
 
 from common.addresses import wire_address
-from common.clock import uptime
+from delivery.config import DeliveryConfig
 from delivery.values import Addressee, Outcome
 from emailconfig.connection import words
-from outbox.models import Attempt
+from outbox.attempt_outcome import AttemptOutcome
 
 _BROKE_EARLY = "The connection broke before the mail was handed over. It is sent again."
 _BROKE_LATE = "The connection broke before the server answered. The mail may have arrived; it is sent again."
@@ -29,12 +29,6 @@ _NO_SMTPUTF8 = (
     "the sender or a recipient has such characters before the @-sign."
 )
 
-# How long a server may take for one reply (RFC 5321 section 4.5.3.2): giving up early on a mail that it accepts in the
-# end sends that mail twice.
-REPLY_SECONDS = 300.0
-FINAL_REPLY_SECONDS = 600.0
-# Less than is left of a lease that is renewed in time (see leases).
-UNSENT_MILLISECONDS = 30_000
 # A mail up to this size leaves in one write: each further one would wait for the server's acknowledgement.
 ONE_WRITE_BYTES = 256 * 1024
 _SLOWER_CODE = re.compile(r"4\d\d 4\.(7\.\d+|3\.2)\b")
@@ -91,7 +85,7 @@ class Offer:
     def broken(self, *, content_sent: bool) -> list[Outcome]:
         """All outcomes when the connection breaks. With its content on the way, nobody knows whether the mail arrived."""
         known = {outcome.recipient.pk for outcome in self.outcomes}
-        result = Attempt.Outcome.UNKNOWN if content_sent else Attempt.Outcome.DEFERRED
+        result = AttemptOutcome.UNKNOWN if content_sent else AttemptOutcome.DEFERRED
         step, reply = ("content", _BROKE_LATE) if content_sent else ("RCPT TO", _BROKE_EARLY)
         rest = [recipient for recipient in self.mail.recipients if recipient.pk not in known]
         return [*self.outcomes, *(Outcome(recipient, result, step, None, reply) for recipient in rest)]
@@ -100,18 +94,20 @@ class Offer:
 class Conversation:
     """What is said on one connection. Any method may raise smtplib.SMTPException or OSError: the connection broke.
 
-    `reply_due` is when a reply must be there, by uptime(): whoever watches cuts the connection then, from another thread.
+    `reply_due` is when a reply must be there, by `clock`: whoever watches cuts the connection then, from another thread.
     `last_sign` is when something was last said or heard.
 
     `permit` is asked before every write, and raises when these mails aren't ours to send any more.
     """
 
-    def __init__(self, smtp: smtplib.SMTP, permit: Callable[[], None]) -> None:
-        self.smtp, self.permit = smtp, permit
-        self.reply_due, self.last_sign = math.inf, uptime()
+    def __init__(
+        self, smtp: smtplib.SMTP, permit: Callable[[], None], clock: Callable[[], float], config: DeliveryConfig
+    ) -> None:
+        self.smtp, self.permit, self._clock, self._config = smtp, permit, clock, config
+        self.reply_due, self.last_sign = math.inf, clock()
         self.pipelining = smtp.has_extn("pipelining")
         if smtp.sock is not None:
-            _prepare_for_flights(smtp.sock)
+            _prepare_for_flights(smtp.sock, config.unsent_seconds)
 
     def exchange(self, current: Offer | None, following: Offer | None) -> None:
         """Send the content of `current`, whose envelope was accepted, and offer `following`, in one flight if possible."""
@@ -146,17 +142,24 @@ class Conversation:
             self._send(f"{command}\r\n".encode())
         return self._reply()
 
-    def _reply(self, seconds: float = REPLY_SECONDS) -> tuple[int, bytes]:
-        self.reply_due = uptime() + seconds
+    def _reply(self) -> tuple[int, bytes]:
+        return self._reply_within(self._config.reply_seconds)
+
+    def _final_reply(self) -> tuple[int, bytes]:
+        """After the content."""
+        return self._reply_within(self._config.final_reply_seconds)
+
+    def _reply_within(self, seconds: float) -> tuple[int, bytes]:
+        self.reply_due = self._clock() + seconds
         try:
             return self.smtp.getreply()
         finally:
-            self.reply_due, self.last_sign = math.inf, uptime()
+            self.reply_due, self.last_sign = math.inf, self._clock()
 
     def _send(self, flight: bytes) -> None:
         self.permit()
         self.smtp.send(flight)
-        self.last_sign = uptime()
+        self.last_sign = self._clock()
 
     def _read_envelope_replies(self, offer: Offer, envelope: Sequence[str]) -> None:
         mail_from, *rcpt_to = envelope
@@ -198,7 +201,7 @@ class Conversation:
         _go_on_unless_421(code, reply)
         if code == 354:  # asked in one flight with recipients that were all refused: nothing may be sent to nobody
             self._send(_LAST)
-            self._reply(FINAL_REPLY_SECONDS)
+            self._final_reply()
         else:
             _go_on_unless_confused(code, reply)
         self._reset()
@@ -209,7 +212,7 @@ class Conversation:
             self._send(flight)
 
     def _read_final_reply(self, offer: Offer) -> None:
-        code, reply = self._reply(FINAL_REPLY_SECONDS)
+        code, reply = self._final_reply()
         offer.outcomes += [outcome_of(recipient, "content", code, reply) for recipient in offer.accepted]
         offer.wants_content = False
         _go_on_unless_421(code, reply)
@@ -224,44 +227,44 @@ class Conversation:
 
 def refused(recipients: Sequence[Addressee], reason: str) -> list[Outcome]:
     """For recipients to whom a mail is not even offered."""
-    return [Outcome(recipient, Attempt.Outcome.FAILED, "MAIL FROM", None, reason) for recipient in recipients]
+    return [Outcome(recipient, AttemptOutcome.FAILED, "MAIL FROM", None, reason) for recipient in recipients]
 
 
 def outcome_of(recipient: Addressee, step: str, code: int, reply: bytes) -> Outcome:
     """2xx after the content is sent, 5xx failed, and everything else is worth another try; nonsense after the content leaves
     open what became of it. A 552 to RCPT says "too many recipients" (RFC 5321 section 4.5.3.1.10)."""
     if 200 <= code < 300 and step == "content":
-        result = Attempt.Outcome.SENT
+        result = AttemptOutcome.SENT
     elif 500 <= code < 600 and not (code == 552 and step == "RCPT TO"):
-        result = Attempt.Outcome.FAILED
+        result = AttemptOutcome.FAILED
     elif step == "content" and not 400 <= code < 500:
-        result = Attempt.Outcome.UNKNOWN
+        result = AttemptOutcome.UNKNOWN
     else:
-        result = Attempt.Outcome.DEFERRED
+        result = AttemptOutcome.DEFERRED
     return Outcome(recipient, result, step, code if 200 <= code < 600 else None, words(code, reply))
 
 
-def _prepare_for_flights(sock: socket.socket) -> None:
+def _prepare_for_flights(sock: socket.socket, unsent_seconds: float) -> None:
     """No time limit of its own, which would cost two more system calls each time something is heard: `reply_due` is there for
     that. And a flight is whole when it is sent: nothing is gained by waiting for more."""
     sock.settimeout(None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    _forget_unsent_when_closed(sock)
+    _forget_unsent_when_closed(sock, unsent_seconds)
 
 
-def _forget_unsent_when_closed(sock: socket.socket) -> None:
+def _forget_unsent_when_closed(sock: socket.socket, unsent_seconds: float) -> None:
     """What was written and has not left yet would go on leaving when the process is killed or stopped: after its lease has
     run out, when nobody counts it any more. So closing drops it, and nothing waits in the kernel longer than a lease lasts
     at least."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNSENT_MILLISECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unsent_seconds * 1000))
 
 
 def asks_to_slow_down(outcome: Outcome) -> bool:
     """Whether the server wants fewer mails from us, and not just this one later: 4.7.x or 4.3.2 (RFC 3463) to the mail,
     or in words to a recipient. Microsoft 365 says `4.3.2 … thread limit exceeded`, Amazon SES `4.7.0 Throttling failure`,
     Google `4.7.28`. Greylisting is about one sender and recipient, and passes by itself."""
-    if outcome.result != Attempt.Outcome.DEFERRED or _GREYLISTED.search(outcome.reply):
+    if outcome.result != AttemptOutcome.DEFERRED or _GREYLISTED.search(outcome.reply):
         return False
     return bool(_THROTTLED.search(outcome.reply)) or (outcome.step != "RCPT TO" and bool(_SLOWER_CODE.match(outcome.reply)))
 
@@ -270,7 +273,7 @@ def puts_off(outcomes: Sequence[Outcome]) -> Outcome | None:
     """What the server said, where it put the mail off for reasons of its own: 4xx, at RCPT only with 4.3.x (RFC 3463: the mail
     system) or without such a code."""
     answered = [one for one in outcomes if one.code is not None]
-    put_off = all(one.result == Attempt.Outcome.DEFERRED and not one.at_once for one in outcomes)
+    put_off = all(one.result == AttemptOutcome.DEFERRED and not one.at_once for one in outcomes)
     return answered[0] if answered and put_off and all(map(_is_about_the_server, answered)) else None
 
 

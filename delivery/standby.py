@@ -10,11 +10,12 @@ from collections.abc import Callable
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
+from common.jobs import Periodic
 from common.outage import Outage
 from common.process import new_name
 from delivery import connection_slots
 from delivery.due_messages import stages_with_due_mail
-from delivery.worker import REPORT_SECONDS, Periodic, Worker, sweep
+from delivery.worker import REPORT_SECONDS, Worker, sweep
 
 log = structlog.get_logger(__name__)
 

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import NamedTuple
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
-from common.addresses import NamedAddress
-from emailconfig.models import SmtpSettings
-from outbox.models import Attempt
+from outbox.attempt_outcome import AttemptOutcome
+
+if TYPE_CHECKING:
+    from common.addresses import NamedAddress
+    from emailconfig.models import SmtpSettings
+
+
+# Who took which mail: its number, and the name of the turn that took it.
+Hold = tuple[int, str]
+
+
+class Claim(NamedTuple):
+    """In whose name mails are taken for the wire, and for how long unless the lease is renewed."""
+
+    owner: str
+    lease: timedelta
 
 
 class Addressee(NamedTuple):
@@ -58,7 +71,7 @@ class Outcome(NamedTuple):
     """
 
     recipient: Addressee
-    result: Attempt.Outcome
+    result: AttemptOutcome
     step: str
     code: int | None
     reply: str
@@ -85,7 +98,7 @@ class Finished(NamedTuple):
     @property
     def is_simple(self) -> bool:
         """The usual case: the server took the mail for everybody, and there is nothing else to say."""
-        sent = bool(self.outcomes) and all(outcome.result == Attempt.Outcome.SENT for outcome in self.outcomes)
+        sent = bool(self.outcomes) and all(outcome.result == AttemptOutcome.SENT for outcome in self.outcomes)
         return sent and self.taken.complete and not self.notes
 
     @property
@@ -94,5 +107,17 @@ class Finished(NamedTuple):
         return not self.taken.complete or any(outcome.at_once for outcome in self.outcomes)
 
 
-# Who took which mail: its number, and the name of the turn that took it.
-Hold = tuple[int, str]
+class Turn(NamedTuple):
+    """What a connection may send next, with the settings as they are now."""
+
+    taken: Sequence[HandOver] = ()
+    settings: SmtpSettings | None = None
+    pause: float = 0.0  # seconds until the stage's limit lets more mail go; 0: no limit stops it
+    trouble_is_over: bool = False  # the stage's pause has passed: the next mail that its server decides about ends it
+
+
+class Silence(NamedTuple):
+    """The server doesn't answer: about which mail, and since when, by uptime()."""
+
+    message: int
+    since: float

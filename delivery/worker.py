@@ -9,41 +9,31 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
-from analytics.rollup import roll_up
 from common.clock import database_now, uptime
 from common.database_trouble import log_failure
+from common.jobs import Job, Periodic
 from common.outage import Outage
 from common.process import new_name, places_for_connections
 from delivery import backoff, connection_slots
+from delivery.config import DeliveryConfig
 from delivery.coordinator import Ledger
 from delivery.due_messages import count_due, stages_with_due_mail
-from delivery.leases import LEASE, heal_clock_jumps, recover_abandoned
+from delivery.leases import heal_clock_jumps, recover_abandoned
 from delivery.listener import Alarm
 from delivery.models import Connection
-from delivery.session import Session, Silence
-from outbox.holding import hold_unconfigured, release_what_waits
-from outbox.retention import prune
+from delivery.session import Session
+from delivery.values import Silence
+from outbox.states import hold_unconfigured, release_what_waits
 
 log = structlog.get_logger(__name__)
 
-POLL_SECONDS = 0.05
-# How often an idle worker looks that is told of new mail (see alarm).
-IDLE_SECONDS = 1.0
-# Where there was mail there may be more, and hints are up to a tenth of a second late then.
-AWAKE_SECONDS = 1.0
 REPORT_SECONDS = 5.0
-SWEEP_SECONDS = 10.0
-ROLL_UP_SECONDS = 15.0
-# Once a day, and not in the minutes after a start, when people wait for mail.
-PRUNE_SECONDS = 24 * 3600.0
-FIRST_PRUNE_SECONDS = 600.0
-WATCH_SECONDS = 0.5
 MAILS_WORTH_A_CONNECTION = 10
 # Its own connection to the server, and one to the database: on SQLite three files.
 HANDLES_OF_A_SESSION = 4
@@ -53,26 +43,26 @@ class Worker:
     """One process's worth of delivery.
 
     `process`: the name under which a Celery worker process reports that it lives and looks after the rest (see standby).
-    Without it the worker does all that by itself.
+    Without it the worker does all that itself, and `jobs` beside it; without `jobs`, it repairs what a crash left.
     """
 
-    def __init__(self, process: str = "") -> None:
+    def __init__(self, process: str = "", config: DeliveryConfig | None = None, jobs: Sequence[Job] = ()) -> None:
+        self.config = config or DeliveryConfig.from_settings()
         self.name = process or new_name()
         self._stands_alone = not process
         self.stopping = threading.Event()
         self._alarm = Alarm()
         self._awake_until = 0.0
         self._outage = Outage("database_unavailable", "database_available")
-        self.ledger = Ledger()
+        self.ledger = Ledger(self.config)
         self._sessions: list[_Running] = []
         self._ended = threading.Event()
         self._every = [Periodic(REPORT_SECONDS, lambda: connection_slots.register(self.name))]
         if self._stands_alone:
+            jobs = jobs or (replace(SWEEP, every=self.config.sweep_seconds),)
             self._every += [
                 Periodic(REPORT_SECONDS, self._alarm.try_out),
-                Periodic(SWEEP_SECONDS, sweep),
-                Periodic(ROLL_UP_SECONDS, roll_up_beside, first=ROLL_UP_SECONDS),
-                Periodic(PRUNE_SECONDS, prune_beside, first=FIRST_PRUNE_SECONDS),
+                *(Periodic(job.every, job.start, first=job.first) for job in jobs),
             ]
 
     def run(self) -> None:
@@ -89,14 +79,15 @@ class Worker:
                 self.stopping.wait(1.0)
             else:
                 self._outage.end()
-            self._alarm.wait(IDLE_SECONDS if self._alarm.works and self._is_idle() else POLL_SECONDS)
+            idle = self._alarm.works and self._is_idle()
+            self._alarm.wait(self.config.idle_seconds if idle else self.config.poll_seconds)
         self._end()
         self._alarm.stop()
         log.info("worker_stopped", worker=self.name)
 
     def _is_idle(self) -> bool:
         if self._sessions:
-            self._awake_until = uptime() + AWAKE_SECONDS
+            self._awake_until = uptime() + self.config.awake_seconds
         return uptime() > self._awake_until
 
     def drain(self, seconds: float = math.inf) -> None:
@@ -110,7 +101,7 @@ class Worker:
             self._turn()
             while (self._alive() or self._startable()) and uptime() < deadline and not self.stopping.is_set():
                 self._turn()
-                time.sleep(POLL_SECONDS)
+                time.sleep(self.config.poll_seconds)
         finally:
             self.stop()
             self._end()
@@ -129,7 +120,7 @@ class Worker:
         while not self._ended.is_set() or any(running.thread.is_alive() for running in self._sessions):
             for running in tuple(self._sessions):
                 running.session.watch()
-            time.sleep(WATCH_SECONDS)
+            time.sleep(self.config.watch_seconds)
 
     def _turn(self) -> None:
         for periodic in self._every:
@@ -175,14 +166,14 @@ class Worker:
         return [running.session.stage_id for running in self._sessions]
 
     def _start_session(self, stage_id: int, place: Connection) -> None:
-        session = Session(stage_id, self.ledger, self.stopping)
+        session = Session(stage_id, self.ledger, self.stopping, self.config)
         thread = threading.Thread(target=_run_session, args=(session,), name=f"stage-{stage_id}", daemon=True)
         self._sessions.append(_Running(session, thread, place))
         thread.start()
 
     def _end(self) -> None:
         """Let the mails on the wire finish, for as long as their lease would last anyway."""
-        deadline = uptime() + LEASE.total_seconds() / 2
+        deadline = uptime() + self.config.lease.total_seconds() / 2
         for running in self._sessions:
             running.thread.join(max(0.0, deadline - uptime()))
         self.ledger.close()
@@ -201,18 +192,6 @@ class _Running:
     thread: threading.Thread
     place: Connection
     noted: Silence | None = None
-
-
-class Periodic:
-    """Runs `action` at most once in so many seconds, the first time after `first` seconds."""
-
-    def __init__(self, seconds: float, action: Callable[[], None], first: float = 0.0) -> None:
-        self.seconds, self.action, self.next = seconds, action, uptime() + first
-
-    def run_if_due(self) -> None:
-        if uptime() >= self.next:
-            self.next = uptime() + self.seconds  # also when it fails: it must not keep everything else from its turn
-            self.action()
 
 
 def connections_missing(stage_id: int, running: int, hanging: int) -> int:
@@ -243,23 +222,7 @@ def sweep() -> None:
     connection_slots.forget_the_dead()
 
 
-def prune_beside() -> None:
-    """Prune on a thread of its own: it may take minutes, and mail must not wait for it."""
-    threading.Thread(target=_beside, args=("prune", prune), name="prune", daemon=True).start()
-
-
-def roll_up_beside() -> None:
-    """Count what is new for Analytics, likewise: it may be an outbox that was never counted."""
-    threading.Thread(target=_beside, args=("roll_up", roll_up), name="roll-up", daemon=True).start()
-
-
-def _beside(what: str, action: Callable[[], object]) -> None:
-    try:
-        action()
-    except (DatabaseError, InterfaceError) as error:
-        log_failure("not_done_beside", error, what=what)
-    finally:
-        connection.close()
+SWEEP = Job("sweep", sweep, every=10.0)
 
 
 def _run_session(session: Session) -> None:

@@ -12,10 +12,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
+from organization.access import Scope, require
 from organization.forms import check_stage_name
 from organization.http import MemberRequest, stage_links
 from organization.kept_headers import keep_header, may_change, stop_keeping_header
 from organization.models import KeptHeader, Stage
+from organization.permissions import Permission
 
 
 class KeptHeaderForm(forms.ModelForm[KeptHeader]):
@@ -44,8 +46,10 @@ class KeptHeaderForm(forms.ModelForm[KeptHeader]):
 
 @require_http_methods(["GET", "POST"])
 def kept_headers(request: MemberRequest, stage: str) -> HttpResponse:
-    """Every member may read them; adding one is checked by the service."""
+    """Every member may read them."""
     found = get_object_or_404(Stage, key=stage)
+    if request.method == "POST":
+        require(request.user, Scope(stage=found), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     form = KeptHeaderForm(request.POST if request.method == "POST" else None, found)
     if request.method == "POST" and form.is_valid():
         typed = form.cleaned_data

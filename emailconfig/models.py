@@ -122,6 +122,7 @@ class SmtpSettings(models.Model):
     )
     recipients_per_transaction = models.PositiveSmallIntegerField(
         default=100,
+        db_default=100,
         validators=[MinValueValidator(1), MaxValueValidator(1000)],
         help_text="An email to more recipients is handed over in several parts, 1 to 1,000. Amazon SES takes 50.",
     )
@@ -129,6 +130,8 @@ class SmtpSettings(models.Model):
         "EHLO name",
         max_length=255,
         blank=True,
+        default="",
+        db_default="",
         help_text="What the portal calls itself in EHLO. If empty: the name of its machine, or the sender's domain where that "
         "isn't a full host name.",
     )

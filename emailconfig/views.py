@@ -100,7 +100,7 @@ def delete(request: MemberRequest, stage: str) -> HttpResponse:
             messages.success(request, f"The email configuration of {found.name} was deleted. Its mail is held from now on.")
             return redirect("email-configuration", found.key)
     context = {"stage": found, "settings": settings, "form": form}
-    return render(request, "emailconfig/settings_delete.html", context, status=422 if form.errors else 200)
+    return render(request, "emailconfig/confirm_settings_delete.html", context, status=422 if form.errors else 200)
 
 
 def _can_edit(request: MemberRequest, stage: Stage) -> bool:

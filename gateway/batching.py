@@ -19,7 +19,8 @@ from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, close_
 
 from organization.credentials import not_revoked
 from outbox.models import Door
-from outbox.submission import Accepted, Envelope, Submission, SubmissionRefused, submit_together
+from outbox.submission import Envelope, SubmissionRefused, submit_together
+from outbox.values import Accepted, Submission
 
 log = structlog.get_logger(__name__)
 

@@ -294,9 +294,8 @@ class GatewayServer(SmtpConnection):
         return self.envelope.rcpt_tos[0] if self.envelope and self.envelope.rcpt_tos else ""
 
     async def _refuse(self, step: str, address: str, reply: str) -> None:
-        log.info(
-            "email_refused", source=Door.GATEWAY.value, **self._whose, step=step, address=for_log(address), reply=for_log(reply)
-        )
+        shown = {"address": for_log(address, [address]), "reply": for_log(reply, [address])}
+        log.info("email_refused", source=Door.GATEWAY.value, **self._whose, step=step, **shown)
         self._keep_trace(step, address, reply)
         await self.push(reply)
 
@@ -363,7 +362,6 @@ async def serve(host: str, port: int, stop: asyncio.Event, tls_port: int = 0) ->
     for server in servers:
         server.close()
     await gateway.stop()
-    log.info("gateway_stopped")
 
 
 class OutOfFiles:

@@ -17,7 +17,7 @@ from organization.access import EVERYWHERE, allowed
 from organization.admin_base import PlaceAdmin, PortalAdmin, ReadOnlyAdmin, member_of
 from organization.audit.filters import recent_values
 from organization.credentials import revoke_credential
-from organization.forms import AppForm, VersionedForm
+from organization.forms import AppForm, CompleteAddresses, VersionedForm
 from organization.kept_headers import keep_header, stop_keeping_header
 from organization.members import may_edit, save_member
 from organization.models import App, AuditEvent, Credential, KeptHeader, Member, Role, RoleGrant, Stage
@@ -30,7 +30,7 @@ admin.site.site_header = admin.site.site_title = "ODC Email Portal"
 admin.site.unregister(Group)
 
 
-class MemberForm(VersionedForm[Member]):
+class MemberForm(CompleteAddresses, VersionedForm[Member]):
     new_password = forms.CharField(
         required=False,
         strip=False,
@@ -42,6 +42,11 @@ class MemberForm(VersionedForm[Member]):
         model = Member
         fields = ("email", "name", "is_active", "is_staff", "theme", "time_zone")
 
+    def clean(self) -> None:
+        super().clean()
+        if "email" in self.changed_data and "email" in self.cleaned_data:
+            self.ask_about("email", [self.cleaned_data["email"]])
+
     def clean_new_password(self) -> str:
         password: str = self.cleaned_data["new_password"]
         if password:
@@ -52,7 +57,8 @@ class MemberForm(VersionedForm[Member]):
 @admin.register(Member)
 class MemberAdmin(PortalAdmin):
     form = MemberForm
-    exclude = ("version",)
+    fields = ("email", "complete", "name", "new_password", "is_active", "is_staff", "theme", "time_zone", "version")
+    exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
     list_display = ("email", "name", "is_active", "is_staff", "last_login")
     search_fields = ("email", "name")
 
@@ -73,8 +79,9 @@ class DeletableAdmin(PortalAdmin):
         delete_from_organization(obj, member_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        for found in queryset:
-            delete_from_organization(found, member_of(request))
+        with transaction.atomic():  # all of them, or none
+            for found in queryset:
+                delete_from_organization(found, member_of(request))
 
 
 class RoleForm(VersionedForm[Role]):
@@ -192,8 +199,9 @@ class KeptHeaderAdmin(PlaceAdmin):
         stop_keeping_header(obj, member_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[KeptHeader]) -> None:
-        for kept in queryset.select_related("stage"):
-            stop_keeping_header(kept, member_of(request))
+        with transaction.atomic():  # all of them, or a 403 and none
+            for kept in queryset.select_related("stage"):
+                stop_keeping_header(kept, member_of(request))
 
 
 class AppAdminForm(ArchivingForm[App], AppForm):

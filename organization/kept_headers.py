@@ -36,8 +36,11 @@ def stop_keeping_header(kept: KeptHeader, actor: Actor) -> None:
     """Holds for all test mail that hasn't left yet. Raises PermissionDenied."""
     require(actor, Scope(stage=kept.stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     with transaction.atomic():
-        audit.record(actor, "Delete", kept, before=audit.snapshot(kept))
-        kept.delete()
+        stored = KeptHeader.objects.select_for_update().filter(pk=kept.pk).first()
+        if stored is None:  # two who remove the same field at once
+            return
+        audit.record(actor, "Delete", stored, before=audit.snapshot(stored))
+        stored.delete()
 
 
 def kept_headers_sql(stage_column: str, accepted_column: str) -> str:

@@ -19,6 +19,7 @@ from organization.services import StaleVersion, save_validated
 
 _PROFILE = ("name", "theme", "time_zone")
 _BY_ADMINISTRATORS = ("email", "name", "is_active", "is_staff", "theme", "time_zone")
+_SUPERUSERS_ONLY = "A superuser's account is edited by superusers only."
 
 
 def save_profile(member: Member) -> Member:
@@ -43,10 +44,20 @@ def change_password(member: Member, new_password: str) -> Member:
         _require_active(stored)
         if stored.password != member.password:
             raise StaleVersion()
-        stored.set_password(new_password)
-        stored.save(update_fields=["password"])
-        audit.record(stored, "Change password", stored)
-    return stored
+        return _store_password(stored, new_password, stored)
+
+
+def give_password(member: Member, new_password: str, actor: Actor) -> Member:
+    """Store a new password for somebody else, and nothing beside it. It ends all their sessions.
+
+    Raises PermissionDenied.
+    """
+    require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+    with transaction.atomic():
+        stored = Member.objects.select_for_update(no_key=True).get(pk=member.pk)
+        if not may_edit(actor, stored):
+            raise PermissionDenied(_SUPERUSERS_ONLY)
+        return _store_password(stored, new_password, actor)
 
 
 def save_member(member: Member, actor: Actor, *, new_password: str = "") -> Member:
@@ -60,7 +71,7 @@ def save_member(member: Member, actor: Actor, *, new_password: str = "") -> Memb
             return _create(member, actor, new_password)
         stored = _locked(member)
         if not may_edit(actor, stored):
-            raise PermissionDenied("A superuser's account is edited by superusers only.")
+            raise PermissionDenied(_SUPERUSERS_ONLY)
         columns = [*_BY_ADMINISTRATORS]
         if new_password:
             member.set_password(new_password)
@@ -92,6 +103,14 @@ def _store(stored: Member, member: Member, actor: Actor, columns: Collection[str
     stored.version += 1
     save_validated(stored, update_fields=[*columns, "version"])
     audit.record(actor, "Update", stored, before=before, after=audit.snapshot(stored))
+    return stored
+
+
+def _store_password(stored: Member, new_password: str, actor: Actor) -> Member:
+    """Write the password alone to the `stored` row, which is locked."""
+    stored.set_password(new_password)
+    stored.save(update_fields=["password"])
+    audit.record(actor, "Change password", stored)
     return stored
 
 

@@ -21,8 +21,9 @@ from organization.permissions import Permission
 from outbox import event_log
 from outbox.models import FINAL, LIST_REASONS, WAITING, Content, Door, Message, Recipient, RouteKind, Status
 from outbox.routing import Route, release, route_resent
-from outbox.submission import Envelope, Resent, SubmissionRefused, submit
-from outbox.summary import sum_up
+from outbox.states import sum_up
+from outbox.submission import Envelope, SubmissionRefused, submit
+from outbox.values import Resent
 from testlists.services import test_list_of
 from testlists.state import state_of
 

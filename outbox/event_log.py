@@ -8,19 +8,17 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
 
 from common.addresses import masked_address
-from delivery.retry_schedule import next_pause
-from outbox.models import Attempt, HoldReason, Message
+from outbox.models import HoldReason, Message
 
 if TYPE_CHECKING:
-    from delivery.values import Finished, Outcome
-    from outbox.submission import Accepted, Submission, SubmissionRefused
+    from outbox.envelope import SubmissionRefused
+    from outbox.values import Accepted, Submission
 
 log = structlog.get_logger(__name__)
 _logger = logging.getLogger(__name__)
@@ -29,17 +27,16 @@ _logger = logging.getLogger(__name__)
 _NAMED = 5
 _REPLY_LENGTH = 200
 _WORD_WITH_AT = re.compile(r"[^\s<>()\[\],;:\"“”]+@[^\s<>()\[\],;:\"“”]+")
-_EVENTS = {
-    Attempt.Outcome.SENT: "email_delivered",
-    Attempt.Outcome.DEFERRED: "email_deferred",
-    Attempt.Outcome.UNKNOWN: "email_deferred",
-    Attempt.Outcome.FAILED: "email_failed",
-}
+
+
+def is_enabled(level: int) -> bool:
+    """Whether lines of that level are written at all: asked before thousands are put together."""
+    return _logger.isEnabledFor(level)
 
 
 def accepted(emails: Iterable[tuple[Submission, Accepted]]) -> None:
     """For after the commit."""
-    if not _logger.isEnabledFor(logging.INFO):
+    if not is_enabled(logging.INFO):
         return
     for submission, email in emails:
         credential = submission.credential
@@ -56,7 +53,7 @@ def accepted(emails: Iterable[tuple[Submission, Accepted]]) -> None:
             hold_reason=email.row["hold_reason"],
             route=email.row["route"],
             size=email.row["size"],
-            **_recipients(submission.envelope.recipients),
+            **recipients_of(submission.envelope.recipients),
         )
 
 
@@ -69,43 +66,7 @@ def refused(submission: Submission, refusal: SubmissionRefused) -> None:
         stage=submission.stage.key,
         source=submission.via.value,
         code=refusal.code,
-        reply=_reply(refusal.reply, submission.envelope.recipients),
-    )
-
-
-def outcomes(finished: Sequence[Finished], now: datetime) -> None:
-    """What became of hand-overs: a line for each answer of the server. For after the commit."""
-    if not _logger.isEnabledFor(logging.INFO):
-        return
-    for one in finished:
-        groups: dict[tuple[object, ...], list[Outcome]] = {}
-        for outcome in one.outcomes:
-            groups.setdefault((outcome.result, outcome.code, outcome.reply), []).append(outcome)
-        for group in groups.values():
-            _log_outcome(one, group, now)
-
-
-def _log_outcome(finished: Finished, group: Sequence[Outcome], now: datetime) -> None:
-    claimed, outcome = finished.taken, group[0]
-    tries = outcome.recipient.tries + 1
-    event = _EVENTS[outcome.result]
-    if event == "email_deferred" and next_pause(tries) is None:
-        event = "email_failed"  # it was tried for long enough
-    addresses = [each.recipient.address for each in group]
-    log.info(
-        event,
-        id=claimed.pk,
-        message_id=claimed.message_id,
-        app=claimed.app_key,
-        stage=claimed.stage_key,
-        server=str(finished.settings or ""),
-        step=outcome.step,
-        code=outcome.code,
-        reply=_reply(outcome.reply, addresses),
-        tries=tries,
-        seconds=round(finished.seconds, 3),
-        age_seconds=round((now - claimed.created).total_seconds(), 3),
-        **_recipients(addresses),
+        reply=shown_reply(refusal.reply, submission.envelope.recipients),
     )
 
 
@@ -120,7 +81,8 @@ def ended(message: Message, event: str, reason: str) -> None:
     log.info(event, id=message.pk, message_id=message.message_id, app=message.app.key, stage=message.stage.key, reason=reason)
 
 
-def _recipients(addresses: Sequence[str]) -> dict[str, Any]:
+def recipients_of(addresses: Sequence[str]) -> dict[str, Any]:
+    """The first few addresses as a line may show them, and how many there are."""
     named = addresses[:_NAMED]
     return {
         "recipients": list(named) if settings.LOG_ADDRESSES else [masked_address(address) for address in named],
@@ -128,7 +90,7 @@ def _recipients(addresses: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _reply(reply: str, addresses: Sequence[str]) -> str:
+def shown_reply(reply: str, addresses: Sequence[str]) -> str:
     """The server's words. Servers repeat addresses, and their part before the @-sign alone."""
     reply = reply[:_REPLY_LENGTH]
     if settings.LOG_ADDRESSES:

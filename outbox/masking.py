@@ -19,6 +19,9 @@ _REPLY_CODE = re.compile(r"[2-5]\d\d")
 def masked_words(text: str, addresses: Iterable[str] = ()) -> str:
     """`text` with the addresses in it masked: all that looks like one, and of `addresses` also the part before the @-sign
     alone, as in “550 ana.silva: no such user”."""
+    for address in addresses:
+        if address and ("@" not in address or not _WORD.fullmatch(address)):  # refused as an address, and not one word
+            text = text.replace(address, masked_address(address))
     text = _WORD.sub(lambda word: masked_address(word[0]) if "@" in word[0] else word[0], text)
     names = _names_before_the_at(addresses)
     return names.sub(lambda name: masked_address(name[0]), text) if names else text
@@ -31,9 +34,9 @@ def _names_before_the_at(addresses: Iterable[str]) -> re.Pattern[str] | None:
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, telling))})(?!\w)", re.IGNORECASE) if telling else None
 
 
-def for_log(text: str) -> str:
+def for_log(text: str, addresses: Iterable[str] = ()) -> str:
     """`text` as the log may have it: with its addresses only where the operator wants them there."""
-    return text if settings.LOG_ADDRESSES else masked_words(text)
+    return text if settings.LOG_ADDRESSES else masked_words(text, addresses)
 
 
 @dataclass(frozen=True)

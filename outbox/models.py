@@ -14,6 +14,7 @@ from common.addresses import ADDRESS_MAX_LENGTH
 from emailconfig.connection import meaning_of
 from emailconfig.connection.explanations import EXPLANATIONS, SAYS_NOTHING, Explanation
 from organization.models import App, Credential, Stage
+from outbox.attempt_outcome import AttemptOutcome
 
 
 class Status(models.TextChoices):
@@ -169,11 +170,7 @@ class Recipient(models.Model):
 class Attempt(models.Model):
     """One try to hand a mail to the stage's server for one address, with the server's own words."""
 
-    class Outcome(models.TextChoices):
-        SENT = "sent", "Accepted by the server"
-        DEFERRED = "deferred", "Deferred, will be tried again"
-        FAILED = "failed", "Refused for good"
-        UNKNOWN = "unknown", "Outcome unknown, will be tried again"
+    Outcome = AttemptOutcome
 
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="attempts")
     address = models.CharField(max_length=ADDRESS_MAX_LENGTH)

@@ -11,8 +11,8 @@ from emailconfig.models import SmtpSettings
 from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
 from organization.models import Stage
 from outbox import wakeup
-from outbox.holding import hold_unconfigured, release
 from outbox.models import HoldReason, Recipient, Status
+from outbox.states import hold_unconfigured, release
 from outbox.test_list_counts import recent_mail
 from testlists.models import TestList
 from testlists.signals import RecentMail, count_leaving, count_recent, test_list_saved

@@ -124,7 +124,7 @@ def newest_refusals(member: Member, app: App, stage: Stage) -> list[ShownRefusal
             refusal.credential.username if refusal.credential else "",
             refusal.step,
             refusal.address if open_to_member else masked_address(refusal.address),
-            refusal.reply if open_to_member else masked_words(refusal.reply),
+            refusal.reply if open_to_member else masked_words(refusal.reply, [refusal.address]),
         )
         for refusal in newest
     ]

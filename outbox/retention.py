@@ -16,7 +16,6 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 
-from analytics.rollup import forget_before
 from common.clock import database_now
 from outbox.models import FINAL, Content, Message, Refusal
 
@@ -38,7 +37,7 @@ class Pruned:
 def prune() -> Pruned:
     """Remove the content of mail that has been final for CONTENT_RETENTION_DAYS, and mail that has been for LOG_RETENTION_DAYS.
 
-    The counts of Analytics, and refused mail, go after LOG_RETENTION_DAYS too.
+    Refused mail goes after LOG_RETENTION_DAYS too.
 
     Database errors pass through; what was removed before stays removed.
     """
@@ -55,7 +54,6 @@ def prune() -> Pruned:
             lambda mails: Message.objects.filter(pk__in=mails).delete(),
         ),
     )
-    forget_before(now - timedelta(days=settings.LOG_RETENTION_DAYS))
     Refusal.objects.filter(at__lt=now - timedelta(days=settings.LOG_RETENTION_DAYS)).delete()
     log.info("pruned", contents=pruned.contents, messages=pruned.messages)
     return pruned

@@ -4,13 +4,13 @@ transaction) and will end as sent, failed or held."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 from django.conf import settings
 from django.core.mail import make_msgid
 from django.core.mail.utils import DNS_NAME
-from django.db import connection, transaction
+from django.db import transaction
 
 from common import sql
 from common.clock import database_now
@@ -33,6 +33,7 @@ from outbox.received import loop_reason
 from outbox.refusals import refusal, try_to_record
 from outbox.routing import Route, release, route, route_resent
 from outbox.search_text import search_text
+from outbox.values import Accepted, Resent, Submission
 from testlists.models import TestList
 from testlists.state import NO_LIST, ListState, state_of
 
@@ -50,46 +51,6 @@ _MESSAGE_COLUMNS = (
 )  # fmt: skip
 _CONTENT_COLUMNS, _CONTENT_TYPES = ("message_id", "data"), ("bigint", "bytea")
 _RECIPIENT_COLUMNS = ("message_id", "address", "name", "status", "tries", "last_reply", "finished")
-
-
-@dataclass(frozen=True)
-class Resent:
-    """Why a mail is sent again: which one it repeats, on whose word, and whether that person released it to the real
-    recipients."""
-
-    original: Message
-    by: str
-    released: bool
-
-
-@dataclass(frozen=True)
-class Submission:
-    """One mail as a door hands it in. `content` is a whole RFC 5322 message; `resent` tells about one that a person sends
-    again (interventions)."""
-
-    app: App
-    stage: Stage
-    envelope: Envelope
-    content: bytes
-    via: Door
-    credential: Credential | None = None
-    resent: Resent | None = None
-    client: str = ""  # the address that it came from, where there is one
-
-
-class Accepted(NamedTuple):
-    """A stored mail: its number and its row's other columns."""
-
-    pk: int
-    row: dict[str, Any]
-
-    @property
-    def hold_reason(self) -> HoldReason | None:
-        reason = self.row["hold_reason"]
-        return HoldReason(reason) if reason else None
-
-    def message(self) -> Message:
-        return Message.from_db(connection.alias, ["id", *self.row], [self.pk, *self.row.values()])
 
 
 def submit(

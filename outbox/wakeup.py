@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 COALESCE_SECONDS = 0.1
 BROKEN_SECONDS = 1.0
+# What a hint asks Celery's workers to do, by its name: the task belongs to a layer above.
+DRAIN_TASK = "portal.tasks.drain"
 # PostgreSQL's channel for hints.
 CHANNEL = "outbox_due"
 # A process that has had nothing to say for so long keeps no connection for it.
@@ -94,15 +96,15 @@ class Hints:
     def _tell_broker(self) -> None:
         """A hint that still waits in the broker will be taken after our commit, so that another would say nothing new; and
         while no worker runs they don't pile up."""
-        from delivery.tasks import drain  # only where there is a broker is Celery imported
+        from celery import current_app  # only where there is a broker is Celery imported
 
         if self._broker is None:
-            self._broker = drain.app.connection_for_write()
+            self._broker = current_app.connection_for_write()
         self._broker.connect()
-        queue = drain.app.conf.task_default_queue
+        queue = current_app.conf.task_default_queue
         waiting = self._broker.default_channel.queue_declare(queue, durable=True, auto_delete=False).message_count
         if not waiting:
-            drain.apply_async(connection=self._broker, retry=False)
+            current_app.send_task(DRAIN_TASK, connection=self._broker, retry=False)
 
     def _note_broken(self, error: Exception) -> None:
         """The next hint is tried over a new connection."""

@@ -9,4 +9,4 @@ class PortalConfig(AppConfig):
         from portal import checks  # noqa: F401  # registers the deployment checks
 
         if settings.CELERY_BROKER_URL:
-            from portal import celery  # noqa: F401  # makes it the app that delivery.tasks belong to
+            from portal import celery  # noqa: F401  # makes it the app that portal.tasks belong to

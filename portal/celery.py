@@ -22,7 +22,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
 log = structlog.get_logger(__name__)
 
-SWEEP_SECONDS = 10.0
 _FOLDER = "filesystem://"
 
 
@@ -42,7 +41,7 @@ def make_app(url: str) -> Celery:
     """Celery with the broker at `url`. Raises ImproperlyConfigured when that is empty."""
     if not url:
         raise ImproperlyConfigured("CELERY_BROKER_URL is empty, so there is nothing for Celery to do: run manage.py deliver.")
-    app = Celery("portal", broker=_FOLDER if url.startswith(_FOLDER) else url, include=["delivery.tasks"])
+    app = Celery("portal", broker=_FOLDER if url.startswith(_FOLDER) else url, include=["portal.tasks"])
     app.conf.update(
         broker_transport_options=transport_options(url),
         broker_connection_timeout=2.0,
@@ -54,11 +53,6 @@ def make_app(url: str) -> Celery:
         task_publish_retry=False,
         worker_prefetch_multiplier=1,
         worker_enable_remote_control=False,
-        beat_schedule={
-            # One that comes late says no more than the next one.
-            "sweep": {"task": "delivery.tasks.sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}},
-            "prune": {"task": "delivery.tasks.prune", "schedule": crontab(hour="3", minute="0")},
-        },
         beat_schedule_filename=str(settings.DATA_DIR / "celerybeat-schedule"),
     )
     return app
@@ -66,6 +60,22 @@ def make_app(url: str) -> Celery:
 
 app = make_app(settings.CELERY_BROKER_URL)
 app.set_default()  # in every thread, not only in this one
+
+
+@app.on_after_finalize.connect
+def keep_time(sender: Celery, **_: Any) -> None:
+    """Housekeeping's table as beat reads it. Here and not above: the table needs the models, which are loaded by now."""
+    from portal.housekeeping import JOBS
+
+    sender.conf.beat_schedule = {
+        job.name: {
+            "task": "portal.tasks.run_job",
+            "args": [job.name],
+            "schedule": crontab(hour="3", minute="0") if job.nightly else job.every,
+            "options": {} if job.nightly else {"expires": job.every},  # one that comes late does no more than the next one
+        }
+        for job in JOBS
+    }
 
 
 @signals.celeryd_init.connect

@@ -51,11 +51,11 @@ class Environment(environ.Env):
         except (OSError, UnicodeError) as error:
             raise ImproperlyConfigured(f"{var}{_FILE} names a file that can't be read: {error}") from error
 
-    def positive(self, var: str, default: int) -> int:
-        """A whole number, 0 or more."""
+    def positive(self, var: str, default: int, least: int = 0) -> int:
+        """A whole number, `least` or more."""
         number: int = self.int(var, default=default)
-        if number < 0:
-            raise ImproperlyConfigured(f"{var} is {number}; it must be 0 or more.")
+        if number < least:
+            raise ImproperlyConfigured(f"{var} is {number}; it must be {least} or more.")
         return number
 
     def bool(self, var: str, default: Any = environ.Env.NOTSET) -> bool:

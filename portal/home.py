@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 from delivery.connection_slots import living_workers
 from delivery.models import StageQueue
 from emailconfig.models import SmtpSettings
+from gateway.heartbeat import living_gateways
 from organization.access import EVERYWHERE, Scope, allowed
 from organization.http import MemberRequest
 from organization.models import App, Member, Stage
@@ -51,6 +52,7 @@ def waiting_for(member: Member) -> list[Waiting]:
     configurable = [one for one in stages if allowed(member, Scope(stage=one), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
     found = [
         *_no_worker(configurable),
+        *_no_gateway(configurable),
         *_in_trouble(stages, configurable),
         *_ending_secrets(configurable),
         *_unconfigured(configurable),
@@ -66,6 +68,13 @@ def _no_worker(configurable: list[Stage]) -> list[Waiting]:
         return []
     text = "No worker has reported lately. Mail is accepted and waits; the operator starts one with manage.py deliver."
     return [Waiting("danger", "No mail is being delivered", text, reverse("email-configurations"), "Email configurations")]
+
+
+def _no_gateway(configurable: list[Stage]) -> list[Waiting]:
+    if not configurable or living_gateways().exists():
+        return []
+    text = "No gateway has reported lately, so apps can't hand over mail. The operator starts one with manage.py smtp_gateway."
+    return [Waiting("danger", "No mail is being accepted", text, reverse("email-configurations"), "Email configurations")]
 
 
 def _in_trouble(stages: list[Stage], configurable: list[Stage]) -> list[Waiting]:

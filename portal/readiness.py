@@ -15,6 +15,7 @@ from django.db.models import OuterRef, Subquery
 
 from common import sql
 from common.clock import database_now
+from common.database_trouble import WRITE_LOCK_HELD, write_lock_is_held
 from delivery.connection_slots import living_workers
 from delivery.models import StageQueue
 from gateway.heartbeat import living_gateways
@@ -30,6 +31,8 @@ _NO_GATEWAY = "No gateway has reported lately: apps can't hand emails in. Start 
 _STORAGE_FULL = "The storage is full: nothing can be stored."
 _NO_WORKER = "No worker has reported lately: nothing is delivered. Start one with manage.py deliver."
 _NEARLY_ALL = 0.9
+# Within the patience of who asks (see Watch). It is looked at only when a process hasn't reported for far longer.
+_LOCK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,7 @@ def _look() -> Readiness:
     causes = [
         *([] if storage else [_STORAGE_FULL]),
         *([_READ_ONLY] if _is_read_only() else []),
-        *([] if gateways else [_NO_GATEWAY]),
-        *([] if worker else [_NO_WORKER]),
+        *(_missing(gateway=bool(gateways), worker=worker)),
     ]
     stages = _stages()
     facts = {
@@ -78,6 +80,15 @@ def _look() -> Readiness:
         "stages": stages,
     }
     return Readiness(causes, [*_gateway_warnings(gateways), *_connection_warnings()], facts)
+
+
+def _missing(*, gateway: bool, worker: bool) -> list[str]:
+    """Which processes haven't reported. They can't while another one keeps the database locked."""
+    if gateway and worker:
+        return []
+    if write_lock_is_held(_LOCK_SECONDS):
+        return [WRITE_LOCK_HELD]
+    return [*([] if gateway else [_NO_GATEWAY]), *([] if worker else [_NO_WORKER])]
 
 
 def _stages() -> dict[str, dict[str, Any]]:

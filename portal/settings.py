@@ -60,6 +60,9 @@ SMTP_DENIED_NETWORKS = env.networks("SMTP_DENIED_NETWORKS")
 CONTENT_RETENTION_DAYS = env.int("CONTENT_RETENTION_DAYS", default=30)
 LOG_RETENTION_DAYS = env.int("LOG_RETENTION_DAYS", default=365)
 
+# How many emails of one connection may be sent and not yet recorded: that many can arrive twice after a crash.
+DELIVERY_WINDOW = env.positive("DELIVERY_WINDOW", default=2, least=1)
+
 # Where Celery's workers are woken up. Empty: no Celery, `manage.py deliver` is the worker.
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="")
 
@@ -69,6 +72,7 @@ OUTBOX_APP = env.str("OUTBOX_APP", default="")
 OUTBOX_STAGE = env.str("OUTBOX_STAGE", default="")
 
 INSTALLED_APPS = [
+    "portal",  # first, so that its commands take the place of Django's
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -82,7 +86,6 @@ INSTALLED_APPS = [
     "django_htmx",
     "django_structlog",
     "lucide",
-    "portal",
     "gateway",
     "emaillog",
     "delivery",
@@ -130,6 +133,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "portal.navigation.shell",
+                "portal.page_links.page_links",
                 "portal.stage_banner.stage_banner",
                 "portal.test_list_banner.test_list_banner",
             ],

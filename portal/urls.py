@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 
 from portal import help
 from portal.accounts import ChangePassword
+from portal.app_page import app_emails
 from portal.home import home
 
 urlpatterns = [
@@ -14,6 +15,7 @@ urlpatterns = [
     path("accounts/login/", auth.LoginView.as_view(), name="login"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
     path("accounts/password/", ChangePassword.as_view(), name="password_change"),
+    path("apps/<slug:app>/configuration/emails/<slug:stage>/", app_emails, name="app-emails"),
     path("", include("organization.urls")),
     path("", include("testlists.urls")),
     path("", include("emailconfig.urls")),

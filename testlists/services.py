@@ -24,10 +24,9 @@ from testlists.models import MAX_ADDRESSES, TestList, TestListAddress
 from testlists.signals import count_leaving, test_list_saved
 
 # Every turn of a worker asks it.
-_LISTS = """
-    SELECT id, app_id, stage_id, active, tag_subject, version, active_version
-    FROM testlists_testlist WHERE stage_id = %s AND app_id IN %s
-"""
+# In the model's own order, which from_db() takes for granted.
+_COLUMNS = [field.attname for field in TestList._meta.concrete_fields]
+_LISTS = f"SELECT {', '.join(_COLUMNS)} FROM testlists_testlist WHERE stage_id = %s AND app_id IN %s"  # noqa: S608
 MAY_EDIT = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
 _LISTS_BEING_MADE = 5_321  # an advisory lock of PostgreSQL; those of one list have two numbers
 ACTIVATION_WAIT_SECONDS = 10.0
@@ -126,9 +125,13 @@ def wait_until_nothing_leaves(test_list: TestList, seconds: float = ACTIVATION_W
 
 def ask_lists_for_hand_over(apps: Collection[int], stage_id: int) -> Callable[[], dict[int, TestList]]:
     """The lists of these apps in the stage, by app, as they are now; their locks were taken by `unlocked_condition`."""
-    columns = ("id", "app_id", "stage_id", "active", "tag_subject", "version", "active_version")
     rows = sql.ask(_LISTS, stage_id, list(apps))
-    return lambda: {row[1]: TestList.from_db(connection.alias, columns, row) for row in rows()}
+
+    def read() -> dict[int, TestList]:
+        lists = [TestList.from_db(connection.alias, _COLUMNS, row) for row in rows()]
+        return {test_list.app_id: test_list for test_list in lists}
+
+    return read
 
 
 def unlocked_condition(app_column: str, stage_column: str) -> str:

@@ -5,7 +5,6 @@ from testlists import views
 _SECTION = "apps/<slug:app>/configuration/emails/<slug:stage>/"
 
 urlpatterns = [
-    path(_SECTION, views.emails, name="app-emails"),
     path(f"{_SECTION}edit/", views.edit, name="app-emails-edit"),
     path(f"{_SECTION}preview/", views.preview, name="app-emails-preview"),
     path(f"{_SECTION}edit/members/", views.members, name="app-emails-members"),

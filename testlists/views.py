@@ -1,4 +1,4 @@
-"""An app's emails section in a stage: the test list (view, edit) beside what the app signs in with."""
+"""A test list's pages: what the app's page shows of it in view mode, and edit mode."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from organization.access import Scope, allowed, require
-from organization.forms import CredentialForm
-from organization.http import MemberRequest, StageLink, gateway_context, is_row_number, search_words, stage_links
-from organization.models import App, Credential, Member, Stage
+from organization.http import MemberRequest, StageLink, is_row_number, search_words, stage_links
+from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from testlists.forms import TestListForm
 from testlists.models import TestList
@@ -31,31 +30,36 @@ from testlists.services import (
 _FOUND_AT_MOST = 20
 
 
-@require_safe
-def emails(request: MemberRequest, app: str, stage: str) -> HttpResponse:
+def find_test_list(app: str, stage: str) -> TestList:
+    """The list of the app in the stage, by their keys. Raises Http404."""
+    return test_list_of(get_object_or_404(App, key=app), get_object_or_404(Stage, key=stage))
+
+
+def frame_context(request: MemberRequest, test_list: TestList, url_name: str) -> dict[str, object]:
+    """What the frame of an app's page shows (testlists/app_base.html)."""
+    app, stage = test_list.app, test_list.stage
+    links: list[StageLink] = stage_links(stage, lambda other: reverse(url_name, args=[app.key, other.key]))
+    can_edit_app = allowed(request.user, Scope(app=app), Permission.MANAGE_APPS)
+    return {"app": app, "stage": stage, "stage_links": links, "can_edit_app": can_edit_app}
+
+
+def view_context(request: MemberRequest, test_list: TestList) -> dict[str, object]:
     """View mode: every member may read; who is on the list, only those who may see whom mail is for."""
-    test_list = _find(app, stage)
     is_open = sees_addresses(request.user, test_list.app, test_list.stage)
-    context = {
-        **_frame(request, test_list, "app-emails"),
+    return {
         "test_list": test_list,
         "people": [(entry.person_for(sees_addresses=is_open), entry.is_member) for entry in test_list.present_entries()],
         "sees_addresses": is_open,
         "leaving": mails_leaving(test_list),
         "recent_mail": recent_mail_in_words(test_list),
         "can_edit": may_edit(request.user, test_list.app, test_list.stage),
-        "can_see_log": allowed(request.user, Scope(test_list.app, test_list.stage), Permission.ACCESS_ASSET_LOGS),
-        "credentials": Credential.objects.filter(app=test_list.app, stage=test_list.stage),
-        "credential_form": CredentialForm(),
-        **gateway_context(),
     }
-    return render(request, "testlists/emails.html", context)
 
 
 @require_http_methods(["GET", "POST"])
 def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
     """Edit mode: the form, its Save, and for browsers without JavaScript its member search and its check of what is pasted."""
-    test_list = _find(app, stage)
+    test_list = find_test_list(app, stage)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
     is_open = sees_addresses(request.user, test_list.app, test_list.stage)
     form = TestListForm(request.POST or None, test_list=test_list, sees_addresses=is_open)
@@ -71,7 +75,7 @@ def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
             _say_what_holds_now(request, saved)
             return redirect("app-emails", test_list.app.key, test_list.stage.key)
     context = {
-        **_frame(request, test_list, "app-emails-edit"),
+        **frame_context(request, test_list, "app-emails-edit"),
         "form": form,
         "people": form.rows(),
         "sees_addresses": is_open,
@@ -89,32 +93,21 @@ def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
 @require_POST
 def preview(request: MemberRequest, app: str, stage: str) -> HttpResponse:
     """What Save would do with what is pasted, while somebody types. Stores nothing."""
-    test_list = _find(app, stage)
+    test_list = find_test_list(app, stage)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
     is_open = sees_addresses(request.user, test_list.app, test_list.stage)
     form = TestListForm(request.POST, test_list=test_list, sees_addresses=is_open)
     form.full_clean()
-    return render(request, "testlists/preview.html", {"preview": form.preview, "refused": form.errors.get("add")})
+    return render(request, "testlists/_preview.html", {"preview": form.preview, "refused": form.errors.get("add")})
 
 
 @require_safe
 def members(request: MemberRequest, app: str, stage: str) -> HttpResponse:
     """The member search's answer while somebody types: check boxes to choose from."""
-    test_list = _find(app, stage)
+    test_list = find_test_list(app, stage)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
     found = _search(search_words(request.GET, "find"), chosen=request.GET.getlist("members"))
-    return render(request, "testlists/found_members.html", {"found_members": found})
-
-
-def _find(app: str, stage: str) -> TestList:
-    return test_list_of(get_object_or_404(App, key=app), get_object_or_404(Stage, key=stage))
-
-
-def _frame(request: MemberRequest, test_list: TestList, url_name: str) -> dict[str, object]:
-    app, stage = test_list.app, test_list.stage
-    links: list[StageLink] = stage_links(stage, lambda other: reverse(url_name, args=[app.key, other.key]))
-    can_edit_app = allowed(request.user, Scope(app=app), Permission.MANAGE_APPS)
-    return {"app": app, "stage": stage, "stage_links": links, "can_edit_app": can_edit_app}
+    return render(request, "testlists/_found_members.html", {"found_members": found})
 
 
 def _say_what_holds_now(request: MemberRequest, saved: TestList) -> None:

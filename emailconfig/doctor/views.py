@@ -99,5 +99,5 @@ def _shown(request: MemberRequest, test: ConnectionTest) -> HttpResponse:
 
 
 def _render(request: MemberRequest, context: dict[str, Any], status: int = 200) -> HttpResponse:
-    template = "emailconfig/test_panel.html" if request.htmx else "emailconfig/connection_test.html"
+    template = "emailconfig/_test_panel.html" if request.htmx else "emailconfig/connection_test.html"
     return render(request, template, context, status=status)

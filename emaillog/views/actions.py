@@ -108,4 +108,4 @@ def _ask(
     mask = mask_of(request.user, found)
     addresses = [mask.address(address) for address in hit]
     context = {**details, "addresses": addresses, "message": found, "stage": found.stage, "form": form}
-    return render(request, f"outbox/ask_{about}.html", context, status=422 if form.errors else 200)
+    return render(request, f"emaillog/confirm_{about}.html", context, status=422 if form.errors else 200)

@@ -54,7 +54,7 @@ def log(request: MemberRequest, stage: str) -> HttpResponse:
         "export_url": reverse("email-log-export", args=[found.key]) + _address(request),
         "new_mail_url": before is None and after is None and _new_mail_url(request, found, newest),
     }
-    return render(request, "outbox/email_log.html", context)
+    return render(request, "emaillog/email_log.html", context)
 
 
 @require_safe
@@ -70,7 +70,7 @@ def new_mail(request: MemberRequest, stage: str) -> HttpResponse:
         "url": reverse("email-log", args=[found.key]) + _address(request),
     }
     status = _STOP_POLLING if number > NEWER_AT_MOST else 200
-    return render(request, "outbox/new_mail.html", context, status=status)
+    return render(request, "emaillog/_new_mail.html", context, status=status)
 
 
 def _new_mail_url(request: MemberRequest, stage: Stage, newest: int) -> str:

@@ -58,7 +58,7 @@ def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
     }
     if context["can_see_content"] and content_is_there:
         context |= _content(found, request.GET.get("show", ""))
-    return render(request, "outbox/message.html", context)
+    return render(request, "emaillog/message.html", context)
 
 
 @require_safe

@@ -102,7 +102,7 @@ def credential_revoke(request: MemberRequest, app: str, stage: str, credential: 
         messages.success(request, f"The credential {found.username} was revoked: nobody can sign in with it any more.")
         return redirect("app-emails", found.app.key, found.stage.key)
     context = {"app": found.app, "stage": found.stage, "credential": found}
-    return render(request, "organization/credential_revoke.html", context)
+    return render(request, "organization/confirm_credential_revoke.html", context)
 
 
 @require_http_methods(["GET", "POST"])

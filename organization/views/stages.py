@@ -56,7 +56,9 @@ def archive(request: MemberRequest, stage: str) -> HttpResponse:
         else:
             messages.success(request, f"{found.name} was archived: it takes no mail any more.")
             return redirect("stages")
-    return render(request, "organization/stage_archive.html", {"stage": found, "form": form}, status=422 if form.errors else 200)
+    return render(
+        request, "organization/confirm_stage_archive.html", {"stage": found, "form": form}, status=422 if form.errors else 200
+    )
 
 
 @require_POST

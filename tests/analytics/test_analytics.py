@@ -19,7 +19,6 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import delivery.worker
 from analytics import rollup, views
 from analytics.causes import cause_of, explanation_of
 from analytics.charts import Series, bar_chart, tick_step
@@ -36,12 +35,13 @@ from analytics.models import (
 )
 from analytics.report import RANGES, analytics, range_of
 from analytics.rollup import roll_up, uncounted_since
-from delivery import tasks
+from delivery.worker import Worker
 from organization.models import App, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from outbox import backlog
 from outbox.models import Attempt, HoldReason, Message, RouteKind, Status
-from outbox.retention import prune
+from portal import tasks
+from portal.housekeeping import JOBS, prune
 from tests.support.outbox import deliver, now_due, send, set_list, wait_for_thread
 from tests.support.portal import configure, make_app, make_member, signed_in
 
@@ -384,15 +384,16 @@ def test_pruned_mail_stays_counted_and_counts_go_with_the_log(crm, qa, settings)
 
 
 def test_the_worker_and_celery_count(crm, qa):
-    every = {periodic.action: periodic for periodic in delivery.worker.Worker()._every}
-    assert 10 <= every[delivery.worker.roll_up_beside].seconds <= 60
-    assert delivery.worker.roll_up_beside not in {periodic.action for periodic in delivery.worker.Worker("celery-1")._every}
+    (job,) = [job for job in JOBS if job.name == "roll-up"]
+    assert 10 <= job.every <= 60
+    assert job.start in {periodic.action for periodic in Worker(jobs=JOBS)._every}
+    assert job.start not in {periodic.action for periodic in Worker("celery-1", jobs=JOBS)._every}
     accepted(crm, qa, ago(minutes=5))
-    delivery.worker.roll_up_beside()
+    job.start()
     wait_for_thread("roll-up")
     assert counted() == {"accepted": 1}
     accepted(crm, qa, ago(minutes=2))
-    tasks.sweep()
+    tasks.run_job("roll-up")
     assert counted() == {"accepted": 2}
 
 

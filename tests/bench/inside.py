@@ -21,7 +21,9 @@ from django.test import Client
 
 from common.clock import database_now
 from delivery.claims import ask_due_mail, hand_over
+from delivery.config import DeliveryConfig
 from delivery.due_messages import stages_with_due_mail
+from delivery.values import Claim
 from organization.models import App, Member, Stage
 from outbox.models import Door, Message
 from outbox.submission import Envelope, submit
@@ -96,7 +98,7 @@ def grow(finished: int) -> dict[str, float]:
 
     def take() -> None:
         with transaction.atomic():
-            assert len(hand_over(ask_due_mail(stage.pk, 2), "bench", database_now())) == 2
+            assert len(hand_over(ask_due_mail(stage.pk, 2), Claim("bench", DeliveryConfig().lease), database_now())) == 2
             transaction.set_rollback(True)
 
     def page(path: str) -> None:

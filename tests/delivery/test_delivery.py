@@ -11,9 +11,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-import delivery.worker
 import emailconfig.connection.opening
 from delivery.backoff import note_trouble, pause_after
+from delivery.config import DeliveryConfig
 from delivery.connection_slots import forget, register
 from delivery.connection_slots import take as take_places
 from delivery.leases import recover_abandoned
@@ -22,8 +22,8 @@ from delivery.retry_schedule import PAUSES, next_pause
 from delivery.values import Outcome
 from emailconfig.connection import ConnectionTrouble
 from emailconfig.services import settings_of
-from outbox.holding import release_what_waits
 from outbox.models import Attempt, HoldReason, Message, Recipient, Status
+from outbox.states import release_what_waits
 from testlists.services import mails_leaving, wait_until_nothing_leaves
 from testlists.signals import test_list_saved
 from tests.support.outbox import (
@@ -68,11 +68,10 @@ def test_many_mails_share_few_connections(crm, qa, configured, smtp_server):
     assert set(Message.objects.values_list("status", "owner")) == {("sent", "")}
 
 
-def test_the_watch_over_leases_ends_no_connection_that_is_in_order(crm, qa, configured, smtp_server, monkeypatch):
-    monkeypatch.setattr(delivery.worker, "WATCH_SECONDS", 0.0)
+def test_the_watch_over_leases_ends_no_connection_that_is_in_order(crm, qa, configured, smtp_server):
     for _ in range(100):
         send(crm, qa)
-    deliver()
+    deliver(DeliveryConfig(watch_seconds=0.0))
     assert not Attempt.objects.exclude(outcome="sent").values_list("reply", "step")
     assert Attempt.objects.count() == 100
     assert smtp_server.connections <= configured.connections + 1

@@ -12,7 +12,7 @@ from html import unescape
 import pytest
 from django.utils import timezone
 
-import delivery.session
+from delivery.config import DeliveryConfig
 from delivery.models import Connection, StageQueue
 from outbox.models import Attempt, Message, Recipient, Status
 from tests.support.outbox import deliver, deliver_beside, now_due, outcomes, send, statuses
@@ -24,9 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 BASE = "/management/configure/emails/qa/"
 
 
-@pytest.fixture(autouse=True)
-def _soon_silent(monkeypatch) -> None:
-    monkeypatch.setattr(delivery.session, "SILENT_SECONDS", 0.5)
+SOON_SILENT = DeliveryConfig(silent_seconds=0.5)
 
 
 @pytest.fixture
@@ -37,7 +35,7 @@ def smtp_server() -> Iterator[SmtpServer]:
 
 @contextmanager
 def a_worker() -> Iterator[threading.Thread]:
-    worker = threading.Thread(target=deliver_beside)
+    worker = threading.Thread(target=deliver_beside, args=(SOON_SILENT,))
     worker.start()
     try:
         yield worker

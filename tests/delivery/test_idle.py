@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-import delivery.worker
+from delivery.config import DeliveryConfig
 from delivery.worker import Worker
 from tests.support.outbox import send, statuses
 from tests.support.portal import configure, eventually, manage
@@ -26,11 +26,9 @@ def smtp_server() -> Iterator[SmtpServer]:
 
 
 @contextmanager
-def sleepy_worker(monkeypatch) -> Iterator[Worker]:
+def sleepy_worker() -> Iterator[Worker]:
     """A worker that, once it is idle, looks again only when it is told to."""
-    monkeypatch.setattr(delivery.worker, "IDLE_SECONDS", 600.0)
-    monkeypatch.setattr(delivery.worker, "AWAKE_SECONDS", 0.0)
-    worker = Worker()
+    worker = Worker(config=DeliveryConfig(idle_seconds=600.0, awake_seconds=0.0))
 
     def run() -> None:
         try:
@@ -57,11 +55,11 @@ def test_a_look_that_finds_nothing_is_one_statement(crm, qa, smtp_server):
     assert len(asked) == 1
 
 
-def test_an_idle_worker_is_told_of_new_mail(crm, qa, smtp_server, monkeypatch):
+def test_an_idle_worker_is_told_of_new_mail(crm, qa, smtp_server):
     if connection.vendor != "postgresql":
         return  # SQLite tells nobody anything: the worker looks 20 times a second
     configure(qa, smtp_server, from_domains="*")
-    with sleepy_worker(monkeypatch) as worker:
+    with sleepy_worker() as worker:
         eventually(lambda: worker._alarm.works)
         first = send(crm, qa)
         eventually(lambda: statuses(first) == {"customer@example.com": "sent"})
@@ -69,11 +67,11 @@ def test_an_idle_worker_is_told_of_new_mail(crm, qa, smtp_server, monkeypatch):
         eventually(lambda: len(smtp_server.arrived) == 2)
 
 
-def test_a_worker_whose_hints_are_cut_off_looks_by_itself_until_they_come_again(crm, qa, smtp_server, monkeypatch, caplog):
+def test_a_worker_whose_hints_are_cut_off_looks_by_itself_until_they_come_again(crm, qa, smtp_server, caplog):
     if connection.vendor != "postgresql":
         return  # SQLite has no connections to cut
     configure(qa, smtp_server, from_domains="*")
-    with sleepy_worker(monkeypatch) as worker:
+    with sleepy_worker() as worker:
         eventually(lambda: worker._alarm.works)
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")

@@ -44,11 +44,11 @@ def test_one_that_ends_soon_is_told_with_its_day(settings: Settings, authority: 
 
 @pytest.mark.parametrize("wrong", ["missing", "other key", "no certificate"])
 def test_one_that_cannot_be_used_is_told_with_its_variable(settings: Settings, authority: Authority, wrong: str) -> None:
-    certificate, key = authority.issue("gateway.acme.example")
+    file, key = authority.issue("gateway.acme.example")
     _, other_key = authority.issue("other.acme.example")
     if wrong == "no certificate":
-        certificate.write_text("nothing")
-    use(settings, certificate, {"missing": Path("/nowhere/key.pem"), "other key": other_key}.get(wrong, key))
+        file.write_text("nothing")
+    use(settings, file, {"missing": Path("/nowhere/key.pem"), "other key": other_key}.get(wrong, key))
     words = {
         "missing": "GATEWAY_TLS_KEY: /nowhere/key.pem can't be read: No such file or directory.",
         "other key": "GATEWAY_TLS_CERT and GATEWAY_TLS_KEY don't belong together.",

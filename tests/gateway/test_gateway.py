@@ -22,7 +22,8 @@ from gateway.batching import Handed, store
 from organization.credentials import NewCredential, create_credential, revoke_credential
 from organization.models import App
 from outbox.models import Door, Message, Status
-from outbox.submission import Accepted, Envelope
+from outbox.submission import Envelope
+from outbox.values import Accepted
 from tests.support.certificates import Authority
 from tests.support.outbox import send, set_list
 from tests.support.portal import OPERATOR, configure, environment, eventually, mail, manage, running_gateway

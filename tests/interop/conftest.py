@@ -21,6 +21,7 @@ import pytest
 from django.utils import timezone
 
 from delivery.models import Worker
+from tests.interop.postfix import Postfix
 from tests.support.portal import ROOT, environment, eventually
 from tests.support.smtp_server import free_port, listening
 
@@ -31,6 +32,12 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="portal-interop-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
+
+
+@pytest.fixture
+def postfix(folder: Path) -> Iterator[Postfix]:
+    with Postfix(folder) as server:
+        yield server
 
 
 class Process:

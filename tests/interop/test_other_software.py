@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from email import message_from_bytes
 
 import pytest
 
 from outbox.models import Message, Status
-from tests.interop.postfix import Postfix
 from tests.support.outbox import deliver, send, statuses
 from tests.support.portal import configure, eventually
 
 pytestmark = [pytest.mark.interop, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def postfix(folder) -> Iterator[Postfix]:
-    with Postfix(folder) as server:
-        yield server
 
 
 def test_postfix_takes_our_mail_pipelined_many_over_each_connection(crm, qa, postfix):

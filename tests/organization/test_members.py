@@ -97,6 +97,53 @@ def test_createsuperuser_asks_for_the_email(db: None, monkeypatch: pytest.Monkey
     assert (member.email, member.is_superuser, member.is_staff) == ("Root@acme.example", True, True)
     assert sign_in(Client(), "root@acme.example")
     assert signed_in(member).get("/admin/").status_code == 200
+    event = AuditEvent.objects.get()
+    assert (event.operation, event.entity_id, event.after["is_superuser"]) == ("Create", str(member.pk), True)
+    assert "createsuperuser" in event.actor_name
+
+
+def test_changepassword_writes_the_password_alone_and_its_audit_entry(viewer: Member) -> None:
+    client = signed_in(viewer)
+
+    def deactivated_meanwhile(_: str) -> str:
+        Member.objects.filter(pk=viewer.pk).update(is_active=False, name="Vera V.")
+        return "another-long-phrase"
+
+    with pytest.MonkeyPatch.context() as terminal:
+        terminal.setattr("getpass.getpass", deactivated_meanwhile)
+        call_command("changepassword", viewer.email.upper(), stdout=StringIO())
+    stored = Member.objects.get(pk=viewer.pk)
+    assert stored.check_password("another-long-phrase")
+    assert (stored.is_active, stored.name) == (False, "Vera V.")
+    event = AuditEvent.objects.get()
+    assert (event.operation, event.entity_id) == ("Change password", str(viewer.pk))
+    assert "changepassword" in event.actor_name
+    assert client.get("/apps/").status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("email", "typed", "says"),
+    [
+        ("nobody@acme.example", [], "There is no member"),
+        ("vera.viewer@acme.example", ["a-long-phrase-1", "a-long-phrase-2"], "differ"),
+        ("vera.viewer@acme.example", ["short", "short"], "too short"),
+    ],
+)
+def test_changepassword_says_in_one_line_what_it_refuses(viewer: Member, email: str, typed: list[str], says: str) -> None:
+    with pytest.MonkeyPatch.context() as terminal, pytest.raises(CommandError, match=says):
+        terminal.setattr("getpass.getpass", lambda _: typed.pop(0))
+        call_command("changepassword", email, stdout=StringIO())
+    assert Member.objects.get(pk=viewer.pk).password == viewer.password
+    assert not AuditEvent.objects.exists()
+
+
+def test_a_members_domain_without_a_dot_is_asked_about(as_administrator: Client) -> None:
+    typed = {"email": "mia@acme", "name": "Mia", "theme": "system", "time_zone": "UTC"}
+    assert "Is the domain complete?" in as_administrator.post("/admin/organization/member/add/", typed).content.decode()
+    assert not Member.objects.filter(name="Mia").exists()
+    assert as_administrator.post("/admin/organization/member/add/", {**typed, "complete": "on"}).status_code == 302
+    page = f"/admin/organization/member/{Member.objects.get(email='mia@acme').pk}/change/"
+    assert as_administrator.post(page, {**typed, "name": "Mia M.", "version": 1}).status_code == 302
 
 
 def test_the_profile_changes_name_theme_and_time_zone_alone(viewer: Member) -> None:

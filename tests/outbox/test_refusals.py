@@ -12,6 +12,7 @@ from django.utils import timezone
 from organization.credentials import NewCredential, create_credential
 from organization.models import Credential
 from outbox import refusals
+from outbox.masking import for_log
 from outbox.models import Door, Message, Refusal
 from outbox.refusals import KEPT_OF_EACH, RefusalRecorder, record, refusal
 from outbox.retention import prune
@@ -124,6 +125,17 @@ def test_the_apps_page_shows_them_to_those_who_may_read_its_log(credential, admi
     assert "no.body-7" not in masked
     elsewhere = signed_in(administrator).get("/apps/shop/configuration/emails/qa/").content.decode()
     assert "refused no email of Web Shop" in elsewhere
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("typed", ["ana.silva", "ana silva@example.com", "ana.silva@"])
+def test_what_was_refused_as_an_address_is_masked_too(credential, viewer, typed):
+    reply = f"553 5.1.3 “{typed}” isn't an email address."
+    record([refusal(credential.credential, Door.GATEWAY, "RCPT", typed, reply)])
+    page = signed_in(viewer).get(PAGE).content.decode()
+    assert "isn&#x27;t an email address" in page
+    assert "silva" not in page
+    assert "silva" not in for_log(typed, [typed]) + for_log(reply, [typed])
 
 
 @pytest.mark.django_db

@@ -13,15 +13,18 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-import delivery.worker
-from delivery.worker import Periodic
+from common.jobs import Periodic
+from delivery.worker import Worker
 from outbox import retention
 from outbox.models import Attempt, Content, HoldReason, Message, Recipient, Status
 from outbox.retention import Pruned, prune
+from portal.housekeeping import JOBS
 from tests.support.outbox import deliver, send, set_list, wait_for_thread
 from tests.support.portal import configure
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+(PRUNE,) = [job for job in JOBS if job.name == "prune"]
 
 
 def aged(message: Message, days: int, *, final_for: int | None = None, status: str = Status.SENT) -> Message:
@@ -95,8 +98,8 @@ def test_the_command_prunes_and_says_how_much(crm, qa):
 
 
 def test_the_worker_prunes_a_while_after_its_start_and_once_a_day(monkeypatch):
-    every = {periodic.action: periodic for periodic in delivery.worker.Worker()._every}
-    daily = every[delivery.worker.prune_beside]
+    every = {periodic.action: periodic for periodic in Worker(jobs=JOBS)._every}
+    daily = every[PRUNE.start]
     assert daily.seconds == 24 * 3600
     runs: list[int] = []
     periodic = Periodic(3600.0, lambda: runs.append(1), first=3600.0)
@@ -110,7 +113,7 @@ def test_the_worker_prunes_a_while_after_its_start_and_once_a_day(monkeypatch):
 
 def test_pruning_beside_the_worker_really_prunes(crm, qa):
     aged(send(crm, qa), 31)
-    delivery.worker.prune_beside()
+    PRUNE.start()
     wait_for_thread("prune")
     assert not Content.objects.exists()
 

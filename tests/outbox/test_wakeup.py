@@ -17,10 +17,11 @@ from celery import Celery
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
-from delivery import standby, tasks, worker
+from delivery import standby, worker
 from delivery.models import Worker as LivingWorker
 from outbox import retention, wakeup
 from outbox.models import Message, Status
+from portal import tasks
 from tests.support.outbox import leases_run_out, send, take
 from tests.support.portal import ROOT, configure, environment, eventually
 
@@ -86,7 +87,7 @@ def test_celery_without_a_broker_says_so(use_broker):
 def test_a_mail_that_was_committed_wakes_a_worker(broker, crm, qa):
     send(crm, qa)
     eventually(lambda: hints(broker) == 1)
-    assert read_hints(broker) == ["delivery.tasks.drain"]
+    assert read_hints(broker) == ["portal.tasks.drain"]
 
 
 def test_a_hint_comes_after_the_commit_and_none_after_a_rollback(broker, crm, qa):
@@ -203,13 +204,13 @@ def test_the_tasks_do_what_the_worker_does(crm, qa, configured, smtp_server, mon
     message.recipients.update(status=Status.QUEUED)
     take(qa, 1, "a-worker-that-dies")
     leases_run_out()
-    tasks.sweep()
+    tasks.run_job("sweep")
     message.refresh_from_db()
     assert message.status == Status.QUEUED
 
     pruned = []
     monkeypatch.setattr(retention, "prune", lambda: pruned.append(1))
-    tasks.prune()
+    tasks.run_job("prune")
     assert pruned == [1]
 
 

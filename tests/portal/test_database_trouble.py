@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
@@ -13,8 +17,9 @@ from django.test import Client
 from pytest_django import Settings
 
 from common.sql import AWAY, NO_SPACE, DatabaseTrouble, database_trouble
-from organization.models import App, AuditEvent, Member
-from tests.support.portal import signed_in
+from organization.models import App, AuditEvent, Member, Stage
+from testlists.services import test_list_of as list_of
+from tests.support.portal import ROOT, environment, signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -107,10 +112,36 @@ def test_a_full_disk_is_said_on_a_page_and_nothing_is_half_saved(
     assert client.get("/apps/").status_code == 200
 
 
+@contextmanager
+def command_without_space() -> Iterator[dict[str, Any]]:
+    """How a command is run that can write no more than a few pages: on SQLite under a quota, on PostgreSQL a full disk."""
+    connection.close()
+    if connection.vendor == "sqlite":
+        few_bytes = 40 * 1024  # SQLite's index of its log alone takes 32 KiB
+        yield {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (few_bytes, few_bytes))}
+        return
+    with _full_postgresql():
+        yield {}
+
+
+def test_a_full_disk_is_said_in_one_line_of_a_command_and_nothing_is_half_saved(crm: App, qa: Stage) -> None:
+    people = [f"--add={'x' * 50}{number}@{'y' * 60}.{'z' * 60}.example.com" for number in range(100)]
+    command = [sys.executable, "manage.py", "test_list", "crm", "qa", "--activate", *people]
+    with command_without_space() as limits:
+        done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, **limits)
+    assert done.returncode == 1
+    assert done.stderr.startswith("CommandError: The database has no space left"), done.stderr
+    assert done.stderr.count("\n") == 1
+    test_list = list_of(crm, qa)
+    assert (test_list.active, test_list.people()) == (False, [])
+    assert not AuditEvent.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("code", "trouble"),
     [
         (sqlite3.SQLITE_FULL, NO_SPACE),
+        (sqlite3.SQLITE_IOERR_WRITE, NO_SPACE),  # what a quota says
         (sqlite3.SQLITE_IOERR_SHMSIZE, NO_SPACE),  # what a full disk says to a process that opens the file
         (sqlite3.SQLITE_READONLY_DBMOVED, NO_SPACE),
         (sqlite3.SQLITE_BUSY, AWAY),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from portal.environment import Environment
@@ -26,6 +28,7 @@ def test_a_variable_that_is_not_set_has_its_default() -> None:
         ({"BEHIND_PROXY": "treu"}, "BEHIND_PROXY is “treu”; it must be true or false"),
         ({"GATEWAY_PORT": "smtp"}, "GATEWAY_PORT is “smtp”; it must be a whole number"),
         ({"DATABASE_CONNECT_TIMEOUT": "-1"}, "DATABASE_CONNECT_TIMEOUT is -1; it must be 0 or more"),
+        ({"DELIVERY_WINDOW": "0"}, "DELIVERY_WINDOW is 0; it must be 1 or more"),
         ({"LOG_FORMAT": "jsno"}, "LOG_FORMAT is “jsno”; it must be one of: console, json"),
         ({"SMTP_DENIED_NETWORKS": "10.0.0.0/8, 10.0.0.1/8"}, "SMTP_DENIED_NETWORKS has “10.0.0.1/8”, which is no network"),
         ({"DATABASE_URL": "mysql://db.example/portal"}, "DATABASE_URL must begin with postgres:// or sqlite:///"),
@@ -38,6 +41,7 @@ def test_a_value_that_cannot_be_used_is_named_with_its_variable_in_one_line(valu
         env.bool("BEHIND_PROXY", default=False)
         env.int("GATEWAY_PORT", default=2525)
         env.positive("DATABASE_CONNECT_TIMEOUT", default=5)
+        env.positive("DELIVERY_WINDOW", default=2, least=1)
         env.choice("LOG_FORMAT", "console", "json")
         env.networks("SMTP_DENIED_NETWORKS")
         env.database("DATABASE_URL", "sqlite:////tmp/portal.sqlite3")
@@ -80,3 +84,23 @@ def test_what_belongs_to_other_programs_is_left_alone() -> None:
     for known in ("DATABASE_URL", "GATEWAY_HOST", "HTTPS", "DEBUG", "LOG_FORMAT", "LOG_LEVEL", "ALLOWED_HOSTS"):
         env.str(known, default="")
     env.refuse_misspelled()
+
+
+# What `make` and its scripts read, and no process of the portal.
+_OF_MAKE = {"DEMO_SMTP_PORT", "PYTHON", "BROWSER", "CHROMIUM"}
+
+
+def documented(section: str) -> list[str]:
+    """The names in the first column of its tables."""
+    columns = re.findall(r"^\| ([A-Z_`, ]+) \|", section, re.MULTILINE)
+    return [name for column in columns for name in re.findall(r"`([A-Z_]+)`", column)]
+
+
+def test_the_reference_names_every_setting_once_and_no_other() -> None:
+    source = (settings.BASE_DIR / "portal" / "settings.py").read_text()
+    page = (settings.BASE_DIR / "docs" / "reference" / "settings.md").read_text()
+    of_the_portal, _, of_make = page.partition("\n## make\n")
+    read = set(re.findall(r"""\benv\.\w+\(\s*["']([A-Z_]+)["']""", source))
+    names = documented(of_the_portal)
+    assert len(names) == len(set(names))
+    assert {*names, *documented(of_make)} == read | _OF_MAKE

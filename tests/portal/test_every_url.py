@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from emailconfig.models import ConnectionTest, SmtpSettings
-from organization.models import App, Credential, Member, Role, RoleGrant, Stage
+from organization.models import App, Credential, KeptHeader, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from outbox.models import Message
 from testlists.models import TestList
@@ -63,7 +63,7 @@ def people(everything: Member, developer: Member, viewer: Member, qa: Stage) -> 
 def address_of(route: str) -> str:
     """An example of the route: of the app crm in the stage QA, where developers and viewers have something to see."""
     special = {
-        "admin/^(?P<app_label>outbox|emailconfig|testlists|organization)/$": "/admin/organization/",
+        "admin/^(?P<app_label>gateway|delivery|analytics|outbox|emailconfig|testlists|organization)/$": "/admin/organization/",
         "admin/(?P<url>.*)$": "/admin/no/such/page/",
         "admin/autocomplete/": "/admin/autocomplete/?app_label=organization&model_name=rolegrant&field_name=member",
         "help/images/<str:name>": "/help/images/home.png",
@@ -73,7 +73,7 @@ def address_of(route: str) -> str:
 
 def example_of(name: str, route: str) -> str:
     fixed = {"app": "crm", "stage": "qa", "name": "index", "number": "0", "content_type_id": "1"}
-    rows: dict[str, Any] = {"credential": Credential, "test": ConnectionTest}
+    rows: dict[str, Any] = {"credential": Credential, "kept": KeptHeader, "test": ConnectionTest}
     if name == "object_id":
         return row_in_admin(route)
     if name == "message":
@@ -125,7 +125,7 @@ def expected(route: str, method: str, person: str) -> str:
     if not public and (anonymous or (route.startswith("admin/") and person not in who_may.STAFF)):
         return "sign in"
     models_page = route.startswith(tuple(f"admin/{path}/" for path in who_may.ADMIN))  # Django admin knows no 405
-    forbidden = models_page or (answered and route not in who_may.SIGN_IN_AND_OUT)
+    forbidden = models_page or (answered and route != who_may.SIGN_OUT)
     return "forbidden" if forbidden else "not allowed"
 
 

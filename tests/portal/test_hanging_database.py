@@ -68,7 +68,7 @@ def test_probes_and_static_files_are_answered_while_pages_wait(path: FreezablePa
             eventually(lambda: sum(page.done() for page in pages) == _PAGES - 3)  # three may wait, the others are told
             assert {page.result()[0] for page in pages if page.done()} == {503}
             assert get(port, "/healthz")[0] == 200
-            assert get(port, "/static/css/base.css")[0] == 200
+            assert get(port, "/static/shell/base.css")[0] == 200
             status, body = get(port, "/readyz")
             assert (status, json.loads(body)["causes"]) == (503, [readiness.HANGS])
             assert sum(page.done() for page in pages) == _PAGES - 3

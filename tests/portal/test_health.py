@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -10,6 +12,7 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
+from common.database_trouble import WRITE_LOCK_HELD
 from delivery.models import StageQueue, Worker
 from gateway.models import Gateway
 from organization.models import App, Stage
@@ -90,6 +93,21 @@ def test_storage_that_is_full_for_every_gateway_is_a_cause(alive: None) -> None:
     found = readiness.look()
     assert found.causes == ["The storage is full: nothing can be stored."]
     assert found.warnings == ["The gateway's certificate ends on 2026-12-01."]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_keeps_sqlites_write_lock_is_named_once_others_cannot_report(alive: None) -> None:
+    if connection.vendor != "sqlite":
+        return  # PostgreSQL has no such lock
+    with closing(sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        assert readiness.look().ready
+        holder.execute("UPDATE outbox_gateway SET seen = '2026-01-01'")
+        holder.execute("COMMIT")
+        assert readiness.look().causes == [readiness._NO_GATEWAY]
+        holder.execute("BEGIN IMMEDIATE")
+        assert readiness.look().causes == [WRITE_LOCK_HELD]
+        holder.execute("ROLLBACK")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -12,6 +12,7 @@ from delivery.backoff import note_trouble
 from delivery.models import Worker
 from emailconfig.connection import ConnectionTrouble
 from emailconfig.models import SmtpSettings
+from gateway.models import Gateway
 from organization.models import App, Stage
 from outbox.models import Door, Message
 from outbox.submission import Envelope, submit
@@ -20,8 +21,9 @@ from tests.support.portal import configure, mail, make_app, make_stage
 
 
 @pytest.fixture(autouse=True)
-def worker(db: None) -> None:
+def worker_and_gateway(db: None) -> None:
     Worker.objects.create(name="w1")
+    Gateway.objects.create(name="g1")
 
 
 def titles(client: Client) -> list[str]:
@@ -124,6 +126,14 @@ def _hold_mail_of(stage: Stage, *apps: App) -> None:
 def test_no_worker_is_told_first(as_administrator: Client, as_viewer: Client, crm: App, qa: Stage) -> None:
     Worker.objects.all().delete()
     assert titles(as_administrator) == ["No mail is being delivered", "QA has no SMTP server yet"]
+    assert titles(as_viewer) == []
+
+
+def test_no_gateway_is_told_as_well(as_administrator: Client, as_viewer: Client, crm: App, qa: Stage) -> None:
+    configure(qa)
+    Gateway.objects.all().delete()
+    assert titles(as_administrator) == ["No mail is being accepted"]
+    assert "manage.py smtp_gateway" in as_administrator.get("/").content.decode()
     assert titles(as_viewer) == []
 
 

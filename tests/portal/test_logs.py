@@ -59,7 +59,7 @@ def test_every_line_is_one_object(crm, qa, tmp_path):
                 smtp.login(new.credential.username, new.password)
                 smtp.sendmail("crm@acme.example", ["ana@example.com"], mail(subject="Never in a log"))
             eventually(lambda: Message.objects.filter(status=Status.SENT).exists())
-            for path in ("/healthz", "/readyz", "/static/css/base.css", "/accounts/login/"):
+            for path in ("/healthz", "/readyz", "/static/shell/base.css", "/accounts/login/"):
                 eventually(lambda path=path: urllib.request.urlopen(f"http://127.0.0.1:{web_port}{path}").status == 200)
             assert Gateway.objects.count() == 1
 
@@ -69,7 +69,8 @@ def test_every_line_is_one_object(crm, qa, tmp_path):
     (delivered,) = [line for line in read(worker) if line["event"] == "email_delivered"]
     assert (delivered["id"], delivered["code"], delivered["message_id"]) == (number, 250, accepted["message_id"])
     assert [line["request"] for line in read(web) if "request" in line] == ["GET /accounts/login/"]
-    assert {line["event"] for line in read(gateway)} >= {"gateway_listening", "gateway_stopped"}
+    life_of_gateway = [line["event"] for line in read(gateway) if line["logger"] == "gateway.server"]
+    assert life_of_gateway == ["gateway_listening", "gateway_stopping", "gateway_stopped"]
     assert {line["event"] for line in read(worker)} >= {"worker_started", "worker_stopped"}
     assert {line["logger"] for line in read(web)} >= {"gunicorn.error"}
     said = "".join(file.read_text() for file in (gateway, worker, web))

@@ -25,7 +25,7 @@ from outbox.submission import Envelope, submit
 from tests.support.portal import configure, mail, make_app, make_member, make_stage, signed_in
 from tests.support.testlists import keep_list
 
-OURS = ("organization", "emailconfig", "testlists", "outbox")
+OURS = ("organization", "emailconfig", "testlists", "outbox", "delivery", "gateway", "analytics")
 
 
 class Links(HTMLParser):

@@ -19,12 +19,12 @@ import pytest
 from django.db import DataError, OperationalError, connection, transaction
 from django.utils import timezone
 
-import delivery.claims
 import delivery.coordinator
 import delivery.rate_limit
 import delivery.session
 import emailconfig.connection.opening
 from delivery.backoff import pause_after
+from delivery.config import DeliveryConfig
 from delivery.leases import DEATHS_UNTIL_FAILED
 from delivery.models import StageQueue
 from delivery.worker import sweep
@@ -141,19 +141,25 @@ def test_a_stalled_worker_that_wakes_up_overwrites_nothing(crm, qa, smtp_server)
     assert [attempt.outcome for attempt in message.attempts.all()] == ["unknown", "sent"]
 
 
-def test_no_more_than_two_mails_of_a_connection_are_sent_before_the_first_is_marked(crm, qa, smtp_server):
+@pytest.mark.parametrize("window", [1, 2])
+def test_no_more_mails_of_a_connection_than_the_window_are_sent_before_the_first_is_marked(
+    crm, qa, smtp_server, monkeypatch, window
+):
+    monkeypatch.setenv("DELIVERY_WINDOW", str(window))
     sending, answer = hold_the_line(smtp_server)
     configure(qa, smtp_server, from_domains="*", connections=1)
     for _ in range(6):
         send(crm, qa)
     with worker():
         assert sending.wait(60)
-        eventually(lambda: Message.objects.filter(status=Status.SENDING).count() == delivery.session.WINDOW)
+        eventually(
+            lambda: Message.objects.filter(status=Status.SENDING).count() == DeliveryConfig(window=window).claims_per_connection
+        )
         with transaction.atomic():  # from here on nothing can be marked
             list(Message.objects.select_for_update().order_by("pk"))
             answer.set()
             time.sleep(1.0)
-            assert len(smtp_server.arrived) == 2
+            assert len(smtp_server.arrived) == window
         eventually(lambda: len(smtp_server.arrived) == 6)
 
 
@@ -321,16 +327,13 @@ class NotReading:
                 self.ended.set()
 
 
-def test_a_mail_whose_lease_cannot_be_renewed_is_cut_off_before_anybody_else_may_take_it(crm, qa, monkeypatch):
+def test_a_mail_whose_lease_cannot_be_renewed_is_cut_off_before_anybody_else_may_take_it(crm, qa):
     """Nothing counts as leaving any more once a lease has run out, so nothing may leave any more either."""
     body = (b"x" * 78 + b"\r\n") * 250_000
-    with NotReading() as server, monkeypatch.context() as short:
-        short.setattr(delivery.coordinator.leases, "LEASE", timedelta(seconds=5))
-        short.setattr(delivery.claims, "LEASE", timedelta(seconds=5))
-        short.setattr(delivery.coordinator, "_MARGIN_SECONDS", 1.0)
+    with NotReading() as server:
         configure(qa, port=server.port, from_domains="*", connections=1)
         message = send(crm, qa, content=b"From: crm@acme.example\r\n\r\n" + body)
-        deliver()
+        deliver(DeliveryConfig(lease=timedelta(seconds=5), lease_margin_seconds=1.0))
         assert server.data.is_set()
         server.read_on.set()
         assert server.ended.wait(60)
@@ -379,13 +382,12 @@ def test_a_server_that_drips_cannot_hold_a_worker(crm, qa, monkeypatch):
     assert statuses(message) == {"customer@example.com": "queued"}
 
 
-def test_a_server_that_never_answers_the_content_is_cut_and_the_outcome_is_unknown(crm, qa, monkeypatch):
-    monkeypatch.setattr(delivery.session, "EXCHANGE_SECONDS", 2.0)
+def test_a_server_that_never_answers_the_content_is_cut_and_the_outcome_is_unknown(crm, qa):
     release = threading.Event()
     with SmtpServer(data=lambda _: release.wait(60) and None) as server:
         configure(qa, server, from_domains="*")
         message = send(crm, qa)
-        deliver()
+        deliver(DeliveryConfig(exchange_seconds=2.0))
         release.set()
     assert [attempt.outcome for attempt in message.attempts.all()] == [Attempt.Outcome.UNKNOWN]
     assert statuses(message) == {"customer@example.com": "deferred"}

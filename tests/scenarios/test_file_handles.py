@@ -14,7 +14,8 @@ import pytest
 
 from organization.credentials import create_credential
 from outbox.models import Door, Message, Status
-from outbox.submission import Envelope, Submission, submit_together
+from outbox.submission import Envelope, submit_together
+from outbox.values import Submission
 from tests.support.gateway_client import Client
 from tests.support.outbox import hold_the_line
 from tests.support.portal import OPERATOR, ROOT, configure, environment, eventually, mail

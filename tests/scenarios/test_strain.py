@@ -13,22 +13,19 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-import delivery.claims
-import delivery.coordinator
-import delivery.leases
 import delivery.rate_limit
+import delivery.receivers
 import delivery.session
 import delivery.smtp_dialogue
-import delivery.worker
 import emailconfig.connection.opening
-import outbox.receivers
 from delivery import backoff, connection_slots
+from delivery.config import DeliveryConfig
 from delivery.leases import recover_abandoned
 from delivery.models import Connection, StageQueue
 from delivery.worker import Worker, sweep
 from emailconfig.connection import ConnectionTrouble
-from outbox.holding import release_what_waits
 from outbox.models import Message, Recipient, Status
+from outbox.states import release_what_waits
 from testlists.services import wait_until_nothing_leaves
 from tests.support.certificates import Authority
 from tests.support.outbox import deliver, deliver_beside, hold_the_line, leases_run_out, outcomes, send, set_list, statuses, take
@@ -45,9 +42,9 @@ def smtp_server():
 
 
 @contextlib.contextmanager
-def live():
+def live(config=None):
     """A worker on a thread of this process, where a test can strain it."""
-    worker = Worker()
+    worker = Worker(config=config)
 
     def run():
         try:
@@ -90,6 +87,9 @@ def sending_first_of(app, stage, smtp_server):
 
 def sent(message):
     return statuses(message) == {"customer@example.com": "sent"}
+
+
+SHORT_PATIENCE = DeliveryConfig(final_reply_seconds=1.0)
 
 
 def no_connection_is_left():
@@ -142,18 +142,14 @@ def test_a_large_mail_survives_a_database_restart(crm, qa, smtp_server):
         assert statuses(large) != {"customer@example.com": "failed"}, large.recipients.get().last_reply
 
 
-def short_leases(monkeypatch, lease=3.0, margin=1.0, every=0.5):
-    monkeypatch.setattr(delivery.leases, "LEASE", timedelta(seconds=lease))
-    monkeypatch.setattr(delivery.claims, "LEASE", timedelta(seconds=lease))
-    monkeypatch.setattr(delivery.worker, "LEASE", timedelta(seconds=lease))
-    monkeypatch.setattr(delivery.leases, "RENEW_EVERY", timedelta(seconds=every))
-    monkeypatch.setattr(delivery.coordinator, "_MARGIN_SECONDS", margin)
-    monkeypatch.setattr(delivery.worker, "SWEEP_SECONDS", 1.0)
+def short_leases(lease, renew_every):
+    return DeliveryConfig(
+        lease=timedelta(seconds=lease), renew_every=timedelta(seconds=renew_every), lease_margin_seconds=1.0, sweep_seconds=1.0
+    )
 
 
 def test_a_lost_lease_strands_none_of_the_connections_other_mails(crm, qa, smtp_server, monkeypatch):
     """The database is away for nearly a lease: the mail before is not ours any more, the one just taken is renewed for ever."""
-    short_leases(monkeypatch, lease=5.0, margin=1.0, every=1.0)
     configure(qa, smtp_server, from_domains="*", connections=1)
     real = delivery.rate_limit.hand_over
     calls = [0]
@@ -175,7 +171,7 @@ def test_a_lost_lease_strands_none_of_the_connections_other_mails(crm, qa, smtp_
         Message.objects.filter(status="deferred").update(due=timezone.now())
         return Counter(Message.objects.values_list("status", flat=True)) == {"sent": 6}
 
-    with live():
+    with live(short_leases(lease=5.0, renew_every=1.0)):
         eventually(lambda: away[1] and time.monotonic() > away[1])
         eventually(all_are_sent)
 
@@ -197,7 +193,7 @@ def test_mail_is_accepted_while_somebody_saves_the_settings(crm, qa, smtp_server
         accepted.set()
         connection.close()
 
-    monkeypatch.setattr(outbox.receivers.stage_queue, "clear", save_slowly)
+    monkeypatch.setattr(delivery.receivers.backoff, "clear", save_slowly)
     thread = threading.Thread(target=accept)
     thread.start()
     configure(qa, smtp_server, from_domains="*")
@@ -276,13 +272,12 @@ def test_what_a_killed_worker_had_written_does_not_arrive_later(crm, qa):
         assert not server.got.endswith(b"\r\n.\r\n"), f"{len(server.got)} bytes, the final dot included, for real@example.com"
 
 
-def test_what_was_written_before_a_reply_timed_out_does_not_arrive_later(crm, qa, monkeypatch):
-    """FINAL_REPLY_SECONDS: the outcome is unknown, nothing counts as leaving, and the kernel still sends."""
-    monkeypatch.setattr(delivery.smtp_dialogue, "FINAL_REPLY_SECONDS", 1.0)
+def test_what_was_written_before_a_reply_timed_out_does_not_arrive_later(crm, qa):
+    """The outcome is unknown, nothing counts as leaving, and the kernel still sends."""
     with SlowReader() as server:
         configure(qa, port=server.port, from_domains="*", connections=1)
         message = send(crm, qa, "real@example.com", content=BODY)
-        deliver()
+        deliver(SHORT_PATIENCE)
         assert outcomes(message) == [("real@example.com", "unknown")]
         activated = set_list(crm, qa, "ana@acme.example")
         assert wait_until_nothing_leaves(activated) == 0
@@ -291,23 +286,21 @@ def test_what_was_written_before_a_reply_timed_out_does_not_arrive_later(crm, qa
         assert not server.got.endswith(b"\r\n.\r\n"), f"{len(server.got)} bytes, the final dot included, for real@example.com"
 
 
-def test_a_server_that_never_answers_the_content_is_not_waited_for_longer_than_that(crm, qa, smtp_server, monkeypatch):
-    monkeypatch.setattr(delivery.smtp_dialogue, "FINAL_REPLY_SECONDS", 1.0)
+def test_a_server_that_never_answers_the_content_is_not_waited_for_longer_than_that(crm, qa, smtp_server):
     _, answer = hold_the_line(smtp_server)
     configure(qa, smtp_server, from_domains="*", connections=1)
     message = send(crm, qa, "real@example.com")
-    deliver()
+    deliver(SHORT_PATIENCE)
     answer.set()
     assert outcomes(message) == [("real@example.com", "unknown")]
 
 
-def test_a_worker_that_ends_before_a_silent_server_answers_leaves_no_connection_behind(crm, qa, smtp_server, monkeypatch):
+def test_a_worker_that_ends_before_a_silent_server_answers_leaves_no_connection_behind(crm, qa, smtp_server):
     """As in a process of Celery's, which lives on: the connection is cut when its mail isn't ours any more."""
-    short_leases(monkeypatch, lease=4.0)
     asked, answer = hold_the_line(smtp_server)
     configure(qa, smtp_server, from_domains="*", connections=1)
     message = send(crm, qa, "real@example.com")
-    worker = Worker()
+    worker = Worker(config=short_leases(lease=4.0, renew_every=0.5))
     worker.drain(0.5)
     assert asked.is_set()
     (session,) = [running.thread for running in worker._sessions]
@@ -424,7 +417,7 @@ def test_a_hand_over_that_the_database_refuses_is_not_tried_without_a_pause(crm,
         assert smtp_server.connections < 10, smtp_server.connections
 
 
-def test_a_large_mail_leaves_piece_by_piece(monkeypatch):
+def test_a_large_mail_leaves_piece_by_piece():
     read = []
 
     def parts():
@@ -444,7 +437,7 @@ def test_a_large_mail_leaves_piece_by_piece(monkeypatch):
                 self.first = len(read)
 
     smtp = Smtp()
-    conversation = delivery.smtp_dialogue.Conversation(smtp, lambda: None)
+    conversation = delivery.smtp_dialogue.Conversation(smtp, lambda: None, time.monotonic, DeliveryConfig())
     conversation._send_content(delivery.smtp_dialogue.Transmission("", (), parts(), 10_000_000), b"")
     assert smtp.first <= 2, f"{smtp.first} of 10 pieces in memory before the first left"
 
@@ -540,7 +533,7 @@ def test_saving_the_settings_of_a_stage_in_trouble_and_its_workers_do_not_block_
         finally:
             connection.close()
 
-    monkeypatch.setattr(outbox.receivers.stage_queue, "clear", clear)
+    monkeypatch.setattr(delivery.receivers.backoff, "clear", clear)
     monkeypatch.setattr(Connection.objects, "bulk_create", create)
     thread = threading.Thread(target=take_place)
     thread.start()

@@ -14,10 +14,11 @@ from django.utils import timezone
 from common.addresses import NamedAddress
 from common.clock import database_now
 from delivery.claims import ask_due_mail, hand_over
+from delivery.config import DeliveryConfig
 from delivery.models import StageQueue
 from delivery.models import Worker as WorkerRow
 from delivery.outcomes import ask_held, record
-from delivery.values import Finished, HandOver, Outcome
+from delivery.values import Claim, Finished, HandOver, Outcome
 from delivery.worker import Worker
 from emailconfig.models import SmtpSettings
 from organization.models import App, Stage
@@ -89,15 +90,15 @@ def hold_the_line(server: SmtpServer) -> tuple[threading.Event, threading.Event]
     return on_the_wire, answer
 
 
-def deliver() -> None:
+def deliver(config: DeliveryConfig | None = None) -> None:
     """What `manage.py deliver --once` does, in this process."""
-    Worker().drain()
+    Worker(config=config).drain()
 
 
-def deliver_beside() -> None:
+def deliver_beside(config: DeliveryConfig | None = None) -> None:
     """The same for a thread of its own, which must leave no connection to the database behind."""
     try:
-        deliver()
+        deliver(config)
     finally:
         connection.close()
 
@@ -105,7 +106,7 @@ def deliver_beside() -> None:
 def take(stage: Stage, wanted: int, owner: str) -> list[HandOver]:
     """What a worker's turn does: some due mails are on the wire from now on, as `owner`'s."""
     with transaction.atomic():
-        return hand_over(ask_due_mail(stage.pk, wanted), owner, database_now())
+        return hand_over(ask_due_mail(stage.pk, wanted), Claim(owner, DeliveryConfig().lease), database_now())
 
 
 def report(taken: HandOver, outcome: Outcome) -> None:

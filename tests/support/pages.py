@@ -13,10 +13,12 @@ from analytics.models import HourlyCause, HourlyCount, HourlyLatency, RollUpPosi
 from delivery.models import Connection, StageQueue, Worker
 from emailconfig.doctor import runs
 from emailconfig.models import ConnectionTest, OAuthToken, SmtpSettings
+from gateway.models import Gateway
 from organization import audit
 from organization.credentials import create_credential
+from organization.kept_headers import keep_header
 from organization.models import App, Member, Stage
-from outbox.models import Attempt, Door, Message
+from outbox.models import Attempt, Door, Message, Refusal
 from outbox.submission import Envelope, submit
 from tests.support.outbox import deliver, send, set_list
 from tests.support.portal import OPERATOR, configure, eventually, mail
@@ -139,7 +141,10 @@ def everything(
     OAuthToken.objects.create(settings=settings)
     ConnectionTest.objects.create(stage=qa, member=administrator, server=str(settings), sender=settings.sender_address)
     keep_list(crm, qa, "ana@example.com", members=(viewer,), active=True)
-    create_credential(crm, qa, OPERATOR)
+    credential = create_credential(crm, qa, OPERATOR).credential
+    Refusal.objects.create(app=crm, stage=qa, credential=credential, via=Door.GATEWAY, step="DATA", reply="552 Too large")
+    keep_header(qa, "X-Campaign", OPERATOR, typed_stage_name=qa.name)
+    Gateway.objects.create(name="g1")
     for stage in (qa, production):
         message = submit(crm, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)
     Attempt.objects.create(message=message, address="customer@example.com", outcome=Attempt.Outcome.DEFERRED)

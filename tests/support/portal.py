@@ -23,6 +23,8 @@ from testlists.services import make_test_lists
 from tests.support.smtp_server import SmtpServer, listening, reserved_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+# The product's packages.
+ROOMS = sorted(init.parent.name for init in ROOT.glob("*/__init__.py") if init.parent.name != "tests")
 
 
 OPERATOR = Operator("the tests")

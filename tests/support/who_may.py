@@ -53,12 +53,10 @@ _MESSAGE = f"{_LOG}<int:message>/"
 
 PAGES: dict[str, Row] = {
     "": Row(MEMBERS),
-    "accounts/login/": Row(EVERYBODY, EVERYBODY, MEMBERS),  # leads who is signed in to Home
+    "accounts/login/": Row(EVERYBODY, EVERYBODY),
     "accounts/logout/": Row(NOBODY, MEMBERS),
     "accounts/password/": Row(MEMBERS, MEMBERS),
     "accounts/profile/": Row(MEMBERS, MEMBERS),
-    "healthz": Row(EVERYBODY),
-    "readyz": Row(EVERYBODY),
     "help/": Row(MEMBERS),
     "help/<path:name>/": Row(MEMBERS),
     "help/images/<str:name>": Row(MEMBERS),
@@ -79,6 +77,8 @@ PAGES: dict[str, Row] = {
     _SETTINGS: Row(MEMBERS),
     f"{_SETTINGS}edit/": Row(CONFIGURATORS, CONFIGURATORS),
     f"{_SETTINGS}delete/": Row(CONFIGURATORS, CONFIGURATORS),
+    f"{_SETTINGS}kept-headers/": Row(MEMBERS, CONFIGURATORS),
+    f"{_SETTINGS}kept-headers/<int:kept>/remove/": Row(NOBODY, CONFIGURATORS),
     f"{_SETTINGS}test/": Row(NOBODY, CONFIGURATORS),
     f"{_SETTINGS}test/<int:test>/": Row(CONFIGURATORS),
     f"{_SETTINGS}resume/": Row(NOBODY, CONFIGURATORS),
@@ -117,22 +117,26 @@ PAGES: dict[str, Row] = {
     "admin/autocomplete/": Row(PLATFORM),  # of a role grant's members
     "admin/jsi18n/": Row(STAFF),
     "admin/r/<path:content_type_id>/<path:object_id>/": Row(STAFF, STAFF, STAFF),
-    "admin/^(?P<app_label>outbox|emailconfig|testlists|organization)/$": Row(STAFF, STAFF, STAFF),
+    "admin/^(?P<app_label>gateway|delivery|analytics|outbox|emailconfig|testlists|organization)/$": Row(STAFF, STAFF, STAFF),
     "admin/(?P<url>.*)$": Row(STAFF, STAFF, STAFF),
 }
 
 
 # Django leads some on by who they are, whatever the method; to the others the method isn't allowed.
-SIGN_IN_AND_OUT = {"accounts/login/", "admin/logout/"}
+SIGN_OUT = "admin/logout/"
 
 
 class Model(NamedTuple):
-    """Who sees a model's rows in Django admin, adds, changes and deletes them."""
+    """Who sees a model's rows in Django admin, adds, changes and deletes them.
+
+    `open`: who opens one of them, where that isn't who sees the list of them.
+    """
 
     see: People
     add: People = NOBODY
     change: People = NOBODY
     delete: People = NOBODY
+    open: People | None = None
 
 
 ADMIN: dict[str, Model] = {
@@ -142,17 +146,18 @@ ADMIN: dict[str, Model] = {
     "organization/stage": Model(PLATFORM, PLATFORM, PLATFORM),
     "organization/app": Model(STAFF, PLATFORM, PLATFORM),
     "organization/credential": Model(STAFF),
+    "organization/keptheader": Model(STAFF, CONFIGURATORS, NOBODY, CONFIGURATORS),
     "organization/auditevent": Model(PLATFORM),
     "emailconfig/smtpsettings": Model(STAFF, CONFIGURATORS, CONFIGURATORS),
     "emailconfig/oauthtoken": Model(PLATFORM),
     "emailconfig/connectiontest": Model(PLATFORM),
-    "testlists/testlist": Model(STAFF, NOBODY, STAFF & LIST_EDITORS),
+    "testlists/testlist": Model(STAFF, NOBODY, PLATFORM, open=PLATFORM),  # where nobody on it is masked
     **dict.fromkeys(
         [
-            *("outbox/message", "outbox/recipient", "outbox/content", "outbox/attempt"),
-            *("outbox/stagequeue", "outbox/worker", "outbox/connection"),
-            *("outbox/hourlycount", "outbox/hourlylatency", "outbox/hourlycause", "outbox/dailycount", "outbox/dailylatency"),
-            *("outbox/stagecount", "outbox/stagelatency", "outbox/rollupposition"),
+            *("outbox/message", "outbox/recipient", "outbox/content", "outbox/attempt", "outbox/refusal"),
+            *("delivery/stagequeue", "delivery/worker", "delivery/connection", "gateway/gateway"),
+            *("analytics/hourlycount", "analytics/hourlylatency", "analytics/hourlycause", "analytics/rollupposition"),
+            *("analytics/dailycount", "analytics/dailylatency", "analytics/stagecount", "analytics/stagelatency"),
         ],
         Model(PLATFORM),
     ),
@@ -162,12 +167,13 @@ ADMIN: dict[str, Model] = {
 def _pages_of(path: str, model: Model) -> dict[str, Row]:
     """Django admin answers other methods than POST as it answers GET."""
     row = f"admin/{path}/<path:object_id>/"
+    readers = model.see if model.open is None else model.open
     return {
         f"admin/{path}/": Row(model.see, model.see, model.see),
         f"admin/{path}/add/": Row(model.add, model.add, model.add),
         row: Row(STAFF, STAFF, STAFF),  # leads to its change page
-        f"{row}change/": Row(model.see, model.change, model.see),
-        f"{row}history/": Row(model.see, model.see, model.see),
+        f"{row}change/": Row(readers, model.change, readers),
+        f"{row}history/": Row(readers, readers, readers),
         f"{row}delete/": Row(model.delete, model.delete, model.delete),
     }
 

@@ -1,4 +1,4 @@
-// java Send.java PORT USERNAME PASSWORD
+// java Send.java PORT USERNAME PASSWORD FIELD...: each FIELD is a header field, `Name: value`.
 import jakarta.mail.Message;
 import jakarta.mail.Session;
 import jakarta.mail.Transport;
@@ -16,6 +16,9 @@ public class Send {
         mail.setFrom("crm@acme.example");
         mail.setRecipients(Message.RecipientType.TO, "customer@example.com");
         mail.setSubject("Hello");
+        for (int i = 3; i < arguments.length; i++) {
+            mail.addHeaderLine(arguments[i]);
+        }
         mail.setText("lorem ipsum ".repeat(300));
         Transport.send(mail, arguments[1], arguments[2]);
     }

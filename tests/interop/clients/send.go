@@ -1,4 +1,5 @@
-// go run send.go PORT USERNAME PASSWORD: with AUTH LOGIN as Go programs write it.
+// go run send.go PORT USERNAME PASSWORD FIELD...: with AUTH LOGIN as Go programs write it.
+// Each FIELD is a header field, `Name: value`.
 package main
 
 import (
@@ -28,7 +29,8 @@ func (a loginAuth) Next(challenge []byte, more bool) ([]byte, error) {
 
 func main() {
 	port, username, password := os.Args[1], os.Args[2], os.Args[3]
-	content := "From: crm@acme.example\r\nSubject: Hello\r\n\r\n" + strings.Repeat("lorem ipsum ", 300) + "\r\n"
+	fields := append([]string{"From: crm@acme.example", "Subject: Hello"}, os.Args[4:]...)
+	content := strings.Join(fields, "\r\n") + "\r\n\r\n" + strings.Repeat("lorem ipsum ", 300) + "\r\n"
 	auth := loginAuth{username, password}
 	if err := smtp.SendMail("127.0.0.1:"+port, auth, "crm@acme.example", []string{"customer@example.com"}, []byte(content)); err != nil {
 		fmt.Fprintln(os.Stderr, err)

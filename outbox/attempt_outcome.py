@@ -1,0 +1,10 @@
+"""What the server's answer about one recipient means. Apart from the models, for code that needs no database."""
+
+from django.db.models import TextChoices
+
+
+class AttemptOutcome(TextChoices):
+    SENT = "sent", "Accepted by the server"
+    DEFERRED = "deferred", "Deferred, will be tried again"
+    FAILED = "failed", "Refused for good"
+    UNKNOWN = "unknown", "Outcome unknown, will be tried again"

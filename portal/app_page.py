@@ -1,0 +1,41 @@
+"""An app's emails section in a stage, in view mode: the test list's card among those of the other features."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_safe
+
+from organization.access import Scope, allowed
+from organization.forms import CredentialForm
+from organization.http import MemberRequest, gateway_context
+from organization.models import Credential, Member
+from organization.permissions import Permission
+from outbox.refusals import newest_refusals
+from testlists.models import TestList
+from testlists.views import find_test_list, frame_context, view_context
+
+
+@require_safe
+def app_emails(request: MemberRequest, app: str, stage: str) -> HttpResponse:
+    """Every member may read it; each card leaves out what the member may not see."""
+    test_list = find_test_list(app, stage)
+    context = {
+        **frame_context(request, test_list, "app-emails"),
+        **view_context(request, test_list),
+        "log_url": _log_url(request.user, test_list),
+        "credentials": Credential.objects.filter(app=test_list.app, stage=test_list.stage),
+        "credential_form": CredentialForm(),
+        **gateway_context(),
+        "refusals": newest_refusals(request.user, test_list.app, test_list.stage),
+    }
+    return render(request, "portal/app_emails.html", context)
+
+
+def _log_url(member: Member, test_list: TestList) -> str:
+    """Where the app's mail is listed. Nothing for members who may not read that."""
+    app, stage = test_list.app, test_list.stage
+    if not allowed(member, Scope(app, stage), Permission.ACCESS_ASSET_LOGS):
+        return ""
+    return f"{reverse('email-log', args=[stage.key])}?app={app.key}"

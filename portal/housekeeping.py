@@ -1,0 +1,37 @@
+"""What runs again and again, in one table. `manage.py deliver`, Celery's beat and Celery's tasks read it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+
+from analytics.rollup import forget_before, roll_up
+from common.clock import database_now
+from common.jobs import Job
+from delivery.worker import SWEEP
+from outbox import retention
+
+_DAY = 24 * 3600.0
+
+
+def prune() -> retention.Pruned:
+    """Remove emails that are old enough, and after LOG_RETENTION_DAYS what Analytics counted."""
+    pruned = retention.prune()
+    forget_before(database_now() - timedelta(days=settings.LOG_RETENTION_DAYS))
+    return pruned
+
+
+JOBS = (
+    # Repairs what a crash or a clock left.
+    SWEEP,
+    # Counts what is new for Analytics. It may be an outbox that was never counted.
+    Job("roll-up", roll_up, every=15.0, first=15.0, beside=True),
+    # Once a day, and not in the minutes after a start, when people wait for email.
+    Job("prune", prune, every=_DAY, first=600.0, beside=True, nightly=True),
+)
+
+
+def run_job(name: str) -> None:
+    """Run the job of that name here and now. Database errors pass through."""
+    next(job for job in JOBS if job.name == name).action()

@@ -1,0 +1,25 @@
+"""Addresses that the templates of a feature lead to without knowing the feature behind them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+from django.urls import reverse
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+
+class PageLinks(TypedDict, total=False):
+    """Missing on pages that belong to no stage."""
+
+    email_log_url: str
+    test_mail_url: str
+
+
+def page_links(request: HttpRequest) -> PageLinks:
+    """The context processor. A page belongs to the stage whose key is in its address."""
+    key = request.resolver_match.kwargs.get("stage") if request.resolver_match else None
+    if key is None:
+        return {}
+    return {"email_log_url": reverse("email-log", args=[key]), "test_mail_url": reverse("send-test-mail", args=[key])}
