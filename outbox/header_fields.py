@@ -66,14 +66,18 @@ def encoded_words(text: str) -> bytes:
 
 
 def address_header(people: Sequence[NamedAddress]) -> bytes:
-    """The value of a To or From header: names quoted or encoded where needed."""
-    return b", ".join(_mailbox(person) for person in people)
+    """The value of a To or From header: names quoted or encoded where needed.
+
+    An address that can't be used, however it came into the database, is left out: a line break would end the field.
+    """
+    return b", ".join(_mailbox(person) for person in people if has_wire_form(person.email))
 
 
 def _mailbox(person: NamedAddress) -> bytes:
-    if not person.name:
+    text = " ".join(person.name.split())
+    if not text:
         return person.email.encode()
-    name = f'"{quote(person.name)}"'.encode() if person.name.isascii() else encoded_words(person.name)
+    name = f'"{quote(text)}"'.encode() if text.isascii() else encoded_words(text)
     return name + b" <" + person.email.encode() + b">"
 
 

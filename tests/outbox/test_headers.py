@@ -281,6 +281,13 @@ def test_a_name_that_looks_like_an_address_is_quoted():
     assert [address.addr_spec for address in mail["To"].addresses] == ["ana@acme.example"]
 
 
+def test_a_line_break_in_the_database_ends_no_field():
+    people = [NamedAddress("eve@x.example\r\nBcc: eve@x.example"), NamedAddress("ana@acme.example", "Ana\r\nBcc: eve@x.example")]
+    mail, _ = leave("Subject: x\n", test_list=people)
+    assert mail["Bcc"] is None
+    assert mail["To"] == '"Ana Bcc: eve@x.example" <ana@acme.example>'
+
+
 # Whatever an app writes
 
 _KNOWN = [

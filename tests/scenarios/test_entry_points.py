@@ -197,7 +197,11 @@ def test_what_isnt_an_address_in_the_database_never_reaches_the_wire(pipelining,
         ["customer@example.com"],
         ["ben@acme.example"],
     ]
-    assert [arrived.sender for arrived in server.arrived] == ["crm@acme.example", "no-reply@acme.example", "crm@acme.example"]
+    assert [arrived.sender for arrived in server.arrived] == [
+        "crm@acme.example",
+        "no-reply@acme.example",
+        "no-reply@acme.example",
+    ]
     assert not any(re.search(rb"^(DATA|MAIL|hello)", arrived.content, re.MULTILINE) for arrived in server.arrived)
 
 
