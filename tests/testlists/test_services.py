@@ -20,6 +20,7 @@ from testlists.models import TestList, TestListAddress
 from testlists.services import (
     EMPTY_CANT_BE_ACTIVE,
     Wanted,
+    ask_lists_for_hand_over,
     mails_leaving,
     save_test_list,
     test_list_of,
@@ -287,3 +288,12 @@ def test_activation_waits_for_what_is_leaving_and_says_what_still_is(ana_and_bob
         assert wait_until_nothing_leaves(ana_and_bob, seconds=0.2) == 1
     finally:
         count_leaving.disconnect(leaving)
+
+
+def test_hand_over_reads_the_list_as_it_is_stored(shop: App, crm: App, qa: Stage) -> None:
+    """In raw SQL, where a column too early would make Active of another one."""
+    for active in (False, True, False):
+        keep_list(crm, qa, "ana@example.com", active=active)
+    (read,) = ask_lists_for_hand_over({crm.pk}, qa.pk)().values()
+    columns = [field.attname for field in TestList._meta.concrete_fields]
+    assert [getattr(read, column) for column in columns] == [getattr(test_list_of(crm, qa), column) for column in columns]
