@@ -39,7 +39,9 @@ def second_try(offer: Offer, *, short_lines: bool, content: Callable[[], bytes])
     if short_lines or not any(map(_says_too_long, offer.outcomes)):
         return SecondTry(offer.outcomes)
     if reason := why_not(content()):
-        return SecondTry([one._replace(reply=f"{one.reply} {reason}") if _says_too_long(one) else one for one in offer.outcomes])
+        return SecondTry(
+            [one._replace(reply=f"{one.reply.rstrip('.')}. {reason}") if _says_too_long(one) else one for one in offer.outcomes]
+        )
     changed = [_at_once(one, _GOES_SHORTER) if _says_too_long(one) else one for one in offer.outcomes]
     return SecondTry(changed, short_lines=True)
 
