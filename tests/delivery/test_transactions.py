@@ -191,7 +191,7 @@ def test_a_signed_email_with_long_lines_fails_and_says_why(crm, qa, configured, 
     deliver()
     assert statuses(message) == {"customer@example.com": "failed"}
     attempt = message.attempts.get()
-    assert attempt.reply == ("500 line too long The email is signed or encrypted, so its long lines can't be re-encoded.")
+    assert attempt.reply == ("500 line too long. The email is signed or encrypted, so its long lines can't be re-encoded.")
 
 
 def test_only_the_long_parts_are_re_encoded(crm, qa, configured, smtp_server):
