@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 
 # For character classes. Line breaks, control characters, what turns the direction of a text, and halves of characters.
 CONTROL = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
-ZERO_WIDTH = r"\u200b-\u200f\u2060-\u2064\ufeff"
+ZERO_WIDTH = r"\u00ad\u061c\u180e\u200b-\u200f\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
 _NOT_IN_A_NAME = re.compile(f"[{CONTROL}{ZERO_WIDTH}]")
 # Many scripts, and emoji, need these two; between ASCII letters they only hide.
 _JOINER = re.compile(r"(?<=[^\x00-\x7f])[\u200c\u200d](?=[^\x00-\x7f])")

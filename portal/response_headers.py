@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-# Cross-Origin-Opener-Policy is Django's own (SECURE_CROSS_ORIGIN_OPENER_POLICY).
 _HEADERS = {
+    "Cross-Origin-Opener-Policy": "same-origin",  # Django's own, which probes don't pass
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": ", ".join(

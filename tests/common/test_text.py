@@ -22,9 +22,13 @@ NAMES: list[tuple[Model, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    "text", ["a\x85b", "a\x9bb", "a\u2028b", "a\u202eb", "a\u2066b", "a\u200bb", "CRM\u200d", "a\u200cb", "\ufeffa", "a\u2060b"]
-)
+HIDDEN = [
+    *("a\x85b", "a\x9bb", "a\u2028b", "a\u202eb", "a\u2066b", "a\u200bb", "CRM\u200d", "a\u200cb", "\ufeffa", "a\u2060b"),
+    *("a\u061cb", "a\u00adb", "a\u206ab", "a\u180eb", "a\ufff9b", "a\U000e0061b"),
+]
+
+
+@pytest.mark.parametrize("text", HIDDEN, ids=ascii)
 def test_no_name_hides_a_character(text: str) -> None:
     for instance, field in NAMES:
         setattr(instance, field, text)

@@ -49,6 +49,7 @@ def test_with_a_gateway_and_a_worker_the_portal_is_ready(alive: None) -> None:
     assert (found.ready, found.causes, found.warnings) == (True, [], [])
 
 
+@pytest.mark.django_db(transaction=True)  # a test's own transaction would hold SQLite's write lock
 @pytest.mark.parametrize(("silent", "ready"), [(0, True), (7, True), (20, False)])
 @pytest.mark.parametrize(("model", "words"), [(Worker, "No worker has reported"), (Gateway, "No gateway has reported")])
 def test_one_that_has_not_reported_lately_is_missing(
