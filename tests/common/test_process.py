@@ -21,6 +21,7 @@ def _a_connection_of_its_own(transactional_db):
 
 def test_a_statement_that_takes_too_long_ends_and_the_connection_can_be_used_on(settings):
     settings.DATABASE_STATEMENT_TIMEOUT = 1
+    connection.ensure_connection()
     _limit_waits(connection)
     if connection.vendor != "postgresql":
         return  # SQLite is in the same process; how long it waits for a lock is in the settings

@@ -56,6 +56,9 @@ def hints(broker: Celery) -> int:
 def read_hints(broker: Celery) -> list[str]:
     """Take all hints out of the broker. Returns the tasks' names."""
     found = []
+    folder = Path(broker.conf.broker_transport_options["data_folder_in"])
+    # A file is there a moment before what it says.
+    eventually(lambda: all(file.stat().st_size for file in folder.iterdir() if file.is_file()))
     with broker.connection_for_read() as connection:
         queue = connection.SimpleQueue("email")
         while hints(broker):
