@@ -1,7 +1,7 @@
 """Who gets a mail. Pure: no database, no network, no clock; tests/outbox/test_routing.py is its table.
 
-The rules stand in DESIGN (Test lists and routing). An Active list takes every recipient's place; an Active list with
-nobody on it holds the mail, and so does a list that is missing; otherwise the mail goes to the recipients the app gave.
+docs/reference/routing.md has the rules in words. An Active list takes every recipient's place. An Active list with nobody on
+it holds the mail, and so does a list that is missing. Otherwise the mail goes to the recipients that the app gave.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ MAX_ADDRESSES = 100
 class TestList(VersionedModel):
     """While `active`, nobody but the people on the list gets the app's mail of this stage.
 
-    The row is also what activation and hand-over lock, so that neither can overlook the other (DESIGN, routing).
+    Activation and hand-over lock this row, so that neither can overlook the other
+    (docs/development/decisions/0002-routing-only-toward-safer.md).
     """
 
     __test__ = False  # not a test class, whatever pytest thinks of the name

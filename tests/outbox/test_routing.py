@@ -1,4 +1,4 @@
-"""The routing rules as tables (DESIGN, Test lists and routing)."""
+"""The routing rules as tables (docs/reference/routing.md)."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Every page of the portal, one picture each. docs/pictures.md shows them."""
+"""Every page of the portal, one picture each. docs/development/pictures.md shows them."""
 
 from __future__ import annotations
 

@@ -55,6 +55,8 @@ PAGES = [
     "/management/configure/stages/production/archive/",
     "/help/",
     "/help/reference/commands/",
+    "/help/search/?q=held",
+    "/help/search/?q=nothing+like+this",
     "/monitor/analytics/",
     "/monitor/analytics/qa/?range=7d",
     "/monitor/analytics/production/",

@@ -60,6 +60,7 @@ PAGES: dict[str, Row] = {
     "help/": Row(MEMBERS),
     "help/<path:name>/": Row(MEMBERS),
     "help/images/<str:name>": Row(MEMBERS),
+    "help/search/": Row(MEMBERS),
     # Apps
     "apps/": Row(MEMBERS),
     "apps/new/": Row(PLATFORM, PLATFORM),
