@@ -21,6 +21,8 @@ INDEX = "index"
 FILES = {path.relative_to(DOCS).with_suffix("").as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
 _LEVELS = {"h2": 2, "h3": 3}  # headings that the contents of a page name
 
+_CELLS = ("td_open", "th_open")  # of a table
+
 
 @dataclass(frozen=True)
 class Section:
@@ -98,6 +100,8 @@ def _sections(tokens: Sequence[Token], title: str) -> Iterator[Section]:
             level, texts = int(token.tag[1:]), []
         elif token.type in ("fence", "code_block"):
             texts.append(token.content)
+        elif token.type == "inline" and tokens[index - 1].type in _CELLS:
+            texts.append(f"· {_plain_text(token)}")
         elif token.type == "inline" and tokens[index - 1].type != "heading_open":
             texts.append(_plain_text(token))
     yield Section(anchor, heading, level, " ".join(texts))

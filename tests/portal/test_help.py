@@ -63,14 +63,14 @@ def test_no_html_of_a_page_is_taken_for_markup(as_viewer: Client) -> None:
     assert "set_smtp &lt;stage&gt;" in page
 
 
-@pytest.mark.parametrize("page", [*FILES.values(), *_OUTSIDE_THE_HELP], ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_file_and_heading_that_a_document_links_to_is_there(page: Path) -> None:
+@pytest.mark.parametrize("document", [*FILES.values(), *_OUTSIDE_THE_HELP], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_file_and_heading_that_a_document_links_to_is_there(document: Path) -> None:
     broken = []
-    for link in re.findall(r"\]\(([^)\s]+)", page.read_text(encoding="utf-8")):
+    for link in re.findall(r"\]\(([^)\s]+)", document.read_text(encoding="utf-8")):
         path, heading = urldefrag(link)
         if "://" in link or link.startswith("mailto:"):
             continue
-        target = (page.parent / path).resolve() if path else page
+        target = (document.parent / path).resolve() if path else document
         if not target.exists() or (heading and heading not in _anchors(target)):
             broken.append(link)
     assert not broken
@@ -129,7 +129,7 @@ def test_headings_come_before_text() -> None:
         ("   ", 200, "Enter one or more words"),
         ("nothing-like-this", 200, "Nothing found"),
         ("[(*\\", 200, "Nothing found"),
-        ("held\0", 200, "<mark>held</mark>"),
+        ("held\0", 200, "Nothing found"),
         ("<script>", 200, "&lt;script&gt;"),
         ("x" * 101, 422, "at most 100 characters"),
         ("e", 200, f"The first {LIMIT} of "),
