@@ -1,4 +1,4 @@
-"""The documentation (docs/) in HTML: each page's title, its contents and its text, with links between files as links between pages."""
+"""The documentation (docs/) in HTML. Links between its files become links between pages."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ DOCS = settings.BASE_DIR / "docs"
 INDEX = "index"
 # By the name in the URL. Nothing else can be read.
 FILES = {path.relative_to(DOCS).with_suffix("").as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
-_LEVELS = {"h2": 2, "h3": 3}  # headings that the contents of a page name
-
+_LEVELS = (2, 3)  # of the headings that the contents of a page name
 _CELLS = ("td_open", "th_open")  # of a table
 
 
@@ -50,7 +49,7 @@ class Page:
     @property
     def contents(self) -> list[Section]:
         """The headings that a list of contents names. None for a page with few of them."""
-        headings = [section for section in self.sections if section.level in _LEVELS.values()]
+        headings = [section for section in self.sections if section.level in _LEVELS]
         return headings if sum(section.level == 2 for section in headings) > 2 else []
 
 

@@ -116,10 +116,38 @@ def test_a_result_contains_every_word() -> None:
     assert search("DELIVERY_WINDOW greylisting nothing-like-this") == []
 
 
+def test_a_word_is_found_by_its_start() -> None:
+    def matches(query: str) -> set[str]:
+        return {piece.text.casefold() for result in search(query) for piece in result.excerpt if piece.is_match}
+
+    assert matches("mailb") == {"mailb"}  # mailbox
+    assert search("ailbox") == []
+    assert matches("window") == {"window"}  # DELIVERY_WINDOW
+
+
+def test_a_page_title_alone_does_not_find_each_section_of_the_page() -> None:
+    assert search("statuses")[0].section.heading == "Statuses"
+    assert "The retry schedule" not in {result.section.heading for result in search("statuses")}
+    assert search("statuses greylisting")[0].section.heading == "Problems with the server"
+
+
 def test_headings_come_before_text() -> None:
     in_heading = ["held" in result.section.heading.casefold() for result in search("held")]
     assert True in in_heading and False in in_heading
     assert in_heading == sorted(in_heading, reverse=True)
+
+
+# Words with a plainer one beside them. Labels of pages, quotations and code don't count.
+_WORD_LIST = re.compile(
+    r"\b(mails|e-mail|mend(ed|s)?|shall|anew|by (itself|themselves)|whoever|somebody|likewise|user name)\b", re.I
+)
+_QUOTED = re.compile(r"^```.*?^```$|`[^`]*`|\*[^*]+\*|“[^”]*”", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "reference/connection-problems"])
+def test_the_documents_keep_to_the_word_list(name: str) -> None:
+    text = _QUOTED.sub("", FILES[name].read_text(encoding="utf-8"))
+    assert [match[0] for match in _WORD_LIST.finditer(text)] == []
 
 
 @pytest.mark.parametrize(
