@@ -12,7 +12,7 @@ except ImproperlyConfigured as error:
 from common.process import places_for_connections  # needs settings that can be used
 
 logconfig_dict = LOGGING
-# Pages that wait for the database leave one thread for probes and static files (see portal/database_gate.py).
+# Pages that wait for the database leave one thread for probes and static files (see portal/middleware/database_gate.py).
 threads = 4
 # With more of them than file handles a web process would end, and the requests that it is answering with it.
 worker_connections = min(1000, places_for_connections())

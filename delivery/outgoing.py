@@ -12,9 +12,9 @@ from delivery.smtp_dialogue import Transmission
 from delivery.values import HandOver
 from emailconfig.models import SmtpSettings
 from organization.installation import installation_id, portal_host, portal_url
-from outbox.content import split_header
-from outbox.headers import Departure, envelope_sender, outgoing
-from outbox.received import Hop
+from outbox.headers.outgoing import Departure, envelope_sender, outgoing
+from outbox.headers.parser import split_header
+from outbox.headers.received import Hop
 
 _PIECE_BYTES = 1024 * 1024
 _SHORTENED = "The server refused lines of more than 998 bytes, so the email's long parts left re-encoded."

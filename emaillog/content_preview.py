@@ -16,7 +16,7 @@ from common.addresses import same_address_key
 from emaillog.html_body import PICTURES_AT_MOST, remote_hosts, with_pictures
 from emaillog.invitations import Invitation, read_invitations
 from emaillog.mime_parts import DEPTH_AT_MOST, Part, parts_of
-from outbox.content import HeaderField, addresses_in, header_values, readable, split_header
+from outbox.headers.parser import HeaderField, addresses_in, header_values, readable, split_header
 from outbox.models import Content, Message
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import Message as EmailHeader
 
-from outbox.content import header_values, readable, split_header
+from outbox.headers.parser import header_values, readable, split_header
 
 # A multipart nested deeper than this is left whole.
 DEPTH_AT_MOST = 10

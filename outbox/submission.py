@@ -18,7 +18,6 @@ from emailconfig.models import normalized_domain
 from organization.installation import installation_id
 from organization.models import App, Credential, Stage
 from outbox import event_log, storage, wakeup
-from outbox.content import addresses_in, header_values, holds_invitation, readable, split_header, with_crlf
 from outbox.envelope import (
     MAX_RECIPIENTS,
     Envelope,
@@ -28,8 +27,9 @@ from outbox.envelope import (
     check_sender,
     sender_notes,
 )
+from outbox.headers.parser import addresses_in, header_values, holds_invitation, readable, split_header, with_crlf
+from outbox.headers.received import loop_reason
 from outbox.models import Door, HoldReason, Message, RouteKind, Status
-from outbox.received import loop_reason
 from outbox.refusals import refusal, try_to_record
 from outbox.routing import Route, release, route, route_resent
 from outbox.search_text import search_text

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from outbox import simulator, test_message
+from outbox.views import simulator, test_message
 
 _CONFIGURATION = "management/configure/emails/<slug:stage>/"
 

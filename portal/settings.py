@@ -97,15 +97,15 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "portal.response_headers.ResponseHeadersMiddleware",
+    "portal.middleware.response_headers.ResponseHeadersMiddleware",
     "portal.health.ProbeMiddleware",
-    "portal.trusted_proxies.TrustedProxiesMiddleware",
+    "portal.middleware.trusted_proxies.TrustedProxiesMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
-    "portal.database_trouble.DatabaseTroubleMiddleware",
-    "portal.database_gate.DatabaseGateMiddleware",
-    "portal.clean_requests.CleanRequestMiddleware",
+    "portal.middleware.database_trouble.DatabaseTroubleMiddleware",
+    "portal.middleware.database_gate.DatabaseGateMiddleware",
+    "portal.middleware.clean_requests.CleanRequestMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -132,10 +132,10 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "portal.navigation.shell",
-                "portal.page_links.page_links",
-                "portal.stage_banner.stage_banner",
-                "portal.test_list_banner.test_list_banner",
+                "portal.shell.navigation.shell",
+                "portal.shell.page_links.page_links",
+                "portal.shell.stage_banner.stage_banner",
+                "portal.shell.test_list_banner.test_list_banner",
             ],
             "builtins": ["lucide.templatetags.lucide"],
         },
@@ -222,8 +222,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$"]
-# Whose X-Forwarded-For and X-Forwarded-Proto count (see portal/trusted_proxies.py). BEHIND_PROXY is the older way to say it,
-# and trusts everyone.
+# Whose X-Forwarded-For and X-Forwarded-Proto count: portal/middleware/trusted_proxies.py. BEHIND_PROXY is the older way
+# to say it, and trusts everyone.
 BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
 TRUSTED_PROXIES = env.proxies("TRUSTED_PROXIES", default="0.0.0.0/0,::/0,unix" if BEHIND_PROXY else "")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -254,7 +254,7 @@ LOG_ADDRESSES = env.bool("LOG_ADDRESSES", default=False)
 LOGGING = log_config(LOG_FORMAT, LOG_LEVEL)
 # One line a request, when it is finished.
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
-DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # portal/trusted_proxies.py says whose address counts
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # portal/middleware/trusted_proxies.py says whose address counts
 
 if not DEBUG:
     env.refuse_misspelled()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from outbox.header_fields import transportable
+from outbox.headers.fields import transportable
 
 
 def leave(raw: str | bytes) -> bytes:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from outbox.content import split_header
+from outbox.headers.parser import split_header
+from outbox.headers.received import Hop, loop_reason
 from outbox.models import Door
-from outbox.received import Hop, loop_reason
 
 
 def line(app: str = "crm", stage: str = "qa", installation: str = "acme-1", via: Door = Door.GATEWAY) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import transaction
 
-from outbox.headers import envelope_sender
+from outbox.headers.outgoing import envelope_sender
 from outbox.models import Content, HoldReason, Message, Recipient, Status
 from outbox.submission import MAX_RECIPIENTS, SubmissionRefused
 from tests.support.outbox import send, set_list, statuses

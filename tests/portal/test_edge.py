@@ -18,7 +18,7 @@ from structlog.typing import Processor
 from organization import audit
 from organization.models import App, AuditEvent, Member, Stage
 from portal.log_config import OneLineFormatter
-from portal.trusted_proxies import client_address
+from portal.middleware.trusted_proxies import client_address
 from tests.support.certificates import Authority
 from tests.support.portal import OPERATOR, PASSWORD, configure
 

@@ -10,8 +10,8 @@ from itertools import groupby
 from urllib.parse import quote as percent_encoded
 
 from common.addresses import NamedAddress, has_wire_form, wire_address
-from outbox.content import readable
-from outbox.mailboxes import read_mailboxes
+from outbox.headers.mailboxes import read_mailboxes
+from outbox.headers.parser import readable
 
 # RFC 5322 section 2.1.1: a line has at most 998 characters; folded well below.
 LONGEST_LINE = 998

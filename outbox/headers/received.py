@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-from outbox.content import HeaderField
+from outbox.headers.parser import HeaderField
 from outbox.models import Door
 
 # RFC 5321 section 6.3 asks for 100 at least; Postfix stops at 50.

@@ -14,10 +14,10 @@ from urllib.parse import unquote
 
 from common.addresses import NamedAddress, same_address_key
 from emailconfig.models import SmtpSettings
-from outbox.content import HeaderField, header_values, mailboxes_in, readable
 from outbox.envelope import is_usable_sender
-from outbox.header_fields import address_header, encoded_words, folded, transportable
-from outbox.received import Hop, header_date
+from outbox.headers.fields import address_header, encoded_words, folded, transportable
+from outbox.headers.parser import HeaderField, header_values, mailboxes_in, readable
+from outbox.headers.received import Hop, header_date
 
 _STRIPPED = frozenset([b"bcc", b"resent-bcc", b"return-path"])
 # What test mail keeps; everything else is renamed. No field here makes a server or a mail program write to anybody.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outbox.content import addresses_in, holds_invitation, readable, split_header, with_crlf
+from outbox.headers.parser import addresses_in, holds_invitation, readable, split_header, with_crlf
 
 
 def names(content: bytes) -> list[bytes]:

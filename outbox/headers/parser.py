@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from common.addresses import NamedAddress
-from outbox.mailboxes import Mailboxes, read_mailboxes
+from outbox.headers.mailboxes import Mailboxes, read_mailboxes
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _CALENDAR = (b"text/calendar", b"TEXT/CALENDAR", b"Text/Calendar", b"application/ics")

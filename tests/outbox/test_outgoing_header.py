@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from common.addresses import NamedAddress
 from emailconfig.models import SmtpSettings
-from outbox.content import split_header, with_crlf
-from outbox.headers import Departure, envelope_sender, outgoing
+from outbox.headers.outgoing import Departure, envelope_sender, outgoing
+from outbox.headers.parser import split_header, with_crlf
+from outbox.headers.received import Hop
 from outbox.models import Door
-from outbox.received import Hop
 from tests.support.header_judge import strays
 
 LIST = [NamedAddress("ana@acme.example", "Ana Silva"), NamedAddress("ben@acme.example")]
