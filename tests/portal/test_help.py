@@ -137,19 +137,6 @@ def test_headings_come_before_text() -> None:
     assert in_heading == sorted(in_heading, reverse=True)
 
 
-# Words with a plainer one beside them. Labels of pages, quotations and code don't count.
-_WORD_LIST = re.compile(
-    r"\b(mails|e-mail|mend(ed|s)?|shall|anew|by (itself|themselves)|whoever|somebody|likewise|user name)\b", re.I
-)
-_QUOTED = re.compile(r"^```.*?^```$|`[^`]*`|\*[^*]+\*|“[^”]*”", re.MULTILINE | re.DOTALL)
-
-
-@pytest.mark.parametrize("name", [name for name in FILES if name != "reference/connection-problems"])
-def test_the_documents_keep_to_the_word_list(name: str) -> None:
-    text = _QUOTED.sub("", FILES[name].read_text(encoding="utf-8"))
-    assert [match[0] for match in _WORD_LIST.finditer(text)] == []
-
-
 @pytest.mark.parametrize(
     ("query", "status", "shown"),
     [
