@@ -48,7 +48,7 @@ class SmtpSettings(models.Model):
 
     class Security(models.TextChoices):
         STARTTLS = "starttls", "STARTTLS"
-        TLS = "tls", "TLS from the start"
+        TLS = "tls", "Implicit TLS"
         NONE = "none", "None (not encrypted)"
 
     class Authentication(models.TextChoices):
