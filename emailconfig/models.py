@@ -1,4 +1,4 @@
-"""One stage's SMTP settings: the server all of its apps send through. (ODC: Configure emails.)"""
+"""One stage's SMTP settings: the server all of its apps send through (ODC: Configure emails)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from mdit_py_plugins.anchors import anchors_plugin
 from organization.http import MemberRequest
 
 _DOCS = settings.BASE_DIR / "docs"
-# By the name that stands in the address. Nothing else can be read.
+# By the name in the address. Nothing else can be read.
 _PAGES = {path.relative_to(_DOCS).with_suffix("").as_posix(): path for path in sorted(_DOCS.rglob("*.md"))}
 
 
