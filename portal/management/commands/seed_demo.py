@@ -47,9 +47,9 @@ class Command(BaseCommand):
         self.stdout.write(f"\n  Portal   {url}\n")
         for sign_in in demo.SIGN_INS:
             self.stdout.write(f"           {sign_in.email:26} {demo.PASSWORD}   {sign_in.role}")
-        self.stdout.write("\n  SMTP server for QA, which you set up in the portal; it keeps all mail in var/demo-inbox:")
+        self.stdout.write("\n  SMTP server for QA, which you set up in the portal; it keeps all emails in var/demo-inbox:")
         self.stdout.write(f"           127.0.0.1, SMTP port {smtp_port}, Security None, Authentication None")
-        self.stdout.write("\n  Send a mail as the app crm in QA, to a real customer, with curl or swaks:\n")
+        self.stdout.write("\n  Send an email as the app crm in QA, to a real customer, with curl or swaks:\n")
         self.stdout.write(
             f"printf '{mail}' | curl --url smtp://{gateway} --user {username}:{password} "
             "--mail-from crm@acme.example --mail-rcpt customer@example.com --upload-file -\n"

@@ -1,23 +1,16 @@
-"""What `make demo` starts with, and what it says when it can't start."""
+"""The week of emails that `make demo` starts with."""
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.core.management import call_command
-from django.test import Client
 from django.utils import timezone
 
 from analytics.models import DailyCount
 from outbox.models import Attempt, Message
-from portal.release import RELEASE
-from tests.support.portal import ROOT
 
 pytestmark = pytest.mark.django_db
 
@@ -57,35 +50,3 @@ def test_a_demo_that_people_use_gets_no_week(settings):
     call_command("seed_demo", stdout=StringIO())
     call_command("seed_demo", "--with-emails", stdout=StringIO())
     assert not Message.objects.exists()
-
-
-def test_an_address_without_a_page_gets_the_portals_own_page_in_the_demo(settings):
-    settings.DEBUG = True
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "portal.middleware.not_found.NotFoundPageMiddleware"]
-    answer = Client().get("/nothing-here/")
-    assert answer.status_code == 404
-    assert "There is no such page" in answer.content.decode()
-    assert "urlpatterns" not in answer.content.decode()
-
-
-def test_the_menu_of_the_member_names_the_release(as_administrator):
-    assert f"ODC Email Portal {RELEASE}" in as_administrator.get("/").content.decode()
-
-
-def free_ports(**ports):
-    environment = {**os.environ, **{name: str(port) for name, port in ports.items()}}
-    command = [sys.executable, ".ci/free_ports.py", *ports]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-
-def test_a_taken_port_is_named_with_the_command_that_chooses_another():
-    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as other:
-        port, gateway_port = taken.getsockname()[1], other.getsockname()[1]
-        answer = free_ports(PORT=port, GATEWAY_PORT=gateway_port)
-    assert answer.returncode == 1
-    assert f"Port {port} and {gateway_port} are taken" in answer.stderr
-    *chosen, make, demo = answer.stderr.rpartition(": ")[2].split()
-    assert (make, demo) == ("make", "demo")
-    assert [text.partition("=")[0] for text in chosen] == ["PORT", "GATEWAY_PORT"]
-    assert len({text.partition("=")[2] for text in chosen}) == 2
-    assert free_ports(**dict(text.split("=") for text in chosen)).returncode == 0
