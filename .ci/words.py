@@ -25,13 +25,14 @@ CLEAN = [
     "README.md",
     "SECURITY.md",
     "portal",
+    "templates",
 ]
 # What is read besides Python, whose comments and texts are read. CHANGELOG.md may quote what a page said.
 TEXT = {".md", ".html", ".txt", ".toml", ".yaml", ".sh", ""}
 SKIPPED = {"CHANGELOG.md", "LICENSE", ".ci/words.py"}
 
 WORDS = {
-    r"mails": "emails (pages, docs), messages (code)",
+    r"mails(?! per minute)": "emails (pages, docs), messages (code)",
     r"e-mails?": "email",
     r"mend(s|ed|ing)?": "fix",
     r"shall": "should, will",
@@ -41,7 +42,7 @@ WORDS = {
     r"somebody": "you, a person, another member",
     r"stands (here|there|in (the|its|a)|on an?)": "is shown",
     r"user names?": "username",
-    r"(log|logs|logged|logging) (in|out)": "sign in, sign out",
+    r"(logg(ed|ing) (in|out)|log in to)": "sign in, sign out",
     r"whitelist(s|ed)?": "allow-list",
     r"blacklist(s|ed)?": "deny-list",
 }
