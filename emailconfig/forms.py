@@ -123,7 +123,7 @@ class RecipientForm(forms.Form):
     """Whom a test of the connection asks the server about; nobody, if empty."""
 
     recipient = forms.CharField(
-        label="Recipient to ask about",
+        label="Test recipient",
         required=False,
         max_length=ADDRESS_MAX_LENGTH,
         widget=forms.TextInput(attrs={"autocomplete": "off", "inputmode": "email"}),

@@ -1,4 +1,4 @@
-"""One stage's SMTP settings: the server all of its apps send through. (ODC: Configure emails.)"""
+"""One stage's SMTP settings: the server all of its apps send through (ODC: Configure emails)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SmtpSettings(models.Model):
 
     class Security(models.TextChoices):
         STARTTLS = "starttls", "STARTTLS"
-        TLS = "tls", "TLS from the start"
+        TLS = "tls", "Implicit TLS"
         NONE = "none", "None (not encrypted)"
 
     class Authentication(models.TextChoices):

@@ -1,6 +1,6 @@
-"""One log line for each accepted email and for each outcome: the answer to “where did email 42 go?”
+"""One log line for each accepted email and for each outcome.
 
-No line has a subject or content. Addresses are masked unless LOG_ADDRESSES is set.
+They answer “where did email 42 go?”. No line has a subject or content. Addresses are masked unless LOG_ADDRESSES is set.
 """
 
 from __future__ import annotations

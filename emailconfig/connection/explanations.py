@@ -16,9 +16,9 @@ class Explanation(NamedTuple):
 
 
 _SPELLING = "Check the spelling of the server. A private name must be known to the name servers that the portal asks."
-_LISTEN = "Check server and port: 587 goes with STARTTLS, 465 with TLS from the start. Is the server running?"
+_LISTEN = "Check server and port: 587 goes with STARTTLS, 465 with implicit TLS. Is the server running?"
 _RENEW = "Ask whoever runs the server to renew its certificate. Until then no mail and no password goes there."
-_PAIR = "Choose STARTTLS with port 587, or TLS from the start with port 465."
+_PAIR = "Choose STARTTLS with port 587, or implicit TLS with port 465."
 _LATER = "Nothing to do: it is tried again. If it lasts, ask whoever runs the server."
 _SECRET = "Enter user name and password again. Check whether the account is locked or the password has expired."
 _CREDENTIALS = "Check client ID and client secret. A secret has an end date: make a new one with the provider and enter it here."
@@ -58,11 +58,11 @@ EXPLANATIONS: dict[str, Explanation] = {
     # Greeting and EHLO
     "silent": Explanation(
         "The connection is open, but the server doesn't greet.",
-        "A server that expects TLS from the start waits without a word: is it the right port? " + _PAIR,
+        "A server that expects implicit TLS waits without a word: is it the right port? " + _PAIR,
     ),
     "tls_expected": Explanation(
-        "The server doesn't greet: on port 465 it waits for TLS from the start, and security is set to something else.",
-        "Set security to TLS from the start, or use port 587 with STARTTLS.",
+        "The server doesn't greet: on port 465 it waits for implicit TLS, and security is set to something else.",
+        "Set security to implicit TLS, or use port 587 with STARTTLS.",
         needs_a_person=True,
     ),
     "not_smtp": Explanation(
@@ -97,19 +97,19 @@ EXPLANATIONS: dict[str, Explanation] = {
     # TLS
     "starttls_not_offered": Explanation(
         "The server doesn't offer STARTTLS, so nothing was sent to it.",
-        "Check the port: 465 usually wants TLS from the start. A relay on this machine may need no encryption: set security to "
+        "Check the port: 465 usually wants implicit TLS. A relay on this machine may need no encryption: set security to "
         "None. If the server offers STARTTLS elsewhere, something between the portal and it may be taking the offer out.",
         needs_a_person=True,
     ),
     "starttls_injection": Explanation(
         "Text in clear was sent along with the server's answer to STARTTLS. It isn't the server's, or the server is faulty.",
         "Nothing was sent to it. Something between the portal and the server may be changing what is said: ask whoever runs "
-        "the network. TLS from the start with port 465 isn't open to this.",
+        "the network. Implicit TLS with port 465 isn't open to this.",
     ),
     "starttls_refused": Explanation("The server offers STARTTLS and then refuses it.", _LATER),
     "no_tls_from_the_start": Explanation(
-        "The server doesn't speak TLS from the start on this port: wrong version number.",
-        "Set security to STARTTLS; or, if it is to be TLS from the start, use port 465.",
+        "The server doesn't speak implicit TLS on this port: wrong version number.",
+        "Set security to STARTTLS; or, if it is to be implicit TLS, use port 465.",
         needs_a_person=True,
     ),
     "certificate_expired": Explanation("The server's certificate has expired.", _RENEW, needs_a_person=True),
@@ -281,7 +281,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "encryption_required": Explanation(
         "The server wants the connection to be encrypted.",
-        "Set security to STARTTLS, or to TLS from the start with port 465.",
+        "Set security to STARTTLS, or to implicit TLS with port 465.",
         needs_a_person=True,
     ),
     "sign_in_required": Explanation(

@@ -33,7 +33,7 @@ LABELS = {
     "AUTH": "Sign-in (AUTH)",
     "MAIL FROM": "Sender (MAIL FROM)",
     "RCPT TO": "Recipient (RCPT TO)",
-    "RSET": "Taking it back (RSET)",
+    "RSET": "Reset (RSET)",
 }
 _BUSY = "As many tests as may run at once are running. Try again in a minute."
 

@@ -44,8 +44,10 @@ Values = dict[str, Any]
 
 
 def snapshot(instance: models.Model) -> Values:
-    """The stored values of `instance` as they may be shown: a secret is a mask when set and empty when not, and what the model
-    names in AUDIT_SUMMARIES is told in short."""
+    """The stored values of `instance` as they may be shown.
+
+    A secret is a mask when set and empty when not. What the model names in AUDIT_SUMMARIES is told in short.
+    """
     values: Values = {}
     summaries: dict[str, Callable[[str], str]] = getattr(instance, "AUDIT_SUMMARIES", {})
     for field in instance._meta.concrete_fields:

@@ -50,5 +50,5 @@ def _answers() -> bool:
     try:
         sql.fetch("SELECT 1")
     except (DatabaseError, InterfaceError):
-        connection.close()  # away, which is answered without a wait: each page finds out by itself
+        connection.close()  # away, which is answered without a wait: each page finds out on its own
     return True

@@ -117,7 +117,7 @@ def test_saved_settings_are_tested_on_the_page_that_shows_them(person, crm, qa, 
     page = person.page
     person.sign_in("ada.admin@acme.example")
     person.open("/management/configure/emails/qa/")
-    page.get_by_label("Recipient to ask about").fill("customer@example.com")
+    page.get_by_label("Test recipient").fill("customer@example.com")
     press_test(page)
     expect(page.get_by_text("The connection test failed").last).to_be_visible()
     expect(page.get_by_text("554 5.7.1 Relay access denied")).to_be_visible()

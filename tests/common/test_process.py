@@ -1,4 +1,7 @@
-"""How long processes that answer people and apps wait for PostgreSQL. (What a frozen server does: test_hanging_database.)"""
+"""How long processes that answer people and apps wait for PostgreSQL.
+
+What a frozen server does: test_hanging_database.
+"""
 
 from __future__ import annotations
 

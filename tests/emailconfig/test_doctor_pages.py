@@ -157,7 +157,7 @@ def test_what_is_not_there_is_not_found(as_administrator: Client, administrator:
     [
         ({"port": "25"}, "SMTP port: SMTP port 25 isn't supported"),
         ({"server": ""}, "SMTP server: "),
-        ({"recipient": "nobody"}, "Recipient to ask about: "),
+        ({"recipient": "nobody"}, "Test recipient: "),
         ({"authentication": "basic", "username": "portal"}, "Password: Enter the password."),
         (
             {"authentication": "oauth2", "client_id": "portal", "token_url": "https://login.example.com/token"},
@@ -218,7 +218,7 @@ def test_what_was_typed_is_tried_and_nothing_of_it_is_stored(
     page = words(as_administrator.get(of(test), **HTMX))
     assert "The connection test was successful: 127.0.0.1" in page
     assert "takes mail from no-reply@acme.example" in page
-    for step in ("Name resolution", "Sign-in (AUTH)", "Sender (MAIL FROM)", "Recipient (RCPT TO)", "Taking it back (RSET)"):
+    for step in ("Name resolution", "Sign-in (AUTH)", "Sender (MAIL FROM)", "Recipient (RCPT TO)", "Reset (RSET)"):
         assert step in page
     assert smtp_server.logins == [("portal", CANARY)]
     assert smtp_server.arrived == []

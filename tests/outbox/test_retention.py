@@ -94,7 +94,7 @@ def test_the_command_prunes_and_says_how_much(crm, qa):
     assert json.loads(out.getvalue()) == {"contents": 1, "messages": 0}
     out = StringIO()
     call_command("prune_messages", stdout=out)
-    assert out.getvalue() == "Removed: the content of 0 mails, and 0 mails.\n"
+    assert out.getvalue() == "Removed: the content of 0 emails, and 0 emails.\n"
 
 
 def test_the_worker_prunes_a_while_after_its_start_and_once_a_day(monkeypatch):

@@ -22,4 +22,4 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(asdict(pruned)))
             return
-        self.stdout.write(f"Removed: the content of {pruned.contents:,} mails, and {pruned.messages:,} mails.")
+        self.stdout.write(f"Removed: the content of {pruned.contents:,} emails, and {pruned.messages:,} emails.")
