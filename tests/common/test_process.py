@@ -19,20 +19,18 @@ def _a_connection_of_its_own(transactional_db):
     connection.close()
 
 
+@pytest.mark.requires_postgresql  # SQLite is in the same process; how long it waits for a lock is in the settings
 def test_a_statement_that_takes_too_long_ends_and_the_connection_can_be_used_on(settings):
     settings.DATABASE_STATEMENT_TIMEOUT = 1
     connection.ensure_connection()
     _limit_waits(connection)
-    if connection.vendor != "postgresql":
-        return  # SQLite is in the same process; how long it waits for a lock is in the settings
     with pytest.raises(OperationalError, match="statement timeout"):
         sql.fetch("SELECT pg_sleep(60)")
     assert sql.fetch("SELECT current_setting('statement_timeout'), current_setting('idle_session_timeout')") == [("1s", "1min")]
 
 
+@pytest.mark.requires_postgresql  # SQLite's connections are files
 def test_a_connection_that_the_server_ended_while_it_was_idle_is_replaced_without_a_word():
-    if connection.vendor != "postgresql":
-        return  # its connections are files
     with connection.cursor() as cursor:
         cursor.execute("SET idle_session_timeout = '1ms'")
     pid = connection.connection.info.backend_pid

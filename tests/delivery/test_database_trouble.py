@@ -23,6 +23,7 @@ from common import process
 from common.database_trouble import WRITE_LOCK_HELD, write_lock_is_held
 from delivery.models import StageQueue
 from delivery.worker import Worker
+from organization.models import Stage
 from outbox.models import Message, Recipient, Status
 from tests.support.outbox import deliver, leases_run_out, now_due, outcomes, send
 from tests.support.portal import ROOMS, ROOT, configure, environment, eventually
@@ -53,10 +54,9 @@ def waits_for_a_lock() -> bool:
         return bool(cursor.fetchall())
 
 
+@pytest.mark.requires_postgresql  # SQLite locks the whole file
 @pytest.mark.parametrize("per_minute", [0, 6000])
 def test_what_a_stopped_worker_has_locked_is_passed_over(crm, qa, production, smtp_server, per_minute):
-    if connection.vendor != "postgresql":
-        return  # SQLite locks the whole file: see below
     configure(qa, smtp_server, from_domains="*", mails_per_minute=per_minute)
     configure(production, smtp_server, from_domains="*")
     locked = [send(crm, qa, f"locked{number}@example.com") for number in range(3)]
@@ -81,9 +81,8 @@ def test_what_a_stopped_worker_has_locked_is_passed_over(crm, qa, production, sm
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
 
 
+@pytest.mark.requires_postgresql
 def test_the_database_server_is_told_to_notice_a_worker_that_is_lost(settings):
-    if connection.vendor != "postgresql":
-        return
     assert connection.settings_dict["OPTIONS"]["tcp_user_timeout"] == 30_000
     asked: dict[str, str] = {}
 
@@ -102,10 +101,15 @@ def test_the_database_server_is_told_to_notice_a_worker_that_is_lost(settings):
     assert asked["idle_in_transaction_session_timeout"] == "60000"  # those of TCP are 0 over a Unix socket
 
 
-def test_a_process_that_holds_sqlites_lock_is_told_of(crm, qa, smtp_server, tmp_path):
-    if connection.vendor != "sqlite":
+@pytest.mark.requires_postgresql
+def test_postgresql_has_no_write_lock_that_a_process_could_keep(qa):
+    with transaction.atomic():
+        assert list(Stage.objects.select_for_update()) == [qa]
         assert not write_lock_is_held()
-        return
+
+
+@pytest.mark.requires_sqlite
+def test_a_process_that_holds_sqlites_lock_is_told_of(crm, qa, smtp_server, tmp_path):
     configure(qa, smtp_server, from_domains="*")
     assert not write_lock_is_held()
     output = tmp_path / "log"

@@ -432,9 +432,8 @@ def test_mail_that_is_held_does_not_stop_the_mail_behind_it(crm, shop, qa, confi
     assert not Message.objects.filter(pk__in=[one.pk for one in held]).exclude(lease_until=None).exists()
 
 
+@pytest.mark.requires_postgresql  # SQLite has one writer at a time
 def test_a_list_that_is_being_saved_keeps_its_mail_and_no_other(crm, shop, qa, configured, smtp_server):
-    if connection.vendor != "postgresql":
-        return  # on SQLite whoever saves is alone
     real, saving, saved = send(crm, qa), threading.Event(), threading.Event()
     other = send(shop, qa)
 
@@ -471,10 +470,9 @@ def test_a_stage_whose_settings_are_gone_holds_its_mail(crm, qa, configured, smt
     assert len(smtp_server.arrived) == 1
 
 
+@pytest.mark.requires_postgresql  # SQLite has one writer at a time
 def test_mail_accepted_while_held_mail_is_released_stays_whole(crm, production, smtp_server):
     """Saving the settings changes recipients and mails one after the other: what comes in between must not end half held."""
-    if connection.vendor != "postgresql":
-        return  # on SQLite whoever saves is alone
     send(crm, production)
 
     def accept_one_more():

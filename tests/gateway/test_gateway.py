@@ -290,9 +290,8 @@ def test_a_server_on_another_port_is_used_by_the_running_worker_after_saving(crm
         eventually(lambda: len(other.arrived) == 1)
 
 
+@pytest.mark.requires_sqlite  # PostgreSQL's disk is not ours to fill
 def test_a_full_disk_is_said_and_nothing_accepted(credential, crm, qa, monkeypatch):
-    if connection.vendor != "sqlite":
-        return  # no disk of ours to fill
     with connection.cursor() as cursor:
         (pages,) = cursor.execute("PRAGMA page_count").fetchone()
         (unused,) = cursor.execute("PRAGMA freelist_count").fetchone()
@@ -310,10 +309,9 @@ def test_a_full_disk_is_said_and_nothing_accepted(credential, crm, qa, monkeypat
     assert isinstance(answer, Accepted)
 
 
+@pytest.mark.requires_postgresql
 def test_a_column_that_changes_its_type_under_a_running_gateway_refuses_no_mail(credential):
     """PostgreSQL refuses a statement that was prepared for another type, over that connection for ever."""
-    if connection.vendor != "postgresql":
-        return
 
     def alter(to: str) -> None:
         with connection.cursor() as cursor:

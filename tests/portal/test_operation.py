@@ -161,11 +161,10 @@ def test_every_migration_goes_back_and_forth() -> None:
     assert Role.objects.filter(built_in=True).count() == 2
 
 
+@pytest.mark.requires_postgresql
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("said", "threshold"), [("", "5"), ("&prepare_threshold=None", "None")])
 def test_statements_are_prepared_unless_the_url_says_that_a_pooler_cant_keep_them(said: str, threshold: str) -> None:
-    if connection.vendor != "postgresql":
-        return
     command = "from django.db import connection; connection.ensure_connection(); print(connection.connection.prepare_threshold)"
     url = environment()["DATABASE_URL"] + said
     done = subprocess.run(
