@@ -205,7 +205,8 @@ def test_there_is_no_way_to_the_server(monkeypatch: pytest.MonkeyPatch, names_le
 def test_an_address_of_a_protocol_that_this_machine_does_not_speak_is_passed_over() -> None:
     with FaultyServer() as server:
         foreign = Address(socket.AF_UNSPEC, ("2001:db8::1", 587, 0, 0))
-        reach([foreign, Address(socket.AF_INET, ("127.0.0.1", server.port))]).close()
+        with reach([foreign, Address(socket.AF_INET, ("127.0.0.1", server.port))]) as connection:
+            assert connection.getpeername() == ("127.0.0.1", server.port)
 
 
 @pytest.fixture
