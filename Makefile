@@ -47,7 +47,7 @@ check: $(VENV)/dev.stamp
 	@./.ci/check
 
 bench: $(VENV)/dev.stamp
-	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tools.bench
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
@@ -60,7 +60,7 @@ lock: install
 	done
 
 screenshots: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.screenshots
+	$(BIN)/python -m tools.screenshots
 
 clean:
 	rm -rf $(VENV) var

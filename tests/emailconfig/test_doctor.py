@@ -40,8 +40,8 @@ from tests.support.faulty_servers import (
     drip,
     token_server,
 )
-from tests.support.problems_page import PAGE, table
 from tests.support.smtp_server import SmtpServer
+from tools.problems_page import PAGE, table
 
 TOKEN = "kanarientoken-77c2b1"
 RECIPIENT = "customer@example.com"
@@ -474,4 +474,4 @@ def test_a_reply_is_understood(step: str, reply: str, code: str) -> None:
 
 
 def test_the_page_shows_the_table_as_it_is() -> None:
-    assert PAGE.read_text().endswith(table())  # otherwise: python -m tests.support.problems_page
+    assert PAGE.read_text().endswith(table())  # otherwise: python -m tools.problems_page
