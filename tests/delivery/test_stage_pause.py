@@ -16,12 +16,12 @@ from django.utils import timezone
 
 from delivery.models import StageQueue
 from emailconfig.models import SmtpSettings
-from organization.models import App, AuditEvent, Role, Stage
-from organization.permissions import Permission
+from organization.models import App, AuditEvent, Stage
 from outbox.models import Door, Message, RouteKind, Status
 from tests.support.certificates import Authority
+from tests.support.emailconfig import manager_of
 from tests.support.outbox import deliver, now_due, send, set_list
-from tests.support.portal import configure, make_member, signed_in
+from tests.support.portal import configure
 from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -66,12 +66,6 @@ def paused(crm: App, qa: Stage, refused: SmtpSettings) -> Message:
     deliver()
     assert StageQueue.objects.get(stage=qa).paused
     return message
-
-
-def manager_of(*stages: Stage) -> Client:
-    role = Role.objects.create(name="Mail team", permissions=[Permission.MANAGE_EMAIL_CONFIGURATIONS.value])
-    role.stages.set(stages)
-    return signed_in(make_member("Max Manager", role))
 
 
 # Pausing

@@ -13,7 +13,7 @@ from emaillog import bounded_scan
 from organization.credentials import create_credential
 from outbox.models import Door, Message, Status
 from outbox.submission import Envelope, submit
-from tests.emaillog.test_log import log, named, subjects
+from tests.support.emaillog import log, named, subjects
 from tests.support.outbox import set_list, take
 from tests.support.portal import OPERATOR, configure, mail, make_member, signed_in
 

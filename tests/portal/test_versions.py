@@ -14,8 +14,8 @@ from django.urls import get_resolver
 from organization.models import AuditEvent, Member
 from organization.services import STALE
 from testlists.models import TestList, TestListAddress
-from tests.portal.test_every_url import address_of
 from tests.support.portal import ROOMS, signed_in
+from tests.support.urls import address_of
 from tests.support.who_may import ADMIN, NOBODY, PAGES
 
 # Other forms are made of these.
