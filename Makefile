@@ -7,11 +7,12 @@ export GATEWAY_PORT ?= 2525
 export DEMO_SMTP_PORT ?= 2526
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test interop check bench format lock screenshots clean
+.PHONY: help install demo test test-fast interop check bench format lock screenshots clean
 
 help:
 	@echo "make demo     install, migrate, seed and start everything on http://127.0.0.1:$(PORT)/"
 	@echo "make test     the whole test suite: SQLite, PostgreSQL, real SMTP, a real browser"
+	@echo "make test-fast  in about a minute, on SQLite: rules, texts, forms and pages; no worker, gateway or browser"
 	@echo "make interop  tests with Redis, RabbitMQ, Celery's programs, Postfix, Dovecot and six mail clients"
 	@echo "make check    ruff, mypy, import-linter, djlint, codespell, our word list, check --deploy, missing migrations"
 	@echo "make bench    how fast it accepts and delivers here, beside the machine's limits (about 15 minutes)"
@@ -40,6 +41,9 @@ demo: install
 test: $(VENV)/dev.stamp
 	@./.ci/test
 
+test-fast: $(VENV)/dev.stamp
+	@$(BIN)/python -m pytest -q -n 4 --dist worksteal -m "not commits"
+
 interop: $(VENV)/dev.stamp
 	@./.ci/interop
 
@@ -47,7 +51,7 @@ check: $(VENV)/dev.stamp
 	@./.ci/check
 
 bench: $(VENV)/dev.stamp
-	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tools.bench
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
@@ -60,7 +64,7 @@ lock: install
 	done
 
 screenshots: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.screenshots
+	$(BIN)/python -m tools.screenshots
 
 clean:
 	rm -rf $(VENV) var

@@ -15,14 +15,25 @@ from organization.permissions import Permission
 from tests.support.portal import make_app, make_member, make_stage, signed_in
 from tests.support.smtp_server import SmtpServer, reserved_port
 
-_TOUCHES_THE_DATABASE = {"db", "transactional_db", "live_server"}
+_DATABASES = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
+_COMMITTING = {"transactional_db", "live_server"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests whose result may depend on which database it is."""
+    """Marks the tests whose result may depend on which database it is, and those that commit to it.
+
+    Skips those that need the other database.
+    """
     for item in items:
-        if item.get_closest_marker("django_db") or _TOUCHES_THE_DATABASE & set(getattr(item, "fixturenames", ())):
+        fixtures, django_db = set(getattr(item, "fixturenames", ())), item.get_closest_marker("django_db")
+        commits = _COMMITTING & fixtures or (django_db and django_db.kwargs.get("transaction"))
+        if django_db or "db" in fixtures or commits:
             item.add_marker(pytest.mark.database)
+        if commits:
+            item.add_marker(pytest.mark.commits)
+        for vendor, name in _DATABASES.items():
+            if vendor != connection.vendor and item.get_closest_marker(f"requires_{vendor}"):
+                item.add_marker(pytest.mark.skip(reason=f"only {name} can show it"))
 
 
 @pytest.fixture(scope="session")

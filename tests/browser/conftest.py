@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import make_password
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, expect
+from playwright.sync_api import Browser, expect
 
 from organization.models import Member
+from tests.support.browser import Person
 from tests.support.pages import busy_portal  # noqa: F401
 from tests.support.portal import PASSWORD, eventually
 
@@ -51,60 +52,6 @@ def people(administrator: Member, developer: Member, viewer: Member) -> None:
 @pytest.fixture(autouse=True)
 def _quick_passwords(settings: Any) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-# Chromium's console names what it stopped; this names also what it stops in silence, with the line it comes from.
-_REPORT_VIOLATIONS = """
-document.addEventListener("securitypolicyviolation", (event) => {
-  console.error(`Policy: ${event.effectiveDirective} stopped ${event.blockedURI} at ${event.sourceFile}:${event.lineNumber}`);
-});
-"""
-
-
-class Person:
-    """Somebody at a browser window, who notices what goes wrong in it."""
-
-    def __init__(self, context: BrowserContext, url: str, *, scripted: bool = True) -> None:
-        context.set_default_timeout(30_000)
-        context.add_init_script(_REPORT_VIOLATIONS)
-        self.page: Page = context.new_page()
-        self.url = url
-        self.scripted = scripted
-        self.faults: list[str] = []
-        self.page.on("console", lambda message: self.faults.append(message.text) if message.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("response", self._answered)
-        self.page.on("requestfailed", self._unanswered)
-
-    def _answered(self, response: Response) -> None:
-        if response.status >= 400 and self._is_part_of_a_page(response.request):
-            self.faults.append(f"{response.status} for {response.url}")
-
-    def _unanswered(self, request: Request) -> None:
-        if self._is_part_of_a_page(request) and request.failure != "net::ERR_ABORTED":  # the page was left meanwhile
-            self.faults.append(f"{request.failure} for {request.url}")
-
-    def _is_part_of_a_page(self, request: Request) -> bool:
-        """Not the page itself, nor what a form of it was answered."""
-        return request.resource_type not in ("document", "xhr", "fetch") or request.frame != self.page.main_frame
-
-    def open(self, path: str) -> None:
-        self.page.goto(self.url + path)
-
-    def sign_in(self, email: str) -> None:
-        self.open("/accounts/login/")
-        self.page.get_by_label("Email").fill(email)
-        self.page.locator("[name=password]").fill(PASSWORD)
-        self.page.get_by_role("button", name="Sign in").click()
-        self.page.wait_for_url(self.url + "/")
-
-    @property
-    def toast(self) -> str:
-        return self.page.locator(".toast").first.inner_text()
-
-    def fault_free(self) -> None:
-        """No script error, nothing the content security policy had to stop, no part of a page that didn't come."""
-        assert [fault for fault in self.faults if "Failed to load resource" not in fault] == []
 
 
 @pytest.fixture

@@ -10,13 +10,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from organization.models import Member
-from tests.browser.conftest import Person
+from tests.support.browser import RULES, Person
 from tests.support.pages import ADMIN_PAGES, PAGES, PUBLIC_PAGES
 from tests.support.portal import make_member
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], "resultTypes": ["violations"]}
 
 
 # Where axe looks, and where else nothing may overflow: a window of 1280 px at 200 % zoom is as wide as one of 640 px

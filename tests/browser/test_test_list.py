@@ -10,8 +10,7 @@ from playwright.sync_api import Page, Route, expect
 
 from organization.models import Member
 from testlists.services import test_list_of as list_of
-from tests.browser.conftest import Person
-from tests.browser.test_accessibility import RULES
+from tests.support.browser import RULES, Person
 from tests.support.outbox import set_list
 from tests.support.portal import make_member
 

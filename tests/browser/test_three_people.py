@@ -14,7 +14,7 @@ from emailconfig.models import SmtpSettings
 from organization.models import Credential, Stage
 from outbox.models import Message
 from testlists.services import test_list_of as list_of
-from tests.browser.conftest import Person
+from tests.support.browser import Person
 from tests.support.outbox import deliver, send, set_list
 from tests.support.portal import configure
 from tests.support.smtp_server import SmtpServer

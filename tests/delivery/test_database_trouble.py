@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.db import DataError, InternalError, OperationalError, ProgrammingError, connection, transaction
-from django.db.backends.signals import connection_created
-from django.utils import timezone
 
 import delivery.backoff
-from common import process
 from common.database_trouble import WRITE_LOCK_HELD, write_lock_is_held
-from delivery.models import StageQueue
 from delivery.worker import Worker
+from organization.models import Stage
 from outbox.models import Message, Recipient, Status
-from tests.support.outbox import deliver, leases_run_out, now_due, outcomes, send
-from tests.support.portal import ROOMS, ROOT, configure, environment, eventually
+from tests.support.outbox import deliver, leases_run_out, now_due, send
+from tests.support.portal import ROOT, configure, environment, eventually
 from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,10 +46,9 @@ def waits_for_a_lock() -> bool:
         return bool(cursor.fetchall())
 
 
+@pytest.mark.requires_postgresql  # SQLite locks the whole file
 @pytest.mark.parametrize("per_minute", [0, 6000])
 def test_what_a_stopped_worker_has_locked_is_passed_over(crm, qa, production, smtp_server, per_minute):
-    if connection.vendor != "postgresql":
-        return  # SQLite locks the whole file: see below
     configure(qa, smtp_server, from_domains="*", mails_per_minute=per_minute)
     configure(production, smtp_server, from_domains="*")
     locked = [send(crm, qa, f"locked{number}@example.com") for number in range(3)]
@@ -81,31 +73,15 @@ def test_what_a_stopped_worker_has_locked_is_passed_over(crm, qa, production, sm
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
 
 
-def test_the_database_server_is_told_to_notice_a_worker_that_is_lost(settings):
-    if connection.vendor != "postgresql":
-        return
-    assert connection.settings_dict["OPTIONS"]["tcp_user_timeout"] == 30_000
-    asked: dict[str, str] = {}
-
-    def ask() -> None:
-        with closing(connection), connection.cursor() as cursor:
-            cursor.execute("SELECT name, setting FROM pg_settings WHERE name LIKE '%idle_in_transaction%' OR name LIKE 'tcp_%'")
-            asked.update(cursor.fetchall())
-
-    process.leave_no_lock_behind()
-    try:
-        asking = threading.Thread(target=ask)
-        asking.start()
-        asking.join()
-    finally:
-        connection_created.disconnect(process._let_the_server_notice)
-    assert asked["idle_in_transaction_session_timeout"] == "60000"  # those of TCP are 0 over a Unix socket
-
-
-def test_a_process_that_holds_sqlites_lock_is_told_of(crm, qa, smtp_server, tmp_path):
-    if connection.vendor != "sqlite":
+@pytest.mark.requires_postgresql
+def test_postgresql_has_no_write_lock_that_a_process_could_keep(qa):
+    with transaction.atomic():
+        assert list(Stage.objects.select_for_update()) == [qa]
         assert not write_lock_is_held()
-        return
+
+
+@pytest.mark.requires_sqlite
+def test_a_process_that_holds_sqlites_lock_is_told_of(crm, qa, smtp_server, tmp_path):
     configure(qa, smtp_server, from_domains="*")
     assert not write_lock_is_held()
     output = tmp_path / "log"
@@ -159,35 +135,3 @@ def test_a_process_that_goes_on_keeps_no_statements_with_debug(crm, qa, smtp_ser
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "0"]
     assert len(smtp_server.arrived) == 1
-
-
-# Times
-
-
-def test_trouble_is_over_with_the_first_email_after_the_pause_whatever_the_fraction_of_a_second(crm, qa, configured, smtp_server):
-    """SQLite compares times as text, so that those with and without a fraction don't agree."""
-    for _ in range(5):
-        message = send(crm, qa)
-        StageQueue.objects.update_or_create(
-            stage=qa, defaults={"failures": 3, "retry_at": timezone.now(), "since": timezone.now() - timedelta(hours=1)}
-        )
-        deliver()
-        assert outcomes(message) == [("customer@example.com", "sent")]
-        assert not StageQueue.objects.filter(failures__gt=0).exists()
-
-
-def test_every_time_in_a_statement_comes_from_one_function():
-    """`now_in_sql()`: another clock, or the same in another form, compares wrongly with what is stored."""
-    others = re.compile(
-        r"CURRENT_(TIMESTAMP|TIME|DATE)\b|\b(datetime|date|julianday|unixepoch)\('now'|\bnow\(\)|clock_timestamp\(|"
-        r"localtimestamp|transaction_timestamp\(|strftime\('|statement_timestamp\(",
-        re.IGNORECASE,
-    )
-    rooms = [path for room in ROOMS for path in Path(ROOT, room).rglob("*.py")]
-    found = {
-        (path.name, match.group())
-        for path in rooms
-        if "migrations" not in path.parts and path.name != "clock.py"
-        for match in others.finditer(re.sub(r"\b(timezone|datetime|database_)\.?now\(\)|\bNow\(\)", "", path.read_text()))
-    }
-    assert found == set()

@@ -55,9 +55,8 @@ def test_a_look_that_finds_nothing_is_one_statement(crm, qa, smtp_server):
     assert len(asked) == 1
 
 
+@pytest.mark.requires_postgresql  # SQLite has no NOTIFY: the worker looks 20 times a second
 def test_an_idle_worker_is_told_of_new_mail(crm, qa, smtp_server):
-    if connection.vendor != "postgresql":
-        return  # SQLite tells nobody anything: the worker looks 20 times a second
     configure(qa, smtp_server, from_domains="*")
     with sleepy_worker() as worker:
         eventually(lambda: worker._alarm.works)
@@ -67,9 +66,8 @@ def test_an_idle_worker_is_told_of_new_mail(crm, qa, smtp_server):
         eventually(lambda: len(smtp_server.arrived) == 2)
 
 
+@pytest.mark.requires_postgresql  # SQLite has no connections to cut
 def test_a_worker_whose_hints_are_cut_off_looks_by_itself_until_they_come_again(crm, qa, smtp_server, caplog):
-    if connection.vendor != "postgresql":
-        return  # SQLite has no connections to cut
     configure(qa, smtp_server, from_domains="*")
     with sleepy_worker() as worker:
         eventually(lambda: worker._alarm.works)

@@ -1,27 +1,26 @@
-"""A stage whose server gives trouble: paused once, said on all its pages, resumed by a person. And the test mail."""
+"""A stage whose server gives trouble: paused once, said on all its pages, resumed by a person."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from html import unescape
 from itertools import pairwise
 
 import pytest
 from django.db import connection
-from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from delivery.models import StageQueue
 from emailconfig.models import SmtpSettings
-from organization.models import App, AuditEvent, Role, Stage
-from organization.permissions import Permission
-from outbox.models import Door, Message, RouteKind, Status
+from organization.models import App, AuditEvent, Stage
+from outbox.models import Door, Message, Status
 from tests.support.certificates import Authority
-from tests.support.outbox import deliver, now_due, send, set_list
-from tests.support.portal import configure, make_member, signed_in
+from tests.support.emailconfig import manager_of
+from tests.support.outbox import deliver, now_due, send
+from tests.support.pages import said, words
+from tests.support.portal import configure
 from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,15 +28,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 BASE = "/management/configure/emails/qa/"
 RESUME, TEST_MAIL = f"{BASE}resume/", f"{BASE}test-mail/"
 REFUSAL = "535 5.7.8 Those credentials don't fit, says smtp.test"
-
-
-def words(answer: HttpResponse) -> str:
-    return " ".join(unescape(answer.content.decode()).split())
-
-
-def said(answer: HttpResponse) -> str:
-    """The toast on the page that a browser is sent to."""
-    return " ".join(str(one) for one in answer.context["messages"])
 
 
 def alarms(caplog: pytest.LogCaptureFixture) -> int:
@@ -66,12 +56,6 @@ def paused(crm: App, qa: Stage, refused: SmtpSettings) -> Message:
     deliver()
     assert StageQueue.objects.get(stage=qa).paused
     return message
-
-
-def manager_of(*stages: Stage) -> Client:
-    role = Role.objects.create(name="Mail team", permissions=[Permission.MANAGE_EMAIL_CONFIGURATIONS.value])
-    role.stages.set(stages)
-    return signed_in(make_member("Max Manager", role))
 
 
 # Pausing
@@ -296,117 +280,6 @@ def test_resuming_is_a_post_to_a_stage_that_is_there(as_administrator, paused):
     assert as_administrator.put(RESUME).status_code == 405
     assert as_administrator.post(RESUME.replace("/qa/", "/nowhere/")).status_code == 404
     assert StageQueue.objects.get().paused
-
-
-# Sending a test mail
-
-
-@pytest.fixture
-def working(qa: Stage, smtp_server: SmtpServer) -> SmtpSettings:
-    """QA signed in with the right password."""
-    return configure(qa, smtp_server, authentication="basic", username="portal", new_secret="right")
-
-
-def test_a_test_mail_goes_the_way_of_all_mail_and_stands_in_the_log(
-    as_administrator, administrator, crm, qa, working, smtp_server
-):
-    assert f'href="{TEST_MAIL}"' in words(as_administrator.get(BASE))
-    asked = as_administrator.get(TEST_MAIL)
-    assert asked.context["form"]["address"].value() == administrator.email
-    assert Message.objects.count() == 0
-    answer = as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"}, follow=True)
-    message = Message.objects.get()
-    assert answer.redirect_chain == [(f"/monitor/email-log/qa/{message.pk}/", 302)]
-    assert "The test mail was accepted" in said(answer)
-    assert (message.via, message.app, message.stage) == (Door.PORTAL, crm, qa)
-    assert "Portal (test mail)" in words(answer)
-    assert "Test mail of QA" in words(as_administrator.get("/monitor/email-log/qa/"))
-    deliver()
-    (arrived,) = smtp_server.arrived
-    assert (arrived.sender, arrived.recipients) == ("no-reply@acme.example", ["me@example.com"])
-    assert arrived.mail["Subject"] == "Test mail of QA"
-    assert arrived.mail["From"] == "Acme <no-reply@acme.example>"
-    assert f"127.0.0.1:{smtp_server.port}" in arrived.mail.get_payload(decode=True).decode()
-    event = AuditEvent.objects.get(operation="Send test mail")
-    assert (event.actor, event.app, event.stage) == (administrator, crm, qa)
-    assert event.entity_name == f"#{message.pk} Test mail of QA"
-
-
-def test_a_test_mail_of_an_app_with_an_active_list_goes_to_the_people_on_it(as_administrator, crm, qa, working, smtp_server):
-    set_list(crm, qa, "ana@acme.example")
-    as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": "customer@example.com"})
-    deliver()
-    assert smtp_server.recipients == {"ana@acme.example"}
-    assert Message.objects.get().route == RouteKind.TEST_LIST
-
-
-def test_the_stages_name_and_the_senders_may_hold_any_letters(as_administrator, crm, qa, working, smtp_server):
-    Stage.objects.filter(pk=qa.pk).update(name="Prüfung, „QA“")
-    configure(qa, sender_name="Größe, Gmbh", port=smtp_server.port)
-    answer = as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"})
-    assert answer.status_code == 302
-    deliver()
-    assert len(smtp_server.arrived) == 1
-
-
-@pytest.mark.parametrize(
-    "address", ["", "nobody", "a@b@c", "two@example.com, more@example.com", "x@example.com\r\nBcc: y@z.example"]
-)
-def test_a_bad_address_is_told_and_nothing_is_sent(as_administrator, crm, working, address):
-    answer = as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": address})
-    assert answer.status_code == 422
-    assert "Nothing was sent yet" in words(answer)
-    assert answer.context["form"].errors.keys() == {"address"}
-    assert not Message.objects.exists()
-
-
-def test_an_archived_app_is_neither_offered_nor_taken(as_administrator, crm, shop, working):
-    App.objects.filter(pk=shop.pk).update(archived=True)
-    asked = words(as_administrator.get(TEST_MAIL))
-    assert "Customer Relations" in asked
-    assert "Web Shop" not in asked
-    for app in (shop.pk, 999999, "x", ""):
-        answer = as_administrator.post(TEST_MAIL, {"app": app, "address": "me@example.com"})
-        assert (answer.status_code, answer.context["form"].errors.keys()) == (422, {"app"})
-    assert not Message.objects.exists()
-
-
-def test_an_archived_stage_sends_no_test_mail_and_says_why(as_administrator, crm, qa, working):
-    Stage.objects.filter(pk=qa.pk).update(archived=True)
-    answer = as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"})
-    assert answer.status_code == 422
-    assert "QA is archived and sends no mail." in words(answer)
-    assert not AuditEvent.objects.filter(operation="Send test mail").exists()
-
-
-def test_a_stage_without_settings_has_nothing_to_try_out(as_administrator, crm, qa):
-    for answer in (as_administrator.get(TEST_MAIL, follow=True), as_administrator.post(TEST_MAIL, {}, follow=True)):
-        assert answer.redirect_chain == [(BASE, 302)]
-        assert "QA has no email configuration yet." in said(answer)
-    assert TEST_MAIL not in words(as_administrator.get(BASE))
-
-
-def test_who_may_not_sends_no_test_mail(client, as_viewer, as_developer, crm, production, working):
-    data = {"app": crm.pk, "address": "me@example.com"}
-    for somebody in (as_viewer, as_developer, manager_of(production)):
-        assert somebody.get(TEST_MAIL).status_code == 403
-        assert somebody.post(TEST_MAIL, data).status_code == 403
-        assert TEST_MAIL not in words(somebody.get(BASE))
-    assert client.post(TEST_MAIL, data)["Location"].startswith("/accounts/login/")
-    assert not Message.objects.exists()
-
-
-def test_who_sets_up_mail_but_may_not_read_the_log_is_led_back_to_the_settings(crm, qa, working):
-    answer = manager_of(qa).post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"}, follow=True)
-    assert answer.redirect_chain == [(BASE, 302)]
-    assert Message.objects.count() == 1
-
-
-def test_other_methods_and_other_stages(as_administrator, crm, working):
-    assert as_administrator.put(TEST_MAIL).status_code == 405
-    assert as_administrator.delete(TEST_MAIL).status_code == 405
-    for method in ("get", "post"):
-        assert getattr(as_administrator, method)(TEST_MAIL.replace("/qa/", "/nowhere/")).status_code == 404
 
 
 def test_with_trouble_the_test_mail_waits_like_any_other(as_administrator, crm, qa, paused, smtp_server):

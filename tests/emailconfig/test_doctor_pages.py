@@ -19,8 +19,7 @@ from emailconfig.doctor.runs import AT_ONCE, INTERRUPTED_AFTER
 from emailconfig.models import ConnectionTest, SmtpSettings
 from organization.models import AuditEvent, Member, Stage
 from organization.services import STALE
-from tests.emailconfig.test_pages import manager_of
-from tests.support.emailconfig import CANARY, VALUES, WITH_PASSWORD
+from tests.support.emailconfig import CANARY, VALUES, WITH_PASSWORD, manager_of
 from tests.support.faulty_servers import FaultyServer
 from tests.support.portal import configure, eventually, signed_in
 from tests.support.smtp_server import SmtpServer

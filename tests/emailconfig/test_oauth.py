@@ -120,6 +120,7 @@ def test_a_senders_own_letters_are_signed_in_as_the_server_knows_them(
 ) -> None:
     oauth.mailboxes = {"no-reply@xn--bcher-kva.example"}
     sign_in(configure(qa, smtp_server, **oauth.values, sender_address="no-reply@bücher.example"))
+    assert [mailbox for mailbox, _ in smtp_server.logins] == ["no-reply@xn--bcher-kva.example"]
 
 
 @pytest.mark.parametrize("authentication", ["client_secret_post", "client_secret_basic"])
@@ -455,10 +456,11 @@ def test_how_long_a_token_holds_may_be_written_in_several_ways(
 
 @pytest.mark.parametrize("changes", [{"token_type": "BEARER"}, {"token_type": ...}, {"unknown": {"deep": [1]}}])
 def test_what_else_is_in_the_answer_does_not_matter(
-    configured: SmtpSettings, oauth: OAuthServer, changes: dict[str, Any]
+    configured: SmtpSettings, smtp_server: SmtpServer, oauth: OAuthServer, changes: dict[str, Any]
 ) -> None:
     oauth.changes = changes
     sign_in(configured)
+    assert [mailbox for mailbox, _ in smtp_server.logins] == [MAILBOX]
 
 
 @pytest.mark.parametrize("fault", ["hangs", "drips"])

@@ -1,26 +1,16 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from django.contrib.messages import get_messages
 from django.test import Client
 
 from emailconfig.models import SmtpSettings
-from organization.models import App, AuditEvent, Member, Role, Stage
-from organization.permissions import Permission
+from organization.models import App, AuditEvent, Member, Stage
 from organization.services import STALE
-from tests.support.emailconfig import CANARY, VALUES, WITH_PASSWORD, edit_url
-from tests.support.portal import configure, make_member, signed_in
+from tests.support.emailconfig import CANARY, VALUES, WITH_PASSWORD, edit_url, manager_of
+from tests.support.portal import configure, signed_in
 
 CHOOSE, VIEW, EDIT = "/management/configure/emails/", "/management/configure/emails/qa/", "/management/configure/emails/qa/edit/"
-
-
-def manager_of(*stages: Stage, app: App | None = None, **fields: Any) -> Client:
-    """Somebody whose role holds Manage Email Configurations in these stages; in all, when none is named."""
-    role = Role.objects.create(name="Mail team", permissions=[Permission.MANAGE_EMAIL_CONFIGURATIONS.value])
-    role.stages.set(stages)
-    return signed_in(make_member("Max Manager", role, app, **fields))
 
 
 @pytest.mark.parametrize("path", [CHOOSE, VIEW, EDIT])

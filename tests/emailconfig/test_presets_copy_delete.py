@@ -15,10 +15,10 @@ from emailconfig.models import SmtpSettings
 from emailconfig.presets import PRESETS, Preset
 from organization.models import AuditEvent, Member, Stage
 from organization.services import STALE
-from tests.emailconfig.test_pages import EDIT, VIEW, manager_of
-from tests.support.emailconfig import CANARY, VALUES
+from tests.support.emailconfig import CANARY, VALUES, manager_of
 from tests.support.portal import configure, signed_in
 
+VIEW, EDIT = "/management/configure/emails/qa/", "/management/configure/emails/qa/edit/"
 DELETE = "/management/configure/emails/qa/delete/"
 MISSING = {"username": "portal", "client_id": "portal", "password": CANARY, "client_secret": CANARY}
 OF_THE_SECRET = ("password", "client_secret", "secret_ends")

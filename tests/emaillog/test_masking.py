@@ -13,7 +13,7 @@ from organization.models import App, Member, Role, RoleGrant
 from organization.permissions import Permission
 from outbox.masking import Mask
 from outbox.models import Attempt, Message
-from tests.emaillog.test_log import log, named, subjects, url
+from tests.support.emaillog import log, named, subjects, url
 from tests.support.outbox import deliver, send, set_list
 from tests.support.portal import configure, make_member, signed_in
 

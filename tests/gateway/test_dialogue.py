@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import inspect
-import queue
 import re
 import smtplib
 import socket
 import ssl
-from asyncio import sslproto
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from aiosmtpd.smtp import SMTP
 
-from gateway import aiosmtpd_overrides
-from gateway.batching import BYTES_PER_COMMIT, MAILS_PER_COMMIT, Handed, Waiting, next_group
 from organization.credentials import NewCredential, create_credential
 from outbox.models import Content, Message
-from outbox.submission import Envelope
 from tests.support.certificates import Authority
 from tests.support.gateway_client import Client, gateway_thread
 from tests.support.outbox import send
@@ -139,34 +131,6 @@ def test_a_tls_port_without_a_certificate_is_one_clear_line():
         1,
         "CommandError: GATEWAY_TLS_PORT needs GATEWAY_TLS_CERT and GATEWAY_TLS_KEY.",
     )
-
-
-def waiting(*sizes: int) -> queue.SimpleQueue[Waiting | None]:
-    loop = asyncio.new_event_loop()
-    mails: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
-    for size in sizes:
-        mails.put(Waiting(Handed(1, Envelope("", ["a@example.com"]), bytes(size)), loop.create_future(), loop))
-    loop.close()
-    return mails
-
-
-def test_a_group_of_one_commit_is_bounded_in_number_and_bytes():
-    many = waiting(*[1] * (MAILS_PER_COMMIT + 1))
-    assert [len(next_group(many)), len(next_group(many))] == [MAILS_PER_COMMIT, 1]
-    half = BYTES_PER_COMMIT // 2
-    large = waiting(half, half, half, BYTES_PER_COMMIT, 1)
-    assert [len(next_group(large)) for _ in range(3)] == [2, 2, 1]
-
-
-def test_what_our_connection_uses_of_aiosmtpds_private_names_is_still_there():
-    ours = {"_can_read", "_encoded", "_heard", "_implicit_tls", "_start_tls"}
-    used = set(re.findall(r"self\.(_[a-z]\w+)", inspect.getsource(aiosmtpd_overrides)))
-    loop = asyncio.new_event_loop()
-    stock = SMTP(object(), loop=loop)
-    stock._cb_client_connected(None, None)
-    loop.close()
-    assert {name for name in used if not hasattr(stock, name)} == ours
-    assert hasattr(sslproto.SSLProtocol, "_get_app_transport")
 
 
 def test_the_developers_page_has_every_answer_of_ours():

@@ -8,26 +8,16 @@ import smtplib
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from django.core.mail import EmailMessage, get_connection
-from django.db import connection
 
-from common import sql
-from gateway.batching import Handed, store
 from organization.credentials import NewCredential, create_credential, revoke_credential
 from organization.models import App
-from outbox.models import Door, Message, Status
-from outbox.submission import Envelope
-from outbox.values import Accepted
+from outbox.models import Door, Message
 from tests.support.certificates import Authority
-from tests.support.outbox import send, set_list
-from tests.support.portal import OPERATOR, configure, environment, eventually, mail, manage, running_gateway
-from tests.support.smtp_server import SmtpServer
+from tests.support.portal import OPERATOR, configure, mail, manage, running_gateway
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -66,17 +56,6 @@ def test_smtplib_sends_and_250_means_stored(signed_in, crm, qa, credential):
     assert (code, reply) == (250, f"2.0.0 Ok: queued as {message.pk}".encode())
     assert (message.app, message.stage, message.via, message.credential) == (crm, qa, Door.GATEWAY, credential.credential)
     assert (message.subject, message.requested) == ("Hello", ["customer@example.com"])
-
-
-def test_the_whole_way_to_the_test_list_with_real_processes(signed_in, crm, qa, smtp_server):
-    configure(qa, smtp_server, from_domains="*")
-    set_list(crm, qa, "ana@acme.example")
-    signed_in.sendmail("crm@acme.example", ["customer@example.com", "bcc@example.com"], mail())
-    done = manage("deliver", "--once")
-    assert done.returncode == 0, done.stderr
-    (arrived,) = smtp_server.arrived
-    assert arrived.recipients == ["ana@acme.example"]
-    assert Message.objects.get().status == Status.SENT
 
 
 def test_another_djangos_stock_smtp_backend_works_unchanged(gateway, credential):
@@ -252,97 +231,3 @@ def test_a_port_that_is_taken_ends_the_command_with_one_clear_line(gateway):
     done = manage("smtp_gateway", "--port", str(gateway))
     assert done.returncode == 1
     assert "can't listen" in done.stderr
-
-
-def test_the_backend_works_in_the_portals_own_process(crm, qa, smtp_server):
-    configure(qa, smtp_server, from_domains="*")
-    code = "from django.core.mail import send_mail; send_mail('Hi', 'Text', 'crm@acme.example', ['customer@example.com'])"
-    done = subprocess.run(
-        [sys.executable, "manage.py", "shell", "-v0", "-c", code],
-        cwd=Path(__file__).resolve().parents[2],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert Message.objects.get().via == Door.BACKEND
-
-
-def test_a_worker_process_delivers_what_is_accepted_while_it_runs(crm, qa, configured, smtp_server):
-    from tests.support.portal import running
-
-    with running("deliver"):
-        send(crm, qa)
-        eventually(lambda: smtp_server.arrived)
-        eventually(lambda: Message.objects.get().status == Status.SENT)
-
-
-def test_a_server_on_another_port_is_used_by_the_running_worker_after_saving(crm, qa, configured, smtp_server):
-    from tests.support.portal import running
-
-    with SmtpServer() as other, running("deliver"):
-        send(crm, qa)
-        eventually(lambda: len(smtp_server.arrived) == 1)
-        configure(qa, other, from_domains="*")
-        send(crm, qa)
-        eventually(lambda: len(other.arrived) == 1)
-
-
-def test_a_full_disk_is_said_and_nothing_accepted(credential, crm, qa, monkeypatch):
-    if connection.vendor != "sqlite":
-        return  # no disk of ours to fill
-    with connection.cursor() as cursor:
-        (pages,) = cursor.execute("PRAGMA page_count").fetchone()
-        (unused,) = cursor.execute("PRAGMA freelist_count").fetchone()
-    body = "x" * 4096 * (unused + 20)
-    handed = Handed(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail(body=body))
-    options = connection.settings_dict["OPTIONS"]
-    with monkeypatch.context() as full:
-        full.setitem(options, "init_command", f"{options['init_command']}; PRAGMA max_page_count = {pages}")
-        connection.close()
-        (answer,) = store([handed])
-    connection.close()
-    assert sql.is_out_of_space(answer)
-    assert not Message.objects.exists()
-    (answer,) = store([handed])
-    assert isinstance(answer, Accepted)
-
-
-def test_a_column_that_changes_its_type_under_a_running_gateway_refuses_no_mail(credential):
-    """PostgreSQL refuses a statement that was prepared for another type, over that connection for ever."""
-    if connection.vendor != "postgresql":
-        return
-
-    def alter(to: str) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(f"ALTER TABLE organization_app ALTER name TYPE {to}")
-        connection.close()
-
-    handed = Handed(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail())
-    for _ in range(10):  # from the fifth time on they are prepared
-        store([handed])
-    with ThreadPoolExecutor(max_workers=1) as elsewhere:
-        elsewhere.submit(alter, "text").result()
-        try:
-            answers = store([handed, handed])
-        finally:
-            connection.close()
-            elsewhere.submit(alter, f"varchar({App._meta.get_field('name').max_length})").result()
-    assert [type(answer) for answer in answers] == [Accepted, Accepted]
-
-
-def test_a_database_that_can_only_be_read_takes_no_mail_and_says_so(credential, crm, qa, monkeypatch):
-    handed = Handed(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail())
-    options = connection.settings_dict["OPTIONS"]
-    with monkeypatch.context() as read_only:
-        if connection.vendor == "sqlite":
-            read_only.setitem(options, "init_command", f"{options['init_command']}; PRAGMA query_only = 1")
-        else:
-            read_only.setitem(options, "options", "-c default_transaction_read_only=on")
-        connection.close()
-        (answer,) = store([handed])
-    connection.close()
-    assert sql.is_out_of_space(answer)
-    assert not Message.objects.exists()

@@ -74,10 +74,9 @@ def test_what_is_being_stored_is_answered_and_nothing_else_is_stored(credential)
     assert sorted(int(answer.split()[5]) for answer in answers) == sorted(Message.objects.values_list("pk", flat=True))
 
 
+@pytest.mark.requires_postgresql  # what waits for SQLite's lock ends with the process
 def test_what_cannot_be_stored_in_time_is_refused_and_not_stored_later(credential, monkeypatch):
     """Its app heard nothing else, and sends it once more to the next gateway."""
-    if connection.vendor != "postgresql":
-        return  # what waits for SQLite's lock ends with the process
     monkeypatch.setattr(gateway.server, "STOP_SECONDS", 0.5)
     with ExitStack() as stack, no_inserts():
         with gateway_thread() as port:

@@ -12,8 +12,8 @@ import pytest
 from delivery.models import StageQueue
 from organization.models import AuditEvent
 from outbox.models import Message, Status
-from tests.interop.conftest import Process
 from tests.interop.postfix import Postfix
+from tests.interop.processes import Process
 from tests.support.certificates import Authority
 from tests.support.outbox import deliver, send, statuses
 from tests.support.portal import configure, eventually, manage, manage_json

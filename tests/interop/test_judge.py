@@ -22,7 +22,7 @@ from organization.models import App, Stage
 from outbox.backend import EmailBackend
 from outbox.models import Message, Recipient, Status
 from testlists.services import wait_until_nothing_leaves
-from tests.interop.conftest import Process, printed
+from tests.interop.processes import Process, printed
 from tests.support.header_judge import strays
 from tests.support.outbox import now_due, set_list
 from tests.support.portal import OPERATOR, configure, eventually, running_gateway

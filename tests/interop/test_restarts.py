@@ -20,7 +20,7 @@ from django.db import connection
 
 from organization.credentials import create_credential
 from outbox.models import Message, Status
-from tests.interop.conftest import Portal, Process, printed, sink
+from tests.interop.processes import Portal, Process, printed, sink
 from tests.support.portal import OPERATOR, configure, eventually
 from tests.support.smtp_server import free_port, listening
 

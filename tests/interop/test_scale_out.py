@@ -19,7 +19,7 @@ from organization.credentials import create_credential
 from outbox.models import Door, Message, Status
 from outbox.submission import Envelope, submit_together
 from outbox.values import Submission
-from tests.interop.conftest import App, Portal, Sink, printed, rabbitmq, redis, sink
+from tests.interop.processes import App, Portal, Sink, printed, rabbitmq, redis, sink
 from tests.support.outbox import leases_run_out
 from tests.support.portal import OPERATOR, configure, eventually, manage
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from portal.environment import Environment
+from tests.support.portal import ROOT, environment
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("On", True), ("1", True), ("no", False), ("0", False), ("", False)])
@@ -104,3 +107,16 @@ def test_the_reference_names_every_setting_once_and_no_other() -> None:
     names = documented(of_the_portal)
     assert len(names) == len(set(names))
     assert {*names, *documented(of_make)} == read | _OF_MAKE
+
+
+@pytest.mark.requires_postgresql
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("said", "threshold"), [("", "5"), ("&prepare_threshold=None", "None")])
+def test_statements_are_prepared_unless_the_url_says_that_a_pooler_cant_keep_them(said: str, threshold: str) -> None:
+    command = "from django.db import connection; connection.ensure_connection(); print(connection.connection.prepare_threshold)"
+    url = environment()["DATABASE_URL"] + said
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "-v0", "-c", command],
+        cwd=ROOT, env={**environment(), "DATABASE_URL": url}, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == threshold

@@ -21,15 +21,13 @@ from tests.support.frozen_database import FreezablePath
 from tests.support.portal import OPERATOR, ROOT, environment, eventually
 from tests.support.smtp_server import listening, reserved_port
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.requires_postgresql]  # SQLite is in the same process
 
 _PAGES = 6
 
 
 @pytest.fixture
 def path() -> Iterator[FreezablePath]:
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite is in the same process")
     with FreezablePath(connection.settings_dict) as path:
         yield path
 

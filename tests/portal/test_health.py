@@ -100,10 +100,9 @@ def test_storage_that_is_full_for_every_gateway_is_a_cause(alive: None) -> None:
     assert found.warnings == ["The gateway's certificate ends on 2026-12-01."]
 
 
+@pytest.mark.requires_sqlite  # PostgreSQL has no such lock
 @pytest.mark.django_db(transaction=True)
 def test_a_process_that_keeps_sqlites_write_lock_is_named_once_others_cannot_report(alive: None) -> None:
-    if connection.vendor != "sqlite":
-        return  # PostgreSQL has no such lock
     with closing(sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         assert readiness.look().ready
@@ -158,10 +157,9 @@ def test_a_database_that_is_away_is_told_with_its_cause(db: None, error: str, ca
     assert (found.causes, found.facts) == ([cause], {"database": False})
 
 
+@pytest.mark.requires_postgresql  # SQLite has no such limit
 @pytest.mark.django_db(transaction=True)
 def test_a_server_without_a_connection_left_is_told_with_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    if connection.vendor != "postgresql":
-        return  # SQLite has no such limit
     with connection.cursor() as cursor:
         cursor.execute("CREATE ROLE crowded LOGIN CONNECTION LIMIT 0")
     connection.close()

@@ -10,17 +10,13 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.staticfiles import finders
-from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from organization.models import App, Member, RoleGrant, Stage
-from outbox.models import (
-    Door,
-    Message,
-)
+from outbox.models import Door, Message
 from outbox.submission import Envelope, submit
 from tests.support.portal import configure, mail, make_app, make_member, make_stage, signed_in
 from tests.support.testlists import keep_list
@@ -197,10 +193,6 @@ def test_pages_hold_no_script_or_style_that_the_policy_would_refuse(everything: 
             page = answer.content.decode()
             assert not re.search(r"<script(?![^>]*\bsrc=)", page), path
             assert not re.search(r"<style|\sstyle=|\son[a-z]+=", page), path
-
-
-def test_no_migration_is_missing(db: None) -> None:
-    call_command("makemigrations", "--check", "--dry-run", verbosity=0)
 
 
 def test_no_page_asks_the_database_more_often_when_there_is_more_of_everything(

@@ -135,6 +135,6 @@ def test_every_template_and_style_lies_in_the_folder_of_an_app() -> None:
 def test_a_fragment_is_named_as_one() -> None:
     """What is included starts with an underscore; what a page extends, or a view shows, does not."""
     used = [arrow for template, text in all_templates().items() for arrow in arrows(template, text)]
-    for arrow in used:
-        if arrow.tag in ("include", "extends"):
-            assert Path(arrow.target).name.startswith("_") == (arrow.tag == "include"), arrow
+    files = [arrow for arrow in used if arrow.tag in ("include", "extends")]
+    assert files
+    assert [arrow for arrow in files if Path(arrow.target).name.startswith("_") != (arrow.tag == "include")] == []

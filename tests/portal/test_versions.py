@@ -14,8 +14,8 @@ from django.urls import get_resolver
 from organization.models import AuditEvent, Member
 from organization.services import STALE
 from testlists.models import TestList, TestListAddress
-from tests.portal.test_every_url import address_of
 from tests.support.portal import ROOMS, signed_in
+from tests.support.urls import address_of
 from tests.support.who_may import ADMIN, NOBODY, PAGES
 
 # Other forms are made of these.
@@ -51,11 +51,11 @@ def test_every_form_that_edits_carries_the_version_that_was_read() -> None:
 
 def test_every_form_of_django_admin_carries_the_version_that_was_read(everything: Member) -> None:
     editable = {path for path, model in ADMIN.items() if model.change != NOBODY}
-    for model, model_admin in admin.site._registry.items():
-        path = f"{model._meta.app_label}/{model._meta.model_name}"
-        if path in editable:
-            assert "version" in model_admin.form.base_fields, path
-            assert issubclass(model_admin.form, ModelForm)
+    admins = {f"{model._meta.app_label}/{model._meta.model_name}": one for model, one in admin.site._registry.items()}
+    assert editable <= set(admins)
+    for path in editable:
+        assert "version" in admins[path].form.base_fields, path
+        assert issubclass(admins[path].form, ModelForm)
 
 
 EDIT_PAGES = [route for route in PAGES if route.endswith("/edit/")] + ["accounts/profile/"]

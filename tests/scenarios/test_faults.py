@@ -190,9 +190,8 @@ def test_a_gateway_killed_under_load_has_stored_everything_it_said_250_to(crm, q
     assert len(stored) - len(confirmed) <= 4
 
 
+@pytest.mark.requires_sqlite  # PostgreSQL locks rows
 def test_a_database_that_is_locked_for_seconds_delays_and_loses_nothing(crm, qa, configured, smtp_server):
-    if connection.vendor != "sqlite":
-        return  # PostgreSQL locks rows
     new = create_credential(crm, qa, OPERATOR)
     import sqlite3
 
@@ -207,9 +206,8 @@ def test_a_database_that_is_locked_for_seconds_delays_and_loses_nothing(crm, qa,
         holder.close()
 
 
+@pytest.mark.requires_postgresql  # SQLite has no connections to cut
 def test_database_connections_that_are_cut_are_made_again(crm, qa, configured, smtp_server):
-    if connection.vendor != "postgresql":
-        return  # SQLite has no connections to cut
     new = create_credential(crm, qa, OPERATOR)
 
     others = "datname = current_database() AND pid <> pg_backend_pid()"
@@ -537,10 +535,9 @@ def test_migrating_while_mail_is_queued_and_delivered_loses_nothing(crm, qa, smt
     assert {one.mail["Message-ID"] for one in smtp_server.arrived} == accepted
 
 
+@pytest.mark.requires_postgresql
 def test_a_worker_that_started_with_an_empty_outbox_never_reads_all_of_a_full_one(crm, qa, smtp_server):
     """PostgreSQL keeps the plans it made in the beginning."""
-    if connection.vendor != "postgresql":
-        return
     configure(qa, smtp_server, from_domains="*")
     connection.close()  # and with it the plans of earlier tests: what this one asks doesn't count
     with connection.cursor() as cursor:
@@ -564,10 +561,9 @@ def test_a_worker_that_started_with_an_empty_outbox_never_reads_all_of_a_full_on
     assert {table: late[table] - early[table] for table in tables} == dict.fromkeys(tables, 0)
 
 
+@pytest.mark.requires_postgresql
 def test_a_column_that_changes_its_type_under_a_running_worker_holds_no_mail_up(crm, qa, smtp_server):
     """PostgreSQL refuses a statement that was prepared for another type, over that connection for ever."""
-    if connection.vendor != "postgresql":
-        return
     configure(qa, smtp_server, from_domains="*")
     with worker():
         for mails in range(1, 11):  # from the fifth time on they are prepared

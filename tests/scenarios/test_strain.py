@@ -96,9 +96,8 @@ def no_connection_is_left():
     return not Connection.objects.exists()
 
 
+@pytest.mark.requires_postgresql  # SQLite has no connections to cut
 def test_a_database_restart_leaves_the_stage_its_connections(crm, qa, smtp_server):
-    if connection.vendor != "postgresql":
-        return  # SQLite has no connections to cut, and whoever writes there is alone
     with sending_first_of(crm, qa, smtp_server) as (first, go):
         cut_all()  # PostgreSQL restarts; it's back at once
         go.set()
@@ -131,9 +130,8 @@ def test_a_connection_whose_place_cannot_be_freed_now_is_freed_later(crm, qa, sm
         eventually(no_connection_is_left)
 
 
+@pytest.mark.requires_postgresql  # SQLite has no connections to cut
 def test_a_large_mail_survives_a_database_restart(crm, qa, smtp_server):
-    if connection.vendor != "postgresql":
-        return  # SQLite has no connections to cut, and whoever writes there is alone
     with sending_first_of(crm, qa, smtp_server) as (_, go):
         large = send(crm, qa, content=mail(body="x" * 70 + "\r\n" + ("y" * 70 + "\r\n") * 10_000))
         cut_all()
@@ -176,9 +174,8 @@ def test_a_lost_lease_strands_none_of_the_connections_other_mails(crm, qa, smtp_
         eventually(all_are_sent)
 
 
+@pytest.mark.requires_postgresql  # SQLite has one writer at a time
 def test_mail_is_accepted_while_somebody_saves_the_settings(crm, qa, smtp_server, monkeypatch):
-    if connection.vendor != "postgresql":
-        return  # on SQLite whoever writes is alone
     configure(qa, smtp_server, from_domains="*")
     set_list(crm, qa, active=False)
     saving, accepted = threading.Event(), threading.Event()
@@ -504,9 +501,8 @@ def test_an_answer_too_many_is_not_taken_for_the_next_mails(crm, qa):
         ]
 
 
+@pytest.mark.requires_postgresql  # SQLite has no connections to cut
 def test_saving_the_settings_of_a_stage_in_trouble_and_its_workers_do_not_block_each_other(crm, qa, smtp_server, monkeypatch):
-    if connection.vendor != "postgresql":
-        return  # SQLite has no connections to cut, and whoever writes there is alone
     configure(qa, smtp_server, from_domains="*")
     StageQueue.objects.create(stage=qa, failures=1, retry_at=timezone.now())
     connection_slots.register("w")

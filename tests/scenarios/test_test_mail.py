@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from organization.kept_headers import keep_header, stop_keeping_header
 from outbox.models import Message, Status
-from tests.emaillog.test_log import url
+from tests.support.emaillog import url
 from tests.support.header_judge import strays
 from tests.support.outbox import deliver, send, set_list, take
 from tests.support.portal import OPERATOR, configure

@@ -1,1 +1,1 @@
-"""Helpers of the tests. Fixtures are brought by each folder's conftest."""
+"""Helpers of the tests. Each folder's conftest names the fixtures that its tests use."""

@@ -13,6 +13,8 @@ from cryptography.x509.oid import NameOID
 
 _NOW = datetime.datetime.now(datetime.UTC)
 _DAY = datetime.timedelta(days=1)
+_USES = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign")
+_MAY_SIGN = x509.KeyUsage(key_cert_sign=True, encipher_only=False, decipher_only=False, **dict.fromkeys(_USES, False))
 
 
 class Authority:
@@ -25,6 +27,7 @@ class Authority:
         self._certificate = (
             self._builder(self._name, self._key.public_key(), _NOW - _DAY, _NOW + 30 * _DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_MAY_SIGN, critical=True)
             .sign(self._key, hashes.SHA256())
         )
         self.pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
@@ -56,6 +59,7 @@ class Authority:
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, start: datetime.datetime, end: datetime.datetime
     ) -> x509.CertificateBuilder:
+        """With the identifiers of its key and of its issuer's: from Python 3.13 on, none is trusted without."""
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -64,4 +68,6 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(start)
             .not_valid_after(end)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )

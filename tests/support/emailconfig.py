@@ -19,7 +19,8 @@ from emailconfig.forms import SmtpSettingsForm
 from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
 from organization.builtin_roles import ADMINISTRATOR
-from organization.models import Member, Role, Stage
+from organization.models import App, Member, Role, Stage
+from organization.permissions import Permission
 from tests.support.organization import quick_passwords  # noqa: F401
 from tests.support.portal import OPERATOR, configure, make_member, signed_in
 
@@ -151,3 +152,10 @@ def _administrator() -> Client:
 
 def _errors_of(form: SmtpSettingsForm) -> str:
     return " ".join(f"{field}: {' '.join(said)}" for field, said in form.errors.items())
+
+
+def manager_of(*stages: Stage, app: App | None = None, **fields: Any) -> Client:
+    """Somebody whose role holds Manage Email Configurations in these stages; in all, when none is named."""
+    role = Role.objects.create(name="Mail team", permissions=[Permission.MANAGE_EMAIL_CONFIGURATIONS.value])
+    role.stages.set(stages)
+    return signed_in(make_member("Max Manager", role, app, **fields))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from html import unescape
 
 import pytest
+from django.http import HttpResponse
 from django.utils import timezone
 
 from analytics import rollup
@@ -159,3 +161,12 @@ def everything(
     Connection.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
     audit.record(OPERATOR, "Update", crm)
     return administrator
+
+
+def words(answer: HttpResponse) -> str:
+    return " ".join(unescape(answer.content.decode()).split())
+
+
+def said(answer: HttpResponse) -> str:
+    """The toast on the page that a browser is sent to."""
+    return " ".join(str(one) for one in answer.context["messages"])

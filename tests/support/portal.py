@@ -24,7 +24,7 @@ from tests.support.smtp_server import SmtpServer, listening, reserved_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # The product's packages.
-ROOMS = sorted(init.parent.name for init in ROOT.glob("*/__init__.py") if init.parent.name != "tests")
+ROOMS = sorted(init.parent.name for init in ROOT.glob("*/__init__.py") if init.parent.name not in ("tests", "tools"))
 
 
 OPERATOR = Operator("the tests")

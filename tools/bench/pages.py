@@ -1,4 +1,4 @@
-"""python -m tests.bench.pages MAILS: what the portal's pages cost with so many mails in the database of DATABASE_URL.
+"""python -m tools.bench.pages MAILS: what the portal's pages cost with so many mails in the database of DATABASE_URL.
 
 Fills that database, which must be one of its own, unless it did so before, like an organization with 200 apps in 10 stages
 whose mail is kept for a year; then prints of 20 requests of each page the median and the 95th percentile, ms: first

@@ -1,96 +1,18 @@
+"""Test lists in Django admin: saved through the service, with its rules and permissions."""
+
 from __future__ import annotations
 
-import json
-from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.test import Client
 
 from common.addresses import NamedAddress
 from organization.models import App, AuditEvent, Member, Stage
 from testlists.models import TestList
-from testlists.services import EMPTY_CANT_BE_ACTIVE, Wanted, save_test_list, test_list_of
-from tests.support.portal import OPERATOR, manage, signed_in
+from testlists.services import Wanted, save_test_list, test_list_of
+from tests.support.portal import OPERATOR, signed_in
 from tests.support.testlists import keep_list, numbered, on_list
-
-
-def run(*arguments: str) -> str:
-    out = StringIO()
-    call_command("test_list", "crm", "qa", *arguments, stdout=out)
-    return out.getvalue()
-
-
-def test_the_command_shows_a_list(crm: App, qa: Stage, viewer: Member) -> None:
-    keep_list(crm, qa, "ana@example.com", members=(viewer,), active=True)
-    assert run().splitlines() == [
-        "Test list of Customer Relations in QA: Active, 2 address(es)",
-        "  Vera Viewer <vera.viewer@acme.example>",
-        "  ana@example.com",
-    ]
-    assert json.loads(run("--json")) == {
-        "active": True,
-        "missing": False,
-        "addresses": [
-            {"name": "Vera Viewer", "email": "vera.viewer@acme.example"},
-            {"name": "", "email": "ana@example.com"},
-        ],
-    }
-
-
-def test_the_command_adds_removes_and_switches_and_keeps_the_rest(crm: App, qa: Stage, viewer: Member) -> None:
-    save_test_list(crm, qa, Wanted(False, True, [viewer], [NamedAddress("ana@example.com", "Ana")]), OPERATOR)
-    run("--add", "Bob <bob@example.com>", "--add", "carl@example.com", "--remove", "vera.viewer@ACME.example", "--activate")
-    found = test_list_of(crm, qa)
-    assert found.active
-    assert found.tag_subject
-    assert [str(person) for person in found.people()] == ["Ana <ana@example.com>", "Bob <bob@example.com>", "carl@example.com"]
-    run("--deactivate")
-    assert not test_list_of(crm, qa).active
-    assert AuditEvent.objects.latest("pk").actor_name.endswith("(manage.py test_list)")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--activate"], EMPTY_CANT_BE_ACTIVE),
-        (["--add", "rubbish"], "“rubbish” isn't an e-mail address"),
-        (["--add", "a@x.com, b@x.com"], "isn't an e-mail address"),
-        (["--add", "a@x.com, <b@x.com>"], "is more than one entry"),
-        (["--add", "a@x.com", "--add", "a@X.com"], "more than once"),
-        (["--remove", "nobody@example.com"], "nobody@example.com isn't on the list"),
-        (["--remove", "rubbish"], "isn't an e-mail address"),
-        (["--activate", "--deactivate"], "not allowed with argument"),
-    ],
-)
-def test_what_the_command_refuses_is_one_line_and_changes_nothing(crm: App, qa: Stage, arguments: list[str], told: str) -> None:
-    with pytest.raises(CommandError) as refused:
-        run(*arguments)
-    assert told in str(refused.value)
-    assert "\n" not in str(refused.value)
-    assert test_list_of(crm, qa).version == 0
-
-
-def test_an_active_list_is_not_emptied_by_the_command(crm: App, qa: Stage) -> None:
-    keep_list(crm, qa, "ana@example.com", active=True)
-    with pytest.raises(CommandError, match="An empty test list can't be Active"):
-        run("--remove", "ana@example.com")
-    assert on_list(crm, qa) == ["ana@example.com"]
-
-
-def test_unknown_apps_and_stages_are_told_with_the_known_ones(crm: App, qa: Stage) -> None:
-    for arguments in (("nothing", "qa"), ("crm", "nowhere")):
-        with pytest.raises(CommandError, match=r"Known: (crm|qa)"):
-            call_command("test_list", *arguments)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_in_a_shell_even_bytes_that_are_no_text_are_refused_in_one_line(crm: App, qa: Stage) -> None:
-    done = manage("test_list", "crm", "qa", "--add", "\udcff@example.com")
-    assert done.returncode == 1
-    assert done.stderr.startswith("CommandError: ")
-    assert done.stderr.count("\n") == 1
 
 
 def admin_url(test_list: TestList) -> str:

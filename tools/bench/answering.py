@@ -1,4 +1,4 @@
-"""python -m tests.bench.answering PORT: aiosmtpd that answers 250 and stores nothing: what a gateway made with it can reach."""
+"""python -m tools.bench.answering PORT: aiosmtpd that answers 250 and stores nothing: what a gateway made with it can reach."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 from delivery.models import StageQueue
 from organization.models import Member
 from portal.demo import PASSWORD
-from tests.screenshots.small_png import small_png
-from tests.screenshots.working_day import Day
 from tests.support.smtp_server import free_port
+from tools.screenshots.small_png import small_png
+from tools.screenshots.working_day import Day
 
 CONFIGURATION = "/management/configure/emails"
 STAGES = "/management/configure/stages"

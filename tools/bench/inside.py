@@ -1,4 +1,4 @@
-"""Measurements that need Django: run as `python -m tests.bench.inside NAME …` on the database of DATABASE_URL. Prints JSON."""
+"""Measurements that need Django: run as `python -m tools.bench.inside NAME …` on the database of DATABASE_URL. Prints JSON."""
 
 from __future__ import annotations
 

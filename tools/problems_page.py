@@ -1,4 +1,4 @@
-"""The table of docs/reference/connection-problems.md. `python -m tests.support.problems_page` writes it anew."""
+"""The table of docs/reference/connection-problems.md. `python -m tools.problems_page` writes it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import django
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "connection-problems.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "connection-problems.md"
 _HEAD = "| Code | What it means | What to do |\n| --- | --- | --- |\n"
 
 

@@ -1,4 +1,4 @@
-"""python -m tests.screenshots: makes the pictures in docs/images from a demo on a database of its own."""
+"""python -m tools.screenshots: makes the pictures in docs/images from a demo on a database of its own."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def main() -> None:
 
         django.setup()
         # These know the models, which are there only now.
-        from tests.screenshots.pictures import take_all
-        from tests.screenshots.working_day import working_day
         from tests.support.smtp_server import free_port
+        from tools.screenshots.pictures import take_all
+        from tools.screenshots.working_day import working_day
 
         port = free_port()
         with working_day() as day, _portal(port), sync_playwright() as playwright:

@@ -11,7 +11,7 @@ from emaillog import content_preview
 from emaillog.content_preview import Attachment, harmless_html
 from emaillog.mime_parts import DEPTH_AT_MOST
 from outbox.models import Message
-from tests.emaillog.test_log import url
+from tests.support.emaillog import url
 from tests.support.outbox import send
 from tests.support.portal import configure, make_member, signed_in
 

@@ -18,6 +18,7 @@ from common.addresses import NamedAddress
 from delivery.models import Worker
 from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
+from gateway.models import Gateway
 from organization.models import App, AuditEvent, Credential, Member, Stage
 from organization.services import save_in_organization
 from outbox.models import Attempt, Door, Message
@@ -66,7 +67,9 @@ def working_day() -> Iterator[Day]:
         held = _send(hr, staging, "employee@example.com", "Leave request approved")
         _refused_sign_in(crm, development)
         _settings_of_everyday(qa, production, development, ada)
-        Worker.objects.create(name="worker", seen=timezone.now() + timedelta(hours=1))  # lives while the pictures are taken
+        lives = timezone.now() + timedelta(hours=1)  # while the pictures are taken
+        Worker.objects.create(name="worker", seen=lives)
+        Gateway.objects.create(name="gateway", seen=lives)
         _count()
         yield Day(mail.pk, held.pk, server.port)
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from emaillog import bounded_scan, csv_export
 from organization.models import AuditEvent
 from outbox.models import Message
-from tests.emaillog.test_log import named
+from tests.support.emaillog import named
 from tests.support.outbox import set_list
 from tests.support.portal import configure, make_member, signed_in
 

@@ -1,0 +1,31 @@
+"""Bars, axis and ticks of a chart."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analytics.charts import Series, bar_chart, tick_step
+
+
+@pytest.mark.parametrize(
+    ("highest", "step"), [(0, 1), (1, 1), (4, 1), (5, 2), (8, 2), (9, 5), (41, 20), (4001, 2000), (400, 100)]
+)
+def test_ticks_are_round_and_reach_up_to_the_highest(highest, step):
+    assert tick_step(highest) == step
+
+
+@given(values=st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, 10**7)), min_size=1, max_size=31))
+@settings(deadline=None)
+def test_every_bar_stands_on_the_axis_inside_its_column(values: list[tuple[int, int]]):
+    series = [Series("A", "blue", [one for one, _ in values]), Series("B", "red", [two for _, two in values])]
+    chart = bar_chart("k", "Title", "Hour", "Mails", [str(n) for n in range(len(values))], series)
+    for column in chart.columns:
+        assert len(column.bars) == sum(value > 0 for _, value in column.named)
+        for bar in column.bars:
+            assert column.x <= bar.x < bar.x + bar.width <= column.x + column.width + 1e-6
+            assert chart.top <= bar.y
+            assert bar.y + bar.height == pytest.approx(chart.top + chart.plot_height)
+            assert bar.height >= 1
+    assert 1 <= sum(column.shown for column in chart.columns) <= 5

@@ -1,0 +1,77 @@
+"""Messages as analytics counts them, and what it has counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from django.db.models import Model, Sum
+from django.utils import timezone
+
+from analytics.models import DailyCount, DailyLatency, HourlyCause, HourlyCount, HourlyLatency, StageCount, StageLatency
+from analytics.rollup import roll_up
+from organization.models import App, Stage
+from outbox.models import Attempt, Message, RouteKind, Status
+
+COUNTS = (HourlyCount, StageCount, DailyCount, HourlyLatency, StageLatency, DailyLatency, HourlyCause)
+REPLIES = {
+    "sent": ("content", 250, "250 2.0.0 Ok"),
+    "deferred": ("RCPT TO", 451, "451 4.7.1 Greylisted, try again later"),
+    "failed": ("RCPT TO", 550, "550 5.1.1 No such user"),
+    "unknown": ("content", None, "The connection broke before the server answered."),
+}
+OUTCOMES = tuple(REPLIES)
+
+
+def ago(**span: float) -> datetime:
+    return timezone.now() - timedelta(**span)
+
+
+def accepted(app: App, stage: Stage, at: datetime, **fields: object) -> Message:
+    """A mail as if it had been accepted then."""
+    values = {"route": RouteKind.RECIPIENTS, "status": Status.SENT, "due": at, **fields}
+    return Message.objects.create(
+        app=app, stage=stage, via="gateway", requested=["c@example.com"], message_id="<1@x>", size=9, created=at, **values
+    )
+
+
+def tried(message: Message, at: datetime, outcome: str = "sent", address: str = "c@example.com") -> Attempt:
+    step, code, reply = REPLIES[outcome]
+    return Attempt.objects.create(
+        message=message, created=at, address=address, outcome=outcome, step=step, code=code, reply=reply
+    )
+
+
+def counted(**where: object) -> dict[str, int]:
+    """All counts together, without those that are nothing."""
+    columns = ("accepted", "to_test_list", "held", *OUTCOMES)
+    sums = HourlyCount.objects.filter(**where).aggregate(**{f"n_{column}": Sum(column) for column in columns})
+    return {column: sums[f"n_{column}"] for column in columns if sums[f"n_{column}"]}
+
+
+def everything_counted() -> None:
+    while roll_up():
+        pass
+
+
+def sums_of(model: type[Model], keys: Sequence[str], columns: Sequence[str]) -> dict[object, int]:
+    """What `columns` add up to for each of `keys`, a day being one of UTC; without what is nothing."""
+    sums: Counter[object] = Counter()
+    for row in model._default_manager.all():
+        day = getattr(row, "day", None) or row.hour.astimezone(UTC).date()
+        key = tuple(day if name == "day" else getattr(row, name) for name in keys)
+        sums.update({(key, column): getattr(row, column) for column in columns})
+    return dict(+sums)
+
+
+def assert_totals_fit() -> None:
+    """The totals of stages and of days are what their hours add up to."""
+    mails = ("accepted", "to_test_list", *OUTCOMES)
+    for total, hourly, keys, columns in (
+        (StageCount, HourlyCount, ("stage_id", "hour"), mails),
+        (DailyCount, HourlyCount, ("stage_id", "app_id", "day"), mails),
+        (StageLatency, HourlyLatency, ("stage_id", "hour", "bucket"), ("sent",)),
+        (DailyLatency, HourlyLatency, ("stage_id", "app_id", "day", "bucket"), ("sent",)),
+    ):
+        assert sums_of(total, keys, columns) == sums_of(hourly, keys, columns)

@@ -1,0 +1,28 @@
+"""The email log, as the tests ask for it."""
+
+from __future__ import annotations
+
+from django.urls import reverse
+
+from outbox.models import Message
+from tests.support.outbox import send
+
+
+def url(message: Message, page: str = "") -> str:
+    return reverse(f"email-log-{page or 'message'}", args=[message.stage.key, message.pk])
+
+
+def log(client, **query):
+    return client.get("/monitor/email-log/qa/", query)
+
+
+def subjects(response) -> list[str]:
+    return [message.subject for message, _ in response.context["rows"]]
+
+
+def named(crm, qa, subject, *to, **fields):
+    content = f"From: crm@acme.example\r\nTo: {', '.join(to) or 'c@example.com'}\r\nSubject: {subject}\r\n\r\nText\r\n"
+    message = send(crm, qa, *to, content=content.encode())
+    if fields:
+        Message.objects.filter(pk=message.pk).update(**fields)
+    return message

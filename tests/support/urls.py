@@ -1,0 +1,51 @@
+"""An example of each URL, in the organization of `everything` (tests/support/pages.py)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.apps import apps
+
+from emailconfig.models import ConnectionTest, SmtpSettings
+from organization.models import App, Credential, KeptHeader, Member, Role, RoleGrant, Stage
+from outbox.models import Message
+from testlists.models import TestList
+
+
+def address_of(route: str) -> str:
+    """An example of the route: of the app crm in the stage QA, where developers and viewers have something to see."""
+    special = {
+        "admin/^(?P<app_label>gateway|delivery|analytics|outbox|emailconfig|testlists|organization)/$": "/admin/organization/",
+        "admin/(?P<url>.*)$": "/admin/no/such/page/",
+        "admin/autocomplete/": "/admin/autocomplete/?app_label=organization&model_name=rolegrant&field_name=member",
+        "help/images/<str:name>": "/help/images/home.png",
+    }
+    return special.get(route) or "/" + re.sub(r"<\w+:(\w+)>", lambda place: example_of(place[1], route), route)
+
+
+def example_of(name: str, route: str) -> str:
+    fixed = {"app": "crm", "stage": "qa", "name": "index", "number": "0", "content_type_id": "1"}
+    rows: dict[str, Any] = {"credential": Credential, "kept": KeptHeader, "test": ConnectionTest}
+    if name == "object_id":
+        return row_in_admin(route)
+    if name == "message":
+        return str(Message.objects.get(app__key="crm", stage__key="qa").pk)
+    return fixed[name] if name in fixed else str(rows[name].objects.get().pk)
+
+
+def row_in_admin(route: str) -> str:
+    """One that can be changed, where any can."""
+    if "<path:content_type_id>" in route:
+        return "1"
+    model = apps.get_model(*route.split("/")[1:3])
+    chosen: dict[type, Any] = {
+        App: App.objects.filter(key="crm"),
+        Member: Member.objects.filter(name="Devon Dev"),
+        Role: Role.objects.filter(name="Viewer"),
+        RoleGrant: RoleGrant.objects.filter(member__name="Devon Dev"),
+        SmtpSettings: SmtpSettings.objects.filter(stage__key="qa"),
+        Stage: Stage.objects.filter(key="qa"),
+        TestList: TestList.objects.filter(app__key="crm", stage__key="qa"),
+    }
+    return str(chosen.get(model, model._default_manager.all()).values_list("pk", flat=True)[0])
