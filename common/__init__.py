@@ -1,1 +1,1 @@
-"""What knows no model of ours: SQL, the clock, addresses, encryption, processes."""
+"""Code that uses none of the project's models: SQL, clock, addresses, encryption, processes."""

@@ -104,7 +104,7 @@ def test_rubbish_in_a_pasted_list_is_told_by_number_and_nothing_is_lost(
     answer = as_developer.post(EDIT, typed(ana_and_bob, add=pasted, active="on"))
     errors = answer.context["form"].errors["add"]
     assert [error.split(":")[0] for error in errors] == ["Entry 2", "Entry 4", "Entry 5"]
-    assert "“rubbish” isn't an e-mail address" in errors[0]
+    assert "“rubbish” isn't an email address" in errors[0]
     page = answer.content.decode()
     assert "Eve &lt;eve@&gt;" in page  # what was typed is still there to be put right
     assert page.count('name="keep"') == page.count("checked", page.index('id="id_keep"'), page.index("add-title"))
