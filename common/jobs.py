@@ -30,8 +30,8 @@ class Job:
     def start(self) -> None:
         """Run the job.
 
-    Database errors are raised, except on a thread of the job's own, where they are logged.
-    """
+        Database errors are raised, except on a thread of the job's own, where they are logged.
+        """
         if self.beside:
             threading.Thread(target=self._run_beside, name=self.name, daemon=True).start()
         else:
