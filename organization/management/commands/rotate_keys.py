@@ -18,8 +18,8 @@ from organization.cli import operator
 
 class Command(BaseCommand):
     help = (
-        "Encrypt all stored secrets with the first key of ENCRYPTION_KEYS. Put a new key at the start of the list, run this, then "
-        "remove the old keys. You can run it while the portal is running, and repeat it."
+        "Encrypt all stored secrets with the first key of ENCRYPTION_KEYS. Put a new key at the start of the list, run this, "
+        "then remove the old keys. You can run it while the portal is running, and repeat it."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
