@@ -93,7 +93,7 @@ def authenticate(username: str, password: str) -> Credential | None:
         return None
     for place in (credential.app, credential.stage):
         if place.archived:
-            raise ArchivedPlace(f"{place} is archived and sends no email.")
+            raise ArchivedPlace(f"{place} is archived and sends no mail.")
     now = timezone.now()
     if credential.last_used is None or now - credential.last_used > LAST_USED_RESOLUTION:
         Credential.objects.filter(pk=credential.pk).update(last_used=now)

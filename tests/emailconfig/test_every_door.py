@@ -302,7 +302,7 @@ def test_bad_client_credentials_are_refused_at_their_field_and_nothing_is_stored
 
 @pytest.mark.parametrize("dots", ["••••••••", "●●●●●●●●"])
 def test_the_dots_that_stand_for_a_password_are_none(door: Door, qa: Stage, dots: str) -> None:
-    assert door(qa, **{**WITH_PASSWORD, "password": dots}).startswith("password: These dots stand for the stored password")
+    assert door(qa, **{**WITH_PASSWORD, "password": dots}).startswith("password: The dots are not a password")
     assert settings_of(qa) is None
 
 
