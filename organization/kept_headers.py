@@ -57,4 +57,4 @@ def kept_headers_sql(stage_column: str, accepted_column: str) -> str:
     """
     joined = "string_agg(lower(kept.name), ' ')" if connection.vendor == "postgresql" else "group_concat(lower(kept.name), ' ')"
     kept = f"kept.stage_id = {stage_column} AND kept.created <= {accepted_column}"
-    return f"(SELECT {joined} FROM organization_keptheader kept WHERE {kept})"  # noqa: S608  # names of columns alone
+    return f"(SELECT {joined} FROM organization_keptheader kept WHERE {kept})"  # noqa: S608  # only names of columns

@@ -238,7 +238,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "microsoft_sign_in_blocked": Explanation(
         "Microsoft 365 blocks this sign-in.",
-        "Check this account's sign-in log in Microsoft Entra: conditional access, security defaults, or a locked user.",
+        "Check the Microsoft Entra sign-in log of this account: conditional access, security defaults, or a locked user.",
         needs_a_person=True,
     ),
     "microsoft_auth_refused": Explanation(

@@ -101,7 +101,7 @@ def test_activation_in_production_asks_for_the_stages_name(request, script, crm,
     assert list_of(crm, production).active
 
     page.goto(somebody.url + "/apps/crm/configuration/emails/production/edit/")
-    warning = page.get_by_text("new mail goes to real people again")
+    warning = page.get_by_text("new emails go to real people again")
     expect(warning).to_be_hidden()
     page.get_by_role("switch").uncheck(force=True)
     expect(warning).to_be_visible()

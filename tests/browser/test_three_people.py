@@ -48,7 +48,7 @@ def test_the_administrator_takes_a_stage_into_use_and_out_of_it(somebody: Person
     missing = page.get_by_role("listitem").filter(has_text="Staging has no SMTP server yet")
     missing.get_by_role("link", name="Set up email").click()
     follow(page, "Local relay")
-    expect(page.get_by_text("Local relay: what to prepare there")).to_be_visible()
+    expect(page.get_by_text("Prepare Local relay")).to_be_visible()
     page.get_by_label("SMTP port").fill(str(smtp_server.port))
     page.get_by_label("Sender address").fill("no-reply@acme.example")
     if somebody.scripted:

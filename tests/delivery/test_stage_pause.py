@@ -143,7 +143,7 @@ def test_every_page_of_the_stage_says_what_is_wrong_and_what_to_do(as_administra
             "</strong>", ""
         ), page
         assert REFUSAL in shown
-        assert "Enter user name and password again" in shown
+        assert "Enter username and password again" in shown
         assert answer.context["stage_trouble"].retry_at > timezone.now()
         assert f'next try: <time class="nowrap" datetime="{answer.context["stage_trouble"].retry_at:%Y-%m-%dT%H:%M}' in shown
         assert f'action="{RESUME}"' in shown
@@ -172,7 +172,7 @@ def test_the_page_about_all_stages_says_so_beside_configured(as_viewer, qa, prod
     page = as_viewer.get("/management/configure/emails/")
     shown = words(page)
     assert shown.count("Paused") == 1
-    places = [shown.index(one) for one in ("QA<", "Paused", "The server doesn't accept user name", "Production<")]
+    places = [shown.index(one) for one in ("QA<", "Paused", "The server doesn't accept username", "Production<")]
     assert places == sorted(places)
     with CaptureQueriesContext(connection) as one_in_trouble:
         as_viewer.get("/management/configure/emails/")

@@ -165,7 +165,7 @@ def test_check_smtp_says_step_by_step_that_all_is_well_and_sends_nothing(checked
     said = run("check_smtp", "qa", "--to", "customer@example.com")
     steps = [line.split()[1] for line in said.splitlines() if line.startswith("ok ")]
     assert steps == ["name", "TCP", "greeting", "EHLO", "AUTH", "MAIL", "RCPT", "RSET"]
-    assert said.endswith(f"{checked} takes mail from no-reply@acme.example.\n")
+    assert said.endswith(f"{checked} accepts email from no-reply@acme.example.\n")
     assert "RCPT TO:<customer@example.com>" in said
     assert smtp_server.logins == [("portal", CANARY)]
     assert smtp_server.arrived == []
@@ -181,7 +181,7 @@ def test_check_smtp_says_what_is_wrong_and_what_to_do(checked: SmtpSettings, smt
     assert str(refused.value) == f"{checked} can't be used with these settings: The server doesn't accept username and password."
     assert "FAILED AUTH (" in out.getvalue()
     assert "← 535 5.7.8 not with ••••" in out.getvalue()
-    assert "Enter user name and password again." in out.getvalue()
+    assert "Enter username and password again." in out.getvalue()
     assert CANARY not in out.getvalue()
 
 

@@ -51,7 +51,7 @@ def test_held_mail_is_never_said_to_have_gone_past_the_list(crm: App, qa: Stage)
     assert test_list_counts.recent_mail(test_list_of(crm, qa)) == RecentMail(
         caught=0, others=0, recipients=0, complete=True, held=1
     )
-    assert "went past" not in recent_mail_in_words(test_list_of(crm, qa))
+    assert "sent to" not in recent_mail_in_words(test_list_of(crm, qa))
 
 
 def test_no_more_is_looked_at_than_is_bearable(some_mail: None, crm: App, shop: App, qa: Stage, monkeypatch) -> None:
@@ -62,7 +62,7 @@ def test_no_more_is_looked_at_than_is_bearable(some_mail: None, crm: App, shop: 
     monkeypatch.setattr(test_list_counts, "_LOOKED_THROUGH", 5_000)
     monkeypatch.setattr(RecentMail, "AT_MOST", 3)
     assert test_list_counts.recent_mail(test_list_of(crm, qa)) == RecentMail(2, 1, 2, complete=False)
-    assert "caught 2 or more mails" in recent_mail_in_words(test_list_of(crm, qa))
+    assert "caught 2 or more emails" in recent_mail_in_words(test_list_of(crm, qa))
 
 
 def test_recipients_are_counted_up_to_a_thousand(crm: App, qa: Stage, monkeypatch) -> None:

@@ -34,7 +34,7 @@ def test_every_member_may_read_a_list(as_viewer: Client, ana_and_bob: TestList) 
 def test_the_page_of_an_active_list_says_that_nobody_else_gets_mail(as_viewer: Client, crm: App, qa: Stage) -> None:
     keep_list(crm, qa, "ana@example.com", active=True)
     page = as_viewer.get(SECTION).content.decode()
-    assert "Nobody else" in page
+    assert "go only to" in page
     assert "this person" in page
 
 
@@ -77,7 +77,7 @@ def test_switching_off_says_that_mail_goes_out_again(as_developer: Client, crm: 
     test_list = keep_list(crm, qa, "ana@example.com", active=True)
     data = {name: value for name, value in typed(test_list).items() if name != "active"}
     assert (
-        "It is Inactive: mail goes to the recipients the app gives."
+        "It is Inactive: emails go to the recipients that the app sets."
         in as_developer.post(EDIT, data, follow=True).content.decode()
     )
 
@@ -251,8 +251,8 @@ def test_the_example_of_a_tagged_subject_is_of_this_stage(as_administrator: Clie
 def test_a_refused_save_says_nothing_about_members_nobody_searched_for(as_developer: Client, ana_and_bob: TestList) -> None:
     refused = as_developer.post(EDIT, typed(ana_and_bob, add="half-typed@"))
     assert refused.status_code == 422
-    assert "No member found" not in refused.content.decode()
-    assert "No member found" in as_developer.post(EDIT, typed(ana_and_bob, find="nobody", find_members="1")).content.decode()
+    assert "No member matches" not in refused.content.decode()
+    assert "No member matches" in as_developer.post(EDIT, typed(ana_and_bob, find="nobody", find_members="1")).content.decode()
 
 
 @pytest.mark.parametrize("find", ["\0", "x" * 5000, "'\"<script>alert(1)</script>"])

@@ -96,7 +96,7 @@ def test_each_entry_is_judged(as_developer: Client, ana_and_bob: TestList, viewe
     assert "This is a member's address." in page
     assert "Vera Viewer" in page  # not “Somebody”
     assert "<strong>5 of 100</strong> after Save" in page
-    assert "first correct what is wrong" in page
+    assert "correct the wrong entries first" in page
     assert page.index("rubbish") < page.index("Carl")  # what is wrong comes first
     assert "<html" not in page
 
