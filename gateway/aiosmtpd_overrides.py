@@ -42,10 +42,7 @@ class SmtpConnection(SMTP):
 
     @property
     def client(self) -> str:
-        """The client's address, or "" before there is a session.
-
-        aiosmtpd reads every property before that.
-        """
+        """The address that the client connects from. Empty before there is a session: aiosmtpd reads every property early."""
         return str(self.session.peer[0]) if self.session and self.session.peer else ""
 
     @property
@@ -55,10 +52,7 @@ class SmtpConnection(SMTP):
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether it is the client's turn to send.
-
-        A subclass knows when it isn't.
-        """
+        """Whether it is the client's turn to say something. A subclass knows when it isn't."""
         return True
 
     def client_is_silent(self) -> None:
