@@ -16,9 +16,7 @@ class Gateway(models.Model):
     name = models.CharField(max_length=100, primary_key=True)
     seen = models.DateTimeField(db_default=Now())
     accepting = models.BooleanField(default=True, help_text="Emails can be stored.")
-    warning = models.TextField(
-        blank=True, help_text="What the operator should see to, such as a certificate that ends soon."
-    )
+    warning = models.TextField(blank=True, help_text="What the operator should see to, such as a certificate that ends soon.")
 
     class Meta:
         db_table = "outbox_gateway"
