@@ -199,7 +199,7 @@ def check(wanted: Wanted) -> None:
 
 def _validated_entries(wanted: Wanted) -> list[TestListAddress]:
     if len(wanted.members) + len(wanted.people) > MAX_ADDRESSES:
-        raise ValidationError({"people": f"{TOO_MANY} You entered {len(wanted.members) + len(wanted.people):,}."})
+        raise ValidationError({"people": f"{TOO_MANY} This one would have {len(wanted.members) + len(wanted.people):,}."})
     entries = resolve(wanted.members, wanted.people)
     problems = [*(problem for entry in entries for problem in problems_of(entry)), *_duplicates(entries)]
     if problems:

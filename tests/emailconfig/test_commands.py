@@ -129,7 +129,7 @@ def test_oauth_has_defaults_and_keeps_the_stored_client_secret_while_it_goes_to_
     ("options", "says"),
     [
         (["--client-id", ""], "client_id: Enter the client ID."),
-        (["--token-url", "http://login.example.com/token"], "token_url: The URL starts with https://"),
+        (["--token-url", "http://login.example.com/token"], "token_url: The URL must start with https://"),
         (["--token-url", ""], "token_url: "),
         (["--port", "25"], "port: SMTP port 25 isn't supported"),
         (["--security", "none"], "security: A password is never sent unencrypted"),

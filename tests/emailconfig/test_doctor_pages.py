@@ -282,7 +282,7 @@ def test_a_failure_says_the_cause_the_servers_words_and_what_to_do_but_no_secret
     for page in (words(as_administrator.get(of(test), **HTMX)), words(as_administrator.get(of(test)))):
         assert "The connection test failed" in page
         assert "The server doesn't accept username and password." in page
-        assert "<strong>What to do:</strong> Enter user name and password again" in page
+        assert "<strong>What to do:</strong> Enter username and password again" in page
         assert "535 5.7.8 not with ••••" in page
         assert "data-copy=" in page
         assert "hx-trigger" not in page

@@ -57,7 +57,7 @@ def test_people_are_added_kept_and_removed_and_the_list_switched_on(
     )
     answer = as_developer.post(EDIT, data, follow=True)
     assert answer.redirect_chain == [(SECTION, 302)]
-    assert "It is Active: nobody else gets this app&#x27;s mail in this stage." in answer.content.decode()
+    assert "It is Active: only the people on it get this app&#x27;s emails in this stage." in answer.content.decode()
     found = test_list_of(crm, qa)
     assert found.active
     assert found.tag_subject
@@ -122,12 +122,12 @@ def test_ten_thousand_pasted_addresses_are_answered_with_at_most_100(
     as_developer: Client, ana_and_bob: TestList, separator: str, crm: App, qa: Stage
 ) -> None:
     answer = as_developer.post(EDIT, typed(ana_and_bob, add=separator.join(numbered(10_000))))
-    assert said(answer) == "A test list has at most 100 addresses. These are 10,000."
+    assert said(answer) == "A test list has at most 100 addresses. You pasted 10,000."
     assert len(on_list(crm, qa)) == 2
 
 
 def test_the_hundred_and_first_is_refused(as_developer: Client, ana_and_bob: TestList, crm: App, qa: Stage) -> None:
-    assert said(as_developer.post(EDIT, typed(ana_and_bob, add="\n".join(numbered(99))))).endswith("These are 101.")
+    assert said(as_developer.post(EDIT, typed(ana_and_bob, add="\n".join(numbered(99))))).endswith("would have 101.")
     assert as_developer.post(EDIT, typed(ana_and_bob, add="\n".join(numbered(98)))).status_code == 302
     assert len(on_list(crm, qa)) == 100
 
