@@ -1,1 +1,1 @@
-"""Code that uses none of the project's models: SQL, clock, addresses, encryption, processes."""
+"""Code without models: SQL, clock, addresses, encryption, processes."""

@@ -39,7 +39,7 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 class NotOneAddress(ValidationError):
-    """The text isn't exactly one address: none, several, a part, or one with a line break."""
+    """The text isn't exactly one address, but none, several, or a part of one."""
 
 
 @lru_cache(maxsize=10_000)  # the same few senders and recipients occur many times
@@ -176,7 +176,7 @@ def may_be_incomplete(address: str) -> bool:
 
 @lru_cache(maxsize=10_000)
 def wire_address(address: str) -> str:
-    """The address as it is written in SMTP commands: the domain in A-label form (RFC 5891).
+    """The address for SMTP commands, with its domain in A-label form (RFC 5891).
 
     Only the local part may stay non-ASCII. The null sender stays empty. Raises ValueError if it isn't one address, even if it
     comes from the database, because a line break would end the command.
@@ -243,7 +243,10 @@ _SEVERAL = re.compile(r"[,;<>]")
 
 
 def parse_named_address(text: str) -> NamedAddress:
-    """`Ana Silva <ana@example.com>`, `"Silva, Ana" <ana@example.com>` or a bare address. Raises ValidationError."""
+    """Parse `Ana Silva <ana@example.com>`, `"Silva, Ana" <…>` or a bare address.
+
+    Raises ValidationError.
+    """
     person = read_named_address(text)
     return NamedAddress(validate_address(person.email), person.name)
 

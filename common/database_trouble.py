@@ -1,4 +1,4 @@
-"""Report a database that can't be used: one log line for each error, and an answer for /readyz."""
+"""Report a database that can't be used, in the log and for /readyz."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Job:
 
 
 class Periodic:
-    """Run `action` at most once every `seconds`, and the first time after `first` seconds."""
+    """Run `action` at most once every `seconds`, for the first time after `first`."""
 
     def __init__(self, seconds: float, action: Callable[[], object], first: float = 0.0) -> None:
         self.seconds, self.action, self.next = seconds, action, uptime() + first

@@ -1,4 +1,4 @@
-"""Set up processes that run until they are stopped: gateway, worker and web server."""
+"""Set up long-running processes: gateway, worker and web server."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _keep_none(connection: BaseDatabaseWrapper, **_: object) -> None:
 
 
 def leave_no_lock_behind() -> None:
-    """Let PostgreSQL end this process's transactions when the process no longer responds.
+    """Let PostgreSQL end this process's transactions if it no longer responds.
 
     The machine may be lost, or the process stopped inside a transaction, while others wait for its locks. The settings are made
     after connecting, because a pooler may refuse them as connection parameters.

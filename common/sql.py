@@ -251,7 +251,7 @@ def is_out_of_space(error: BaseException) -> bool:
 
 
 def _is_away(error: BaseException) -> bool:
-    """Whether the database can't be opened, didn't answer in time, or closed the connection."""
+    """Whether the database can't be reached, was too slow, or closed the connection."""
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
         return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _SQLITE_AWAY

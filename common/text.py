@@ -34,7 +34,7 @@ def is_storable(text: str) -> bool:
 
 
 def storable(value: Any) -> Any:
-    """`value`, made of JSON types, with U+FFFD for each character that no database stores."""
+    """`value` (JSON types) with U+FFFD for each character that can't be stored."""
     if isinstance(value, str):
         return value if is_storable(value) else _UNSTORABLE.sub(_REPLACEMENT, value)
     if isinstance(value, dict):

@@ -120,7 +120,7 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
 
 
 class SmtpSettingsPageForm(CompleteAddresses, SmtpSettingsForm):
-    """The form on pages, which asks to confirm a sender address whose domain has no dot.
+    """The form on pages, which asks to confirm a sender's domain without a dot.
 
     A command or a connection test can't ask.
     """
@@ -148,7 +148,7 @@ class RecipientForm(forms.Form):
 
 
 class DeleteForm(StageConfirmation):
-    """Ask for confirmation before settings are deleted; `version` is the one on the page."""
+    """The confirmation before settings are deleted, with the version on the page."""
 
     version = forms.IntegerField(widget=forms.HiddenInput, localize=False)
 

@@ -180,7 +180,7 @@ class SmtpSettings(models.Model):
 
     @property
     def mailbox(self) -> str:
-        """The mailbox to sign in to with a token: the username, or else the sender address."""
+        """The mailbox for a sign-in with a token: the username, or else the sender."""
         return self.username or wire_address(self.sender_address)
 
     @property
@@ -291,7 +291,7 @@ def secret_field_of(authentication: str) -> str:
 
 
 class OAuthToken(models.Model):
-    """The token with which all workers sign in to a stage's server (see connection.tokens)."""
+    """The token with which all workers sign in to a server (connection.tokens)."""
 
     settings = models.OneToOneField(SmtpSettings, on_delete=models.CASCADE, primary_key=True, related_name="oauth_token")
     version = models.PositiveIntegerField(default=0, help_text="The version of the settings with which the token was requested.")

@@ -1,4 +1,4 @@
-"""Presets for well-known providers: SMTP settings, and what to prepare at the provider."""
+"""Presets for well-known providers: SMTP settings, and what to prepare there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OAUTH2, _BASIC = SmtpSettings.Authentication.OAUTH2.value, SmtpSettings.Authent
 
 
 class Preset(NamedTuple):
-    """A preset: `values` fill the form, `prepare` lists the steps to take at the provider."""
+    """A preset: `values` fill the form, `prepare` are the steps at the provider."""
 
     key: str
     name: str

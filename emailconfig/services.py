@@ -68,7 +68,7 @@ def delete_smtp_settings(stage: Stage, actor: Actor, *, read_at: int) -> None:
 
 
 def _lock_and_check(stage: Stage, read_at: int) -> None:
-    """Allow one change at a time for each stage, and only to the version that was read.
+    """Allow one change of a stage at a time, and only to the version that was read.
 
     `read_at` is 0 if there were no settings. Raises StaleVersion.
     """

@@ -164,5 +164,5 @@ def _normalize_domain(name: str) -> str:
 
 
 def is_among(domain: str, names: Collection[str]) -> bool:
-    """Whether `names` from normalize_domains() include `domain`, which is in A-label form."""
+    """Whether `names` from normalize_domains() include `domain` (in A-label form)."""
     return "*" in names or domain in names or any(domain.endswith(name[1:]) for name in names if name.startswith("*."))

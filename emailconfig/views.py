@@ -1,4 +1,4 @@
-"""Email configurations: choose a stage, view its SMTP settings, edit them, delete them."""
+"""Email configurations: choose a stage; view, edit and delete its SMTP settings."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class CertificateUnusable(Exception):
 
 
 def load_into(context: ssl.SSLContext) -> datetime:
-    """Load certificate and key into `context`, and return when the certificate expires.
+    """Load certificate and key into `context`, and return when it expires.
 
     Raises CertificateUnusable. Then the context keeps its previous certificate.
     """

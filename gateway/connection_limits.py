@@ -131,7 +131,7 @@ class Connections:
             self._none.set()
 
     def _make_room(self, limit: str, newcomer: str, candidates: Collection[Client]) -> bool:
-        """Close the candidate that has been silent longest, and return whether there was one."""
+        """Close the candidate that has been silent longest, if there is one."""
         self._log.warning("gateway_connections_limited", limit=limit, client=newcomer, open=len(self._open))
         before = self._now() - SILENT_SECONDS
         silent = [client for client in candidates if client.is_waited_for and client.silent_since <= before]

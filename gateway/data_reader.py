@@ -1,4 +1,4 @@
-"""Read the content after DATA, up to the line with a single dot (RFC 5321 section 4.1.1.4).
+"""Read the content after DATA up to the final dot (RFC 5321 section 4.1.1.4).
 
 aiosmtpd's own reader works line by line. With a message of 25 MiB, every other client of the gateway would wait for seconds.
 """

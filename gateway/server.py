@@ -1,4 +1,4 @@
-"""The SMTP gateway: accept messages from any SMTP library that signs in with a credential.
+"""The SMTP gateway: accept messages from apps that sign in with a credential.
 
 Every message goes through the outbox's submission, and `250` means committed. RFC 6409 (submission), 4954 (AUTH), 3207
 (STARTTLS), 8314 (implicit TLS), 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8), 2920 (PIPELINING).
@@ -81,7 +81,7 @@ class SmtpGateway:
         return await asyncio.get_running_loop().run_in_executor(self._database, run)
 
     async def stop(self) -> None:
-        """Answer the messages that are being received, and tell all other clients to try later."""
+        """Answer the messages that are being received; tell other clients to try later."""
         log.info("gateway_stopping", connections=len(self.connections))
         self._stopping = True
         for connection in self.connections:
@@ -147,7 +147,7 @@ class GatewayServer(SmtpConnection):
         return self.session.auth_data if self.session and self.session.authenticated else None
 
     def leave(self) -> None:
-        """End the connection because the gateway stops, but first answer a message in transfer."""
+        """End the connection, after a message that is being received is answered."""
         self._leaving = True
         if not self._in_data:
             self.hang_up(_STOPPING)
@@ -220,7 +220,7 @@ class GatewayServer(SmtpConnection):
                 self.hang_up(_STOPPING)
 
     async def smtp_VRFY(self, arg: str | None) -> None:
-        """Accept the address unverified, because only the stage's server knows its recipients."""
+        """Accept the address unverified: only the stage's server knows its recipients."""
         if not await self.check_auth_needed("VRFY"):
             await self.push("252 2.1.5 The address can't be verified, but email to it is accepted")
 

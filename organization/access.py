@@ -57,7 +57,10 @@ def allowed(actor: Actor, scope: Scope, *permissions: Permission) -> bool:
 
 
 def require(actor: Actor, scope: Scope, *permissions: Permission) -> None:
-    """Raise PermissionDenied (a 403 in the browser) unless `actor` holds one of `permissions` in `scope`."""
+    """Raise PermissionDenied unless `actor` holds one of `permissions` in `scope`.
+
+    It is a 403 in the browser.
+    """
     if not allowed(actor, scope, *permissions):
         names = " or ".join(f"“{permission.label}”" for permission in permissions)
         raise PermissionDenied(f"You need the permission {names} for this. Ask an administrator of your organization.")

@@ -23,7 +23,7 @@ _ASKED_ABOUT = 5
 
 
 def add_refusal(form: forms.BaseForm, error: ValidationError) -> None:
-    """Show a service's errors at their fields, or above the form if it lacks the field."""
+    """Show a service's errors at their fields, or else above the form."""
     errors_by_field = error.error_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.error_list}
     for field, errors in errors_by_field.items():
         form.add_error(field if field in form.fields else None, errors)

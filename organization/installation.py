@@ -68,7 +68,7 @@ def _folder(engine: str, database: str) -> Path:
 
 
 def _id_in(file: Path) -> str:
-    """Read the id, or create it; if several processes start at once, the first one's counts."""
+    """Read or create the id; if several processes start at once, the first one wins."""
     if not file.exists():
         with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".installation-id-") as draft:
             draft.write(uuid.uuid4().hex[:12])

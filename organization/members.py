@@ -1,4 +1,6 @@
-"""Change members. Each change locks the stored row and writes only its own columns.
+"""Change members.
+
+Each change locks the stored row and writes only its own columns.
 
 A member and an administrator may save at the same moment. Then the administrator's change wins: a form that was opened earlier
 never activates a deactivated member again, and never restores an old password.
@@ -118,7 +120,7 @@ def _store_password(stored: Member, new_password: str, actor: Actor) -> Member:
 
 
 def _locked(member: Member) -> Member:
-    """The stored row, locked. Raises StaleVersion unless it has the version of `member`."""
+    """The stored row, locked. Raises StaleVersion if `member` has another version."""
     stored = Member.objects.select_for_update(no_key=True).filter(pk=member.pk).first()
     if stored is None or stored.version != member.version:
         raise StaleVersion()

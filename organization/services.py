@@ -37,7 +37,10 @@ class StaleVersion(ValidationError):
 
 
 def save_app(app: App, actor: Actor) -> App:
-    """Store a new or changed app. Raises PermissionDenied, ValidationError or StaleVersion."""
+    """Store a new or changed app.
+
+    Raises PermissionDenied, ValidationError or StaleVersion.
+    """
     require(actor, Scope(app=app) if app.pk else EVERYWHERE, Permission.MANAGE_APPS)
     with transaction.atomic():
         return _store(app, actor)
@@ -116,7 +119,7 @@ def save_validated(instance: models.Model, update_fields: Collection[str] | None
 
 
 def _check_version(instance: VersionedModel) -> None:
-    """Lock the stored row, and raise StaleVersion unless it still has the version of `instance`."""
+    """Lock the stored row; raise StaleVersion if `instance` has another version."""
     if instance.pk is None:
         return
     # `no_key` lets new messages refer to the row meanwhile.

@@ -60,7 +60,7 @@ class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
         self.ask_about("people", [person.email for person in self.wanted.people if person.email not in known])
 
     def _ask_for_the_stage_name(self) -> None:
-        """Require the name of the stage, as the page does, before real people stop getting email."""
+        """Require the stage's name before real people stop getting email."""
         stage = self.instance.stage
         if stage.is_production and self.cleaned_data.get("active") and not self.instance.active:
             try:

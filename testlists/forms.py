@@ -180,7 +180,7 @@ class TestListForm(CompleteAddresses):
         return [*members, *self.cleaned_data.get("members", [])], [entry.person for entry in kept if not entry.is_member]
 
     def add_service_error(self, error: ValidationError) -> None:
-        """Show an error of the service at its field; errors of `people` are shown at `add`."""
+        """Show a service's errors at their fields; errors of `people` are shown at `add`."""
         if hasattr(error, "error_dict"):
             for field, errors in error.error_dict.items():
                 self.add_error("add" if field == "people" else field, errors)

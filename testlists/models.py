@@ -1,4 +1,4 @@
-"""An app's test list in a stage: the people who get the app's mail while it is Active."""
+"""An app's test list in a stage: who gets the app's mail while it is Active."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_ADDRESSES = 100
 
 
 class TestList(VersionedModel):
-    """A test list; while `active`, only the people on it get the app's mail in this stage.
+    """A test list; while `active`, only the people on it get the app's mail.
 
     Activation and delivery both lock the list, so that neither can overlook the other (docs/decisions/0002).
     """

@@ -96,7 +96,7 @@ class Preview:
 
 
 def preview_of(text: str, members: Sequence[Member], people: Sequence[NamedAddress]) -> Preview:
-    """Give a verdict on each entry of `text`; `members` and `people` are on the list already.
+    """Give a verdict on each entry of `text`; `members` and `people` are already listed.
 
     Raises ValidationError if there are too many entries to check.
     """

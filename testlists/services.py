@@ -61,7 +61,7 @@ def test_list_of(app: App, stage: Stage) -> TestList:
 
 
 def make_test_lists(*, apps: Iterable[App] | None = None, stages: Iterable[Stage] | None = None) -> None:
-    """Make empty, Inactive lists for new apps in all stages, or for all apps in new stages.
+    """Make empty, Inactive lists of new apps, or of all apps in new stages.
 
     It is only for new apps and stages. A missing list of an older app may have been Active.
     """
@@ -142,7 +142,7 @@ def wait_until_nothing_leaves(test_list: TestList, seconds: float = ACTIVATION_W
 
 
 def ask_lists_for_hand_over(apps: Collection[int], stage_id: int) -> Callable[[], dict[int, TestList]]:
-    """Query the current lists of these apps in the stage; the result maps apps to lists.
+    """Query the current lists of these apps in the stage, by app.
 
     unlocked_condition() has already taken their locks.
     """
@@ -170,7 +170,7 @@ def unlocked_condition(app_column: str, stage_column: str) -> str:
 
 
 def _lock_against_hand_over(app: App, stage: Stage) -> None:
-    """Keep workers from claiming the app's messages in the stage until the transaction ends.
+    """Keep workers from claiming the app's messages until the transaction ends.
 
     Messages that were claimed before are counted by mails_leaving().
     """

@@ -1,4 +1,4 @@
-"""Explain what can go wrong between the portal and an SMTP server, and how to fix it.
+"""Explain problems between the portal and an SMTP server, and how to fix them.
 
 docs/reference/connection-problems.md shows this table. Its codes are stable, for scripts that call check_smtp.
 """
@@ -401,7 +401,10 @@ SAYS_NOTHING = frozenset({"refused", "refused_for_now", "recipient_refused", "un
 
 
 def meaning_of(step: str, reply: str) -> str:
-    """The code of the explanation for a server's reply, such as `550 5.7.1 Relay access denied`, at this step."""
+    """The code of the explanation for a server's reply at this step.
+
+    An example of a reply is `550 5.7.1 Relay access denied`.
+    """
     for sign in _SIGNS:
         if (not sign.steps or step in sign.steps) and sign.words.search(reply):
             return sign.code

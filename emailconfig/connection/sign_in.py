@@ -1,4 +1,4 @@
-"""Sign in: AUTH PLAIN or LOGIN with a password, XOAUTH2 or OAUTHBEARER with a token.
+"""Sign in: PLAIN or LOGIN with a password, XOAUTH2 or OAUTHBEARER with a token.
 
 Each function takes a client whose connection is encrypted as the settings require. It raises smtplib's errors or
 ConnectionTrouble.
@@ -74,7 +74,7 @@ def _mechanisms(smtp: Smtp) -> list[str]:
 
 
 def _saslname(mailbox: str) -> str:
-    """Escape a comma and an equals sign, which would end the name (RFC 5801 section 4)."""
+    """Escape a comma and an equals sign, which would end it (RFC 5801 section 4)."""
     return mailbox.replace("=", "=3D").replace(",", "=2C")
 
 

@@ -128,7 +128,10 @@ def _form(settings: SmtpSettings, secret: str) -> tuple[dict[str, str], dict[str
 
 
 def _basic(settings: SmtpSettings, secret: str) -> str:
-    """The value of the Basic header, with a space as %20: not every server decodes a plus."""
+    """The value of the Basic header.
+
+    A space is %20, because not every server decodes a plus sign.
+    """
     pair = f"{quote(settings.client_id, safe='')}:{quote(secret, safe='')}"
     return base64.b64encode(pair.encode()).decode()
 

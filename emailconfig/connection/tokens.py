@@ -1,4 +1,4 @@
-"""OAuth 2.0 tokens for a stage's server, by client credentials (RFC 6749 section 4.4).
+"""OAuth 2.0 tokens of a stage, by client credentials (RFC 6749 section 4.4).
 
 All workers share one token. It is stored encrypted, together with the version of the settings it was requested with, and it is
 renewed before it expires. If several workers need a token at once, only one requests it.

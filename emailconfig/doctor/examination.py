@@ -1,6 +1,7 @@
-"""The connection doctor: test SMTP settings, stored or not, and report on each step.
+"""The connection doctor: test SMTP settings and report on each step.
 
-It opens the connection as delivery does (connection.opening), and then checks the sender and a recipient. It sends no message.
+The settings may be unsaved. The doctor opens the connection as delivery does (connection.opening), and then checks the sender
+and a recipient. It sends no message.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def _trial(opening: Opening, recipient: str) -> Iterator[Step]:
 
 
 def _offer(smtp: Smtp, sender: str, recipient: str) -> None:
-    """Send MAIL FROM, with SMTPUTF8 if an address needs it (RFC 6531), as delivery does."""
+    """Send MAIL FROM as delivery does, with SMTPUTF8 if needed (RFC 6531)."""
     option = ""
     if not f"{sender}{recipient}".isascii():
         if not smtp.has_extn("smtputf8"):

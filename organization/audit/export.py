@@ -18,7 +18,7 @@ _HEADER = (
 
 
 def rows_of(events: QuerySet[AuditEvent], zone: tzinfo, *, sees_addresses: bool) -> Iterator[Sequence[str]]:
-    """The header and one row for each of `events`, which AuditFilter sorts newest first.
+    """The header and one row for each of `events`, which are newest first.
 
     Times are in `zone`.
     """
