@@ -352,7 +352,8 @@ class App(VersionedModel, ImmutableKeyModel):
 class Credential(models.Model):
     """A username and secret with which an app signs in, for one stage.
 
-    It is for the gateway (and the API). The secret has 256 random bits and is shown once. Only its SHA-256 is stored (see credentials.py).
+    It is for the gateway (and the API). The secret has 256 random bits and is shown once. Only its SHA-256 is stored (see
+    credentials.py).
     """
 
     app = models.ForeignKey(App, on_delete=models.PROTECT, related_name="credentials")
