@@ -1,5 +1,8 @@
-"""Statements written by hand, for the few that every mail passes: composing them anew each time took longer than running
-them. Everything else uses the ORM. Names of tables and columns are those of each app's models."""
+"""Helpers for SQL that is written by hand.
+
+The few statements that run for every message are written by hand, because the ORM took longer to compose them than the database
+took to run them. Everything else uses the ORM. The names of tables and columns are those of each app's models.
+"""
 
 from __future__ import annotations
 
@@ -15,51 +18,59 @@ from django.db.models import Model
 
 # PostgreSQL: disk_full, read_only_sql_transaction.
 _OUT_OF_SPACE = ("53100", "25006")
-# Connection exceptions, insufficient resources, operator intervention; and a lock that wasn't to be had in time.
+# Connection exceptions, insufficient resources, operator intervention, and a lock that wasn't available in time.
 _POSTGRESQL_AWAY = ("08", "53", "57", "55P03")
 _SQLITE_AWAY = (
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR),
     *(sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
 )
-# What a quota says, and what a full disk says to a process that opens the file.
+# The errors of an exceeded quota, and of a full disk for a process that opens the file.
 _SQLITE_UNWRITABLE = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 Row = tuple[Any, ...]
 sqlite3.register_adapter(list, json.dumps)  # PostgreSQL's rows are JSON as a whole (see insert)
-# What is read when it is called.
+# Call it to read the rows.
 Answer = Callable[[], list[Row]]
 
 
 def fetch(statement: str, *parameters: Any) -> list[Row]:
-    """The rows that `statement` returns. A parameter that is a list stands for `(…, …)`, as in `id IN %s`."""
+    """Run `statement` and return its rows.
+
+    A parameter that is a list becomes `(…, …)`, as in `id IN %s`.
+    """
     return ask(statement, *parameters)()
 
 
 def ask(statement: str, *parameters: Any) -> Answer:
-    """As fetch(), but the rows are there when the answer is called: of several that are asked in a pipelined transaction,
-    the first that is called waits for all."""
+    """As fetch(), but return a function that reads the rows.
+
+    In a pipelined transaction, several statements can be sent before the rows of the first are read.
+    """
     cursor = connection.cursor()
     cursor.execute(*_expanded(statement, parameters))
     if connection.vendor == "postgresql":
         return lambda: list(cursor.fetchall())
-    rows = list(cursor.fetchall())  # SQLite would look at what is written meanwhile
+    rows = list(cursor.fetchall())  # read later, SQLite would also return what was written meanwhile
     return lambda: rows
 
 
 def run(statement: str, *parameters: Any) -> None:
-    """As fetch(), for statements that return nothing."""
+    """Run a statement that returns no rows, with parameters as for fetch()."""
     with connection.cursor() as cursor:
         cursor.execute(*_expanded(statement, parameters))
 
 
 class Statement(NamedTuple):
-    """One that returns nothing, with its parameters (see fetch)."""
+    """A statement that returns no rows, with its parameters (see fetch)."""
 
     text: str
     parameters: Sequence[Any]
 
 
 def run_together(one: Statement, other: Statement) -> None:
-    """Run two statements of which each changes a table of its own: on PostgreSQL in one flight and at one moment."""
+    """Run two statements that change different tables.
+
+    On PostgreSQL they are one statement, which takes one round trip and sees one snapshot.
+    """
     if connection.vendor == "postgresql":
         run(_as_one([one.text, other.text]), *one.parameters, *other.parameters)
     else:
@@ -83,16 +94,19 @@ def _expanded(statement: str, parameters: Sequence[Any]) -> tuple[str, Sequence[
 
 
 def _marks(count: int) -> str:
-    return f"({', '.join(['%s'] * count)})" if count else "(NULL)"  # nothing is equal to NULL
+    return f"({', '.join(['%s'] * count)})" if count else "(NULL)"  # NULL equals nothing, so that no row matches
 
 
 @contextmanager
 def pipelined_transaction() -> Iterator[None]:
-    """A transaction in which no statement waits for its answer before somebody reads that, the last ones not even for the
-    commit: on PostgreSQL every wait costs a busy process several times what the statement does.
+    """A transaction whose statements are sent as a pipeline.
 
-    An error shows at the next statement that reads, or at the end; so statements inside must not be expected to fail. A
-    row has to be read before the end. Inside another transaction it is a part of that, and every statement waits.
+    Results are fetched only when they are read, and the last statements are sent together with COMMIT. On PostgreSQL each round
+    trip costs a busy process several times as much as the statement itself.
+
+    An error is raised at the next statement that reads, or at the end, so don't use it for statements that are expected to
+    fail. Rows must be read before the end. Inside another transaction it joins that one, and every statement waits for its
+    result.
     """
     outermost = not connection.in_atomic_block
     with transaction.atomic():
@@ -101,13 +115,16 @@ def pipelined_transaction() -> Iterator[None]:
             return
         with connection.wrap_database_errors, connection.connection.pipeline():
             yield
-            # Together with what was written last. Django's own then finds nothing left to do.
+            # Sent together with the last statements. Django's own COMMIT then has nothing left to do.
             connection.connection.execute("COMMIT")
 
 
 class Rows(NamedTuple):
-    """What is to be inserted into a table. A list in a row is stored as JSON. `on_conflict` says, in SQL, what becomes of a
-    row that is there already. `types`, PostgreSQL's names of them, are needed where a column holds bytes."""
+    """Rows to insert into a table.
+
+    A list in a row is stored as JSON. `on_conflict` is the SQL after ON CONFLICT, for rows that exist already. `types` are
+    PostgreSQL's type names of the columns; they are needed if a column holds bytes.
+    """
 
     table: str
     columns: Sequence[str]
@@ -117,8 +134,10 @@ class Rows(NamedTuple):
 
 
 def insert(*parts: Rows) -> None:
-    """Add the rows to their tables: on PostgreSQL in one statement, so all of them or none; on SQLite the caller's transaction
-    sees to that."""
+    """Insert the rows into their tables, all of them or none.
+
+    On PostgreSQL this is one statement. On SQLite the caller must open a transaction.
+    """
     if filled := [part for part in parts if part.rows]:
         with connection.cursor() as cursor:
             if connection.vendor == "postgresql":
@@ -136,7 +155,11 @@ def _insert_at_once(cursor: Any, parts: Sequence[Rows]) -> None:
 
 
 def _source(part: Rows) -> str:
-    """All rows are one value, or one a column: a statement with a place for each takes longer to put together than to run."""
+    """The SQL that turns the parameters into rows.
+
+    All rows are one parameter, or one for each column. A statement with a placeholder for each value takes longer to build than
+    to run.
+    """
     if part.types:
         return f"unnest({', '.join(f'%b::{type_name}[]' for type_name in part.types)})"
     return f"(SELECT {', '.join(part.columns)} FROM json_populate_recordset(NULL::{part.table}, %s)) AS given"
@@ -149,9 +172,9 @@ def _values(part: Rows) -> list[Any]:
 
 
 def _as_text(value: object) -> str:
-    """What JSON doesn't know, as PostgreSQL reads it."""
+    """A value that JSON has no type for, as text that PostgreSQL can read."""
     if isinstance(value, bytes):
-        raise TypeError("Rows with bytes need their types.")
+        raise TypeError("Rows with bytes need `types`.")
     return str(value)
 
 
@@ -167,8 +190,10 @@ def _tail(on_conflict: str) -> str:
 
 @contextmanager
 def reading_and_inserting() -> Iterator[None]:
-    """For reads that one insert() follows: on SQLite a transaction. On PostgreSQL the insert is one by itself, and another
-    around both would only wait for its beginning and its end."""
+    """A transaction for reads that are followed by one insert(), where it is needed.
+
+    SQLite needs one. On PostgreSQL the insert is a single statement, so that a transaction would only add two round trips.
+    """
     if connection.vendor == "postgresql":
         yield
         return
@@ -177,8 +202,10 @@ def reading_and_inserting() -> Iterator[None]:
 
 
 def ask_new_numbers(table: str, count: int) -> Callable[[], Sequence[int]]:
-    """The numbers of so many rows that are to be inserted into `table`, for nobody else: on SQLite whoever is in a transaction
-    is alone."""
+    """Reserve ids for `count` new rows of `table`.
+
+    Returns a function that reads them. On SQLite they are reserved because only one transaction can write at a time.
+    """
     if connection.vendor == "postgresql":
         numbers = ask("SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)", table, count)
         return lambda: flat(numbers())
@@ -187,24 +214,26 @@ def ask_new_numbers(table: str, count: int) -> Callable[[], Sequence[int]]:
 
 
 def update(row: Model, *names: str) -> None:
-    """As row.save(update_fields=names), which fails in a pipelined transaction: there nobody knows yet how many rows it
-    changed."""
+    """Save the fields `names` of `row`.
+
+    row.save(update_fields=names) fails in a pipelined transaction, because the number of changed rows isn't known yet.
+    """
     type(row)._default_manager.filter(pk=row.pk).update(**{name: getattr(row, name) for name in names})
 
 
 class DatabaseTrouble(NamedTuple):
-    """Why the database could not do its work, though nothing is wrong with what it was asked."""
+    """Why the database failed although the statement is correct."""
 
-    status: int  # of HTTP
+    status: int  # HTTP status code
     sentence: str
 
 
-NO_SPACE = DatabaseTrouble(507, "The database has no space left, or can only be read: nothing was stored.")
+NO_SPACE = DatabaseTrouble(507, "The database has no space left or is read-only. Nothing was stored.")
 AWAY = DatabaseTrouble(503, "The database can't be reached right now.")
 
 
 def database_trouble(error: BaseException | None) -> DatabaseTrouble | None:
-    """What keeps the database from its work; None for every other error."""
+    """The database failure behind `error`, or None if it has another reason."""
     if not isinstance(error, DatabaseError | InterfaceError):
         return None
     if is_out_of_space(error):
@@ -213,7 +242,7 @@ def database_trouble(error: BaseException | None) -> DatabaseTrouble | None:
 
 
 def is_out_of_space(error: BaseException) -> bool:
-    """Whether the database could not write because its disk is full, or can only be read."""
+    """Whether the database couldn't write because its disk is full or read-only."""
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
         code = getattr(cause, "sqlite_errorcode", 0)
@@ -222,7 +251,7 @@ def is_out_of_space(error: BaseException) -> bool:
 
 
 def _is_away(error: BaseException) -> bool:
-    """Whether the database can't be opened, doesn't answer in time, or ended the connection."""
+    """Whether the database can't be reached, was too slow, or closed the connection."""
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
         return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _SQLITE_AWAY
@@ -231,23 +260,26 @@ def _is_away(error: BaseException) -> bool:
 
 
 def is_locked(error: BaseException) -> bool:
-    """Whether SQLite could not write because another process holds its write lock."""
+    """Whether SQLite couldn't write because another process holds its write lock."""
     code = getattr(error.__cause__, "sqlite_errorcode", None)
     return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def stored(moment: datetime) -> Any:
-    """A time as the database keeps it."""
+    """A time in the form in which the database stores it."""
     return connection.ops.adapt_datetimefield_value(moment)
 
 
 def locking(tables: str = "", *, skip: bool = False) -> str:
-    """What makes a SELECT lock its rows. On SQLite nothing: whoever is in a transaction there is alone."""
+    """The SQL that makes a SELECT lock its rows.
+
+    Empty on SQLite, where only one transaction can write at a time.
+    """
     if not connection.features.has_select_for_update:
         return ""
     return f" FOR UPDATE{f' OF {tables}' if tables else ''}{' SKIP LOCKED' if skip else ''}"
 
 
 def flat(rows: Iterable[Row]) -> list[Any]:
-    """The first column."""
+    """The first column of the rows."""
     return [row[0] for row in rows]

@@ -1,4 +1,4 @@
-"""SMTP settings in Django admin: the portal's own form and service."""
+"""SMTP settings in Django admin, with the portal's own form and service."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SmtpSettingsAdmin(PlaceAdmin):
         *("sender_address", "complete", "sender_name", "from_domains", "connections", "mails_per_minute"),
         *("recipients_per_transaction", "ehlo_name", "version"),
     )
-    exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
+    exclude = ("version",)  # the model's field, which can't be edited; the form has its own field of this name
     list_display = ("stage", "server", "port", "security", "authentication", "sender_address", "updated")
     list_select_related = ("stage",)
 

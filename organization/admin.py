@@ -58,7 +58,7 @@ class MemberForm(CompleteAddresses, VersionedForm[Member]):
 class MemberAdmin(PortalAdmin):
     form = MemberForm
     fields = ("email", "complete", "name", "new_password", "is_active", "is_staff", "theme", "time_zone", "version")
-    exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
+    exclude = ("version",)  # the model's field, which can't be edited; the form has its own field of this name
     list_display = ("email", "name", "is_active", "is_staff", "last_login")
     search_fields = ("email", "name")
 
@@ -124,16 +124,16 @@ class RoleGrantAdmin(DeletableAdmin):
 
 
 class ArchivingForm(VersionedForm[V]):
-    """Asks for the name before what archives something of Production, as the pages do."""
+    """Ask for the name before something in Production is archived, as the pages do."""
 
-    confirmation = forms.CharField(label="Name, to confirm", required=False, max_length=100)
+    confirmation = forms.CharField(label="Name to confirm", required=False, max_length=100)
 
     def clean(self) -> None:
         super().clean()
         archives = bool(self.instance.pk) and "archived" in self.changed_data and self.cleaned_data.get("archived")
         name = str(self.instance)
         if archives and self.must_confirm() and self.cleaned_data.get("confirmation") != name:
-            self.add_error("confirmation", f"This concerns Production. Type “{name}” to archive it.")
+            self.add_error("confirmation", f"This affects Production. Type “{name}” to archive it.")
 
     def must_confirm(self) -> bool:
         raise NotImplementedError
@@ -163,7 +163,7 @@ class StageAdmin(PortalAdmin):
 
 
 class KeptHeaderAdminForm(forms.ModelForm[KeptHeader]):
-    stage_name = forms.CharField(label="Name of the stage", help_text="Typed to confirm.")
+    stage_name = forms.CharField(label="Name of the stage", help_text="Type it to confirm.")
 
     class Meta:
         model = KeptHeader
@@ -172,7 +172,7 @@ class KeptHeaderAdminForm(forms.ModelForm[KeptHeader]):
     def clean(self) -> dict[str, Any]:
         typed = super().clean() or {}
         if (stage := typed.get("stage")) and typed.get("stage_name") not in (None, stage.name):
-            self.add_error("stage_name", f"This isn't the stage's name: it is “{stage.name}”.")
+            self.add_error("stage_name", f"This isn't the stage's name. Type “{stage.name}”.")
         return typed
 
 
@@ -193,7 +193,7 @@ class KeptHeaderAdmin(PlaceAdmin):
 
     def save_model(self, request: HttpRequest, obj: KeptHeader, form: Any, change: bool) -> None:
         kept = keep_header(obj.stage, obj.name, member_of(request), typed_stage_name=form.cleaned_data["stage_name"])
-        obj.pk = kept.pk  # Django admin goes on with its own
+        obj.pk = kept.pk  # Django admin continues with its own instance
 
     def delete_model(self, request: HttpRequest, obj: KeptHeader) -> None:
         stop_keeping_header(obj, member_of(request))
@@ -217,7 +217,7 @@ class AppAdmin(PlaceAdmin):
     permissions = (Permission.MANAGE_APPS,)
     form = AppAdminForm
     fields = ("name", "key", "description", "colour", "archived", "confirmation", "version")
-    exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
+    exclude = ("version",)  # the model's field, which can't be edited; the form has its own field of this name
     list_display = ("name", "key", "archived")
     search_fields = ("name", "key")
 
@@ -233,7 +233,10 @@ class AppAdmin(PlaceAdmin):
 
 @admin.register(Credential)
 class CredentialAdmin(ReadOnlyAdmin):
-    """Credentials are created in the portal, which shows the secret once; here they are listed and revoked."""
+    """Credentials are listed and revoked here.
+
+    They are created on the portal's pages, which show the secret once.
+    """
 
     list_display = ("username", "name", "app", "stage", "created", "last_used", "revoked_at")
     list_select_related = ("app", "stage")
@@ -248,11 +251,11 @@ class CredentialAdmin(ReadOnlyAdmin):
         with transaction.atomic():  # all of them, or a 403 and none
             for credential in queryset.select_related("app", "stage"):
                 revoke_credential(credential, member_of(request))
-        messages.success(request, "The credentials were revoked: nobody can sign in with them any more.")
+        messages.success(request, "The credentials were revoked. No app can sign in with them.")
 
 
 class RecentValuesFilter(admin.AllValuesFieldListFilter):
-    """Offers what the newest events have."""
+    """Offer the values of the newest events."""
 
     def __init__(self, field: Any, request: HttpRequest, params: Any, model: Any, model_admin: Any, field_path: str) -> None:
         super().__init__(field, request, params, model, model_admin, field_path)
@@ -268,6 +271,6 @@ class AuditEventAdmin(ReadOnlyAdmin):
     show_full_result_count = False
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """What changed may be who is on a test list."""
+        """Hide the changes, which may be addresses, from members who may not see those."""
         sees_addresses = allowed(member_of(request), EVERYWHERE, Permission.ACCESS_USER_INFORMATION)
         return () if sees_addresses else ("before", "after")

@@ -14,7 +14,10 @@ class OrganizationConfig(AppConfig):
 
 
 def _ensure_built_in_roles(apps: Any = apps, **_: Any) -> None:
-    """`apps` are the models as migrated: none of ours after `migrate organization zero`."""
+    """Create the built-in roles, if their table exists.
+
+    `apps` has the models as migrated. There are none of this app after `migrate organization zero`.
+    """
     from organization.builtin_roles import ensure_built_in_roles
 
     if "role" in apps.all_models["organization"]:

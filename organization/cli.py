@@ -1,4 +1,7 @@
-"""What the management commands share: finding apps and stages by key, and one clear line when something is wrong."""
+"""Helpers for management commands.
+
+They find apps and stages by key, and end a refused command with one clear line.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def stage_by_key(key: str) -> Stage:
 
 
 def operator(command: str) -> Operator:
-    """Who acts when a command runs, as the audit trail names them."""
+    """The operator who runs the command, as the audit trail names them."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -38,7 +41,7 @@ def operator(command: str) -> Operator:
 
 @contextmanager
 def one_clear_line() -> Iterator[None]:
-    """What the services refuse ends the command with exit code 1 and one line on stderr."""
+    """End the command with exit code 1 and one line on stderr if a service refuses."""
     try:
         yield
     except ValidationError as error:

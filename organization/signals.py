@@ -1,4 +1,4 @@
-"""What the layers above wait for."""
+"""Signals that the layers above can receive."""
 
 from django.dispatch import Signal
 

@@ -1,5 +1,7 @@
-"""What test lists do when the organization changes: every new app has its list in every stage at once, and every new stage
-one of every app."""
+"""Make test lists when an app or a stage is created.
+
+Every new app gets a list in every stage, and every new stage gets a list of every app.
+"""
 
 from __future__ import annotations
 

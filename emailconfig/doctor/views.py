@@ -1,4 +1,4 @@
-"""Test connection: try out what the form says, saved or not, and watch it step by step."""
+"""Test connection: test the form's settings, saved or not, and watch each step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from organization.http import MemberRequest
 from organization.models import Stage
 from organization.permissions import Permission
 
-# What the steps are called for people; scripts know them by the short names (check_smtp --json).
+# Step names for people. Scripts use the short names (check_smtp --json).
 LABELS = {
     "name": "Name resolution",
     "TCP": "Connection (TCP)",
@@ -35,13 +35,16 @@ LABELS = {
     "RCPT TO": "Recipient (RCPT TO)",
     "RSET": "Reset (RSET)",
 }
-_BUSY = "As many tests as may run at once are running. Try again in a minute."
+_BUSY = "Too many connection tests are running. Try again in a minute."
 
 
 @require_POST
 @sensitive_post_parameters("password", "client_secret")
 def start(request: MemberRequest, stage: str) -> HttpResponse:
-    """Test the posted form, or (`saved`) the settings as they are stored. Answers with the panel that shows the test."""
+    """Test the posted form, or the stored settings if `saved` is posted.
+
+    The response is the panel that shows the test.
+    """
     found = _stage(request, stage)
     stored = settings_of(found)
     form = None if "saved" in request.POST else SmtpSettingsForm(request.POST, instance=stored or SmtpSettings(stage=found))
@@ -59,7 +62,7 @@ def start(request: MemberRequest, stage: str) -> HttpResponse:
 
 @require_safe
 def show(request: MemberRequest, stage: str, test: int) -> HttpResponse:
-    """How far the test has come: a page, or for the page that watches it the panel alone."""
+    """Show the progress of a test: as a page, or only the panel for HTMX."""
     found = _stage(request, stage)
     return _shown(request, get_object_or_404(ConnectionTest, pk=test, stage=found))
 
@@ -71,7 +74,7 @@ def _stage(request: MemberRequest, key: str) -> Stage:
 
 
 def _problems(form: Form | ModelForm[SmtpSettings]) -> list[str]:
-    """What must be corrected first."""
+    """The errors of the form, each with its field's label."""
     return [
         str(reason) if name == NON_FIELD_ERRORS else f"{form[name].label}: {reason}"
         for name, reasons in form.errors.items()

@@ -1,4 +1,4 @@
-"""The audit trail: `record()` is the one way to write to it."""
+"""The audit trail; only `record()` writes to it."""
 
 from organization.audit.trail import MASK, Values, record, scope_of, snapshot, stored_snapshot
 

@@ -1,4 +1,7 @@
-"""The audit trail's filters. They stand in the address, so that a narrowed trail can be linked and reloaded."""
+"""The filters of the audit trail.
+
+They are in the URL, so that a filtered trail can be linked and reloaded.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,25 @@ from common import time_range
 from organization.models import App, AuditEvent, Member, Stage
 
 _LOOKED_AT = 10_000
-# An entry's time is that of its act, its number comes when it is written. No act takes longer.
+# An entry has the time of its action, but gets its id when it is written. No action takes longer than this.
 _SLACK = timedelta(minutes=5)
 
 
 def recent_values(field: str) -> list[str]:
-    """What the newest entries have there: to look for it in all of them would be to read them all."""
+    """The values of `field` in the newest entries.
+
+    To find the values of all entries, the whole table would have to be read.
+    """
     return sorted(set(AuditEvent.objects.order_by("-pk").values_list(field, flat=True)[:_LOOKED_AT]))
 
 
 class AuditFilter(forms.Form):
-    """What the address asks for. Each narrows by an index of its own, so that no page reads the whole trail."""
+    """The filters in the URL.
 
-    member = forms.CharField(required=False, max_length=254, label="Member: the whole address")
+    Each filter has its own index, so that no page reads the whole trail.
+    """
+
+    member = forms.CharField(required=False, max_length=254, label="Whole address of the member")
     app = forms.ModelChoiceField(App.objects.all(), required=False, to_field_name="key", empty_label="All apps", label="App")
     stage = forms.ModelChoiceField(
         Stage.objects.all(), required=False, to_field_name="key", empty_label="All stages", label="Stage"
@@ -43,7 +52,7 @@ class AuditFilter(forms.Form):
 
     @property
     def asked(self) -> dict[str, str]:
-        """The filters that were given, as they were typed."""
+        """The filters that are set, as they were typed."""
         return {name: self.data[name] for name in self.fields if self.data.get(name)}
 
     @property
@@ -55,7 +64,7 @@ class AuditFilter(forms.Form):
         return [self["start"], self["end"]]
 
     def events(self) -> QuerySet[AuditEvent]:
-        """What matches, newest first. A filter that makes no sense matches nothing."""
+        """The matching events, newest first; none if a filter is invalid."""
         events = AuditEvent.objects.select_related("app", "stage").order_by("-pk")
         if not self.is_valid():
             return events.none()
@@ -68,7 +77,10 @@ class AuditFilter(forms.Form):
 
 
 def _within(events: QuerySet[AuditEvent], start: datetime | None, end: datetime | None) -> QuerySet[AuditEvent]:
-    """By time; and by the numbers between which that time lies, so that the search in their order ends there."""
+    """Filter by time, and by the ids between which that time lies.
+
+    A search in the order of ids can then end early.
+    """
     by_time = AuditEvent.objects.order_by("at", "pk").values_list("pk", flat=True)
     if start is not None:
         earlier = by_time.filter(at__lt=start - _SLACK).last()

@@ -1,4 +1,7 @@
-"""The audit trail as a page, and as a file to download: who did what, newest first, with what it changed."""
+"""The audit trail as a page and as a file to download.
+
+It shows who did what and what that changed, newest first.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ PAGE = 50
 
 @require_safe
 def audit_trail(request: MemberRequest) -> HttpResponse:
-    """A page of the trail: the newest, or (`before`) what came before an entry (decision 6)."""
+    """A page of the trail: the newest entries, or those before an entry (decision 6)."""
     require(request.user, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
     asked = AuditFilter(request.GET)
     before = request.GET.get("before", "")
@@ -48,11 +51,14 @@ def audit_trail(request: MemberRequest) -> HttpResponse:
 @require_GET
 @never_cache
 def export(request: MemberRequest) -> StreamingHttpResponse:
-    """What the filters show, as a file. The trail itself says who took it."""
+    """Export the filtered entries as a file.
+
+    The trail records who exported it.
+    """
     require(request.user, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
     asked = AuditFilter(request.GET)
     audit.record(request.user, "Export", AuditEvent, after={"what": "audit trail", "filters": asked.asked})
-    zone = timezone.get_current_timezone()  # the member's; it isn't set any more while the lines are written
+    zone = timezone.get_current_timezone()  # the member's zone, which is no longer set while the lines are streamed
     return csv_download("audit-trail", csv_lines(rows_of(asked.events(), zone, sees_addresses=_sees_addresses(request))))
 
 
@@ -61,7 +67,7 @@ def _sees_addresses(request: MemberRequest) -> bool:
 
 
 def _address(request: MemberRequest, **position: int) -> str:
-    """The same filters, from the newest entry or from another one."""
+    """The query of the same filters, from the newest entry or from another one."""
     query = request.GET.copy()
     query.pop("before", None)
     query.update({name: str(value) for name, value in position.items()})

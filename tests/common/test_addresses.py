@@ -93,7 +93,7 @@ def test_an_address_is_kept_in_its_normal_form(typed: str, kept: str) -> None:
     ],
 )
 def test_what_is_no_address_is_refused_and_named(typed: str) -> None:
-    assert "isn't an e-mail address" in refusal(typed)
+    assert "isn't an email address" in refusal(typed)
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def test_no_content_breaks_the_page(as_administrator, crm, qa, content):
     ("where", "reply", "says"),
     [
         ("data", "554 Message rejected: Email address is not verified.", "Amazon SES is in its sandbox"),
-        ("rcpt", "450 4.7.1 Greylisted, try again later", "makes strangers wait"),
+        ("rcpt", "450 4.7.1 Greylisted, try again later", "greylisting"),
         ("mail", "550 5.7.60 SMTP; Client does not have permissions to send as this sender", "may not send as this sender"),
     ],
 )

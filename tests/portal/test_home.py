@@ -66,7 +66,7 @@ def test_everybody_hears_of_a_stage_in_trouble(as_viewer: Client, crm: App, qa: 
 @pytest.mark.parametrize(
     ("code", "todo", "for_others"),
     [
-        ("auth_refused", "Enter user name and password again.", "Whoever manages the email configuration of QA has to mend it."),
+        ("auth_refused", "Enter username and password again.", "Whoever manages the email configuration of QA has to mend it."),
         ("connection_refused", "Check server and port:", "It is tried again by itself."),
     ],
 )

@@ -89,7 +89,7 @@ def test_test_lists_are_changed_by_their_service_alone(everything: Member) -> No
         TestListAddress.objects.filter(name=""),
         TestList.objects.get(app__key="crm", stage__key="qa").addresses,
     ):
-        with pytest.raises(TypeError, match="by their service"):
+        with pytest.raises(TypeError, match="through their service"):
             rows.update(id=7)
-    with pytest.raises(TypeError, match="by their service"):
+    with pytest.raises(TypeError, match="through their service"):
         TestList.objects.bulk_update(TestList.objects.all(), ["active"])

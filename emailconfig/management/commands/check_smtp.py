@@ -1,4 +1,4 @@
-"""manage.py check_smtp: try out a stage's SMTP settings, step by step."""
+"""manage.py check_smtp: test a stage's SMTP settings, step by step."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from organization.cli import one_clear_line, operator, stage_by_key
 
 
 class Command(BaseCommand):
-    help = "Try out the SMTP settings of a stage, step by step. No mail is sent. Exit code 1 when something is wrong."
+    help = "Test the SMTP settings of a stage, step by step. No email is sent. The exit code is 1 if a step fails."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("stage", help="the stage's key, such as qa")
-        parser.add_argument("--to", default="", metavar="ADDRESS", help="also ask whether the server takes mail for this address")
+        parser.add_argument(
+            "--to", default="", metavar="ADDRESS", help="also ask whether the server accepts email for this address"
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
         stage = stage_by_key(options["stage"])
         settings = settings_of(stage)
         if settings is None:
-            raise CommandError(f"{stage.name} has no SMTP settings yet. Its mail is held until set_smtp makes them.")
+            raise CommandError(f"{stage.name} has no SMTP settings yet. Its emails are held. Make the settings with set_smtp.")
         with one_clear_line():
             recipient = _address(options["to"])
         report: Callable[[Finding], None] = (lambda _: None) if options["json"] else self._print
@@ -38,9 +40,9 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps({"ok": healthy, "steps": [asdict(one) for one in findings]}, ensure_ascii=False))
         if not healthy:
-            raise CommandError(f"{settings} can't be used as it is: {findings[-1].cause}")
+            raise CommandError(f"{settings} can't be used with these settings: {findings[-1].cause}")
         if not options["json"]:
-            self.stdout.write(f"{settings} takes mail from {settings.sender_address}.")
+            self.stdout.write(f"{settings} accepts email from {settings.sender_address}.")
 
     def _print(self, finding: Finding) -> None:
         if finding.ok is None:

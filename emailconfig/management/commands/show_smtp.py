@@ -1,4 +1,4 @@
-"""manage.py show_smtp: a stage's SMTP settings, never a secret."""
+"""manage.py show_smtp: show a stage's SMTP settings, without secrets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Command(BaseCommand):
         stage = stage_by_key(options["stage"])
         settings = settings_of(stage)
         if settings is None:
-            raise CommandError(f"{stage.name} has no SMTP settings yet. Its mail is held until set_smtp makes them.")
+            raise CommandError(f"{stage.name} has no SMTP settings yet. Its emails are held. Make the settings with set_smtp.")
         values = {name: value for name, value in audit.snapshot(settings).items() if name not in ("id", "stage")}
         if options["json"]:
             self.stdout.write(json.dumps({"stage": stage.key, **values}, ensure_ascii=False))

@@ -1,4 +1,7 @@
-"""manage.py create_credential: what an app signs in with at the gateway. The password is shown this once."""
+"""manage.py create_credential: create what an app signs in with at the gateway.
+
+The password is shown only once.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,6 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps({"username": new.credential.username, "password": new.password}))
             return
-        self.stdout.write(f"User name: {new.credential.username}")
-        self.stdout.write(f"Password:  {new.password}")
-        self.stdout.write("The password is not shown again. Create another credential if it gets lost.")
+        self.stdout.write(f"Username: {new.credential.username}")
+        self.stdout.write(f"Password: {new.password}")
+        self.stdout.write("The password is not shown again. If you lose it, create another credential.")

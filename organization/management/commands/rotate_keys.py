@@ -1,4 +1,7 @@
-"""manage.py rotate_keys: encrypt all stored secrets with the newest key, so that older ones can be thrown away."""
+"""manage.py rotate_keys: encrypt all stored secrets with the newest key.
+
+Older keys can then be deleted.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from organization.cli import operator
 
 class Command(BaseCommand):
     help = (
-        "Encrypt all stored secrets with the first key of ENCRYPTION_KEYS. Put a new key in front of the list, run this, then "
-        "take the old keys out. Can be repeated, and run while the portal works."
+        "Encrypt all stored secrets with the first key of ENCRYPTION_KEYS. Put a new key at the start of the list, run this, "
+        "then remove the old keys. You can run it while the portal is running, and repeat it."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -29,7 +32,7 @@ class Command(BaseCommand):
                     lost.append(f"{model._meta.verbose_name} {instance}")
         self.stdout.write(f"{encrypted} stored secrets are encrypted with the newest key.")
         if lost:
-            raise CommandError(f"No key opens these: {', '.join(lost)}. Put their key back, or enter the secrets again.")
+            raise CommandError(f"No key decrypts these: {', '.join(lost)}. Put their key back, or enter the secrets again.")
 
 
 def _encrypted_fields() -> list[tuple[type[models.Model], str]]:
@@ -42,7 +45,10 @@ def _encrypted_fields() -> list[tuple[type[models.Model], str]]:
 
 
 def _encrypt_anew(instance: models.Model, field: str) -> bool:
-    """Whether it was done: not where somebody has stored another secret meanwhile."""
+    """Encrypt a secret with the newest key, and return whether that was done.
+
+    It isn't done if another secret was stored meanwhile.
+    """
     secret: EncryptedValue = getattr(instance, field)
     anew = EncryptedValue.of(secret.reveal())
     with transaction.atomic():

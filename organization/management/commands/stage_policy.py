@@ -1,4 +1,4 @@
-"""manage.py stage_policy: what test mail of a stage keeps, shown or changed."""
+"""manage.py stage_policy: show or change what test mail of a stage keeps."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from organization.models import Stage
 
 
 class Command(BaseCommand):
-    help = "Show which header fields the test mail of a stage keeps beside those of all test mail, or change it."
+    help = "Show or change which header fields the test mail of a stage keeps, besides those that all test mail keeps."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("stage", help="the stage's key, such as qa")
         names: dict[str, Any] = {"nargs": "+", "action": "extend", "default": [], "metavar": "NAME"}
-        parser.add_argument("--keep-header", help="header fields that test mail keeps from now on", **names)
-        parser.add_argument("--no-keep-header", help="those that it doesn't keep any more", **names)
+        parser.add_argument("--keep-header", help="header fields to keep in test mail", **names)
+        parser.add_argument("--no-keep-header", help="header fields to keep no longer", **names)
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -40,5 +40,5 @@ class Command(BaseCommand):
 def _stop_keeping(stage: Stage, name: str) -> None:
     kept = stage.kept_headers.filter(name__iexact=name).first()
     if kept is None:
-        raise CommandError(f"Test mail of {stage.name} doesn't keep {name} as it is.")
+        raise CommandError(f"Test mail of {stage.name} doesn't keep {name}.")
     stop_keeping_header(kept, operator("stage_policy"))
