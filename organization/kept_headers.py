@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import transaction
 
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
@@ -41,10 +41,3 @@ def stop_keeping_header(kept: KeptHeader, actor: Actor) -> None:
             return
         audit.record(actor, "Delete", stored, before=audit.snapshot(stored))
         stored.delete()
-
-
-def kept_headers_sql(stage_column: str, accepted_column: str) -> str:
-    """SQL for hand-over: the names in lower case with spaces between them, of what was kept when the message was accepted."""
-    joined = "string_agg(lower(kept.name), ' ')" if connection.vendor == "postgresql" else "group_concat(lower(kept.name), ' ')"
-    kept = f"kept.stage_id = {stage_column} AND kept.created <= {accepted_column}"
-    return f"(SELECT {joined} FROM organization_keptheader kept WHERE {kept})"  # noqa: S608  # names of columns alone

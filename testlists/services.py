@@ -20,15 +20,11 @@ from organization.access import Actor, Scope, allowed, require
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from organization.services import StaleVersion
+from testlists import statements
 from testlists.models import MAX_ADDRESSES, TestList, TestListAddress
 from testlists.signals import count_leaving, test_list_saved
 
-# Every turn of a worker asks it.
-# In the model's own order, which from_db() takes for granted.
-_COLUMNS = [field.attname for field in TestList._meta.concrete_fields]
-_LISTS = f"SELECT {', '.join(_COLUMNS)} FROM testlists_testlist WHERE stage_id = %s AND app_id IN %s"  # noqa: S608
 MAY_EDIT = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
-_LISTS_BEING_MADE = 5_321  # an advisory lock of PostgreSQL; those of one list have two numbers
 ACTIVATION_WAIT_SECONDS = 10.0
 TOO_MANY = f"A test list has at most {MAX_ADDRESSES} addresses."
 EMPTY_CANT_BE_ACTIVE = (
@@ -125,40 +121,21 @@ def wait_until_nothing_leaves(test_list: TestList, seconds: float = ACTIVATION_W
 
 def ask_lists_for_hand_over(apps: Collection[int], stage_id: int) -> Callable[[], dict[int, TestList]]:
     """The lists of these apps in the stage, by app, as they are now; their locks were taken by `unlocked_condition`."""
-    rows = sql.ask(_LISTS, stage_id, list(apps))
-
-    def read() -> dict[int, TestList]:
-        lists = [TestList.from_db(connection.alias, _COLUMNS, row) for row in rows()]
-        return {test_list.app_id: test_list for test_list in lists}
-
-    return read
-
-
-def unlocked_condition(app_column: str, stage_column: str) -> str:
-    """SQL for hand-over: takes the list's lock, shared with other hand-overs, until the transaction ends; false while
-    somebody saves the list or waits to.
-
-    An advisory lock and not the row's own: it is given in the order in which it was asked for, so that many workers
-    can't keep an activation waiting, and hand-over passes over what is locked instead of waiting for it.
-    """
-    if connection.vendor == "postgresql":
-        return f"pg_try_advisory_xact_lock_shared({app_column}::int, {stage_column}::int)"
-    return "1 = 1"  # SQLite: whoever is in a transaction is alone
+    lists = sql.ask(statements.LISTS_OF_APPS, stage_id, list(apps))
+    return lambda: {test_list.app_id: test_list for test_list in lists()}
 
 
 def _lock_against_hand_over(app: App, stage: Stage) -> None:
     """Until the transaction ends nothing of the app is handed over in the stage; what was before is counted as leaving."""
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s::int, %s::int)", [app.pk, stage.pk])
+        sql.run(statements.LOCK_LIST, app.pk, stage.pk)
 
 
 def _lock_creation() -> None:
     """Until the transaction ends nobody else makes lists: of an app and a stage that are made at once, the second sees the
     first."""
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LISTS_BEING_MADE])
+        sql.run(statements.LOCK_CREATION)
 
 
 def check(wanted: Wanted) -> None:

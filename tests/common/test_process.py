@@ -26,8 +26,9 @@ def test_a_statement_that_takes_too_long_ends_and_the_connection_can_be_used_on(
     if connection.vendor != "postgresql":
         return  # SQLite is in the same process; how long it waits for a lock is in the settings
     with pytest.raises(OperationalError, match="statement timeout"):
-        sql.fetch("SELECT pg_sleep(60)")
-    assert sql.fetch("SELECT current_setting('statement_timeout'), current_setting('idle_session_timeout')") == [("1s", "1min")]
+        sql.fetch(sql.query(str, "SELECT pg_sleep(60)"))
+    assert sql.fetch(sql.query(str, "SELECT current_setting('statement_timeout')")) == ["1s"]
+    assert sql.fetch(sql.query(str, "SELECT current_setting('idle_session_timeout')")) == ["1min"]
 
 
 def test_a_connection_that_the_server_ended_while_it_was_idle_is_replaced_without_a_word():
@@ -39,4 +40,4 @@ def test_a_connection_that_the_server_ended_while_it_was_idle_is_replaced_withou
     with psycopg.connect(connection.connection.info.dsn, autocommit=True) as other:
         eventually(lambda: not other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]).fetchall())
     close_old_connections()  # as at the beginning of each request, and before the gateway asks
-    assert sql.fetch("SELECT 1") == [(1,)]
+    assert sql.fetch(sql.query(int, "SELECT 1")) == [1]
