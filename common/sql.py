@@ -1,5 +1,8 @@
-"""Statements written by hand, for the few that every mail passes: composing them anew each time took longer than running
-them. Everything else uses the ORM. Names of tables and columns are those of each app's models."""
+"""How statements that are written by hand reach the database. They stand in each app's statements.py.
+
+Only for the few that every message passes: composing them again each time took longer than running them. Everything else
+uses the ORM.
+"""
 
 from __future__ import annotations
 
@@ -101,26 +104,26 @@ def pair(first: Statement, second: Statement) -> Pair:
     return Pair(first, second, _as_one([first.postgresql, second.postgresql]))
 
 
-def fetch(asked: Query[Row], *parameters: Any) -> list[Row]:
+def fetch(query: Query[Row], *parameters: Any) -> list[Row]:
     """The rows that the query returns. Where it says `any_of` its parameter is a list."""
-    return ask(asked, *parameters)()
+    return ask(query, *parameters)()
 
 
-def ask(asked: Query[Row], *parameters: Any) -> Answer[Row]:
+def ask(query: Query[Row], *parameters: Any) -> Answer[Row]:
     """As fetch(), but the rows are there when the answer is called: of several that are asked in a pipelined transaction,
     the first that is called waits for all."""
     cursor = connection.cursor()
-    cursor.execute(asked.statement.text, parameters)
+    cursor.execute(query.statement.text, parameters)
     if connection.vendor == "postgresql":
-        return lambda: list(starmap(asked.row, cursor.fetchall()))
-    rows = list(starmap(asked.row, cursor.fetchall()))  # SQLite would look at what is written meanwhile
+        return lambda: list(starmap(query.row, cursor.fetchall()))
+    rows = list(starmap(query.row, cursor.fetchall()))  # SQLite would look at what is written meanwhile
     return lambda: rows
 
 
-def run(change: Statement, *parameters: Any) -> None:
+def run(statement: Statement, *parameters: Any) -> None:
     """As fetch(), for statements that return nothing."""
     with connection.cursor() as cursor:
-        cursor.execute(change.text, parameters)
+        cursor.execute(statement.text, parameters)
 
 
 def run_together(changes: Pair, first_parameters: Sequence[Any], second_parameters: Sequence[Any]) -> None:

@@ -13,7 +13,7 @@ from outbox.models import WAITING
 from testlists.statements import unlocked_condition
 
 # Larger messages are read in pieces while they are sent.
-LARGE_BYTES = 256 * 1024
+_LARGE_BYTES = 256 * 1024
 _ATTEMPT_COLUMNS = ("message_id", "address", "outcome", "step", "code", "reply", "server", "settings_version", "seconds")
 
 
@@ -54,7 +54,7 @@ def _due_of_one_status(db: sql.Dialect, status: str, limit: int) -> str:
             SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name, mail.via,
                    mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version,
                    mail.short_lines, {kept_headers_sql(db, "mail.stage_id", "mail.created")},
-                   CASE WHEN mail.size <= {LARGE_BYTES} THEN
+                   CASE WHEN mail.size <= {_LARGE_BYTES} THEN
                        (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
             FROM outbox_message mail
             JOIN organization_app app ON app.id = mail.app_id JOIN organization_stage stage ON stage.id = mail.stage_id

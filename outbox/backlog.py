@@ -71,7 +71,7 @@ def depth_by_app(
         return {}
     limit = at_most or COUNTED_AT_MOST
     asked = [value for stage in stages for value in (stage.pk, status.value, limit + 1)]
-    rows = sql.fetch(statements.waiting_by_app(len(stages)), *asked)
+    rows = sql.fetch(statements.backlog_by_app(len(stages)), *asked)
     counted: Counter[int] = Counter()
     for row in rows:
         counted[row.stage_id] += row.messages

@@ -50,7 +50,7 @@ LIST_AND_SENDER = sql.query(
 )
 
 
-class Waiting(NamedTuple):
+class BacklogRow(NamedTuple):
     """Messages of one app that wait in a stage: how many, and since when the first of them."""
 
     stage_id: int
@@ -69,11 +69,11 @@ _FIRST_OF_STAGE = """
 
 
 @cache
-def waiting_by_app(stages: int) -> sql.Query[Waiting]:
+def backlog_by_app(stages: int) -> sql.Query[BacklogRow]:
     """The first messages of each of so many stages, by app. Of each it takes the stage, a status, and how many at most."""
     first = " UNION ALL ".join([_FIRST_OF_STAGE] * stages)
     return sql.query(
-        Waiting,
+        BacklogRow,
         f"""
         SELECT stage_id, app_id, hold_reason, count(*), min(created) FROM ({first}) AS message
         GROUP BY stage_id, app_id, hold_reason
