@@ -8,22 +8,13 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from django.db import connection
-
-from common import sql
+from common import sql, statements
 
 
 def database_now() -> datetime:
-    """The current time in the database, in UTC.
-
-    Machines whose own clocks differ agree on it.
-    """
-    return as_moment(sql.fetch(f"SELECT {now_in_sql()}")[0][0])
-
-
-def now_in_sql() -> str:
-    """The SQL expression for database_now(): the same value throughout one statement."""
-    return "statement_timestamp()" if connection.vendor == "postgresql" else "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+    """The time in the database, with time zone UTC. Two machines whose own clocks differ agree on it."""
+    (now,) = sql.fetch(statements.NOW)
+    return as_moment(now.time)
 
 
 def as_moment(value: datetime | str) -> datetime:

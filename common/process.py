@@ -19,6 +19,8 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from common import statements
+
 # File handles for the database, the log, and Python itself.
 _OTHER_FILE_HANDLES = 48
 
@@ -89,7 +91,7 @@ def leave_no_lock_behind() -> None:
 def _let_the_server_notice(connection: BaseDatabaseWrapper, **_: object) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config(name, value, false) FROM json_each_text(%s) AS given (name, value)", [_SERVER_SIDE])
+            cursor.execute(statements.SET_OPTIONS.postgresql, [_SERVER_SIDE])
 
 
 def go_by_key() -> None:
@@ -104,7 +106,7 @@ def go_by_key() -> None:
 def _forbid_scans(connection: BaseDatabaseWrapper, **_: object) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("SET enable_seqscan = off")
+            cursor.execute(statements.FORBID_TABLE_SCANS.postgresql)
 
 
 # The time that PostgreSQL needs to report that it has cancelled a statement.
@@ -131,10 +133,7 @@ def _limit_waits(connection: BaseDatabaseWrapper, **_: object) -> None:
         driver = connection.connection
         driver.wait = partial(_wait, driver, driver.wait, seconds + _ANSWER_SECONDS)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('statement_timeout', %s, false), set_config('idle_session_timeout', %s, false)",
-            [f"{seconds}s", f"{_IDLE_SECONDS}s"],
-        )
+        cursor.execute(statements.LIMIT_WAITS.postgresql, [f"{seconds}s", f"{_IDLE_SECONDS}s"])
 
 
 def _wait(driver: psycopg.Connection[Any], wait: Any, seconds: float, *arguments: Any, **options: Any) -> Any:

@@ -1,17 +1,18 @@
-"""Helpers for SQL that is written by hand.
+"""How statements that are written by hand reach the database. They stand in each app's statements.py.
 
-The few statements that run for every message are written by hand, because the ORM took longer to compose them than the database
-took to run them. Everything else uses the ORM. The names of tables and columns are those of each app's models.
+Only for the few that every message passes: composing them again each time took longer than running them. Everything else
+uses the ORM.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple
+from itertools import starmap
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import Model
@@ -26,56 +27,113 @@ _SQLITE_AWAY = (
 )
 # The errors of an exceeded quota, and of a full disk for a process that opens the file.
 _SQLITE_UNWRITABLE = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
-Row = tuple[Any, ...]
-sqlite3.register_adapter(list, json.dumps)  # PostgreSQL's rows are JSON as a whole (see insert)
-# Call it to read the rows.
+Row = TypeVar("Row")
+AnyModel = TypeVar("AnyModel", bound=Model)
+sqlite3.register_adapter(list, json.dumps)  # PostgreSQL's rows are JSON as a whole (see insert); SQLite's lists (see any_of)
+# What is read when it is called.
 Answer = Callable[[], list[Row]]
 
 
-def fetch(statement: str, *parameters: Any) -> list[Row]:
-    """Run `statement` and return its rows.
+class Dialect(NamedTuple):
+    """The pieces of a statement that the two databases say differently."""
 
-    A parameter that is a list becomes `(…, …)`, as in `id IN %s`.
-    """
-    return ask(statement, *parameters)()
+    now: str  # the database's time, one value for the whole statement
+    any_of: str  # is one of a parameter that is a list, as in `id {any_of}`
+    string_agg: str  # joins the texts of several rows
+    locks_rows: bool
 
-
-def ask(statement: str, *parameters: Any) -> Answer:
-    """As fetch(), but return a function that reads the rows.
-
-    In a pipelined transaction, several statements can be sent before the rows of the first are read.
-    """
-    cursor = connection.cursor()
-    cursor.execute(*_expanded(statement, parameters))
-    if connection.vendor == "postgresql":
-        return lambda: list(cursor.fetchall())
-    rows = list(cursor.fetchall())  # read later, SQLite would also return what was written meanwhile
-    return lambda: rows
+    def for_update(self, table: str = "", *, skip: bool = False) -> str:
+        """What makes a SELECT lock its rows. On SQLite nothing: a transaction there is alone."""
+        if not self.locks_rows:
+            return ""
+        return f" FOR UPDATE{f' OF {table}' if table else ''}{' SKIP LOCKED' if skip else ''}"
 
 
-def run(statement: str, *parameters: Any) -> None:
-    """Run a statement that returns no rows, with parameters as for fetch()."""
-    with connection.cursor() as cursor:
-        cursor.execute(*_expanded(statement, parameters))
+SQLITE = Dialect(
+    now="strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')",
+    any_of="IN (SELECT value FROM json_each(%s))",
+    string_agg="group_concat",
+    locks_rows=False,
+)
+POSTGRESQL = Dialect(
+    now="statement_timestamp()",
+    any_of="= ANY(%s)",
+    string_agg="string_agg",
+    locks_rows=True,
+)
+# A statement that both take, or one that is written with a dialect's pieces.
+Text = str | Callable[[Dialect], str]
 
 
 class Statement(NamedTuple):
-    """A statement that returns no rows, with its parameters (see fetch)."""
+    """What each of the two databases is told."""
 
-    text: str
-    parameters: Sequence[Any]
+    sqlite: str
+    postgresql: str
+
+    @property
+    def text(self) -> str:
+        return self.postgresql if connection.vendor == "postgresql" else self.sqlite
 
 
-def run_together(one: Statement, other: Statement) -> None:
-    """Run two statements that change different tables.
+class Query(NamedTuple, Generic[Row]):
+    """A statement that returns rows, and what the values of each become: a NamedTuple of their names, or a plain value."""
 
-    On PostgreSQL they are one statement, which takes one round trip and sees one snapshot.
-    """
+    statement: Statement
+    row: Callable[..., Row]
+
+
+class Pair(NamedTuple):
+    """Two statements of which each changes a table of its own. On PostgreSQL they are one, `together`, so that both happen
+    at one moment."""
+
+    first: Statement
+    second: Statement
+    together: str
+
+
+def statement(text: Text) -> Statement:
+    return Statement(text, text) if isinstance(text, str) else Statement(text(SQLITE), text(POSTGRESQL))
+
+
+def query(row: Callable[..., Row], text: Text) -> Query[Row]:
+    return Query(statement(text), row)
+
+
+def pair(first: Statement, second: Statement) -> Pair:
+    return Pair(first, second, _as_one([first.postgresql, second.postgresql]))
+
+
+def fetch(query: Query[Row], *parameters: Any) -> list[Row]:
+    """The rows that the query returns. Where it says `any_of` its parameter is a list."""
+    return ask(query, *parameters)()
+
+
+def ask(query: Query[Row], *parameters: Any) -> Answer[Row]:
+    """As fetch(), but the rows are there when the answer is called: of several that are asked in a pipelined transaction,
+    the first that is called waits for all."""
+    cursor = connection.cursor()
+    cursor.execute(query.statement.text, parameters)
     if connection.vendor == "postgresql":
-        run(_as_one([one.text, other.text]), *one.parameters, *other.parameters)
+        return lambda: list(starmap(query.row, cursor.fetchall()))
+    rows = list(starmap(query.row, cursor.fetchall()))  # SQLite would look at what is written meanwhile
+    return lambda: rows
+
+
+def run(statement: Statement, *parameters: Any) -> None:
+    """As fetch(), for statements that return nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement.text, parameters)
+
+
+def run_together(changes: Pair, first_parameters: Sequence[Any], second_parameters: Sequence[Any]) -> None:
+    """Run both: on PostgreSQL in one flight."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(changes.together, [*first_parameters, *second_parameters])
     else:
-        run(one.text, *one.parameters)
-        run(other.text, *other.parameters)
+        run(changes.first, *first_parameters)
+        run(changes.second, *second_parameters)
 
 
 def _as_one(statements: Sequence[str]) -> str:
@@ -84,17 +142,8 @@ def _as_one(statements: Sequence[str]) -> str:
     return f"WITH {named} {last}" if named else last
 
 
-def _expanded(statement: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any]]:
-    if connection.vendor == "postgresql":
-        return statement.replace("IN %s", "= ANY(%s)"), parameters
-    marks = tuple(_marks(len(one)) if isinstance(one, list) else "%s" for one in parameters)
-    return statement.replace("%%", "%%%%") % marks, [
-        value for one in parameters for value in (one if isinstance(one, list) else [one])
-    ]
-
-
 def _marks(count: int) -> str:
-    return f"({', '.join(['%s'] * count)})" if count else "(NULL)"  # NULL equals nothing, so that no row matches
+    return f"({', '.join(['%s'] * count)})"
 
 
 @contextmanager
@@ -201,15 +250,18 @@ def reading_and_inserting() -> Iterator[None]:
         yield
 
 
+_NEW_NUMBERS = query(int, "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)")
+_LAST_NUMBER = query(int, "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = %s")
+
+
 def ask_new_numbers(table: str, count: int) -> Callable[[], Sequence[int]]:
     """Reserve ids for `count` new rows of `table`.
 
     Returns a function that reads them. On SQLite they are reserved because only one transaction can write at a time.
     """
     if connection.vendor == "postgresql":
-        numbers = ask("SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)", table, count)
-        return lambda: flat(numbers())
-    (last,) = flat(fetch("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = %s", table))
+        return ask(_NEW_NUMBERS, table, count)
+    (last,) = fetch(_LAST_NUMBER, table)
     return lambda: range(last + 1, last + 1 + count)
 
 
@@ -219,6 +271,12 @@ def update(row: Model, *names: str) -> None:
     row.save(update_fields=names) fails in a pipelined transaction, because the number of changed rows isn't known yet.
     """
     type(row)._default_manager.filter(pk=row.pk).update(**{name: getattr(row, name) for name in names})
+
+
+def partly_read(model: type[AnyModel], **columns: Any) -> AnyModel:
+    """A stored row of which a statement returned only these columns. The others are read when they are asked for."""
+    names = [field.attname for field in model._meta.concrete_fields if field.attname in columns]
+    return model.from_db(connection.alias, names, [columns[name] for name in names])
 
 
 class DatabaseTrouble(NamedTuple):
@@ -268,18 +326,3 @@ def is_locked(error: BaseException) -> bool:
 def stored(moment: datetime) -> Any:
     """A time in the form in which the database stores it."""
     return connection.ops.adapt_datetimefield_value(moment)
-
-
-def locking(tables: str = "", *, skip: bool = False) -> str:
-    """The SQL that makes a SELECT lock its rows.
-
-    Empty on SQLite, where only one transaction can write at a time.
-    """
-    if not connection.features.has_select_for_update:
-        return ""
-    return f" FOR UPDATE{f' OF {tables}' if tables else ''}{' SKIP LOCKED' if skip else ''}"
-
-
-def flat(rows: Iterable[Row]) -> list[Any]:
-    """The first column of the rows."""
-    return [row[0] for row in rows]

@@ -10,48 +10,26 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from operator import attrgetter
 
 from common import sql
 from common.addresses import NamedAddress, same_address_key
-from common.clock import as_moment, database_now, now_in_sql
+from common.clock import as_moment, database_now
+from delivery import statements
+from delivery.statements import DueMessage, MessageRecipient
 from delivery.values import Addressee, Claim, HandOver
-from organization.kept_headers import kept_headers_sql
 from outbox.models import WAITING, HoldReason, Message, Recipient, RouteKind
 from outbox.routing import Decided, Route, route_again
 from outbox.search_text import with_recipients
 from outbox.states import hold, sum_up
-from testlists.services import ask_lists_for_hand_over, unlocked_condition
+from testlists.services import ask_lists_for_hand_over
 from testlists.state import NO_LIST, ListState, state_of
 
 CAUGHT = "The test list became Active after the mail was accepted, so it goes to the people on the list instead."
 _LIST_MISSING = "The test list was missing when the mail was about to be sent, so it counts as test mail and is held."
 # Mail may turn out to be held when it is looked at: how often the next is taken instead, in one turn.
 _LOOKS = 50
-_MAILS_TAKEN = "UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = %s WHERE id IN %s"
 ANY_NUMBER = 1_000_000
-# Larger mails are read piece by piece while they are sent.
-LARGE_BYTES = 256 * 1024
-
-
-class _Mail(NamedTuple):
-    """A due mail as it is read for hand-over."""
-
-    pk: int
-    app_id: int
-    app_key: str
-    stage_key: str
-    stage_name: str
-    via: str
-    envelope_sender: str
-    message_id: str
-    created: datetime | str
-    size: int
-    route: str
-    list_version: int
-    short_lines: bool
-    kept_headers: str | None
-    content: bytes | None
 
 
 @dataclass
@@ -70,41 +48,18 @@ class DueMail:
 
     stage_id: int
     wanted: int
-    read: Callable[[], list[_Mail]]
+    read: Callable[[], list[DueMessage]]
 
 
 def ask_due_mail(stage_id: int, wanted: int) -> DueMail:
-    """The oldest of what was never tried and of what is tried again: each in the order of the index, however many wait.
-
-    Passed over: mails that another worker is taking, and mails whose test list is being saved at this moment.
-    """
-    of_one_status = f"""
-        SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name, mail.via,
-               mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version,
-               mail.short_lines, {kept_headers_sql("mail.stage_id", "mail.created")},
-               CASE WHEN mail.size <= {LARGE_BYTES} THEN
-                   (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
-        FROM outbox_message mail
-        JOIN organization_app app ON app.id = mail.app_id JOIN organization_stage stage ON stage.id = mail.stage_id
-        WHERE mail.stage_id = %s AND mail.status = '{{status}}' AND mail.due <= {now_in_sql()}
-        AND {unlocked_condition("mail.app_id", "mail.stage_id")}
-        ORDER BY mail.due, mail.id LIMIT {_at_least(wanted)}
-    """ + sql.locking("mail", skip=True)
-    each = " UNION ALL ".join(
-        f"SELECT * FROM ({of_one_status.format(status=status.value)}) AS {status.value}" for status in WAITING
-    )
-    answer = sql.ask(each, *[stage_id] * len(WAITING))
-
-    def read() -> list[_Mail]:
-        rows = sorted(answer(), key=lambda row: row[:2])
-        return [_Mail(*row[1:]) for row in rows[:wanted]]
-
-    return DueMail(stage_id, wanted, read)
+    """The oldest of what was never tried and of what is tried again: each in the order of the index, however many wait."""
+    answer = sql.ask(statements.due_messages(_at_least(wanted)), *[stage_id] * len(WAITING))
+    return DueMail(stage_id, wanted, lambda: sorted(answer(), key=lambda mail: (mail.due, mail.pk))[:wanted])
 
 
 def _at_least(wanted: int) -> int:
-    """1, 2, 3, 4, 6, 8, 12, … It stands in the statement itself: PostgreSQL keeps the plan then, which takes longer to make
-    than to follow. With a few numbers there are a few plans; for that a few mails more are read than are taken."""
+    """1, 2, 3, 4, 6, 8, 12, … With a few numbers PostgreSQL keeps a few plans (see due_messages); for that a few messages more
+    are read than are taken."""
     power = 1 << (wanted - 1).bit_length()
     less = power * 3 // 4
     return less if less >= wanted else power
@@ -124,7 +79,7 @@ def hand_over(
     return []
 
 
-def _take(mails: Sequence[_Mail], stage_id: int, claim: Claim, now: datetime, most_recipients: int) -> list[HandOver]:
+def _take(mails: Sequence[DueMessage], stage_id: int, claim: Claim, now: datetime, most_recipients: int) -> list[HandOver]:
     ask_lists = ask_lists_for_hand_over({mail.app_id for mail in mails}, stage_id)
     ask_recipients = _ask_recipients([mail.pk for mail in mails], now)
     test_lists, found = ask_lists(), ask_recipients()
@@ -153,27 +108,23 @@ def one_transaction(recipients: list[Addressee], at_most: int) -> list[Addressee
 
 
 def _ask_recipients(messages: list[int], now: datetime) -> Callable[[], dict[int, _Recipients]]:
-    rows = sql.ask(
-        "SELECT message_id, status, due <= %s, id, address, name, tries FROM outbox_recipient WHERE message_id IN %s",
-        sql.stored(now),
-        messages,
-    )
-    return lambda: _by_message(rows())
+    recipients = sql.ask(statements.RECIPIENTS, sql.stored(now), messages)
+    return lambda: _by_message(recipients())
 
 
-def _by_message(rows: Sequence[sql.Row]) -> dict[int, _Recipients]:
+def _by_message(rows: Sequence[MessageRecipient]) -> dict[int, _Recipients]:
     found: dict[int, _Recipients] = defaultdict(_Recipients)
-    for message_id, status, due, *addressee in sorted(rows, key=lambda row: row[3]):
-        recipients = found[message_id]
+    for row in sorted(rows, key=attrgetter("pk")):
+        recipients = found[row.message_id]
         recipients.total += 1
-        if status in WAITING:
-            recipients.waiting.append(Addressee(*addressee))
-            if due:
+        if row.status in WAITING:
+            recipients.waiting.append(Addressee(row.pk, row.address, row.name, row.tries))
+            if row.due:
                 recipients.due.append(recipients.waiting[-1])
     return found
 
 
-def _still_right(mail: _Mail, recipients: _Recipients, state: ListState) -> bool:
+def _still_right(mail: DueMessage, recipients: _Recipients, state: ListState) -> bool:
     """Whether a second look can't change anything, which spares most mail its cost: the list never was Active, or the mail
     waits for just the people whom it names now."""
     if not state.exists:
@@ -185,7 +136,7 @@ def _still_right(mail: _Mail, recipients: _Recipients, state: ListState) -> bool
     return state.active and routed_by_it and waiting == {same_address_key(person.email) for person in state.people}
 
 
-def _taken(mail: _Mail, owner: str, recipients: _Recipients, state: ListState, *, tag_subject: bool) -> HandOver:
+def _taken(mail: DueMessage, owner: str, recipients: _Recipients, state: ListState, *, tag_subject: bool) -> HandOver:
     people = _test_people(mail, recipients.waiting, state)
     return HandOver(
         pk=mail.pk,
@@ -207,7 +158,7 @@ def _taken(mail: _Mail, owner: str, recipients: _Recipients, state: ListState, *
     )
 
 
-def _test_people(mail: _Mail, waiting: Sequence[Addressee], state: ListState) -> Sequence[NamedAddress] | None:
+def _test_people(mail: DueMessage, waiting: Sequence[Addressee], state: ListState) -> Sequence[NamedAddress] | None:
     """Never all the mail's recipients: one that was caught half-way may have real ones that are done already."""
     if mail.route != RouteKind.TEST_LIST:
         return None
@@ -222,13 +173,10 @@ def _mark(taken: Sequence[HandOver], claim: Claim, now: datetime) -> None:
         return
     recipients = [one.pk for mail in taken for one in mail.recipients]
     mails = [mail.pk for mail in taken]
-    sql.run_together(
-        sql.Statement("UPDATE outbox_recipient SET status = 'sending' WHERE id IN %s", [recipients]),
-        sql.Statement(_MAILS_TAKEN, [claim.owner, sql.stored(now + claim.lease), mails]),
-    )
+    sql.run_together(statements.CLAIM, [recipients], [claim.owner, sql.stored(now + claim.lease), mails])
 
 
-def _route_once_more(mail: _Mail, state: ListState) -> _Mail:
+def _route_once_more(mail: DueMessage, state: ListState) -> DueMessage:
     """A second look at the list, which changes whom the mail reaches, or holds it, only toward safer."""
     message = Message.objects.get(pk=mail.pk)
     recipients = list(message.recipients.all())

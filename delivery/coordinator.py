@@ -22,10 +22,10 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from common import sql
-from common.clock import as_moment, database_now, now_in_sql, uptime
+from common.clock import as_moment, database_now, uptime
 from common.database_trouble import log_failure
 from common.outage import Outage
-from delivery import leases
+from delivery import leases, statements
 from delivery.claims import ANY_NUMBER, DueMail, ask_due_mail
 from delivery.config import DeliveryConfig
 from delivery.outcomes import ask_held, record
@@ -41,14 +41,6 @@ _IDLE_SECONDS = 1.0
 # none is missing.
 _FOLLOW_SECONDS = 0.0008
 _GATHER_SECONDS = 0.003
-
-# At least one row, for the time.
-_NOW_AND_STAGES = """
-    SELECT {now}, settings.stage_id, settings.version,
-           queue.failures > 0 AND queue.retry_at <= {now} OR queue.deferring_since IS NOT NULL
-    FROM (SELECT 1) AS one LEFT JOIN emailconfig_smtpsettings settings ON settings.stage_id IN %s
-    LEFT JOIN outbox_stagequeue queue ON queue.stage_id = settings.stage_id
-"""
 
 
 class _Found(NamedTuple):
@@ -249,18 +241,19 @@ class Ledger:
 
     def _now_and_stages(self, stages: set[int]) -> tuple[datetime, dict[int, _StageNow]]:
         """The database's time, and each configured stage's settings, read anew only when their version is another."""
-        rows = sql.fetch(_NOW_AND_STAGES.format(now=now_in_sql()), list(stages))
+        rows = sql.fetch(statements.SETTINGS_NOW, list(stages))
         found = {}
-        for _, stage_id, version, trouble_is_over in rows:
-            known = self._settings.get(stage_id)
-            if stage_id and (known is None or known.version != version):
-                self._settings.update(SmtpSettings.objects.in_bulk([stage_id], field_name="stage_id"))
-            if stage_id in self._settings:
-                settings = self._settings[stage_id]
-                noted_with, most = self._most_recipients.get(stage_id, (0, ANY_NUMBER))
+        for row in rows:
+            if row.stage_id is None:
+                continue
+            known = self._settings.get(row.stage_id)
+            if known is None or known.version != row.settings_version:
+                self._settings.update(SmtpSettings.objects.in_bulk([row.stage_id], field_name="stage_id"))
+            if settings := self._settings.get(row.stage_id):
+                noted_with, most = self._most_recipients.get(row.stage_id, (0, ANY_NUMBER))
                 most = min(most if noted_with == settings.version else ANY_NUMBER, settings.recipients_per_transaction)
-                found[stage_id] = _StageNow(settings, most, bool(trouble_is_over))
-        return as_moment(rows[0][0]), found
+                found[row.stage_id] = _StageNow(settings, most, bool(row.trouble_is_over))
+        return as_moment(rows[0].now), found
 
     def _renew_in_time(self) -> None:
         if uptime() < self._renewed + self._config.renew_every.total_seconds():

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from django.db import InterfaceError, OperationalError, connection
 
 from common import sql
+from delivery import statements
 from delivery.long_lines import with_short_lines
 from delivery.smtp_dialogue import Transmission
 from delivery.values import HandOver
@@ -75,10 +76,9 @@ def _parts(header: bytes, body: bytes, message_id: int, read: int, size: int) ->
 
 
 def _piece(message_id: int, offset: int) -> bytes:
-    statement = "SELECT substr(data, %s, %s) FROM outbox_content WHERE message_id = %s"
     try:
-        rows = sql.fetch(statement, offset + 1, _PIECE_BYTES, message_id)
+        pieces = sql.fetch(statements.CONTENT_PIECE, offset + 1, _PIECE_BYTES, message_id)
     except (OperationalError, InterfaceError):  # the database was restarted since this thread last asked it
         connection.close()
-        rows = sql.fetch(statement, offset + 1, _PIECE_BYTES, message_id)
-    return bytes(rows[0][0])
+        pieces = sql.fetch(statements.CONTENT_PIECE, offset + 1, _PIECE_BYTES, message_id)
+    return pieces[0]

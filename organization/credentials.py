@@ -17,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from common import sql
-from organization import audit
+from organization import audit, statements
 from organization.access import Actor, Scope, require
 from organization.models import App, Credential, Stage
 from organization.permissions import Permission
@@ -25,14 +25,6 @@ from organization.permissions import Permission
 MAY_MANAGE = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
 # "Last used" is written at most this often, so that a busy gateway doesn't write it with each sign-in.
 LAST_USED_RESOLUTION = timedelta(minutes=1)
-# Written by hand, because the gateway runs it for every group of messages.
-_NOT_REVOKED = """
-    SELECT credential.id, credential.username, app.id, app.key, app.name, app.archived,
-           stage.id, stage.key, stage.name, stage.archived
-    FROM organization_credential credential
-    JOIN organization_app app ON app.id = credential.app_id JOIN organization_stage stage ON stage.id = credential.stage_id
-    WHERE credential.id IN %s AND credential.revoked_at IS NULL
-"""
 
 
 class ArchivedPlace(Exception):
@@ -109,18 +101,8 @@ def is_known(username: str) -> bool:
 
 
 def not_revoked(credentials: Collection[int]) -> dict[int, Credential]:
-    """The credentials that aren't revoked, by id, with their app and stage."""
-    return {
-        pk: Credential(
-            pk=pk,
-            username=username,
-            app=App(pk=app_id, key=app_key, name=app_name, archived=bool(app_archived)),
-            stage=Stage(pk=stage_id, key=stage_key, name=stage_name, archived=bool(stage_archived)),
-        )
-        for pk, username, app_id, app_key, app_name, app_archived, stage_id, stage_key, stage_name, stage_archived in sql.fetch(
-            _NOT_REVOKED, list(credentials)
-        )
-    }
+    """Those of these credentials, by number, that are not revoked at this moment, with their app and stage."""
+    return {credential.pk: credential for credential in sql.fetch(statements.NOT_REVOKED, list(credentials))}
 
 
 def _hash(secret: str) -> str:

@@ -6,7 +6,7 @@ Every entry point uses these services for permission, validation, change and aud
 from __future__ import annotations
 
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import transaction
 
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
@@ -48,13 +48,3 @@ def stop_keeping_header(kept: KeptHeader, actor: Actor) -> None:
             return
         audit.record(actor, "Delete", stored, before=audit.snapshot(stored))
         stored.delete()
-
-
-def kept_headers_sql(stage_column: str, accepted_column: str) -> str:
-    """SQL for the names of the fields that were kept when the message was accepted.
-
-    They are in lower case and separated by spaces.
-    """
-    joined = "string_agg(lower(kept.name), ' ')" if connection.vendor == "postgresql" else "group_concat(lower(kept.name), ' ')"
-    kept = f"kept.stage_id = {stage_column} AND kept.created <= {accepted_column}"
-    return f"(SELECT {joined} FROM organization_keptheader kept WHERE {kept})"  # noqa: S608  # only names of columns

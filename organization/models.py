@@ -79,11 +79,8 @@ class MemberManager(BaseUserManager["Member"]):
         return member
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> Member:
-        """Create a superuser for Django's createsuperuser command, and record it."""
-        from organization import cli, members  # they import this module
-
-        member = self.model(email=email, is_staff=True, is_superuser=True, **fields)
-        return members.save_member(member, cli.operator("createsuperuser"), new_password=password or "")
+        """Without an entry in the audit trail, which manage.py createsuperuser leaves."""
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
     def get_by_natural_key(self, username: str | None) -> Member:
         return self.get(email__iexact=username)

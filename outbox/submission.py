@@ -17,7 +17,7 @@ from common.clock import database_now
 from emailconfig.models import normalized_domain
 from organization.installation import installation_id
 from organization.models import App, Credential, Stage
-from outbox import event_log, storage, wakeup
+from outbox import event_log, statements, storage, wakeup
 from outbox.envelope import (
     MAX_RECIPIENTS,
     Envelope,
@@ -39,18 +39,6 @@ from testlists.state import NO_LIST, ListState, state_of
 
 # Every entry point finds here what it needs of the envelope.
 __all__ = ["MAX_RECIPIENTS", "Envelope", "SubmissionRefused", "check_recipient", "check_sender"]
-
-_LIST_AND_SETTINGS = """
-    SELECT id, active, version, active_version,
-           (SELECT sender_address FROM emailconfig_smtpsettings settings WHERE settings.stage_id = list.stage_id)
-    FROM testlists_testlist list WHERE app_id = %s AND stage_id = %s
-"""
-_MESSAGE_COLUMNS = (
-    "app_id", "stage_id", "credential_id", "via", "envelope_sender", "requested", "from_address", "subject", "message_id",
-    "size", "invitation", "search_text", "route", "list_version", "notes", "resent_from", "status", "hold_reason", "owner",
-)  # fmt: skip
-_CONTENT_COLUMNS, _CONTENT_TYPES = ("message_id", "data"), ("bigint", "bytea")
-_RECIPIENT_COLUMNS = ("message_id", "address", "name", "status", "tries", "last_reply", "finished")
 
 
 def submit(
@@ -111,9 +99,9 @@ def _checked(submission: Submission) -> Submission | SubmissionRefused:
 def _store(submissions: Sequence[Submission]) -> list[Accepted]:
     if not submissions:
         return []
-    asked = {key: sql.ask(_LIST_AND_SETTINGS, *key) for key in {(one.app.pk, one.stage.pk) for one in submissions}}
+    asked = {key: sql.ask(statements.LIST_AND_SENDER, *key) for key in {(one.app.pk, one.stage.pk) for one in submissions}}
     new_numbers = sql.ask_new_numbers("outbox_message", len(submissions))
-    found = {key: _list_and_settings(answer()) for key, answer in asked.items()}
+    found = {key: _list_and_sender(answer()) for key, answer in asked.items()}
     numbers = new_numbers()
     rows, people = [], []
     for one in submissions:
@@ -127,9 +115,9 @@ def _store(submissions: Sequence[Submission]) -> list[Accepted]:
     ]
     refused = _refused_recipients(zip(numbers, submissions, strict=True))
     sql.insert(
-        sql.Rows("outbox_message", ("id", *_MESSAGE_COLUMNS), [(pk, *row.values()) for pk, _, row, _ in numbered]),
-        sql.Rows("outbox_content", _CONTENT_COLUMNS, [(pk, one.content) for pk, one, _, _ in numbered], types=_CONTENT_TYPES),
-        sql.Rows("outbox_recipient", _RECIPIENT_COLUMNS, [*recipients, *refused]),
+        statements.new_messages([(pk, *row.values()) for pk, _, row, _ in numbered]),
+        statements.new_contents([(pk, one.content) for pk, one, _, _ in numbered]),
+        statements.new_recipients([*recipients, *refused]),
     )
     return [Accepted(pk, row) for pk, row in zip(numbers, rows, strict=True)]
 
@@ -152,12 +140,15 @@ def _route(submission: Submission, test_list: ListState) -> Route:
     return route_resent(RouteKind(resent.original.route), recipients, test_list)
 
 
-def _list_and_settings(rows: list[sql.Row]) -> tuple[ListState, str]:
+def _list_and_sender(rows: list[statements.ListAndSender]) -> tuple[ListState, str]:
     """The list that decides, and the stage's sender: empty where it isn't configured, or has no list."""
     if not rows:
         return NO_LIST, ""
-    ((pk, active, version, active_version, stage_sender),) = rows
-    return state_of(TestList(pk=pk, active=bool(active), version=version, active_version=active_version)), stage_sender or ""
+    (row,) = rows
+    test_list = sql.partly_read(
+        TestList, id=row.id, active=bool(row.active), version=row.version, active_version=row.active_version
+    )
+    return state_of(test_list), row.stage_sender or ""
 
 
 def check_size(size: int) -> None:
@@ -181,7 +172,7 @@ def _check_place(app: App, stage: Stage) -> None:
 
 
 def _new_message(submission: Submission, decided: Route, test_list: ListState, stage_sender: str) -> dict[str, Any]:
-    """The mail's row, its columns in the order of _MESSAGE_COLUMNS."""
+    """The mail's row, its columns in the order of statements.new_messages()."""
     fields, _ = split_header(submission.content)
     envelope = submission.envelope
     senders = addresses_in(header_values(fields, b"from"))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from django.db import connection
-
+from common import sql
 from organization.models import App, Credential, Stage
 from outbox.envelope import (
     Envelope,
@@ -51,4 +50,4 @@ class Accepted(NamedTuple):
         return HoldReason(reason) if reason else None
 
     def message(self) -> Message:
-        return Message.from_db(connection.alias, ["id", *self.row], [self.pk, *self.row.values()])
+        return sql.partly_read(Message, id=self.pk, **self.row)

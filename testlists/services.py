@@ -23,14 +23,11 @@ from organization.access import Actor, Scope, allowed, require
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from organization.services import StaleVersion
+from testlists import statements
 from testlists.models import MAX_ADDRESSES, TestList, TestListAddress
 from testlists.signals import count_leaving, test_list_saved
 
-# In the model's own order, which from_db() relies on. The statement is written by hand because every batch of a worker runs it.
-_COLUMNS = [field.attname for field in TestList._meta.concrete_fields]
-_LISTS = f"SELECT {', '.join(_COLUMNS)} FROM testlists_testlist WHERE stage_id = %s AND app_id IN %s"  # noqa: S608
 MAY_EDIT = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
-_LISTS_BEING_MADE = 5_321  # an advisory lock of PostgreSQL; the locks of single lists have two numbers
 ACTIVATION_WAIT_SECONDS = 10.0
 TOO_MANY = f"A test list has at most {MAX_ADDRESSES} addresses."
 EMPTY_CANT_BE_ACTIVE = (
@@ -142,31 +139,9 @@ def wait_until_nothing_leaves(test_list: TestList, seconds: float = ACTIVATION_W
 
 
 def ask_lists_for_hand_over(apps: Collection[int], stage_id: int) -> Callable[[], dict[int, TestList]]:
-    """Query the current lists of these apps in the stage, by app.
-
-    unlocked_condition() has already taken their locks.
-    """
-    rows = sql.ask(_LISTS, stage_id, list(apps))
-
-    def read() -> dict[int, TestList]:
-        lists = [TestList.from_db(connection.alias, _COLUMNS, row) for row in rows()]
-        return {test_list.app_id: test_list for test_list in lists}
-
-    return read
-
-
-def unlocked_condition(app_column: str, stage_column: str) -> str:
-    """SQL with which a worker takes the list's lock before it claims messages.
-
-    The lock is shared with other workers and is held until the transaction ends. The condition is false while the list is being
-    saved or a save is waiting.
-
-    It is an advisory lock instead of the row's lock, because it is granted in the order of requests. Many workers can't keep an
-    activation waiting, and a worker skips what is locked instead of waiting for it.
-    """
-    if connection.vendor == "postgresql":
-        return f"pg_try_advisory_xact_lock_shared({app_column}::int, {stage_column}::int)"
-    return "1 = 1"  # on SQLite only one transaction can write at a time
+    """The lists of these apps in the stage, by app, as they are now; their locks were taken by `unlocked_condition`."""
+    lists = sql.ask(statements.LISTS_OF_APPS, stage_id, list(apps))
+    return lambda: {test_list.app_id: test_list for test_list in lists()}
 
 
 def _lock_against_hand_over(app: App, stage: Stage) -> None:
@@ -175,8 +150,7 @@ def _lock_against_hand_over(app: App, stage: Stage) -> None:
     Messages that were claimed before are counted by mails_leaving().
     """
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s::int, %s::int)", [app.pk, stage.pk])
+        sql.run(statements.LOCK_LIST, app.pk, stage.pk)
 
 
 def _lock_creation() -> None:
@@ -185,8 +159,7 @@ def _lock_creation() -> None:
     If an app and a stage are created at the same time, the second then sees the first.
     """
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LISTS_BEING_MADE])
+        sql.run(statements.LOCK_CREATION)
 
 
 def check(wanted: Wanted) -> None:

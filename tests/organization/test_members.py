@@ -121,6 +121,23 @@ def test_changepassword_writes_the_password_alone_and_its_audit_entry(viewer: Me
     assert client.get("/apps/").status_code == 302
 
 
+def test_createsuperuser_asks_for_what_it_isnt_told(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = iter(["root@acme.example", "Root"])
+    monkeypatch.setattr("builtins.input", lambda _: next(lines))
+    monkeypatch.setattr("getpass.getpass", lambda _: "12345")
+    with pytest.raises(CommandError, match="too short"):
+        call_command("createsuperuser")
+    assert not Member.objects.exists()
+    lines = iter(["root@acme.example", "Root"])
+    monkeypatch.setattr("getpass.getpass", lambda _: PASSWORD)
+    call_command("createsuperuser", stdout=StringIO())
+    assert Member.objects.get().check_password(PASSWORD)
+    assert AuditEvent.objects.get().operation == "Create"
+    with pytest.raises(CommandError, match="There is a member with this e-mail address"):
+        call_command("createsuperuser", "--email", "ROOT@acme.example", "--name", "Second")
+    assert Member.objects.count() == 1
+
+
 @pytest.mark.parametrize(
     ("email", "typed", "says"),
     [

@@ -5,19 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from emailconfig.models import SmtpSettings
 from organization.builtin_roles import ADMINISTRATOR
 from organization.models import App, Role, RoleGrant, Stage
-from outbox import test_list_counts
+from outbox import statements, test_list_counts
 from outbox.models import Message
 from testlists.recent_mail import recent_mail_in_words
 from testlists.services import test_list_of
 from testlists.signals import RecentMail
 from tests.support.outbox import send, set_list
+from tests.support.plans import plan
 from tests.support.portal import configure, make_app, make_member, signed_in
 
 LOG = "/monitor/email-log/qa/"
@@ -107,21 +107,12 @@ def test_both_pages_say_it(some_mail: None, as_developer: Client) -> None:
         assert "the list caught 2 mails" in as_developer.get(f"/apps/crm/configuration/emails/qa/{page}").content.decode()
 
 
-def plan(statement: str, *parameters: object) -> str:
-    with connection.cursor() as cursor:
-        prefix = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
-        if connection.vendor == "postgresql":
-            cursor.execute("SET LOCAL enable_seqscan = off")  # the test's table is too small for an index to pay
-        cursor.execute(f"{prefix} {statement}", parameters)
-        return "\n".join(str(row) for row in cursor.fetchall())
-
-
 def test_the_work_is_bounded_by_the_logs_index(some_mail: None, shop: App, qa: Stage) -> None:
-    found = plan(test_list_counts._NEWEST, qa.pk, qa.pk, 5_000, shop.pk, timezone.now(), 1_001)
+    found = plan(statements.RECENT_OF_APP.statement, qa.pk, qa.pk, 5_000, shop.pk, timezone.now(), 1_001)
     assert "message_log" in found
     assert "pkey" not in found
     assert "SCAN outbox_message" not in found
-    assert "message_log" in plan(test_list_counts._FIRST_PASSED_OVER, timezone.now(), qa.pk, qa.pk, 5_000)
+    assert "message_log" in plan(statements.IS_RECENT.statement, timezone.now(), qa.pk, qa.pk, 5_000)
 
 
 def test_the_log_says_which_lists_are_active(as_viewer: Client, crm: App, shop: App, qa: Stage, production: Stage) -> None:

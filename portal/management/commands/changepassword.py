@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
@@ -11,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from organization.cli import one_clear_line, operator
 from organization.members import give_password
 from organization.models import Member
+from portal.management.typed_password import typed_twice
 
 
 class Command(BaseCommand):
@@ -24,18 +24,8 @@ class Command(BaseCommand):
         if member is None:
             raise CommandError(f"There is no member with the address {options['email']}.")
         self.stdout.write(f"A new password for {member}.")
-        password = _typed_twice()
+        password = typed_twice()
         with one_clear_line():
             validate_password(password, member)
             give_password(member, password, operator("changepassword"))
         self.stdout.write("The password was changed. It ends all sessions of the member.")
-
-
-def _typed_twice() -> str:
-    try:
-        password, again = getpass.getpass("Password: "), getpass.getpass("Password (again): ")
-    except (EOFError, KeyboardInterrupt) as error:
-        raise CommandError("No password was entered: nothing was changed.") from error
-    if password != again:
-        raise CommandError("The passwords differ: nothing was changed.")
-    return password
