@@ -8,7 +8,8 @@ import time
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 import emailconfig.connection.opening
@@ -18,8 +19,9 @@ from delivery.connection_slots import forget, register
 from delivery.connection_slots import take as take_places
 from delivery.leases import recover_abandoned
 from delivery.models import StageQueue, Worker
+from delivery.outcomes import ask_held, record
 from delivery.retry_schedule import PAUSES, next_pause
-from delivery.values import Outcome
+from delivery.values import Finished, Outcome
 from emailconfig.connection import ConnectionTrouble
 from emailconfig.services import settings_of
 from outbox.models import Attempt, HoldReason, Message, Recipient, Status
@@ -551,6 +553,26 @@ def test_a_nul_in_the_senders_name_spoils_nothing(crm, qa, smtp_server):
     assert statuses(message) == {"customer@example.com": "sent"}
     message.refresh_from_db()
     assert "left as no-reply@acme.example" in message.notes[0]
+
+
+def test_notes_on_many_emails_cost_no_more_statements_than_on_one(crm, qa):
+    configure(qa)
+    note = "The app gave no From, so the mail left as no-reply@acme.example."
+
+    def statements(count: int) -> int:
+        messages = [send(crm, qa).pk for _ in range(count)]
+        finished = [
+            Finished(one, [Outcome(one.recipients[0], Attempt.Outcome.SENT, "content", 250, "250 Ok")], notes=[note])
+            for one in take(qa, count, "worker")
+        ]
+        Message.objects.update(notes=["Said before.", note])
+        with transaction.atomic(), CaptureQueriesContext(connection) as captured:
+            record(finished, ask_held(finished)(), timezone.now())
+        stored = Message.objects.filter(pk__in=messages).values_list("status", "notes")
+        assert list(stored) == [(Status.SENT, ["Said before.", note])] * count
+        return len(captured)
+
+    assert statements(1) == statements(20) < 10
 
 
 def test_workers_together_open_no_more_connections_than_the_stage_allows(crm, qa, smtp_server):
