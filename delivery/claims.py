@@ -51,6 +51,7 @@ class _Mail(NamedTuple):
     list_version: int
     short_lines: bool
     kept_headers: str | None
+    credential: str | None
     content: bytes | None
 
 
@@ -82,6 +83,7 @@ def ask_due_mail(stage_id: int, wanted: int) -> DueMail:
         SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name, mail.via,
                mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version,
                mail.short_lines, {kept_headers_sql("mail.stage_id", "mail.created")},
+               (SELECT username FROM organization_credential credential WHERE credential.id = mail.credential_id),
                CASE WHEN mail.size <= {LARGE_BYTES} THEN
                    (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
         FROM outbox_message mail
@@ -204,6 +206,7 @@ def _taken(mail: _Mail, owner: str, recipients: _Recipients, state: ListState, *
         kept_headers=frozenset((mail.kept_headers or "").encode().split()),
         complete=len(recipients.due) == recipients.total,
         short_lines=bool(mail.short_lines),
+        credential=mail.credential or "",
     )
 
 
