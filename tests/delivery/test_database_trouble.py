@@ -19,7 +19,7 @@ from django.db.backends.signals import connection_created
 from django.utils import timezone
 
 import delivery.backoff
-from common import process
+from common import process, sql
 from common.database_trouble import WRITE_LOCK_HELD, write_lock_is_held
 from delivery.models import StageQueue
 from delivery.worker import Worker
@@ -59,10 +59,13 @@ def test_what_a_stopped_worker_has_locked_is_passed_over(crm, qa, production, sm
         return  # SQLite locks the whole file: see below
     configure(qa, smtp_server, from_domains="*", mails_per_minute=per_minute)
     configure(production, smtp_server, from_domains="*")
-    locked = [send(crm, qa, f"locked{number}@example.com") for number in range(3)]
+    for number in range(3):
+        send(crm, qa, f"locked{number}@example.com")
     with worker() as stopped:
-        with transaction.atomic():  # the worker waits inside its transaction, with the emails' rows locked
-            list(Recipient.objects.select_for_update().filter(message__in=locked))
+        # The worker waits for an answer inside its transaction, with the emails' rows locked. A write would not do: its commit
+        # follows in the same flight.
+        with transaction.atomic():
+            sql.run(f"LOCK TABLE {Recipient._meta.db_table} IN ACCESS EXCLUSIVE MODE")
             eventually(waits_for_a_lock)
             stopped.send_signal(signal.SIGSTOP)
         for number in range(5):
