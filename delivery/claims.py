@@ -155,6 +155,7 @@ def _taken(mail: DueMessage, owner: str, recipients: _Recipients, state: ListSta
         kept_headers=frozenset((mail.kept_headers or "").encode().split()),
         complete=len(recipients.due) == recipients.total,
         short_lines=bool(mail.short_lines),
+        credential=mail.credential or "",
     )
 
 

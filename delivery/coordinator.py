@@ -29,7 +29,7 @@ from delivery import leases, statements
 from delivery.claims import ANY_NUMBER, DueMail, ask_due_mail
 from delivery.config import DeliveryConfig
 from delivery.outcomes import ask_held, record
-from delivery.rate_limit import hand_over_in_pace
+from delivery.rate_limit import Reserved, give_back, hand_over_in_pace, reserve
 from delivery.values import Claim, Finished, HandOver, Hold, Turn
 from emailconfig.models import SmtpSettings
 
@@ -201,6 +201,7 @@ class Ledger:
         finished = [one for request in requests for one in request.finished]
         self._note_most_recipients(requests)
         wanted = _wanted(requests)
+        reserved = self._reserve(wanted)
         found: dict[int, _Found | Exception]
         try:
             with sql.pipelined_transaction():
@@ -210,19 +211,35 @@ class Ledger:
                 record(finished, ours(), now)
                 if any(one.may_go_on for one in finished):
                     due, now = [ask_due_mail(stage_id, count) for stage_id, count in wanted.items()], database_now()
-                found = {one.stage_id: _hand_over(one, claim, now, stages) for one in due}
+                found = {one.stage_id: _hand_over(one, claim, now, stages, reserved) for one in due}
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:
             log_failure("turn_failed", error)
             _, stages = self._now_and_stages({request.stage_id for request in requests})
             _record_alone(finished)
-            found = {stage_id: _hand_over_alone(stage_id, count, claim, stages) for stage_id, count in wanted.items()}
+            found = {one: _hand_over_alone(one, count, claim, stages, reserved) for one, count in wanted.items()}
         for one in finished:
             self._lease_ends.pop(one.taken.hold, None)
         for mail in (mail for taken in found.values() if not isinstance(taken, Exception) for mail in taken.mails):
             self._lease_ends[mail.hold] = self._lease_end(began)
+        _give_back_unused(reserved, found)
         return _turns(requests, found, stages)
+
+    def _reserve(self, wanted: Mapping[int, int]) -> dict[int, Reserved]:
+        """For each stage that is known to have a limit. One where that fails takes no mails in this turn."""
+        reserved = {}
+        for stage_id, count in wanted.items():
+            settings = self._settings.get(stage_id)
+            if settings is None or not settings.mails_per_minute:
+                continue
+            try:
+                reserved[stage_id] = reserve(stage_id, count, settings.mails_per_minute)
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception as error:
+                log_failure("allowance_not_reserved", error, stage=stage_id)
+        return reserved
 
     def _note_most_recipients(self, requests: Sequence[Report]) -> None:
         for request in requests:
@@ -301,11 +318,24 @@ def _turns(
     return turns
 
 
-def _hand_over(due: DueMail, claim: Claim, now: datetime, stages: Mapping[int, _StageNow]) -> _Found:
+def _give_back_unused(reserved: Mapping[int, Reserved], found: Mapping[int, _Found | Exception]) -> None:
+    for stage_id, share in reserved.items():
+        taken = found[stage_id]
+        if unused := share.mails - (0 if isinstance(taken, Exception) else len(taken.mails)):
+            try:
+                give_back(stage_id, unused)
+            except (OperationalError, InterfaceError) as error:  # the mails that were taken must leave all the same
+                log_failure("allowance_not_given_back", error, stage=stage_id)
+
+
+def _hand_over(
+    due: DueMail, claim: Claim, now: datetime, stages: Mapping[int, _StageNow], reserved: Mapping[int, Reserved]
+) -> _Found:
     if due.stage_id not in stages:  # not configured any more
         return _NOTHING
     stage = stages[due.stage_id]
-    return _Found(*hand_over_in_pace(due, claim, now, stage.most_recipients, stage.settings.mails_per_minute))
+    limit, share = stage.settings.mails_per_minute, reserved.get(due.stage_id)
+    return _Found(*hand_over_in_pace(due, claim, now, stage.most_recipients, limit, share))
 
 
 def _record_alone(finished: Sequence[Finished]) -> None:
@@ -321,11 +351,13 @@ def _record_alone(finished: Sequence[Finished]) -> None:
             log_failure("outcome_not_recorded", error, message=one.taken.pk)
 
 
-def _hand_over_alone(stage_id: int, wanted: int, claim: Claim, stages: Mapping[int, _StageNow]) -> _Found | Exception:
+def _hand_over_alone(
+    stage_id: int, wanted: int, claim: Claim, stages: Mapping[int, _StageNow], reserved: Mapping[int, Reserved]
+) -> _Found | Exception:
     """A stage whose mail can't be handed over must not stop the others."""
     try:
         with transaction.atomic():
-            return _hand_over(ask_due_mail(stage_id, wanted), claim, database_now(), stages)
+            return _hand_over(ask_due_mail(stage_id, wanted), claim, database_now(), stages, reserved)
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:

@@ -34,6 +34,7 @@ def record(finished: Sequence[Finished], ours: Collection[Hold], now: datetime) 
     for one in kept:
         if not one.is_simple:
             _record_each(one, now)
+    _add_notes([one for one in kept if one.notes])
     transaction.on_commit(lambda: log_outcomes(kept, now), robust=True)
 
 
@@ -73,10 +74,18 @@ def _record_each(finished: Finished, now: datetime) -> None:
     if finished.short_lines:
         message.short_lines = True
         sql.update(message, "short_lines")
-    # PostgreSQL takes no NUL, which an app may have put into a header that a note repeats.
-    notes = [note.replace("\x00", "") for note in finished.notes]
-    message.notes = list(dict.fromkeys([*message.notes, *notes]))
     sum_up(message)
+
+
+def _add_notes(finished: Sequence[Finished]) -> None:
+    """All in one statement: where a stage replaces From, each email has a note."""
+    messages = Message.objects.only("notes").in_bulk([one.taken.pk for one in finished])
+    for one in finished:
+        message = messages[one.taken.pk]
+        # PostgreSQL takes no NUL, which an app may have put into a header that a note repeats.
+        notes = [note.replace("\x00", "") for note in one.notes]
+        message.notes = list(dict.fromkeys([*message.notes, *notes]))
+    Message.objects.bulk_update(messages.values(), ["notes"])
 
 
 def _apply(outcome: Outcome, now: datetime) -> None:

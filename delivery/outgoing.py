@@ -33,6 +33,7 @@ def prepare(taken: HandOver, settings: SmtpSettings) -> tuple[Transmission, list
         _parts(header, body, taken.pk, len(start), taken.size) if rest else (header, body),
         size=len(header) + len(body) + rest,
         eight_bit=rest > 0 or not (header.isascii() and body.isascii()),
+        utf8_header=not header.isascii(),
     )
     return transmission, [*notes, _SHORTENED] if taken.short_lines else notes
 

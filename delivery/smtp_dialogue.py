@@ -50,13 +50,17 @@ class ServerWentAway(Exception):
 
 @dataclass(frozen=True)
 class Transmission:
-    """What goes over the wire. An empty `sender` is the null sender. `parts`: header block and body, in pieces."""
+    """What goes over the wire. An empty `sender` is the null sender. `parts`: header block and body, in pieces.
+
+    `utf8_header`: it names an address with letters outside ASCII before the @-sign, which nothing can encode.
+    """
 
     sender: str
     recipients: Sequence[Addressee]
     parts: Iterable[bytes]
     size: int
     eight_bit: bool = False
+    utf8_header: bool = False
 
     @cached_property
     def needs_smtputf8(self) -> bool:
@@ -132,7 +136,8 @@ class Conversation:
             command += f" SIZE={mail.size}"
         if mail.eight_bit and self.smtp.has_extn("8bitmime"):
             command += " BODY=8BITMIME"
-        if mail.needs_smtputf8 and self.smtp.has_extn("smtputf8"):
+        # Without it the header leaves all the same: most servers pass it on, and the envelope's addresses aren't to blame.
+        if (mail.needs_smtputf8 or mail.utf8_header) and self.smtp.has_extn("smtputf8"):
             command += " SMTPUTF8"
         return [command, *map(_rcpt_to, mail.recipients)]
 

@@ -35,6 +35,7 @@ class DueMessage(NamedTuple):
     list_version: int
     short_lines: bool | int
     kept_headers: str | None
+    credential: str | None
     content: bytes | memoryview | None
 
 
@@ -54,6 +55,7 @@ def _due_of_one_status(db: sql.Dialect, status: str, limit: int) -> str:
             SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name, mail.via,
                    mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version,
                    mail.short_lines, {kept_headers_sql(db, "mail.stage_id", "mail.created")},
+                   (SELECT username FROM organization_credential credential WHERE credential.id = mail.credential_id),
                    CASE WHEN mail.size <= {_LARGE_BYTES} THEN
                        (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
             FROM outbox_message mail
@@ -157,3 +159,23 @@ STAGES_WITH_DUE_MESSAGES = sql.query(
 )
 # One row for each that is due, up to a limit.
 DUE_OF_ONE_STATUS = sql.query(int, "SELECT 1 FROM outbox_message WHERE stage_id = %s AND status = %s AND due <= %s LIMIT %s")
+
+# The share of a stage's limit that a worker reserves, and what it gives back. Neither waits for a row that another worker has
+# locked: it may be one that was stopped. RESERVE returns nothing then, or when another worker was faster.
+RESERVE = sql.query(
+    int,
+    lambda db: (
+        f"""
+        UPDATE outbox_stagequeue SET allowance = %s, allowance_at = %s WHERE stage_id IN (
+            SELECT stage_id FROM outbox_stagequeue
+            WHERE stage_id = %s AND allowance = %s AND (allowance_at = %s OR allowance_at IS NULL){db.for_update(skip=True)}
+        ) RETURNING stage_id
+    """
+    ),
+)
+GIVE_BACK = sql.statement(
+    lambda db: (
+        "UPDATE outbox_stagequeue SET allowance = allowance + %s WHERE stage_id IN"
+        f" (SELECT stage_id FROM outbox_stagequeue WHERE stage_id = %s{db.for_update(skip=True)})"
+    )
+)

@@ -39,7 +39,7 @@ class HandOver(NamedTuple):
     `owner`: the turn that took it (see leases). `content` is None for a large mail. `test_people`: those whom its header
     may name when it is test mail; None when it goes to real recipients. `kept_headers`: the fields that its stage kept in
     test mail when it was accepted, in lower case. `complete`: the mail has no other recipients, done or waiting.
-    `short_lines`: its long lines were refused.
+    `short_lines`: its long lines were refused. `credential`: the username that handed it in, for the log.
     """
 
     pk: int
@@ -58,6 +58,7 @@ class HandOver(NamedTuple):
     kept_headers: frozenset[bytes]
     complete: bool
     short_lines: bool = False
+    credential: str = ""
 
     @property
     def hold(self) -> Hold:
@@ -97,9 +98,9 @@ class Finished(NamedTuple):
 
     @property
     def is_simple(self) -> bool:
-        """The usual case: the server took the mail for everybody, and there is nothing else to say."""
+        """The usual case: the server took the mail for everybody."""
         sent = bool(self.outcomes) and all(outcome.result == AttemptOutcome.SENT for outcome in self.outcomes)
-        return sent and self.taken.complete and not self.notes
+        return sent and self.taken.complete
 
     @property
     def may_go_on(self) -> bool:

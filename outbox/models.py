@@ -130,7 +130,7 @@ class Content(models.Model):
 
 
 class Refusal(models.Model):
-    """An email that was not accepted. Only the newest of each credential are kept (see refusals)."""
+    """An email that was not accepted. Only the newest are kept (see refusals)."""
 
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)

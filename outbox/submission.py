@@ -30,7 +30,7 @@ from outbox.envelope import (
 from outbox.headers.parser import addresses_in, header_values, holds_invitation, readable, split_header, with_crlf
 from outbox.headers.received import loop_reason
 from outbox.models import Door, HoldReason, Message, RouteKind, Status
-from outbox.refusals import refusal, try_to_record
+from outbox.refusals import refusal_of_submission, try_to_record
 from outbox.routing import Route, release, route, route_resent
 from outbox.search_text import search_text
 from outbox.values import Accepted, Resent, Submission
@@ -67,9 +67,7 @@ def submit(
 def _leave_trace(submission: Submission, refused: SubmissionRefused) -> None:
     """The gateway, which submits several together, leaves its own: it knows at which command."""
     event_log.refused(submission, refused)
-    if submission.credential is not None:
-        address = next(iter(submission.envelope.recipients), "")
-        try_to_record([refusal(submission.credential, submission.via, "submit", address, refused.reply)])
+    try_to_record([refusal_of_submission(submission, refused.reply)])
 
 
 def submit_together(submissions: Sequence[Submission]) -> list[Accepted | SubmissionRefused]:

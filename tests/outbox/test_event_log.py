@@ -107,6 +107,14 @@ def test_each_answer_of_the_server_is_a_line(crm, qa, smtp_server, lines):
     assert "code=450" in deferred
 
 
+def test_an_outcome_names_the_credential_that_handed_the_email_in(crm, qa, smtp_server, lines):
+    configure(qa, smtp_server, from_domains="*")
+    credential = create_credential(crm, qa, OPERATOR).credential
+    store([Handed(credential.pk, Envelope("crm@acme.example", ["ana@example.com"]), mail(), "10.0.0.7")])
+    deliver()
+    assert [f"credential={credential.username}" in line for line in lines()] == [True, True]
+
+
 def test_a_recipient_that_was_tried_for_long_enough_has_failed(crm, qa, smtp_server, lines, monkeypatch):
     smtp_server.rcpt = lambda _: "450 4.2.1 not now"
     configure(qa, smtp_server, from_domains="*")

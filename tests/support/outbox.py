@@ -38,7 +38,10 @@ def _quick_passwords(settings: Any) -> None:
 
 # What a worker logs when its own code, not a server or the database's absence, keeps a turn from succeeding. It goes on
 # another, slower way then, so that nothing but the log tells.
-_FAULTS = ("turn_failed", "ledger_failed", "hand_over_failed", "outcome_not_recorded", "session_failed")
+_FAULTS = (
+    *("turn_failed", "ledger_failed", "hand_over_failed", "outcome_not_recorded", "session_failed"),
+    *("allowance_not_reserved", "allowance_not_given_back"),
+)
 
 
 @pytest.fixture(autouse=True)
