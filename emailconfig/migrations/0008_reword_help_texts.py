@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('emailconfig', '0006_defaults_in_the_database'),
+        ('emailconfig', '0007_label_implicit_tls'),
     ]
 
     operations = [
