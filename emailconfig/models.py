@@ -277,6 +277,22 @@ def secret_field_of(authentication: str) -> str:
     return "client_secret" if authentication == SmtpSettings.Authentication.OAUTH2 else "password"
 
 
+class DeletedSettings(models.Model):
+    """The last version of a stage's settings that were deleted: the next settings count on from it.
+
+    So a version never means two different settings, neither in a form that was left open nor in the email log.
+    """
+
+    stage = models.OneToOneField(Stage, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    version = models.PositiveIntegerField()
+
+    class Meta:
+        verbose_name = verbose_name_plural = "deleted SMTP settings"
+
+    def __str__(self) -> str:
+        return f"{self.stage}, version {self.version}"
+
+
 class OAuthToken(models.Model):
     """The token with which all workers sign in to a stage's server, and who is asking for the next (connection.tokens)."""
 

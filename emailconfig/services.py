@@ -5,11 +5,11 @@ from __future__ import annotations
 from django.db import transaction
 
 from common.encryption import EncryptedValue
-from emailconfig.models import OAuthToken, SmtpSettings
+from emailconfig.models import DeletedSettings, OAuthToken, SmtpSettings
 from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
 from organization import audit
 from organization.access import Actor, Scope, require
-from organization.models import AuditEvent, Stage
+from organization.models import Stage
 from organization.permissions import Permission
 from organization.services import StaleVersion
 
@@ -37,7 +37,7 @@ def save_smtp_settings(settings: SmtpSettings, actor: Actor) -> SmtpSettings:
         settings.save()
         # A token belongs to the settings it was asked for with; nothing secret is kept for longer than it is used.
         OAuthToken.objects.filter(settings=settings).update(token=EncryptedValue(), renew_at=None, expires=None)
-        operation = "Update" if before else "Create"
+        operation = audit.Operation.UPDATE if before else audit.Operation.CREATE
         audit.record(actor, operation, settings, before=before, after=audit.snapshot(settings))
         smtp_settings_saved.send(SmtpSettings, settings=settings)
     return settings
@@ -54,7 +54,8 @@ def delete_smtp_settings(stage: Stage, actor: Actor, *, read_at: int) -> None:
         settings = settings_of(stage)
         if settings is None:
             return
-        audit.record(actor, "Delete", settings, before=audit.snapshot(settings))
+        audit.record(actor, audit.Operation.DELETE, settings, before=audit.snapshot(settings))
+        DeletedSettings.objects.update_or_create(stage=stage, defaults={"version": settings.version})
         settings.delete()
         smtp_settings_deleted.send(SmtpSettings, stage=stage)
 
@@ -71,8 +72,5 @@ def _lock_and_check(stage: Stage, read_at: int) -> None:
 
 
 def _last_version(stage: Stage) -> int:
-    """What the stage's deleted settings had: the next ones count on, so that a version is never two different settings, in a form
-    that was left open and in the email log alike."""
-    deleted = AuditEvent.objects.filter(operation="Delete", entity=SmtpSettings._meta.verbose_name, stage=stage)
-    before = deleted.values_list("before", flat=True).order_by("-pk").first()
-    return before["version"] if before else 0
+    """The version of the stage's deleted settings; 0 when there never were any."""
+    return DeletedSettings.objects.filter(stage=stage).values_list("version", flat=True).first() or 0

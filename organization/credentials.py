@@ -64,7 +64,7 @@ def create_credential(app: App, stage: Stage, actor: Actor, name: str = "Default
     with transaction.atomic():
         credential.full_clean()
         credential.save()
-        audit.record(actor, "Create", credential, after=audit.snapshot(credential))
+        audit.record(actor, audit.Operation.CREATE, credential, after=audit.snapshot(credential))
     return NewCredential(credential, password)
 
 
@@ -75,7 +75,7 @@ def revoke_credential(credential: Credential, actor: Actor) -> None:
         before = audit.stored_snapshot(credential)
         if Credential.objects.filter(pk=credential.pk, revoked_at=None).update(revoked_at=timezone.now()):
             credential.refresh_from_db()
-            audit.record(actor, "Revoke", credential, before=before, after=audit.snapshot(credential))
+            audit.record(actor, audit.Operation.REVOKE, credential, before=before, after=audit.snapshot(credential))
 
 
 def authenticate(username: str, password: str) -> Credential | None:

@@ -28,7 +28,7 @@ def keep_header(stage: Stage, name: str, actor: Actor, *, typed_stage_name: str)
         Stage.objects.select_for_update(no_key=True).get(pk=stage.pk)  # two who keep the same field at once
         kept.full_clean()
         kept.save()
-        audit.record(actor, "Create", kept, after=audit.snapshot(kept))
+        audit.record(actor, audit.Operation.CREATE, kept, after=audit.snapshot(kept))
     return kept
 
 
@@ -39,7 +39,7 @@ def stop_keeping_header(kept: KeptHeader, actor: Actor) -> None:
         stored = KeptHeader.objects.select_for_update().filter(pk=kept.pk).first()
         if stored is None:  # two who remove the same field at once
             return
-        audit.record(actor, "Delete", stored, before=audit.snapshot(stored))
+        audit.record(actor, audit.Operation.DELETE, stored, before=audit.snapshot(stored))
         stored.delete()
 
 

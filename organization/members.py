@@ -91,7 +91,7 @@ def _create(member: Member, actor: Actor, password: str) -> Member:
     member.set_password(password or None)
     member.version += 1
     save_validated(member)
-    audit.record(actor, "Create", member, after=audit.snapshot(member))
+    audit.record(actor, audit.Operation.CREATE, member, after=audit.snapshot(member))
     return member
 
 
@@ -102,7 +102,7 @@ def _store(stored: Member, member: Member, actor: Actor, columns: Collection[str
         setattr(stored, column, getattr(member, column))
     stored.version += 1
     save_validated(stored, update_fields=[*columns, "version"])
-    audit.record(actor, "Update", stored, before=before, after=audit.snapshot(stored))
+    audit.record(actor, audit.Operation.UPDATE, stored, before=before, after=audit.snapshot(stored))
     return stored
 
 
@@ -110,7 +110,7 @@ def _store_password(stored: Member, new_password: str, actor: Actor) -> Member:
     """Write the password alone to the `stored` row, which is locked."""
     stored.set_password(new_password)
     stored.save(update_fields=["password"])
-    audit.record(actor, "Change password", stored)
+    audit.record(actor, audit.Operation.CHANGE_PASSWORD, stored)
     return stored
 
 

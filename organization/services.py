@@ -85,7 +85,7 @@ def delete_from_organization(instance: models.Model, actor: Actor) -> None:
         stored = type(instance)._default_manager.select_for_update().filter(pk=instance.pk).first()
         if stored is None:
             return
-        audit.record(actor, "Delete", stored, before=audit.snapshot(stored))
+        audit.record(actor, audit.Operation.DELETE, stored, before=audit.snapshot(stored))
         try:
             stored.delete()
         except models.ProtectedError as error:
@@ -121,7 +121,13 @@ def _store(instance: V, actor: Actor, **related: Collection[models.Model]) -> V:
     save_validated(instance)
     for name, values in related.items():
         getattr(instance, name).set(values)
-    audit.record(actor, "Update" if before else "Create", instance, before=before, after=audit.snapshot(instance))
+    audit.record(
+        actor,
+        audit.Operation.UPDATE if before else audit.Operation.CREATE,
+        instance,
+        before=before,
+        after=audit.snapshot(instance),
+    )
     if not before:
         instance_created.send(type(instance), instance=instance)
     return instance

@@ -96,7 +96,13 @@ def save_test_list(app: App, stage: Stage, wanted: Wanted, actor: Actor, *, read
         test_list.full_clean()
         test_list.save()
         _replace_entries(test_list, entries)
-        audit.record(actor, "Create" if lost else "Update", test_list, before=before, after=_snapshot(test_list))
+        audit.record(
+            actor,
+            audit.Operation.CREATE if lost else audit.Operation.UPDATE,
+            test_list,
+            before=before,
+            after=_snapshot(test_list),
+        )
         test_list_saved.send(TestList, test_list=test_list)
     return test_list
 

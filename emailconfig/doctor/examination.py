@@ -76,7 +76,7 @@ def is_healthy(findings: list[Finding]) -> bool:
 def record(actor: Actor, settings: SmtpSettings, findings: list[Finding]) -> None:
     """Write into the audit trail that the connection was tested, and how that ended."""
     status = AuditEvent.Status.SUCCEEDED if is_healthy(findings) else AuditEvent.Status.FAILED
-    audit.record(actor, "Test", settings, status=status)
+    audit.record(actor, audit.Operation.TEST, settings, status=status)
 
 
 def _trial(opening: Opening, recipient: str) -> Iterator[Step]:

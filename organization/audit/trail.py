@@ -14,6 +14,7 @@ from common.text import storable
 from organization.access import EVERYWHERE, Actor, Scope
 from organization.models import App, AuditEvent, Member, Stage
 
+Operation = AuditEvent.Operation
 MASK = "••••••••"
 
 
@@ -72,7 +73,7 @@ def stored_snapshot(instance: models.Model) -> Values:
 
 def record(
     actor: Actor,
-    operation: str,
+    operation: Operation,
     subject: models.Model | type[models.Model],
     *,
     scope: Scope | None = None,
@@ -83,7 +84,7 @@ def record(
     """Append one event. Call it in the transaction that makes the change: both are stored, or neither.
 
     `before` and `after` are snapshots; only the values that differ are kept. `subject` is what it was done to; a model stands
-    for all of its kind.
+    for all of its kind. Raises ValueError for an operation that isn't one of Operation.
     """
     before, after = before or {}, after or {}
     if before and after:
@@ -98,7 +99,7 @@ def record(
     return AuditEvent.objects.create(
         actor=actor if isinstance(actor, Member) else None,
         actor_name=storable(str(actor)[:360]),
-        operation=operation,
+        operation=Operation(operation).value,
         entity=str(subject._meta.verbose_name),
         entity_id=entity_id,
         entity_name=entity_name,

@@ -51,7 +51,7 @@ def export(request: MemberRequest) -> StreamingHttpResponse:
     """What the filters show, as a file. The trail itself says who took it."""
     require(request.user, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
     asked = AuditFilter(request.GET)
-    audit.record(request.user, "Export", AuditEvent, after={"what": "audit trail", "filters": asked.asked})
+    audit.record(request.user, audit.Operation.EXPORT, AuditEvent, after={"what": "audit trail", "filters": asked.asked})
     zone = timezone.get_current_timezone()  # the member's; it isn't set any more while the lines are written
     return csv_download("audit-trail", csv_lines(rows_of(asked.events(), zone, sees_addresses=_sees_addresses(request))))
 

@@ -55,5 +55,5 @@ def _submit(settings: SmtpSettings, app: App, address: str, member: Member) -> M
     )
     with transaction.atomic():
         message = submit(app, stage, Envelope(sender.email, [address]), mail.message().as_bytes(), via=Door.PORTAL)
-        audit.record(member, "Send test mail", message)
+        audit.record(member, audit.Operation.SEND_TEST_MESSAGE, message)
     return message

@@ -91,13 +91,15 @@ def test_it_is_narrowed_by_operation_and_time(as_administrator: Client, administ
 
 
 def test_acts_that_are_written_a_little_out_of_order_are_found(as_administrator: Client, crm: App) -> None:
-    for name, minutes in (("a", 62), ("b", 58), ("c", 63), ("d", 57), ("e", 61), ("f", 59)):
-        aged(crm, name, minutes=minutes)
+    for operation, minutes in zip(
+        ("Create", "Update", "Test", "Retry", "Cancel", "Revoke"), (62, 58, 63, 57, 61, 59), strict=True
+    ):
+        aged(crm, operation, minutes=minutes)
     rows = as_administrator.get(URL, {"since": "1h"}).context["rows"]
-    assert [event.operation for event, _ in rows] == ["f", "d", "b"]
+    assert [event.operation for event, _ in rows] == ["Revoke", "Retry", "Update"]
     end = f"{timezone.now() - timedelta(minutes=60):%Y-%m-%dT%H:%M:%S}"
     rows = as_administrator.get(URL, {"since": "custom", "end": end}).context["rows"]
-    assert [event.operation for event, _ in rows] == ["e", "c", "a"]
+    assert [event.operation for event, _ in rows] == ["Cancel", "Test", "Create"]
 
 
 @pytest.mark.parametrize(

@@ -49,5 +49,5 @@ def _encrypt_anew(instance: models.Model, field: str) -> bool:
         rows = type(instance)._default_manager.filter(pk=instance.pk, **{field: secret})
         if not rows.update(**{field: anew}):
             return False
-        audit.record(operator("rotate_keys"), "Rotate key", instance)
+        audit.record(operator("rotate_keys"), audit.Operation.ROTATE_KEY, instance)
         return True
