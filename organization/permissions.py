@@ -6,12 +6,7 @@ that `member.has_perm(Permission.MANAGE_EMAIL_CONFIGURATIONS.path, scope)` works
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.db import models
-
-if TYPE_CHECKING:
-    pass
 
 
 class Permission(models.TextChoices):
