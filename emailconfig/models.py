@@ -151,7 +151,16 @@ class SmtpSettings(models.Model):
                 condition=models.Q(port__gte=1, port__lte=65535) & ~models.Q(port=25),
                 name="smtp_port_supported",
                 violation_error_message=PORT_25_REFUSED,
-            )
+            ),
+            # What they don't name could be taken for a connection without encryption or sign-in.
+            models.CheckConstraint(condition=models.Q(security__in=("starttls", "tls", "none")), name="smtp_security"),
+            models.CheckConstraint(
+                condition=models.Q(authentication__in=("none", "basic", "oauth2")), name="smtp_authentication"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(client_authentication__in=("client_secret_post", "client_secret_basic")),
+                name="smtp_client_authentication",
+            ),
         ]
 
     def __str__(self) -> str:

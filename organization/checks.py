@@ -17,7 +17,9 @@ def check_permission_codes(databases: Sequence[str] | None = None, **_: Any) -> 
     """A warning only: after the way back to the release before, roles may hold what the newer one knew."""
     hint = "Nobody gets such a permission. Save the role again without it, or go on with the release that knows it."
     return [
-        checks.Warning(f"The role {role.name} has an unknown permission: {', '.join(unknown)}.", hint=hint, id="organization.W001")
+        checks.Warning(
+            f"The role {role.name} has an unknown permission: {', '.join(unknown)}.", hint=hint, id="organization.W001"
+        )
         for alias in databases or ()
         for role in _roles(alias)
         if (unknown := sorted(set(role.permissions) - set(Permission.values)))

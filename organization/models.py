@@ -239,6 +239,12 @@ class Stage(VersionedModel, ImmutableKeyModel):
 
     class Meta:
         ordering = ["order", "name"]
+        # What a stage may do depends on whether it is Production.
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(kind__in=("development", "non_production", "production")), name="stage_kind"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

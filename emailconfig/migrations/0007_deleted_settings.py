@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('emailconfig', '0006_defaults_in_the_database'),
-        ('organization', '0008_audit_operations'),
+        ('organization', '0008_audit_operations_and_stage_kinds'),
     ]
 
     operations = [

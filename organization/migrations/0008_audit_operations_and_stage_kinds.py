@@ -15,4 +15,10 @@ class Migration(migrations.Migration):
             name='operation',
             field=models.CharField(choices=[('Create', 'Create'), ('Update', 'Update'), ('Delete', 'Delete'), ('Revoke', 'Revoke'), ('Change password', 'Change password'), ('Rotate key', 'Rotate key'), ('Test', 'Test'), ('Send test mail', 'Send test mail'), ('Export', 'Export'), ('Resume deliveries', 'Resume deliveries'), ('Retry', 'Retry'), ('Cancel', 'Cancel'), ('Release to real recipients', 'Release to real recipients'), ('Resend', 'Resend'), ('Resend to real recipients', 'Resend to real recipients')], max_length=60),
         ),
+        migrations.AddConstraint(
+            model_name="stage",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind__in", ("development", "non_production", "production"))), name="stage_kind"
+            ),
+        ),
     ]
