@@ -15,14 +15,12 @@ from django.conf import settings
 from django.db import models
 from django.views.decorators.debug import sensitive_variables
 
+from common.exceptions import UndecryptableSecret
+
 if TYPE_CHECKING:
     _TextField = models.TextField["EncryptedValue", "EncryptedValue"]
 else:
     _TextField = models.TextField
-
-
-class UndecryptableSecret(Exception):
-    """A stored secret can't be opened with the keys in ENCRYPTION_KEYS."""
 
 
 @functools.lru_cache(maxsize=4)

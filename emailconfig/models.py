@@ -27,8 +27,8 @@ from emailconfig.validators import (
     validate_ca_certificate,
     validate_port,
 )
+from organization.exceptions import StaleVersion
 from organization.models import Member, Stage
-from organization.services import StaleVersion
 
 SECRET_AGAIN = (
     "Enter the {secret} again: the stored one belongs to the server, port, security, CA certificate, authentication, user and "

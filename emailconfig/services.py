@@ -9,9 +9,9 @@ from emailconfig.models import DeletedSettings, OAuthToken, SmtpSettings
 from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
 from organization import audit
 from organization.access import Actor, Scope, require
+from organization.exceptions import StaleVersion
 from organization.models import Stage
 from organization.permissions import Permission
-from organization.services import StaleVersion
 
 
 def settings_of(stage: Stage) -> SmtpSettings | None:

@@ -10,13 +10,11 @@ import structlog
 from cryptography import x509
 from django.conf import settings
 
+from gateway.exceptions import CertificateUnusable
+
 log = structlog.get_logger(__name__)
 
 SOON = timedelta(days=14)
-
-
-class CertificateUnusable(Exception):
-    """Why, with the variable to look at, in one sentence."""
 
 
 def load_into(context: ssl.SSLContext) -> datetime:

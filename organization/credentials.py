@@ -19,6 +19,7 @@ from django.utils import timezone
 from common import sql
 from organization import audit
 from organization.access import Actor, Scope, require
+from organization.exceptions import ArchivedPlace
 from organization.models import App, Credential, Stage
 from organization.permissions import Permission
 
@@ -33,10 +34,6 @@ _NOT_REVOKED = """
     JOIN organization_app app ON app.id = credential.app_id JOIN organization_stage stage ON stage.id = credential.stage_id
     WHERE credential.id IN %s AND credential.revoked_at IS NULL
 """
-
-
-class ArchivedPlace(Exception):
-    """The password is right, but the credential's app or stage is archived."""
 
 
 @dataclass(frozen=True)

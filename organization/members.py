@@ -13,9 +13,10 @@ from django.db import transaction
 
 from organization import audit
 from organization.access import EVERYWHERE, Actor, require
+from organization.exceptions import StaleVersion
 from organization.models import Member
 from organization.permissions import Permission
-from organization.services import StaleVersion, save_validated
+from organization.services import save_validated
 
 _PROFILE = ("name", "theme", "time_zone")
 _BY_ADMINISTRATORS = ("email", "name", "is_active", "is_staff", "theme", "time_zone")

@@ -10,24 +10,13 @@ from django.db import IntegrityError, models, transaction
 
 from organization import audit
 from organization.access import EVERYWHERE, Actor, Scope, require
+from organization.exceptions import StaleVersion
 from organization.models import App, Role, RoleGrant, Stage, VersionedModel
 from organization.permissions import Permission
 from organization.signals import instance_created
 
 V = TypeVar("V", bound=VersionedModel)
 InOrganization = TypeVar("InOrganization", Stage, Role)
-
-STALE = (
-    "Somebody else, or you in another tab, saved a change after you opened this page. Nothing of yours was stored; "
-    "open the current values, then change them again."
-)
-
-
-class StaleVersion(ValidationError):
-    """What was read is no longer what is stored: a save over it would undo somebody's change."""
-
-    def __init__(self) -> None:
-        super().__init__(STALE, code="stale")
 
 
 def save_app(app: App, actor: Actor) -> App:

@@ -19,10 +19,11 @@ from organization import audit
 from organization.access import Actor, Scope, allowed, require
 from organization.permissions import Permission
 from outbox import event_log
+from outbox.exceptions import SubmissionRefused
 from outbox.models import FINAL, LIST_REASONS, WAITING, Content, Door, Message, Recipient, RouteKind, Status
 from outbox.routing import Route, release, route_resent
 from outbox.states import sum_up
-from outbox.submission import Envelope, SubmissionRefused, submit
+from outbox.submission import Envelope, submit
 from outbox.values import Resent
 from testlists.services import test_list_of
 from testlists.state import state_of

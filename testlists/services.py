@@ -17,9 +17,9 @@ from common import sql
 from common.addresses import NamedAddress, printable, same_address_key
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
+from organization.exceptions import StaleVersion
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
-from organization.services import StaleVersion
 from testlists.models import MAX_ADDRESSES, TestList, TestListAddress
 from testlists.signals import count_leaving, test_list_saved
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emailconfig.address_rules import IpAddress, is_allowed
+from emailconfig.exceptions import AddressRefused, NameNotUsable, NameServersSilent
 
 RESOLVE_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
@@ -23,25 +24,6 @@ REACH_SECONDS = 20.0
 # A name that can't be used takes this long whatever the reason is, so that it tells nothing about the network inside.
 _REFUSAL_SECONDS = 1.0
 _MOST_ADDRESSES = 6
-
-
-class AddressRefused(Exception):
-    """The portal may not connect there. Says no more than that, whatever the address is."""
-
-
-class NameNotUsable(Exception):
-    """No name server knows this name, or it leads where the portal may not connect.
-
-    Which of the two it is would tell about the network inside. `reason` says it, for the operator alone.
-    """
-
-    def __init__(self, reason: AddressRefused | socket.gaierror) -> None:
-        super().__init__()
-        self.reason = reason
-
-
-class NameServersSilent(Exception):
-    """No answer from the name servers in time."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader
 from typing import Protocol
 
+from emailconfig.exceptions import ReplyTooLong
+
 REPLY_SECONDS = 30.0
 # Of a reply so many bytes are kept, over all its lines; RFC 5321 section 4.5.3.1.5 asks for 512 a line. The rest is read and
 # dropped, so that the reply counts by its code; but not for ever.
@@ -18,10 +20,6 @@ LONGEST_REPLY_BYTES = 64 * 1024 * 1024
 _READ_BYTES = 8 * 1024
 _SHOWN_LINES = 20
 HIDDEN = "••••"
-
-
-class ReplyTooLong(smtplib.SMTPException):
-    """The server goes on and on."""
 
 
 class Smtp(smtplib.SMTP):

@@ -17,9 +17,10 @@ from organization.access import Scope, allowed, require
 from organization.http import MemberRequest
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
+from outbox.exceptions import SubmissionRefused
 from outbox.forms import TestMailForm
 from outbox.models import Door, Message
-from outbox.submission import Envelope, SubmissionRefused, new_message_id, submit
+from outbox.submission import Envelope, new_message_id, submit
 
 
 @require_http_methods(["GET", "POST"])

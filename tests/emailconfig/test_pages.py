@@ -7,9 +7,9 @@ from django.contrib.messages import get_messages
 from django.test import Client
 
 from emailconfig.models import SmtpSettings
+from organization.exceptions import STALE
 from organization.models import App, AuditEvent, Member, Role, Stage
 from organization.permissions import Permission
-from organization.services import STALE
 from tests.support.emailconfig import CANARY, VALUES, WITH_PASSWORD, edit_url
 from tests.support.portal import configure, make_member, signed_in
 

@@ -16,8 +16,8 @@ from emailconfig.forms import SmtpSettingsForm
 from emailconfig.models import DeletedSettings, SmtpSettings
 from emailconfig.presets import PRESETS, Preset
 from emailconfig.services import delete_smtp_settings
+from organization.exceptions import STALE
 from organization.models import AuditEvent, Member, Stage
-from organization.services import STALE
 from tests.emailconfig.test_pages import EDIT, VIEW, manager_of
 from tests.support.emailconfig import CANARY, VALUES
 from tests.support.portal import OPERATOR, configure, signed_in

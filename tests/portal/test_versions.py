@@ -11,8 +11,8 @@ from django.forms import BaseForm, ModelForm
 from django.http import HttpResponse
 from django.urls import get_resolver
 
+from organization.exceptions import STALE
 from organization.models import AuditEvent, Member
-from organization.services import STALE
 from testlists.models import TestList, TestListAddress
 from tests.portal.test_every_url import address_of
 from tests.support.portal import ROOMS, signed_in

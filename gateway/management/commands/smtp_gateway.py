@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from common.process import keep_no_statements, leave_no_lock_behind, limit_waits, spare_the_collector
-from gateway.certificate import CertificateUnusable
+from gateway.exceptions import CertificateUnusable
 from gateway.server import serve
 
 

@@ -8,7 +8,8 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 from django.db import models, transaction
 
-from common.encryption import EncryptedTextField, EncryptedValue, UndecryptableSecret
+from common.encryption import EncryptedTextField, EncryptedValue
+from common.exceptions import UndecryptableSecret
 from organization import audit
 from organization.cli import operator
 

@@ -14,8 +14,9 @@ from common.addresses import NamedAddress, parse_named_address, printable, read_
 from emailconfig.services import settings_of
 from organization.cli import app_by_key, one_clear_line, stage_by_key
 from organization.models import Stage
+from outbox.exceptions import SubmissionRefused
 from outbox.models import Door, Message, Status
-from outbox.submission import Envelope, SubmissionRefused, new_message_id, submit
+from outbox.submission import Envelope, new_message_id, submit
 
 
 class Command(BaseCommand):
