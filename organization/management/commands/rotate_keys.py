@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import apps
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import models, transaction
 
 from common.encryption import EncryptedTextField, EncryptedValue
 from common.exceptions import UndecryptableSecret
 from organization import audit
-from organization.cli import operator
+from organization.access import Operator
+from organization.cli import PortalCommand
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = (
         "Encrypt all stored secrets with the first key of ENCRYPTION_KEYS. Put a new key in front of the list, run this, then "
         "take the old keys out. Can be repeated, and run while the portal works."
@@ -25,7 +26,7 @@ class Command(BaseCommand):
         for model, field in _encrypted_fields():
             for instance in model._default_manager.exclude(**{field: EncryptedValue()}).iterator():
                 try:
-                    encrypted += _encrypt_anew(instance, field)
+                    encrypted += _encrypt_anew(instance, field, self.operator)
                 except UndecryptableSecret:
                     lost.append(f"{model._meta.verbose_name} {instance}")
         self.stdout.write(f"{encrypted} stored secrets are encrypted with the newest key.")
@@ -42,7 +43,7 @@ def _encrypted_fields() -> list[tuple[type[models.Model], str]]:
     ]
 
 
-def _encrypt_anew(instance: models.Model, field: str) -> bool:
+def _encrypt_anew(instance: models.Model, field: str, actor: Operator) -> bool:
     """Whether it was done: not where somebody has stored another secret meanwhile."""
     secret: EncryptedValue = getattr(instance, field)
     anew = EncryptedValue.of(secret.reveal())
@@ -50,5 +51,5 @@ def _encrypt_anew(instance: models.Model, field: str) -> bool:
         rows = type(instance)._default_manager.filter(pk=instance.pk, **{field: secret})
         if not rows.update(**{field: anew}):
             return False
-        audit.record(operator("rotate_keys"), audit.Operation.ROTATE_KEY, instance)
+        audit.record(actor, audit.Operation.ROTATE_KEY, instance)
         return True
