@@ -12,7 +12,7 @@ from organization.permissions import Permission
 from outbox.actions import cancel
 from outbox.models import Content, Message
 from testlists.services import test_list_of as list_of
-from tests.support.outbox import deliver, send, set_list
+from tests.support.outbox import deliver, in_state, send, set_list
 from tests.support.portal import OPERATOR, configure, make_member, signed_in
 from tests.support.smtp_server import SmtpServer
 
@@ -40,7 +40,8 @@ def named(crm, qa, subject, *to, **fields):
     content = f"From: crm@acme.example\r\nTo: {', '.join(to) or 'c@example.com'}\r\nSubject: {subject}\r\n\r\nText\r\n"
     message = send(crm, qa, *to, content=content.encode())
     if fields:
-        Message.objects.filter(pk=message.pk).update(**fields)
+        state = in_state(fields["status"]) if "status" in fields else {}
+        Message.objects.filter(pk=message.pk).update(**{**state, **fields})
     return message
 
 
