@@ -121,6 +121,12 @@ def test_what_matches_nothing_is_said_and_can_be_reset(as_administrator: Client,
     assert "No entry matches" in answer.content.decode()
 
 
+@pytest.mark.parametrize(("name", "label"), [("since", "Time range"), ("start", "From"), ("app", "App")])
+def test_a_value_that_makes_no_sense_is_said_with_its_field(as_administrator: Client, crm: App, name: str, label: str) -> None:
+    notes = as_administrator.get(URL, {"since": "custom", name: "x"}).context["filter"].notes
+    assert [note.split(":")[0] for note in notes] == [label]
+
+
 @pytest.mark.parametrize("before", ["x", "-1", "9" * 40, "²"])
 def test_a_place_that_is_none_shows_the_newest(as_administrator: Client, crm: App, before: str) -> None:
     audit.record(OPERATOR, "Update", crm)

@@ -22,7 +22,6 @@ from tests.support.who_may import ADMIN, NOBODY, PAGES
 BASES = {"ArchivingForm", "CompleteAddresses"}
 # Forms that change nothing that was read before, with the reason.
 WITHOUT_A_VERSION = {
-    "AuditFilter": "narrows a list",
     "CredentialForm": "only creates",
     "KeptHeaderAdminForm": "only creates",
     "KeptHeaderForm": "only creates",
