@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from organization import audit
 from organization.audit import export
-from organization.audit.views import PAGE
+from organization.keyset import PAGE
 from organization.models import App, AuditEvent, Member, Stage
 from organization.services import save_in_organization
 from tests.support.portal import OPERATOR, configure
