@@ -17,6 +17,7 @@ from functools import lru_cache
 import idna
 from django.core.exceptions import ValidationError
 
+from common.exceptions import NotOneAddress
 from common.text import CONTROL, ZERO_WIDTH
 
 # RFC 5321 section 4.5.3.1.1: a local part has at most 64 octets.
@@ -36,10 +37,6 @@ _WHOLE_ADDRESS = re.compile(_ADDRESS)
 _NAMED_ADDRESS = re.compile(rf"(.*?)<\s*({_ADDRESS})\s*>")
 _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-
-
-class NotOneAddress(ValidationError):
-    """The text isn't exactly one address, but none, several, or a part of one."""
 
 
 @lru_cache(maxsize=10_000)  # the same few senders and recipients occur many times

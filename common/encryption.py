@@ -15,14 +15,12 @@ from django.conf import settings
 from django.db import models
 from django.views.decorators.debug import sensitive_variables
 
+from common.exceptions import UndecryptableSecret
+
 if TYPE_CHECKING:
     _TextField = models.TextField["EncryptedValue", "EncryptedValue"]
 else:
     _TextField = models.TextField
-
-
-class UndecryptableSecret(Exception):
-    """No key in ENCRYPTION_KEYS decrypts a stored secret."""
 
 
 @functools.lru_cache(maxsize=4)

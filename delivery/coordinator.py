@@ -28,6 +28,7 @@ from common.outage import Outage
 from delivery import leases, statements
 from delivery.claims import ANY_NUMBER, DueMail, ask_due_mail
 from delivery.config import DeliveryConfig
+from delivery.exceptions import LedgerClosed
 from delivery.outcomes import ask_held, record
 from delivery.rate_limit import Reserved, give_back, hand_over_in_pace, reserve
 from delivery.values import Claim, Finished, HandOver, Hold, Turn
@@ -86,10 +87,6 @@ class Report:
             self.answer.put(answer._replace(taken=()) if isinstance(answer, Turn) else answer)
             return mails
         return ()
-
-
-class LedgerClosed(Exception):
-    """Nobody writes down any more what became of a mail: its lease is left to run out."""
 
 
 class Ledger:

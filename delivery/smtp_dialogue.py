@@ -18,6 +18,7 @@ from itertools import chain
 
 from common.addresses import wire_address
 from delivery.config import DeliveryConfig
+from delivery.exceptions import ServerWentAway
 from delivery.values import Addressee, Outcome
 from emailconfig.connection import words
 from outbox.attempt_outcome import AttemptOutcome
@@ -37,15 +38,6 @@ _SERVERS_CODE = re.compile(r"421\b|4\d\d (4\.3\.\d|(?!4\.\d))")
 _GREETING = re.compile(r"(?<![\w.@+-])(helo|ehlo)\b(?!@|\.\w|[\w+-])", re.I)  # and not an address
 _GREYLISTED = re.compile(r"gr[ae]y-?list", re.I)
 _LAST = b".\r\n"
-
-
-class ServerWentAway(Exception):
-    """The server closed the session before it took up the mail, or complains about our greeting: the stage's trouble, not the
-    mail's. `reply` is what it said at `step`."""
-
-    def __init__(self, step: str, reply: str) -> None:
-        super().__init__(reply)
-        self.step, self.reply = step, reply
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from emailconfig.forms import SmtpSettingsPageForm
-from emailconfig.models import ConnectionTest, OAuthToken, SmtpSettings
+from emailconfig.models import ConnectionTest, DeletedSettings, OAuthToken, SmtpSettings
 from emailconfig.services import save_smtp_settings
 from organization.admin_base import PlaceAdmin, ReadOnlyAdmin, member_of
 from organization.permissions import Permission
@@ -40,6 +40,13 @@ class SmtpSettingsAdmin(PlaceAdmin):
 
     def save_model(self, request: HttpRequest, obj: SmtpSettings, form: Any, change: bool) -> None:
         save_smtp_settings(obj, member_of(request))
+
+
+@admin.register(DeletedSettings)
+class DeletedSettingsAdmin(ReadOnlyAdmin):
+    permissions = (Permission.MANAGE_EMAIL_CONFIGURATIONS,)
+    list_display = ("stage", "version")
+    list_select_related = ("stage",)
 
 
 @admin.register(OAuthToken)

@@ -27,8 +27,8 @@ from emailconfig.validators import (
     validate_ca_certificate,
     validate_port,
 )
+from organization.exceptions import StaleVersion
 from organization.models import Member, Stage
-from organization.services import StaleVersion
 
 SECRET_AGAIN = (
     "Enter the {secret} again: the stored one belongs to the server, port, security, CA certificate, authentication, username "
@@ -155,7 +155,16 @@ class SmtpSettings(models.Model):
                 condition=models.Q(port__gte=1, port__lte=65535) & ~models.Q(port=25),
                 name="smtp_port_supported",
                 violation_error_message=PORT_25_REFUSED,
-            )
+            ),
+            # What they don't name could be taken for a connection without encryption or sign-in.
+            models.CheckConstraint(condition=models.Q(security__in=("starttls", "tls", "none")), name="smtp_security"),
+            models.CheckConstraint(
+                condition=models.Q(authentication__in=("none", "basic", "oauth2")), name="smtp_authentication"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(client_authentication__in=("client_secret_post", "client_secret_basic")),
+                name="smtp_client_authentication",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -288,6 +297,22 @@ class SmtpSettings(models.Model):
 def secret_field_of(authentication: str) -> str:
     """The form field in which the secret of this authentication is entered."""
     return "client_secret" if authentication == SmtpSettings.Authentication.OAUTH2 else "password"
+
+
+class DeletedSettings(models.Model):
+    """The last version of a stage's settings that were deleted: the next settings count on from it.
+
+    So a version never means two different settings, neither in a form that was left open nor in the email log.
+    """
+
+    stage = models.OneToOneField(Stage, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    version = models.PositiveIntegerField()
+
+    class Meta:
+        verbose_name = verbose_name_plural = "deleted SMTP settings"
+
+    def __str__(self) -> str:
+        return f"{self.stage}, version {self.version}"
 
 
 class OAuthToken(models.Model):

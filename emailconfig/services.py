@@ -8,13 +8,13 @@ from __future__ import annotations
 from django.db import transaction
 
 from common.encryption import EncryptedValue
-from emailconfig.models import OAuthToken, SmtpSettings
+from emailconfig.models import DeletedSettings, OAuthToken, SmtpSettings
 from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
 from organization import audit
 from organization.access import Actor, Scope, require
-from organization.models import AuditEvent, Stage
+from organization.exceptions import StaleVersion
+from organization.models import Stage
 from organization.permissions import Permission
-from organization.services import StaleVersion
 
 
 def settings_of(stage: Stage) -> SmtpSettings | None:
@@ -44,7 +44,7 @@ def save_smtp_settings(settings: SmtpSettings, actor: Actor) -> SmtpSettings:
         settings.save()
         # A token belongs to the settings it was requested with. No secret is kept longer than it is used.
         OAuthToken.objects.filter(settings=settings).update(token=EncryptedValue(), renew_at=None, expires=None)
-        operation = "Update" if before else "Create"
+        operation = audit.Operation.UPDATE if before else audit.Operation.CREATE
         audit.record(actor, operation, settings, before=before, after=audit.snapshot(settings))
         smtp_settings_saved.send(SmtpSettings, settings=settings)
     return settings
@@ -62,7 +62,8 @@ def delete_smtp_settings(stage: Stage, actor: Actor, *, read_at: int) -> None:
         settings = settings_of(stage)
         if settings is None:
             return
-        audit.record(actor, "Delete", settings, before=audit.snapshot(settings))
+        audit.record(actor, audit.Operation.DELETE, settings, before=audit.snapshot(settings))
+        DeletedSettings.objects.update_or_create(stage=stage, defaults={"version": settings.version})
         settings.delete()
         smtp_settings_deleted.send(SmtpSettings, stage=stage)
 
@@ -87,6 +88,4 @@ def _last_version(stage: Stage) -> int:
     New settings continue from it, so that a version never means two different settings. A form that was left open and the email
     log rely on this.
     """
-    deleted = AuditEvent.objects.filter(operation="Delete", entity=SmtpSettings._meta.verbose_name, stage=stage)
-    before = deleted.values_list("before", flat=True).order_by("-pk").first()
-    return before["version"] if before else 0
+    return DeletedSettings.objects.filter(stage=stage).values_list("version", flat=True).first() or 0

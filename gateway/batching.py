@@ -17,9 +17,11 @@ from typing import Any
 import structlog
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, close_old_connections, connection, connections
 
+from gateway.exceptions import AcceptanceStopped
 from organization.credentials import not_revoked
+from outbox.exceptions import SubmissionRefused
 from outbox.models import Door
-from outbox.submission import Envelope, SubmissionRefused, submit_together
+from outbox.submission import Envelope, submit_together
 from outbox.values import Accepted, Submission
 
 log = structlog.get_logger(__name__)
@@ -50,10 +52,6 @@ class Waiting:
     loop: asyncio.AbstractEventLoop
 
 
-class GaveUp(Exception):
-    """The gateway is stopping before it could store the message."""
-
-
 class Acceptance:
     """Store messages in groups, on a separate thread."""
 
@@ -67,10 +65,10 @@ class Acceptance:
     async def accept(self, mail: Handed) -> Accepted:
         """Store the message, and return it after the commit.
 
-        Raises SubmissionRefused, GaveUp or a database error. Then nothing was stored.
+        Raises SubmissionRefused, AcceptanceStopped or a database error. Then nothing was stored.
         """
         if self._giving_up.is_set():
-            raise GaveUp
+            raise AcceptanceStopped
         loop = asyncio.get_running_loop()
         waiting = Waiting(mail, loop.create_future(), loop)
         self._queue.put(waiting)
@@ -84,7 +82,7 @@ class Acceptance:
         self._giving_up.set()
         dropped = _drain(self._queue)
         for waiting in dropped:
-            _tell([waiting], [GaveUp()])
+            _tell([waiting], [AcceptanceStopped()])
         self._queue.put(None)
         if storing := self._storing:
             threading.Thread(target=self._cancel, name="gateway-cancel", daemon=True).start()
@@ -142,7 +140,7 @@ def store(mails: Sequence[Handed], giving_up: threading.Event | None = None) -> 
     If the group can't be stored, each message is tried alone, so that a bad one doesn't affect the others.
     """
     if giving_up is not None and giving_up.is_set():
-        return [GaveUp()] * len(mails)
+        return [AcceptanceStopped()] * len(mails)
     close_old_connections()
     began = time.monotonic()
     try:

@@ -13,13 +13,11 @@ import structlog
 from cryptography import x509
 from django.conf import settings
 
+from gateway.exceptions import CertificateUnusable
+
 log = structlog.get_logger(__name__)
 
 SOON = timedelta(days=14)
-
-
-class CertificateUnusable(Exception):
-    """The certificate can't be used; the message names the setting to check."""
 
 
 def load_into(context: ssl.SSLContext) -> datetime:

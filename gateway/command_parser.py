@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from outbox.submission import SubmissionRefused, check_size
+from outbox.exceptions import SubmissionRefused
+from outbox.submission import check_size
 
 # Within quotes a space, a bracket or a parenthesis is part of the local part.
 _QUOTED = r'"(?:[^"\\]|\\.)*"'

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.exceptions import ContentRefused
+
 _BREAK = b"\r\n"
 _LAST_LINE = b"." + _BREAK
 _END = _BREAK + _LAST_LINE
-
-
-class ContentRefused(Exception):
-    """The content is refused; the message is the reply after all of it has been read."""
 
 
 async def read_content(reader: asyncio.StreamReader, most_bytes: int) -> bytes:

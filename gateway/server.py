@@ -21,20 +21,23 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from common import sql
 from gateway.aiosmtpd_overrides import SmtpConnection, hang_up
-from gateway.batching import Acceptance, GaveUp, Handed
+from gateway.batching import Acceptance, Handed
 from gateway.certificate import CertificateWatch, load_into
 from gateway.command_parser import address_in, read_mail, read_rcpt
 from gateway.connection_limits import TOO_MANY, Connections, SeldomLog, limits, plain_address
-from gateway.data_reader import ContentRefused, read_content
+from gateway.data_reader import read_content
+from gateway.exceptions import AcceptanceStopped, ContentRefused
 from gateway.heartbeat import Heartbeat
-from organization.credentials import ArchivedPlace, authenticate, is_known
+from organization.credentials import authenticate, is_known
+from organization.exceptions import ArchivedPlace
 from organization.installation import EHLO_KEYWORD, installation_id
 from organization.models import Credential
 from outbox import submission
+from outbox.exceptions import SubmissionRefused
 from outbox.masking import for_log
 from outbox.models import Door
 from outbox.refusals import RefusalRecorder, refusal
-from outbox.submission import SubmissionRefused, check_recipient, check_sender
+from outbox.submission import check_recipient, check_sender
 
 log = structlog.get_logger(__name__)
 
@@ -240,7 +243,7 @@ class GatewayServer(SmtpConnection):
         except (DatabaseError, InterfaceError) as error:
             log.error("gateway_could_not_store", **self._whose, error=str(error))
             await self.push(_NO_SPACE if sql.is_out_of_space(error) else _TRY_AGAIN)
-        except GaveUp:
+        except AcceptanceStopped:
             await self.push(_NOT_STORED)
 
     async def _store(self, envelope: Envelope, content: bytes) -> str:

@@ -10,6 +10,8 @@ class OrganizationConfig(AppConfig):
     name = "organization"
 
     def ready(self) -> None:
+        from organization import checks  # noqa: F401  # registers them
+
         post_migrate.connect(_ensure_built_in_roles, sender=self)
 
 

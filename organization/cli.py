@@ -1,33 +1,61 @@
-"""Helpers for management commands.
+"""The base class of our management commands.
 
-They find apps and stages by key, and end a refused command with one clear line.
+It finds apps and stages by key, knows who acts, and ends a refused command with one clear line.
 """
 
 from __future__ import annotations
 
 import getpass
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.core.management.base import CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from common.exceptions import PortalError
 from organization.access import Operator
 from organization.models import App, Stage
 
 
+class PortalCommand(BaseCommand):
+    """The base of our commands. What a service refuses ends them with exit code 1 and one line on stderr."""
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        with one_clear_line():
+            return super().execute(*args, **options)
+
+    @property
+    def operator(self) -> Operator:
+        """Who acts, as the audit trail names them."""
+        return operator(type(self).__module__.rpartition(".")[2])
+
+    def add_app(self, parser: CommandParser) -> None:
+        parser.add_argument("app", help="the app's key, such as crm")
+
+    def add_stage(self, parser: CommandParser) -> None:
+        parser.add_argument("stage", help="the stage's key, such as qa")
+
+    def add_json(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+    def write_json(self, value: object) -> None:
+        self.stdout.write(json.dumps(value, ensure_ascii=False))
+
+
 def app_by_key(key: str) -> App:
-    found = App.objects.filter(key=key).first()
-    if found is None:
+    app = App.objects.filter(key=key).first()
+    if app is None:
         raise CommandError(f"There is no app “{key}”. Known: {_known(App.objects.values_list('key', flat=True))}.")
-    return found
+    return app
 
 
 def stage_by_key(key: str) -> Stage:
-    found = Stage.objects.filter(key=key).first()
-    if found is None:
+    stage = Stage.objects.filter(key=key).first()
+    if stage is None:
         raise CommandError(f"There is no stage “{key}”. Known: {_known(Stage.objects.values_list('key', flat=True))}.")
-    return found
+    return stage
 
 
 def operator(command: str) -> Operator:
@@ -46,7 +74,7 @@ def one_clear_line() -> Iterator[None]:
         yield
     except ValidationError as error:
         raise CommandError(" ".join(_lines(error))) from error
-    except PermissionDenied as error:
+    except (PermissionDenied, PortalError) as error:
         raise CommandError(str(error)) from error
 
 

@@ -19,16 +19,13 @@ from django.utils import timezone
 from common import sql
 from organization import audit, statements
 from organization.access import Actor, Scope, require
+from organization.exceptions import ArchivedPlace
 from organization.models import App, Credential, Stage
 from organization.permissions import Permission
 
 MAY_MANAGE = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
 # "Last used" is written at most this often, so that a busy gateway doesn't write it with each sign-in.
 LAST_USED_RESOLUTION = timedelta(minutes=1)
-
-
-class ArchivedPlace(Exception):
-    """The password is correct, but the credential's app or stage is archived."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def create_credential(app: App, stage: Stage, actor: Actor, name: str = "Default
     with transaction.atomic():
         credential.full_clean()
         credential.save()
-        audit.record(actor, "Create", credential, after=audit.snapshot(credential))
+        audit.record(actor, audit.Operation.CREATE, credential, after=audit.snapshot(credential))
     return NewCredential(credential, password)
 
 
@@ -70,7 +67,7 @@ def revoke_credential(credential: Credential, actor: Actor) -> None:
         before = audit.stored_snapshot(credential)
         if Credential.objects.filter(pk=credential.pk, revoked_at=None).update(revoked_at=timezone.now()):
             credential.refresh_from_db()
-            audit.record(actor, "Revoke", credential, before=before, after=audit.snapshot(credential))
+            audit.record(actor, audit.Operation.REVOKE, credential, before=before, after=audit.snapshot(credential))
 
 
 def authenticate(username: str, password: str) -> Credential | None:

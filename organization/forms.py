@@ -14,8 +14,8 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.utils.text import slugify
 
 from common.addresses import may_be_incomplete
+from organization.exceptions import StaleVersion
 from organization.models import App, Credential, Member, Stage, VersionedModel, validate_key
-from organization.services import StaleVersion
 
 V = TypeVar("V", bound=VersionedModel)
 

@@ -32,7 +32,7 @@ def keep_header(stage: Stage, name: str, actor: Actor, *, typed_stage_name: str)
         Stage.objects.select_for_update(no_key=True).get(pk=stage.pk)  # two members may add the same field at once
         kept.full_clean()
         kept.save()
-        audit.record(actor, "Create", kept, after=audit.snapshot(kept))
+        audit.record(actor, audit.Operation.CREATE, kept, after=audit.snapshot(kept))
     return kept
 
 
@@ -46,5 +46,5 @@ def stop_keeping_header(kept: KeptHeader, actor: Actor) -> None:
         stored = KeptHeader.objects.select_for_update().filter(pk=kept.pk).first()
         if stored is None:  # two members may remove the same field at once
             return
-        audit.record(actor, "Delete", stored, before=audit.snapshot(stored))
+        audit.record(actor, audit.Operation.DELETE, stored, before=audit.snapshot(stored))
         stored.delete()

@@ -15,9 +15,10 @@ from django.db import transaction
 
 from organization import audit
 from organization.access import EVERYWHERE, Actor, require
+from organization.exceptions import StaleVersion
 from organization.models import Member
 from organization.permissions import Permission
-from organization.services import StaleVersion, save_validated
+from organization.services import save_validated
 
 _PROFILE = ("name", "theme", "time_zone")
 _BY_ADMINISTRATORS = ("email", "name", "is_active", "is_staff", "theme", "time_zone")
@@ -96,7 +97,7 @@ def _create(member: Member, actor: Actor, password: str) -> Member:
     member.set_password(password or None)
     member.version += 1
     save_validated(member)
-    audit.record(actor, "Create", member, after=audit.snapshot(member))
+    audit.record(actor, audit.Operation.CREATE, member, after=audit.snapshot(member))
     return member
 
 
@@ -107,7 +108,7 @@ def _store(stored: Member, member: Member, actor: Actor, columns: Collection[str
         setattr(stored, column, getattr(member, column))
     stored.version += 1
     save_validated(stored, update_fields=[*columns, "version"])
-    audit.record(actor, "Update", stored, before=before, after=audit.snapshot(stored))
+    audit.record(actor, audit.Operation.UPDATE, stored, before=before, after=audit.snapshot(stored))
     return stored
 
 
@@ -115,7 +116,7 @@ def _store_password(stored: Member, new_password: str, actor: Actor) -> Member:
     """Write only the password to the locked row `stored`."""
     stored.set_password(new_password)
     stored.save(update_fields=["password"])
-    audit.record(actor, "Change password", stored)
+    audit.record(actor, audit.Operation.CHANGE_PASSWORD, stored)
     return stored
 
 

@@ -258,6 +258,12 @@ class Stage(VersionedModel, ImmutableKeyModel):
 
     class Meta:
         ordering = ["order", "name"]
+        # What a stage may do depends on whether it is Production.
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(kind__in=("development", "non_production", "production")), name="stage_kind"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -402,10 +408,29 @@ class AuditEvent(models.Model):
         REFUSED = "refused", "Refused"
         FAILED = "failed", "Failed"
 
+    class Operation(models.TextChoices):
+        """What may be done. The values are stored: filters and exports name them."""
+
+        CREATE = "Create", "Create"
+        UPDATE = "Update", "Update"
+        DELETE = "Delete", "Delete"
+        REVOKE = "Revoke", "Revoke"
+        CHANGE_PASSWORD = "Change password", "Change password"
+        ROTATE_KEY = "Rotate key", "Rotate key"
+        TEST = "Test", "Test"
+        SEND_TEST_MESSAGE = "Send test mail", "Send test mail"
+        EXPORT = "Export", "Export"
+        RESUME_DELIVERIES = "Resume deliveries", "Resume deliveries"
+        RETRY = "Retry", "Retry"
+        CANCEL = "Cancel", "Cancel"
+        RELEASE_TO_REAL_RECIPIENTS = "Release to real recipients", "Release to real recipients"
+        RESEND = "Resend", "Resend"
+        RESEND_TO_REAL_RECIPIENTS = "Resend to real recipients", "Resend to real recipients"
+
     at = models.DateTimeField(default=timezone.now)
     actor = models.ForeignKey(Member, on_delete=models.SET_NULL, null=True, related_name="audit_events")
     actor_name = models.CharField(max_length=360)
-    operation = models.CharField(max_length=60)
+    operation = models.CharField(max_length=60, choices=Operation)
     entity = models.CharField(max_length=60)
     entity_id = models.CharField(max_length=60, blank=True)
     entity_name = models.CharField(max_length=400, blank=True)

@@ -6,12 +6,7 @@ A permission is granted through roles (models.Role, models.RoleGrant) and checke
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.db import models
-
-if TYPE_CHECKING:
-    pass
 
 
 class Permission(models.TextChoices):

@@ -13,27 +13,13 @@ from django.db import IntegrityError, models, transaction
 
 from organization import audit
 from organization.access import EVERYWHERE, Actor, Scope, require
+from organization.exceptions import StaleVersion
 from organization.models import App, Role, RoleGrant, Stage, VersionedModel
 from organization.permissions import Permission
 from organization.signals import instance_created
 
 V = TypeVar("V", bound=VersionedModel)
 InOrganization = TypeVar("InOrganization", Stage, Role)
-
-STALE = (
-    "Another member, or you in another tab, saved a change after you opened this page. Your change was not saved. "
-    "Open the current values and change them again."
-)
-
-
-class StaleVersion(ValidationError):
-    """The stored version is newer than the one that was read.
-
-    A save would undo another member's change.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(STALE, code="stale")
 
 
 def save_app(app: App, actor: Actor) -> App:
@@ -97,7 +83,7 @@ def delete_from_organization(instance: models.Model, actor: Actor) -> None:
         stored = type(instance)._default_manager.select_for_update().filter(pk=instance.pk).first()
         if stored is None:
             return
-        audit.record(actor, "Delete", stored, before=audit.snapshot(stored))
+        audit.record(actor, audit.Operation.DELETE, stored, before=audit.snapshot(stored))
         try:
             stored.delete()
         except models.ProtectedError as error:
@@ -136,7 +122,13 @@ def _store(instance: V, actor: Actor, **related: Collection[models.Model]) -> V:
     save_validated(instance)
     for name, values in related.items():
         getattr(instance, name).set(values)
-    audit.record(actor, "Update" if before else "Create", instance, before=before, after=audit.snapshot(instance))
+    audit.record(
+        actor,
+        audit.Operation.UPDATE if before else audit.Operation.CREATE,
+        instance,
+        before=before,
+        after=audit.snapshot(instance),
+    )
     if not before:
         instance_created.send(type(instance), instance=instance)
     return instance

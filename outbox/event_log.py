@@ -17,7 +17,7 @@ from outbox.masking import for_log
 from outbox.models import HoldReason, Message
 
 if TYPE_CHECKING:
-    from outbox.envelope import SubmissionRefused
+    from outbox.exceptions import SubmissionRefused
     from outbox.values import Accepted, Submission
 
 log = structlog.get_logger(__name__)

@@ -114,6 +114,18 @@ class Message(models.Model):
             models.Index(fields=["stage", "status", "due", "id"], name="message_queue"),
             models.Index(fields=["stage", "id"], name="message_log"),
         ]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(status__in=Status.values), name="message_status"),
+            models.CheckConstraint(condition=models.Q(route__in=RouteKind.values), name="message_route"),
+            models.CheckConstraint(
+                condition=~models.Q(status=Status.SENDING) | ~models.Q(owner=""), name="message_sending_has_owner"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(models.Q(status=Status.HELD), ~models.Q(hold_reason=""))
+                | models.Q(~models.Q(status=Status.HELD), models.Q(hold_reason="")),
+                name="message_held_has_reason",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.subject or '(no subject)'}"
@@ -161,7 +173,11 @@ class Recipient(models.Model):
 
     class Meta:
         ordering = ["pk"]
-        constraints = [models.UniqueConstraint(fields=["message", "address"], name="recipient_once_per_message")]
+        constraints = [
+            models.UniqueConstraint(fields=["message", "address"], name="recipient_once_per_message"),
+            # Its tries are never negative: the field's own type sees to that.
+            models.CheckConstraint(condition=models.Q(status__in=Status.values), name="recipient_status"),
+        ]
 
     def __str__(self) -> str:
         return self.address
@@ -185,6 +201,7 @@ class Attempt(models.Model):
 
     class Meta:
         ordering = ["pk"]
+        constraints = [models.CheckConstraint(condition=models.Q(outcome__in=AttemptOutcome.values), name="attempt_outcome")]
 
     @property
     def meaning(self) -> Explanation | None:

@@ -18,15 +18,8 @@ from emailconfig.models import normalized_domain
 from organization.installation import installation_id
 from organization.models import App, Credential, Stage
 from outbox import event_log, statements, storage, wakeup
-from outbox.envelope import (
-    MAX_RECIPIENTS,
-    Envelope,
-    SubmissionRefused,
-    check_envelope,
-    check_recipient,
-    check_sender,
-    sender_notes,
-)
+from outbox.envelope import MAX_RECIPIENTS, Envelope, check_envelope, check_recipient, check_sender, sender_notes
+from outbox.exceptions import SubmissionRefused
 from outbox.headers.parser import addresses_in, header_values, holds_invitation, readable, split_header, with_crlf
 from outbox.headers.received import loop_reason
 from outbox.models import Door, HoldReason, Message, RouteKind, Status
@@ -38,7 +31,7 @@ from testlists.models import TestList
 from testlists.state import NO_LIST, ListState, state_of
 
 # Every entry point finds here what it needs of the envelope.
-__all__ = ["MAX_RECIPIENTS", "Envelope", "SubmissionRefused", "check_recipient", "check_sender"]
+__all__ = ["MAX_RECIPIENTS", "Envelope", "check_recipient", "check_sender"]
 
 
 def submit(

@@ -20,9 +20,9 @@ from common import sql
 from common.addresses import NamedAddress, printable, same_address_key
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
+from organization.exceptions import StaleVersion
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
-from organization.services import StaleVersion
 from testlists import statements
 from testlists.models import MAX_ADDRESSES, TestList, TestListAddress
 from testlists.signals import count_leaving, test_list_saved
@@ -105,7 +105,13 @@ def save_test_list(app: App, stage: Stage, wanted: Wanted, actor: Actor, *, read
         test_list.full_clean()
         test_list.save()
         _replace_entries(test_list, entries)
-        audit.record(actor, "Create" if lost else "Update", test_list, before=before, after=_snapshot(test_list))
+        audit.record(
+            actor,
+            audit.Operation.CREATE if lost else audit.Operation.UPDATE,
+            test_list,
+            before=before,
+            after=_snapshot(test_list),
+        )
         test_list_saved.send(TestList, test_list=test_list)
     return test_list
 

@@ -7,7 +7,6 @@ addresses only. tokens: OAuth 2.0. sign_in: AUTH. trouble and explanations: what
 from emailconfig.connection.explanations import meaning_of
 from emailconfig.connection.opening import connect
 from emailconfig.connection.smtp import cut, words
-from emailconfig.connection.tokens import SettingsDeleted
 from emailconfig.connection.trouble import ConnectionTrouble
 
-__all__ = ["ConnectionTrouble", "SettingsDeleted", "connect", "cut", "meaning_of", "words"]
+__all__ = ["ConnectionTrouble", "connect", "cut", "meaning_of", "words"]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emailconfig.address_rules import IpAddress, is_allowed
+from emailconfig.exceptions import AddressRefused, NameNotUsable, NameServersSilent
 
 RESOLVE_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
@@ -23,28 +24,6 @@ REACH_SECONDS = 20.0
 # An unusable name always takes this long, so that the time reveals nothing about the internal network.
 _REFUSAL_SECONDS = 1.0
 _MOST_ADDRESSES = 6
-
-
-class AddressRefused(Exception):
-    """The portal may not connect to this address.
-
-    It gives no further reason, whatever the address is.
-    """
-
-
-class NameNotUsable(Exception):
-    """No name server knows this name, or the portal may not connect to its address.
-
-    Which of the two applies would reveal something about the internal network. `reason` says it, only for the operator.
-    """
-
-    def __init__(self, reason: AddressRefused | socket.gaierror) -> None:
-        super().__init__()
-        self.reason = reason
-
-
-class NameServersSilent(Exception):
-    """The name servers didn't answer in time."""
 
 
 @dataclass(frozen=True)

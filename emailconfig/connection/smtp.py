@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader
 from typing import Protocol
 
+from emailconfig.exceptions import ReplyTooLong
+
 REPLY_SECONDS = 30.0
 # This many bytes of a reply are kept, over all its lines; RFC 5321 section 4.5.3.1.5 requires 512 per line. The rest is read and
 # dropped, up to a limit, so that a long reply still counts by its code.
@@ -21,10 +23,6 @@ LONGEST_REPLY_BYTES = 64 * 1024 * 1024
 _READ_BYTES = 8 * 1024
 _SHOWN_LINES = 20
 HIDDEN = "••••"
-
-
-class ReplyTooLong(smtplib.SMTPException):
-    """The server's reply doesn't end."""
 
 
 class Smtp(smtplib.SMTP):

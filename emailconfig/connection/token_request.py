@@ -19,6 +19,7 @@ from urllib.parse import quote, quote_plus, urlencode, urlsplit
 from emailconfig.connection import networks
 from emailconfig.connection.smtp import HIDDEN, cut_after, printable
 from emailconfig.connection.trouble import ConnectionTrouble, explained
+from emailconfig.exceptions import AddressRefused, NameNotUsable, NameServersSilent
 from emailconfig.models import SmtpSettings
 
 STEP = "token"
@@ -140,11 +141,11 @@ def _basic(settings: SmtpSettings, secret: str) -> str:
 def _explained() -> Iterator[None]:
     try:
         yield
-    except networks.NameNotUsable as error:
+    except NameNotUsable as error:
         raise ConnectionTrouble(STEP, "name_not_usable", for_operator=_exact(error.reason)) from error
-    except networks.AddressRefused as error:
+    except AddressRefused as error:
         raise ConnectionTrouble(STEP, "token_server_refused") from error
-    except networks.NameServersSilent as error:
+    except NameServersSilent as error:
         raise ConnectionTrouble(STEP, "token_server_not_found", f"The name servers don't answer. {error}") from error
     except ssl.SSLCertVerificationError as error:
         raise ConnectionTrouble(STEP, "token_server_certificate", error.verify_message) from error
@@ -156,8 +157,8 @@ def _explained() -> Iterator[None]:
         raise ConnectionTrouble(STEP, "token_answer_unusable", type(error).__name__) from error
 
 
-def _exact(reason: networks.AddressRefused | socket.gaierror) -> ConnectionTrouble:
-    if isinstance(reason, networks.AddressRefused):
+def _exact(reason: AddressRefused | socket.gaierror) -> ConnectionTrouble:
+    if isinstance(reason, AddressRefused):
         return ConnectionTrouble(STEP, "token_server_refused")
     return ConnectionTrouble(STEP, "token_server_not_found", reason.strerror or "")
 

@@ -13,19 +13,17 @@ from django.db import IntegrityError
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from common.encryption import EncryptedValue, UndecryptableSecret
+from common.encryption import EncryptedValue
+from common.exceptions import UndecryptableSecret
 from emailconfig.connection.token_request import ASK_SECONDS, request_token
 from emailconfig.connection.trouble import ConnectionTrouble
+from emailconfig.exceptions import SettingsDeleted
 from emailconfig.models import OAuthToken, SmtpSettings
 
 # A worker may die while it requests a token. The others wait no longer than this.
 _ASKING = timedelta(seconds=ASK_SECONDS + 5)
 _WAIT_SECONDS = ASK_SECONDS + 10
 _LONGEST_MARGIN_SECONDS = 300
-
-
-class SettingsDeleted(Exception):
-    """The settings were deleted while a token was being requested. That is no error."""
 
 
 def token_of(settings: SmtpSettings) -> str:

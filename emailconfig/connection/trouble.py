@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from common.encryption import UndecryptableSecret
+from common.exceptions import PortalError, UndecryptableSecret
 from emailconfig.connection.explanations import EXPLANATIONS, REFUSED_SIGN_INS, meaning_of
-from emailconfig.connection.networks import AddressRefused, NameNotUsable, NameServersSilent, has_no_route
+from emailconfig.connection.networks import has_no_route
 from emailconfig.connection.smtp import words
+from emailconfig.exceptions import AddressRefused, NameNotUsable, NameServersSilent
 
 # OpenSSL's X509_V_ERR_…
 _CERTIFICATE = {
@@ -32,7 +33,7 @@ _FIRST_STEPS = ("TCP", "TLS", "greeting")
 
 
 @dataclass
-class ConnectionTrouble(Exception):
+class ConnectionTrouble(PortalError):
     """Why no message can be delivered.
 
     `code` names the explanation. `evidence` is the reply of the server or the error of the system, and `recipients` are the

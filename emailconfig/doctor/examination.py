@@ -80,7 +80,7 @@ def is_healthy(findings: list[Finding]) -> bool:
 def record(actor: Actor, settings: SmtpSettings, findings: list[Finding]) -> None:
     """Record the connection test and its result in the audit trail."""
     status = AuditEvent.Status.SUCCEEDED if is_healthy(findings) else AuditEvent.Status.FAILED
-    audit.record(actor, "Test", settings, status=status)
+    audit.record(actor, audit.Operation.TEST, settings, status=status)
 
 
 def _trial(opening: Opening, recipient: str) -> Iterator[Step]:

@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 from emailconfig.connection.networks import RESOLVE_SECONDS
 from emailconfig.connection.token_request import ASK_SECONDS
 from emailconfig.doctor.examination import TOTAL_SECONDS, Finding, examine, record
+from emailconfig.exceptions import TooManyTests
 from emailconfig.models import ConnectionTest, SmtpSettings
 from organization.access import Scope, require
 from organization.models import Member
@@ -30,10 +31,6 @@ AT_ONCE = 4
 INTERRUPTED_AFTER = timedelta(seconds=TOTAL_SECONDS + RESOLVE_SECONDS + 2 * ASK_SECONDS)
 _KEPT_FOR = timedelta(days=1)
 _places = threading.BoundedSemaphore(AT_ONCE)
-
-
-class TooManyTests(Exception):
-    """This process is already running the maximum number of tests."""
 
 
 def start(settings: SmtpSettings, recipient: str, member: Member) -> ConnectionTest:

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from emailconfig.doctor import runs
 from emailconfig.doctor.examination import Finding, is_healthy
+from emailconfig.exceptions import TooManyTests
 from emailconfig.forms import RecipientForm, SmtpSettingsForm
 from emailconfig.models import ConnectionTest, SmtpSettings
 from emailconfig.services import settings_of
@@ -55,7 +56,7 @@ def start(request: MemberRequest, stage: str) -> HttpResponse:
         return _refused(request, found, problems)
     try:
         test = runs.start(settings, recipient.cleaned_data["recipient"], request.user)
-    except runs.TooManyTests:
+    except TooManyTests:
         return _refused(request, found, [_BUSY])
     return _shown(request, test) if request.htmx else redirect("connection-test", found.key, test.pk)
 

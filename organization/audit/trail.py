@@ -17,6 +17,7 @@ from common.text import storable
 from organization.access import EVERYWHERE, Actor, Scope
 from organization.models import App, AuditEvent, Member, Stage
 
+Operation = AuditEvent.Operation
 MASK = "••••••••"
 
 
@@ -80,7 +81,7 @@ def stored_snapshot(instance: models.Model) -> Values:
 
 def record(
     actor: Actor,
-    operation: str,
+    operation: Operation,
     subject: models.Model | type[models.Model],
     *,
     scope: Scope | None = None,
@@ -91,7 +92,8 @@ def record(
     """Append one event.
 
     Call it in the transaction that makes the change, so that both are stored or neither. `before` and `after` are snapshots, of
-    which only the values that differ are kept. `subject` is the changed instance, or a model for all of its instances.
+    which only the values that differ are kept. `subject` is the changed instance, or a model for all of its instances. Raises
+    ValueError for an operation that isn't one of Operation.
     """
     before, after = before or {}, after or {}
     if before and after:
@@ -106,7 +108,7 @@ def record(
     return AuditEvent.objects.create(
         actor=actor if isinstance(actor, Member) else None,
         actor_name=storable(str(actor)[:360]),
-        operation=operation,
+        operation=Operation(operation).value,
         entity=str(subject._meta.verbose_name),
         entity_id=entity_id,
         entity_name=entity_name,

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from common.addresses import (
     NamedAddress,
-    NotOneAddress,
     domain_of,
     may_be_incomplete,
     parse_named_address,
@@ -17,6 +16,7 @@ from common.addresses import (
     validate_address,
     wire_address,
 )
+from common.exceptions import NotOneAddress
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  # lone surrogates too: a command line may carry them
 NEARLY_AN_ADDRESS = st.text(st.sampled_from('aZ0ä@.-_"\\ <>()[]:,;\u200b\r\n\t\0\x85\ud800İß例'), max_size=40)

@@ -17,8 +17,8 @@ from django.test import Client
 from emailconfig.connection.explanations import EXPLANATIONS
 from emailconfig.doctor.runs import AT_ONCE, INTERRUPTED_AFTER
 from emailconfig.models import ConnectionTest, SmtpSettings
+from organization.exceptions import STALE
 from organization.models import AuditEvent, Member, Stage
-from organization.services import STALE
 from tests.support.emailconfig import CANARY, VALUES, WITH_PASSWORD, manager_of
 from tests.support.faulty_servers import FaultyServer
 from tests.support.portal import configure, eventually, signed_in

@@ -5,8 +5,8 @@ from django.contrib.messages import get_messages
 from django.test import Client
 
 from emailconfig.models import SmtpSettings
+from organization.exceptions import STALE
 from organization.models import App, AuditEvent, Member, Stage
-from organization.services import STALE
 from tests.support.emailconfig import CANARY, VALUES, WITH_PASSWORD, edit_url, manager_of
 from tests.support.portal import configure, signed_in
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from datetime import date
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.messages import get_messages
 from django.http import HttpResponse
 from django.test import Client
 
 from emailconfig.forms import SmtpSettingsForm
-from emailconfig.models import SmtpSettings
+from emailconfig.models import DeletedSettings, SmtpSettings
 from emailconfig.presets import PRESETS, Preset
+from emailconfig.services import delete_smtp_settings
+from organization.exceptions import STALE
 from organization.models import AuditEvent, Member, Stage
-from organization.services import STALE
 from tests.support.emailconfig import CANARY, VALUES, manager_of
-from tests.support.portal import configure, signed_in
+from tests.support.portal import OPERATOR, configure, signed_in
 
 VIEW, EDIT = "/management/configure/emails/qa/", "/management/configure/emails/qa/edit/"
 DELETE = "/management/configure/emails/qa/delete/"
@@ -327,3 +330,14 @@ def test_a_form_that_was_open_before_the_settings_were_deleted_and_made_anew_ove
     assert SmtpSettings.objects.get().server == "smtp.example.org"
     assert as_administrator.post(EDIT, {**shown(as_administrator.get(EDIT)), "sender_name": "Known"}).status_code == 302
     assert SmtpSettings.objects.get().version == anew.version + 1
+
+
+def test_the_version_of_deleted_settings_comes_along_from_the_audit_trail(qa: Stage, production: Stage) -> None:
+    for _ in range(2):  # the version counts on, and the newest entry counts
+        settings = configure(qa)
+        delete_smtp_settings(qa, OPERATOR, read_at=settings.version)
+    configure(production)
+    DeletedSettings.objects.all().delete()
+    import_module("emailconfig.migrations.0009_deleted_settings").read_audit_trail(apps, None)
+    assert list(DeletedSettings.objects.values_list("stage", "version")) == [(qa.pk, 2)]
+    assert configure(qa).version == 3

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.data_reader import ContentRefused, read_content
+from gateway.data_reader import read_content
+from gateway.exceptions import ContentRefused
 
 NEXT = b"MAIL FROM:<.>\r\n.\r\nQUIT\r\n"
 

@@ -4,8 +4,9 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
 
+from organization.exceptions import STALE, StaleVersion
 from organization.models import App, AuditEvent, Member, Stage
-from organization.services import STALE, StaleVersion, save_app, save_in_organization
+from organization.services import save_app, save_in_organization
 from tests.support.portal import OPERATOR
 
 STAGE = {"order": 1, "kind": "production", "version": 0}

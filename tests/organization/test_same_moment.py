@@ -12,8 +12,9 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 
 from organization.builtin_roles import DEVELOPER
+from organization.exceptions import STALE
 from organization.models import App, AuditEvent, Member, Role, RoleGrant, Stage
-from organization.services import STALE, delete_from_organization, save_grant
+from organization.services import delete_from_organization, save_grant
 from tests.support.interleaving import A_TRANSACTION_BEGINS, right_before
 from tests.support.portal import OPERATOR, PASSWORD, make_member, signed_in
 

@@ -14,9 +14,10 @@ from emailconfig.services import delete_smtp_settings
 from gateway.batching import Handed, store
 from organization.credentials import create_credential
 from outbox import actions, event_log
+from outbox.exceptions import SubmissionRefused
 from outbox.models import Door, Message
 from outbox.states import hold_unconfigured
-from outbox.submission import Envelope, SubmissionRefused, submit
+from outbox.submission import Envelope, submit
 from testlists.models import TestList
 from tests.support.outbox import deliver, leases_run_out, now_due, send, take
 from tests.support.portal import OPERATOR, configure, mail

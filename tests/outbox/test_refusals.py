@@ -14,11 +14,12 @@ from organization.credentials import NewCredential, create_credential
 from organization.installation import installation_id
 from organization.models import Credential
 from outbox import refusals
+from outbox.exceptions import SubmissionRefused
 from outbox.masking import for_log
 from outbox.models import Door, Message, Refusal
 from outbox.refusals import KEPT_OF_EACH, RefusalRecorder, record, refusal
 from outbox.retention import prune
-from outbox.submission import Envelope, SubmissionRefused, submit
+from outbox.submission import Envelope, submit
 from tests.support.gateway_client import Client, gateway_thread
 from tests.support.portal import OPERATOR, eventually, make_member, signed_in
 

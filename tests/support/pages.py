@@ -14,7 +14,7 @@ from analytics import rollup
 from analytics.models import HourlyCause, HourlyCount, HourlyLatency, RollUpPosition
 from delivery.models import Connection, StageQueue, Worker
 from emailconfig.doctor import runs
-from emailconfig.models import ConnectionTest, OAuthToken, SmtpSettings
+from emailconfig.models import ConnectionTest, DeletedSettings, OAuthToken, SmtpSettings
 from gateway.models import Gateway
 from organization import audit
 from organization.credentials import create_credential
@@ -143,6 +143,7 @@ def everything(
     """An organization in which every page has something to show. Gives the administrator."""
     settings = configure(qa)
     OAuthToken.objects.create(settings=settings)
+    DeletedSettings.objects.create(stage=qa, version=1)
     ConnectionTest.objects.create(stage=qa, member=administrator, server=str(settings), sender=settings.sender_address)
     keep_list(crm, qa, "ana@example.com", members=(viewer,), active=True)
     credential = create_credential(crm, qa, OPERATOR).credential

@@ -150,6 +150,7 @@ ADMIN: dict[str, Model] = {
     "organization/keptheader": Model(STAFF, CONFIGURATORS, NOBODY, CONFIGURATORS),
     "organization/auditevent": Model(PLATFORM),
     "emailconfig/smtpsettings": Model(STAFF, CONFIGURATORS, CONFIGURATORS),
+    "emailconfig/deletedsettings": Model(PLATFORM),
     "emailconfig/oauthtoken": Model(PLATFORM),
     "emailconfig/connectiontest": Model(PLATFORM),
     "testlists/testlist": Model(STAFF, NOBODY, PLATFORM, open=PLATFORM),  # where nobody on it is masked

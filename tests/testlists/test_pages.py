@@ -7,9 +7,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from organization.exceptions import STALE
 from organization.models import App, Member, Role, Stage
 from organization.permissions import Permission
-from organization.services import STALE
 from testlists.models import TestList
 from testlists.services import EMPTY_CANT_BE_ACTIVE, test_list_of
 from tests.support.portal import configure, make_member, signed_in

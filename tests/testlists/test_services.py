@@ -13,9 +13,10 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from common.addresses import NamedAddress
+from organization.exceptions import StaleVersion
 from organization.models import App, AuditEvent, Member, Role, Stage
 from organization.permissions import Permission
-from organization.services import StaleVersion, save_app, save_in_organization
+from organization.services import save_app, save_in_organization
 from testlists.models import TestList, TestListAddress
 from testlists.services import (
     EMPTY_CANT_BE_ACTIVE,

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from emailconfig.forms import SmtpSettingsForm
 from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
-from organization.cli import one_clear_line, operator, stage_by_key
+from organization.cli import PortalCommand, stage_by_key
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Replace the SMTP settings of a stage. The stored secret is kept only if none of the settings it belongs to change."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("stage", help="the stage's key, such as qa")
+        self.add_stage(parser)
         parser.add_argument("--server", required=True)
         parser.add_argument("--port", default="587")
         parser.add_argument("--security", default="starttls", choices=SmtpSettings.Security.values)
@@ -72,10 +72,9 @@ class Command(BaseCommand):
             "version": settings.version,
         }
         form = SmtpSettingsForm(data, instance=settings)
-        with one_clear_line():
-            if not form.is_valid():
-                raise ValidationError(form.errors.as_data())
-            save_smtp_settings(form.instance, operator("set_smtp"))
+        if not form.is_valid():
+            raise ValidationError(form.errors.as_data())
+        save_smtp_settings(form.instance, self.operator)
         self.stdout.write(f"{stage.name} sends through {settings}. This applies to all apps from the next email on.")
 
 

@@ -7,14 +7,14 @@ import signal
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from common.process import keep_no_statements, leave_no_lock_behind, limit_waits, spare_the_collector
-from gateway.certificate import CertificateUnusable
 from gateway.server import serve
+from organization.cli import PortalCommand
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Run the SMTP gateway until it is stopped. Apps sign in with a credential and send as to any SMTP server."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,8 +33,6 @@ class Command(BaseCommand):
         limit_waits()
         try:
             asyncio.run(_until_signalled(options["host"], options["port"], options["tls_port"]))
-        except CertificateUnusable as unusable:
-            raise CommandError(str(unusable)) from unusable
         except OSError as error:
             raise CommandError(f"The gateway can't listen on {options['host']}:{options['port']}: {error}") from error
 

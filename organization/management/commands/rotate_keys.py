@@ -8,15 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import apps
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import models, transaction
 
-from common.encryption import EncryptedTextField, EncryptedValue, UndecryptableSecret
+from common.encryption import EncryptedTextField, EncryptedValue
+from common.exceptions import UndecryptableSecret
 from organization import audit
-from organization.cli import operator
+from organization.access import Operator
+from organization.cli import PortalCommand
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = (
         "Encrypt all stored secrets with the first key of ENCRYPTION_KEYS. Put a new key at the start of the list, run this, "
         "then remove the old keys. You can run it while the portal is running, and repeat it."
@@ -27,7 +29,7 @@ class Command(BaseCommand):
         for model, field in _encrypted_fields():
             for instance in model._default_manager.exclude(**{field: EncryptedValue()}).iterator():
                 try:
-                    encrypted += _encrypt_anew(instance, field)
+                    encrypted += _encrypt_anew(instance, field, self.operator)
                 except UndecryptableSecret:
                     lost.append(f"{model._meta.verbose_name} {instance}")
         self.stdout.write(f"{encrypted} stored secrets are encrypted with the newest key.")
@@ -44,7 +46,7 @@ def _encrypted_fields() -> list[tuple[type[models.Model], str]]:
     ]
 
 
-def _encrypt_anew(instance: models.Model, field: str) -> bool:
+def _encrypt_anew(instance: models.Model, field: str, actor: Operator) -> bool:
     """Encrypt a secret with the newest key, and return whether that was done.
 
     It isn't done if another secret was stored meanwhile.
@@ -55,5 +57,5 @@ def _encrypt_anew(instance: models.Model, field: str) -> bool:
         rows = type(instance)._default_manager.filter(pk=instance.pk, **{field: secret})
         if not rows.update(**{field: anew}):
             return False
-        audit.record(operator("rotate_keys"), "Rotate key", instance)
+        audit.record(actor, audit.Operation.ROTATE_KEY, instance)
         return True

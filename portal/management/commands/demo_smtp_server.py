@@ -10,12 +10,14 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
+
+from organization.cli import PortalCommand
 
 INBOX = Path(settings.DATA_DIR) / "demo-inbox"
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Accept emails for anybody on 127.0.0.1, print who got it, and keep it in var/demo-inbox (a Maildir)."
 
     def add_arguments(self, parser: CommandParser) -> None:

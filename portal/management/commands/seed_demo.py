@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
-from organization.cli import one_clear_line, operator
+from organization.cli import PortalCommand
 from organization.credentials import NewCredential
 from organization.models import Member
 from portal import demo
 from portal.demo_week import seed_week
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Create the demo organization (only with DEBUG), or with --minimal the stages and the app crm."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -27,17 +27,16 @@ class Command(BaseCommand):
         parser.add_argument("--url", default="http://127.0.0.1:8000/", help="where the portal answers; printed")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with one_clear_line():
-            if options["minimal"]:
-                demo.seed_minimal(operator("seed_demo"))
-                return
-            if not settings.DEBUG:
-                raise CommandError("The demo has published passwords, so it is made only with DEBUG=true.")
-            with transaction.atomic():
-                is_new = not Member.objects.exists()
-                credential = demo.seed_demo(operator("seed_demo"), options["smtp_port"])
-                if options["with_emails"] and is_new:
-                    seed_week(operator("seed_demo"))
+        if options["minimal"]:
+            demo.seed_minimal(self.operator)
+            return
+        if not settings.DEBUG:
+            raise CommandError("The demo has published passwords, so it is made only with DEBUG=true.")
+        with transaction.atomic():
+            is_new = not Member.objects.exists()
+            credential = demo.seed_demo(self.operator, options["smtp_port"])
+            if options["with_emails"] and is_new:
+                seed_week(self.operator)
         self._say_how_to_start(credential, options["url"], options["smtp_port"])
 
     def _say_how_to_start(self, new: NewCredential, url: str, smtp_port: int) -> None:

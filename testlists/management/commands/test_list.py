@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from common.addresses import NamedAddress, parse_named_address, same_address_key
-from organization.cli import app_by_key, one_clear_line, operator, stage_by_key
+from organization.cli import PortalCommand, app_by_key, stage_by_key
 from testlists.models import TestList
 from testlists.services import Wanted, save_test_list, test_list_of, wait_until_nothing_leaves
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Show an app's test list in a stage, or change it: add or remove people, activate or deactivate it."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("app", help="the app's key, such as crm")
-        parser.add_argument("stage", help="the stage's key, such as qa")
+        self.add_app(parser)
+        self.add_stage(parser)
         parser.add_argument(
             "--add", action="append", default=[], metavar="ADDRESS", help="an address or “Name <address>”; can be repeated"
         )
@@ -27,15 +26,14 @@ class Command(BaseCommand):
         toggle = parser.add_mutually_exclusive_group()
         toggle.add_argument("--activate", dest="active", action="store_true", default=None)
         toggle.add_argument("--deactivate", dest="active", action="store_false")
-        parser.add_argument("--json", action="store_true")
+        self.add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
         test_list = test_list_of(app, stage)
         if options["add"] or options["remove"] or options["active"] is not None:
-            with one_clear_line():
-                wanted = _changed(test_list, options["add"], options["remove"], options["active"])
-                test_list = save_test_list(app, stage, wanted, operator("test_list"), read_at=test_list.version)
+            wanted = _changed(test_list, options["add"], options["remove"], options["active"])
+            test_list = save_test_list(app, stage, wanted, self.operator, read_at=test_list.version)
             if leaving := wait_until_nothing_leaves(test_list):
                 raise CommandError(f"Saved, and it catches every new email. {leaving} email(s) from before are still being sent.")
         self._show(test_list, as_json=options["json"])
@@ -45,7 +43,7 @@ class Command(BaseCommand):
         if as_json:
             addresses = [{"name": person.name, "email": person.email} for person in people]
             facts = {"active": test_list.active, "missing": test_list.is_missing, "addresses": addresses}
-            self.stdout.write(json.dumps(facts, ensure_ascii=False))
+            self.write_json(facts)
             return
         if test_list.is_missing:
             self.stdout.write(
