@@ -11,7 +11,7 @@ from organization.models import App, Credential, Stage
 from outbox.envelope import (
     Envelope,
 )
-from outbox.models import Door, HoldReason, Message
+from outbox.models import Door, HoldReason, Message, Status
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class Accepted(NamedTuple):
     def hold_reason(self) -> HoldReason | None:
         reason = self.row["hold_reason"]
         return HoldReason(reason) if reason else None
+
+    @property
+    def is_captured(self) -> bool:
+        return bool(self.row["status"] == Status.CAPTURED)
 
     def message(self) -> Message:
         return Message.from_db(connection.alias, ["id", *self.row], [self.pk, *self.row.values()])

@@ -153,6 +153,12 @@ def _lock_against_hand_over(app: App, stage: Stage) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s::int, %s::int)", [app.pk, stage.pk])
 
 
+def lock_stage_against_hand_over(stage: Stage) -> None:
+    """As for one list, for all apps: in the order of their numbers, so that two who do it at once don't wait for each other."""
+    for app in App.objects.order_by("pk"):
+        _lock_against_hand_over(app, stage)
+
+
 def _lock_creation() -> None:
     """Until the transaction ends nobody else makes lists: of an app and a stage that are made at once, the second sees the
     first."""
