@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from django.db.models.functions import Lower
 
 from common import sql
 from common.addresses import NamedAddress, printable, same_address_key
+from common.waiting import wait_until_zero
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
 from organization.models import App, Member, Stage
@@ -117,10 +117,7 @@ def mails_leaving(test_list: TestList) -> int:
 
 def wait_until_nothing_leaves(test_list: TestList, seconds: float = ACTIVATION_WAIT_SECONDS) -> int:
     """Wait for mail that was handed over before the activation. Returns what is still on the wire: 0 means it holds."""
-    deadline = time.monotonic() + seconds
-    while (leaving := mails_leaving(test_list)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return leaving
+    return wait_until_zero(lambda: mails_leaving(test_list), seconds)
 
 
 def ask_lists_for_hand_over(apps: Collection[int], stage_id: int) -> Callable[[], dict[int, TestList]]:

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import cast
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from common.clock import database_now
+from common.waiting import wait_until_zero
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
 from organization.models import AllowedAddress, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.patterns import MAX_ALLOWED, TOO_MANY, normalize_all
 from organization.recipient_policy.policy import RecipientPolicy
+from organization.recipient_policy.reading import policy_of
 from organization.services import StaleVersion
-from organization.signals import stage_narrowing
+from organization.signals import count_stage_leaving, stage_narrowing
 
+NARROWING_WAIT_SECONDS = 10.0
 LONGEST = timedelta(days=366)
 _COLUMNS = ("recipient_policy", "policy_until", "policy_afterwards", "policy_version", "listed_since", "open_since")
 
@@ -35,11 +39,6 @@ def policy_in_force(stage: Stage, now: datetime) -> RecipientPolicy:
     if stage.policy_until is not None and stage.policy_until <= now:
         return RecipientPolicy(stage.policy_afterwards)
     return RecipientPolicy(stage.recipient_policy)
-
-
-def policy_of_new_stage(kind: str) -> RecipientPolicy:
-    """What a new stage starts with, unless its maker says otherwise."""
-    return RecipientPolicy.AS_APPS_ASK if kind == Stage.Kind.PRODUCTION else RecipientPolicy.LISTED_ONLY
 
 
 def change_policy(
@@ -123,6 +122,17 @@ def disallow(stage: Stage, pattern: str, actor: Actor) -> None:
         entry.delete()
         stored.policy_version += 1
         _save(stored)
+
+
+def emails_leaving(stage: Stage) -> int:
+    """How many emails are on the wire to somebody who gets none under the policy in force now."""
+    answers = cast(list[tuple[object, int]], count_stage_leaving.send(Stage, policy=policy_of(stage), stage=stage))
+    return sum(count for _, count in answers)
+
+
+def wait_until_nothing_leaves(stage: Stage, seconds: float = NARROWING_WAIT_SECONDS) -> int:
+    """Wait for what was handed over before a change to the narrower. Returns what is still on the wire: 0 means it holds."""
+    return wait_until_zero(lambda: emails_leaving(stage), seconds)
 
 
 def _locked(stage: Stage) -> Stage:

@@ -29,6 +29,11 @@ class RecipientPolicy(models.TextChoices):
 _FROM_NARROW_TO_WIDE = (RecipientPolicy.NOBODY, RecipientPolicy.LISTED_ONLY, RecipientPolicy.AS_APPS_ASK)
 
 
+def policy_of_new_stage(*, is_production: bool) -> RecipientPolicy:
+    """What a stage starts with, unless its maker says otherwise."""
+    return RecipientPolicy.AS_APPS_ASK if is_production else RecipientPolicy.LISTED_ONLY
+
+
 def is_domain(pattern: str) -> bool:
     """Whether an allowed entry stands for every address of a domain."""
     return "@" not in pattern

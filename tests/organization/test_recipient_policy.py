@@ -1,23 +1,26 @@
 """Who may get email from a stage: what a person may change, and what that costs."""
 
+import json
 from datetime import timedelta
+from io import StringIO
 
 import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.management import CommandError, call_command
 
 from common.clock import database_now
 from organization.access import Operator
-from organization.models import AuditEvent, Member, Stage
+from organization.models import AuditEvent, Member, Role, RoleGrant, Stage
+from organization.permissions import Permission
 from organization.recipient_policy.changes import (
     allow,
     allow_oneself,
     change_policy,
     disallow,
     policy_in_force,
-    policy_of_new_stage,
 )
 from organization.recipient_policy.policy import AllowedPattern, PolicyState, RecipientPolicy
-from organization.services import StaleVersion
+from organization.services import StaleVersion, create_stage, save_in_organization
 
 OPEN, LISTED, NOBODY = RecipientPolicy.AS_APPS_ASK, RecipientPolicy.LISTED_ONLY, RecipientPolicy.NOBODY
 OPERATOR = Operator("ops")
@@ -32,9 +35,28 @@ def put(stage: Stage, policy: RecipientPolicy, **options) -> Stage:
     return change_policy(stage, policy, OPERATOR, typed_stage_name=stage.name, **options)
 
 
-def test_a_stage_from_before_keeps_real_recipients_and_a_new_one_is_closed_outside_production(qa):
+def test_a_new_stage_is_closed_outside_production_and_one_from_before_stays_open(qa):
     assert policy_in_force(qa, database_now()) == OPEN
-    assert [policy_of_new_stage(kind) for kind in Stage.Kind.values] == [LISTED, LISTED, OPEN]
+    made = [save_in_organization(Stage(key=kind.replace("_", "-"), name=kind, kind=kind), OPERATOR) for kind in Stage.Kind.values]
+    assert [Stage.objects.get(pk=stage.pk).recipient_policy for stage in made] == [LISTED, LISTED, OPEN]
+
+
+def test_a_new_stage_opens_only_by_a_member_who_manages_email_configurations(db):
+    role = Role.objects.create(name="Organizer", permissions=[Permission.MANAGE_ORGANIZATION.value])
+    ana = Member.objects.create(email="ana@acme.example", name="Ana")
+    RoleGrant.objects.create(member=ana, role=role)
+    assert create_stage(Stage(key="sit", name="SIT"), ana, NOBODY).recipient_policy == NOBODY
+    with pytest.raises(PermissionDenied):
+        create_stage(Stage(key="uat", name="UAT"), ana, OPEN)
+    assert create_stage(Stage(key="uat", name="UAT"), OPERATOR, OPEN).recipient_policy == OPEN
+
+
+def test_another_type_of_stage_changes_no_policy(qa):
+    put(qa, NOBODY)
+    stage = Stage.objects.get(pk=qa.pk)
+    stage.kind = Stage.Kind.PRODUCTION
+    save_in_organization(stage, OPERATOR)
+    assert Stage.objects.get(pk=qa.pk).recipient_policy == NOBODY
 
 
 def test_narrowing_needs_no_name_and_widening_does(qa):
@@ -183,3 +205,36 @@ def test_an_address_that_was_allowed_later_doesnt_count_for_an_email_from_before
 )
 def test_which_addresses_are_allowed(address, allowed):
     assert STATE.allows(address) is allowed
+
+
+def command(*arguments: str) -> str:
+    out = StringIO()
+    call_command("stage_policy", "qa", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_the_command_asks_for_no_name_and_shows_what_holds_now(qa):
+    command("--policy", "nobody")
+    shown = json.loads(command("--policy", "listed-only", "--until", "2027-01-01T00:00Z", "--json"))
+    assert (shown["policy"], shown["until"], shown["afterwards"]) == ("listed-only", "2027-01-01T00:00:00+00:00", "nobody")
+    assert "acme.example" in command("--allow", "acme.example", "ana@beta.example")
+    shown = json.loads(command("--disallow", "acme.example", "--json"))
+    assert [entry["pattern"] for entry in shown["allowed"]] == ["ana@beta.example"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--allow", "gmail.com"],
+        ["--disallow", "acme.example"],
+        ["--until", "2027-01-01T00:00Z"],
+        ["--policy", "nobody", "--until", "2027-01-01T00:00Z"],
+        ["--policy", "nobody", "--until", "tomorrow"],
+        ["--policy", "nobody", "--allow", "gmail.com"],
+    ],
+)
+def test_the_command_refuses_in_one_line_and_changes_nothing(qa, arguments):
+    with pytest.raises(CommandError) as refused:
+        command(*arguments)
+    assert "\n" not in str(refused.value)
+    assert Stage.objects.get(pk=qa.pk).policy_version == 0

@@ -7,12 +7,13 @@ from datetime import timedelta
 import pytest
 
 from common.clock import database_now
+from delivery.values import Outcome
 from organization.models import Stage
-from organization.recipient_policy.changes import allow, change_policy, disallow
+from organization.recipient_policy.changes import allow, change_policy, disallow, emails_leaving
 from organization.recipient_policy.policy import RecipientPolicy
-from outbox.models import Message, RouteKind, Rule, Status
+from outbox.models import Attempt, Message, RouteKind, Rule, Status
 from tests.support.header_judge import strays
-from tests.support.outbox import deliver, send, set_list, statuses
+from tests.support.outbox import deliver, report, send, set_list, statuses, take
 from tests.support.portal import OPERATOR, configure
 from tests.support.smtp_server import SmtpServer
 
@@ -148,6 +149,19 @@ def test_a_wider_policy_that_has_ended_is_narrow_at_hand_over(crm, qa, smtp_serv
     deliver()
     assert reached(smtp_server) == []
     assert stored(message).status == Status.CAPTURED
+
+
+@pytest.mark.parametrize(
+    ("policy", "list_active", "leaving"), [(NOBODY, True, 1), (NOBODY, False, 1), (LISTED, True, 0), (LISTED, False, 1)]
+)
+def test_what_is_on_the_wire_to_others_is_counted_until_it_is_over(crm, qa, policy, list_active, leaving):
+    set_list(crm, qa, TESS, active=list_active)
+    send(crm, qa, CUSTOMER)
+    (claimed,) = take(qa, 1, "worker")
+    change_policy(qa, policy, OPERATOR)
+    assert emails_leaving(qa) == leaving
+    report(claimed, Outcome(claimed.recipients[0], Attempt.Outcome.SENT, "data", 250, "Ok"))
+    assert emails_leaving(qa) == 0
 
 
 def test_captured_email_needs_no_server(crm, production, smtp_server):
