@@ -17,7 +17,7 @@ from common.clock import database_now
 from common.waiting import wait_until_zero
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
-from organization.models import AllowedAddress, Stage
+from organization.models import AllowedAddress, Member, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.patterns import MAX_ALLOWED, TOO_MANY, normalize_all
 from organization.recipient_policy.policy import RecipientPolicy
@@ -102,9 +102,9 @@ def allow(
     return entries
 
 
-def allow_oneself(stage: Stage, member_email: str, actor: Actor) -> AllowedAddress:
+def allow_oneself(stage: Stage, member: Member) -> AllowedAddress:
     """A member's own sign-in address, without the stage's name: it opens the stage to nobody else. Raises PermissionDenied."""
-    (entry,) = allow(stage, [member_email], actor, typed_stage_name=stage.name)
+    (entry,) = allow(stage, [member.email], member, typed_stage_name=stage.name)
     return entry
 
 

@@ -160,7 +160,7 @@ def test_addresses_and_domains_are_allowed_and_taken_back(qa):
 
 def test_a_member_allows_their_own_address_without_the_name(qa):
     ana = Member.objects.create(email="ana@acme.example", name="Ana", is_superuser=True)
-    allow_oneself(qa, ana.email, ana)
+    allow_oneself(qa, ana)
     assert qa.allowed_addresses.get().pattern == "ana@acme.example"
 
 

@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from emailconfig.models import ConnectionTest, SmtpSettings
-from organization.models import App, Credential, KeptHeader, Member, Role, RoleGrant, Stage
+from organization.models import AllowedAddress, App, Credential, KeptHeader, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from outbox.models import Message
 from testlists.models import TestList
@@ -73,7 +73,7 @@ def address_of(route: str) -> str:
 
 def example_of(name: str, route: str) -> str:
     fixed = {"app": "crm", "stage": "qa", "name": "index", "number": "0", "content_type_id": "1"}
-    rows: dict[str, Any] = {"credential": Credential, "kept": KeptHeader, "test": ConnectionTest}
+    rows: dict[str, Any] = {"credential": Credential, "kept": KeptHeader, "entry": AllowedAddress, "test": ConnectionTest}
     if name == "object_id":
         return row_in_admin(route)
     if name == "message":
