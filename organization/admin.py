@@ -22,7 +22,7 @@ from organization.kept_headers import keep_header, stop_keeping_header
 from organization.members import may_edit, save_member
 from organization.models import AllowedAddress, App, AuditEvent, Credential, KeptHeader, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
-from organization.recipient_policy.changes import allow, change_policy, disallow, may_change
+from organization.recipient_policy.changes import allow, change_policy, disallow
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.services import create_stage, delete_from_organization, save_app, save_grant, save_in_organization, save_role
 
@@ -215,17 +215,13 @@ class AllowedAddressAdminForm(ConfirmedForStageForm[AllowedAddress]):
 
 @admin.register(AllowedAddress)
 class AllowedAddressAdmin(AddedAndRemovedAdmin):
-    """Shown to those alone who may change them: they are addresses of people."""
+    """Shown to those alone who may change them everywhere: they are addresses of people. Others have the stage's page."""
 
     form = AllowedAddressAdminForm
     list_display = ("pattern", "stage", "until", "created", "created_by")
 
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return AddedAndRemovedAdmin.has_delete_permission(self, request, obj)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[AllowedAddress]:
-        stages = [stage.pk for stage in Stage.objects.all() if may_change(member_of(request), stage)]
-        return super().get_queryset(request).filter(stage__in=stages)
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return super().has_module_permission(request) and allowed(member_of(request), EVERYWHERE, *self.permissions)
 
     def save_model(self, request: HttpRequest, obj: AllowedAddress, form: Any, change: bool) -> None:
         typed = form.cleaned_data

@@ -151,7 +151,7 @@ ADMIN: dict[str, Model] = {
     "organization/stage": Model(PLATFORM, PLATFORM, PLATFORM),
     "organization/app": Model(STAFF, PLATFORM, PLATFORM),
     "organization/credential": Model(STAFF),
-    "organization/allowedaddress": Model(CONFIGURATORS, CONFIGURATORS, NOBODY, CONFIGURATORS),
+    "organization/allowedaddress": Model(PLATFORM, PLATFORM, NOBODY, PLATFORM),
     "organization/keptheader": Model(STAFF, CONFIGURATORS, NOBODY, CONFIGURATORS),
     "organization/auditevent": Model(PLATFORM),
     "emailconfig/smtpsettings": Model(STAFF, CONFIGURATORS, CONFIGURATORS),
