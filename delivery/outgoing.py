@@ -55,6 +55,9 @@ def _departure(taken: HandOver) -> Departure:
         kept_headers=taken.kept_headers,
         subject_tag=taken.subject_tag,
         log_url="" if taken.test_people is None else portal_url("email-log-message", taken.stage_key, taken.pk),
+        allowed=taken.allowed,
+        allowed_recipients=[recipient.address for recipient in taken.recipients if recipient.rule == "allowed"],
+        only_allowed=taken.only_allowed,
     )
 
 

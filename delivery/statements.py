@@ -33,6 +33,7 @@ class DueMessage(NamedTuple):
     size: int
     route: str
     list_version: int
+    policy_version: int
     short_lines: bool | int
     kept_headers: str | None
     credential: str | None
@@ -54,7 +55,7 @@ def _due_of_one_status(db: sql.Dialect, status: str, limit: int) -> str:
         SELECT * FROM (
             SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name, mail.via,
                    mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version,
-                   mail.short_lines, {kept_headers_sql(db, "mail.stage_id", "mail.created")},
+                   mail.policy_version, mail.short_lines, {kept_headers_sql(db, "mail.stage_id", "mail.created")},
                    (SELECT username FROM organization_credential credential WHERE credential.id = mail.credential_id),
                    CASE WHEN mail.size <= {_LARGE_BYTES} THEN
                        (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
@@ -75,12 +76,13 @@ class MessageRecipient(NamedTuple):
     address: str
     name: str
     tries: int
+    rule: str
 
 
 RECIPIENTS = sql.query(
     MessageRecipient,
     lambda db: (
-        f"SELECT message_id, status, due <= %s, id, address, name, tries FROM outbox_recipient WHERE message_id {db.any_of}"
+        f"SELECT message_id, status, due <= %s, id, address, name, tries, rule FROM outbox_recipient WHERE message_id {db.any_of}"
     ),
 )
 CONTENT_PIECE = sql.query(bytes, "SELECT substr(data, %s, %s) FROM outbox_content WHERE message_id = %s")

@@ -47,6 +47,7 @@ def view(request: MemberRequest, stage: str) -> HttpResponse:
         "recipient_form": RecipientForm(),
         "settings": settings_of(found),
         "kept_headers": found.kept_headers.all(),
+        "allowed_count": found.allowed_addresses.count(),
         "can_edit": _can_edit(request, found),
     }
     return render(request, "emailconfig/settings.html", context)

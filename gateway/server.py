@@ -38,6 +38,7 @@ from outbox.masking import for_log
 from outbox.models import Door
 from outbox.refusals import RefusalRecorder, refusal
 from outbox.submission import check_recipient, check_sender
+from outbox.values import Accepted
 
 log = structlog.get_logger(__name__)
 
@@ -252,8 +253,7 @@ class GatewayServer(SmtpConnection):
         sender = "" if envelope.mail_from == _NULL_SENDER else envelope.mail_from or ""
         handed = Handed(credential.pk, submission.Envelope(sender, envelope.rcpt_tos), content, self.client)
         accepted = await self._gateway.acceptance.accept(handed)
-        held = f" (held: {accepted.hold_reason.label})" if accepted.hold_reason else ""
-        return f"250 2.0.0 Ok: queued as {accepted.pk}{held}"
+        return f"250 2.0.0 Ok: queued as {accepted.pk}{_fate(accepted)}"
 
     # Signing in.
 
@@ -396,3 +396,10 @@ class OutOfFiles:
             self._log.warning("gateway_connections_limited", limit="file handles", error=str(context.get("exception")))
         else:
             loop.default_exception_handler(context)
+
+
+def _fate(accepted: Accepted) -> str:
+    """What an app's developer should know at once: that nobody gets the message, or not yet."""
+    if accepted.is_captured:
+        return " (captured)"
+    return f" (held: {accepted.hold_reason.label})" if accepted.hold_reason else ""

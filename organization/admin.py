@@ -20,11 +20,14 @@ from organization.credentials import revoke_credential
 from organization.forms import AppForm, CompleteAddresses, VersionedForm
 from organization.kept_headers import keep_header, stop_keeping_header
 from organization.members import may_edit, save_member
-from organization.models import App, AuditEvent, Credential, KeptHeader, Member, Role, RoleGrant, Stage
+from organization.models import AllowedAddress, App, AuditEvent, Credential, KeptHeader, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
-from organization.services import delete_from_organization, save_app, save_grant, save_in_organization, save_role
+from organization.recipient_policy.changes import allow, change_policy, disallow
+from organization.recipient_policy.policy import RecipientPolicy
+from organization.services import create_stage, delete_from_organization, save_app, save_grant, save_in_organization, save_role
 
 V = TypeVar("V", App, Stage)
+C = TypeVar("C", AllowedAddress, KeptHeader)
 
 admin.site.site_header = admin.site.site_title = "ODC Email Portal"
 admin.site.unregister(Group)
@@ -140,6 +143,16 @@ class ArchivingForm(VersionedForm[V]):
 
 
 class StageAdminForm(ArchivingForm[Stage]):
+    policy = forms.TypedChoiceField(
+        label="Recipient policy",
+        required=False,
+        choices=[("", "As it is; for a new stage, what suits its type"), *RecipientPolicy.choices],
+        coerce=RecipientPolicy,
+        empty_value=None,
+        help_text="If more people get email than before, type the stage's name below to confirm.",
+    )
+    policy_ends = forms.DateTimeField(required=False, label="Until", help_text="The end of a wider policy (UTC).")
+
     class Meta:
         model = Stage
         fields = ("name", "key", "order", "kind", "archived")
@@ -152,22 +165,27 @@ class StageAdminForm(ArchivingForm[Stage]):
 class StageAdmin(PortalAdmin):
     form = StageAdminForm
     exclude = ("version",)
-    list_display = ("order", "name", "key", "kind", "archived")
+    list_display = ("order", "name", "key", "kind", "recipient_policy", "policy_until", "archived")
     list_display_links = ("name",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("key",) if obj else ()
 
     def save_model(self, request: HttpRequest, obj: Stage, form: Any, change: bool) -> None:
-        save_in_organization(obj, member_of(request))
+        member, policy = member_of(request), form.cleaned_data["policy"]
+        if not change:
+            create_stage(obj, member, policy)
+            return
+        save_in_organization(obj, member)
+        if policy is not None:
+            until, name = form.cleaned_data["policy_ends"], form.cleaned_data["confirmation"]
+            change_policy(obj, policy, member, until=until, typed_stage_name=name)
 
 
-class KeptHeaderAdminForm(forms.ModelForm[KeptHeader]):
+class ConfirmedForStageForm(forms.ModelForm[C]):
+    """For what may let more people get email: the stage's name is typed."""
+
     stage_name = forms.CharField(label="Name of the stage", help_text="Type it to confirm.")
-
-    class Meta:
-        model = KeptHeader
-        fields = ("stage", "name")
 
     def clean(self) -> dict[str, Any]:
         typed = super().clean() or {}
@@ -176,13 +194,10 @@ class KeptHeaderAdminForm(forms.ModelForm[KeptHeader]):
         return typed
 
 
-@admin.register(KeptHeader)
-class KeptHeaderAdmin(PlaceAdmin):
-    """A kept header field is added and removed, never changed."""
+class AddedAndRemovedAdmin(PlaceAdmin):
+    """For what belongs to a stage and is never changed."""
 
     permissions = (Permission.MANAGE_EMAIL_CONFIGURATIONS,)
-    form = KeptHeaderAdminForm
-    list_display = ("name", "stage", "created", "created_by")
     list_select_related = ("stage",)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -190,6 +205,48 @@ class KeptHeaderAdmin(PlaceAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_change_permission(request, obj)
+
+
+class AllowedAddressAdminForm(ConfirmedForStageForm[AllowedAddress]):
+    class Meta:
+        model = AllowedAddress
+        fields = ("stage", "pattern", "until")
+
+
+@admin.register(AllowedAddress)
+class AllowedAddressAdmin(AddedAndRemovedAdmin):
+    """Shown to those alone who may change them everywhere: they are addresses of people. Others have the stage's page."""
+
+    form = AllowedAddressAdminForm
+    list_display = ("pattern", "stage", "until", "created", "created_by")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return super().has_module_permission(request) and allowed(member_of(request), EVERYWHERE, *self.permissions)
+
+    def save_model(self, request: HttpRequest, obj: AllowedAddress, form: Any, change: bool) -> None:
+        typed = form.cleaned_data
+        (entry,) = allow(obj.stage, [obj.pattern], member_of(request), until=typed["until"], typed_stage_name=typed["stage_name"])
+        obj.pk = entry.pk  # Django admin goes on with its own
+
+    def delete_model(self, request: HttpRequest, obj: AllowedAddress) -> None:
+        disallow(obj.stage, obj.pattern, member_of(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AllowedAddress]) -> None:
+        with transaction.atomic():  # all of them, or a 403 and none
+            for entry in queryset.select_related("stage"):
+                disallow(entry.stage, entry.pattern, member_of(request))
+
+
+class KeptHeaderAdminForm(ConfirmedForStageForm[KeptHeader]):
+    class Meta:
+        model = KeptHeader
+        fields = ("stage", "name")
+
+
+@admin.register(KeptHeader)
+class KeptHeaderAdmin(AddedAndRemovedAdmin):
+    form = KeptHeaderAdminForm
+    list_display = ("name", "stage", "created", "created_by")
 
     def save_model(self, request: HttpRequest, obj: KeptHeader, form: Any, change: bool) -> None:
         kept = keep_header(obj.stage, obj.name, member_of(request), typed_stage_name=form.cleaned_data["stage_name"])

@@ -14,8 +14,11 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.utils.text import slugify
 
 from common.addresses import may_be_incomplete
+from organization.access import Actor
 from organization.exceptions import StaleVersion
 from organization.models import App, Credential, Member, Stage, VersionedModel, validate_key
+from organization.recipient_policy.policy import RecipientPolicy
+from organization.services import create_stage, save_in_organization
 
 V = TypeVar("V", bound=VersionedModel)
 
@@ -77,6 +80,23 @@ class AppForm(VersionedForm[App]):
 
 
 class StageForm(VersionedForm[Stage]):
+    """The recipient policy is asked for a new stage alone; later it has its own page."""
+
+    policy = forms.TypedChoiceField(
+        label="Who gets email",
+        required=False,
+        widget=forms.RadioSelect,
+        choices=[
+            ("", "What suits its type: real recipients in Production, lists and allowed addresses only elsewhere"),
+            (RecipientPolicy.NOBODY, "Nobody: all email is captured"),
+            (RecipientPolicy.LISTED_ONLY, "Test lists and allowed addresses only"),
+            (RecipientPolicy.AS_APPS_ASK, "The recipients that apps give"),
+        ],
+        coerce=RecipientPolicy,
+        empty_value=None,
+        help_text="Real recipients outside Production take the permission Manage Email Configurations.",
+    )
+
     class Meta:
         model = Stage
         fields = ("name", "key", "kind")
@@ -85,6 +105,14 @@ class StageForm(VersionedForm[Stage]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _offer_key_only_once(self)
+        if self.instance.pk is not None:
+            del self.fields["policy"]
+
+    def store(self, actor: Actor) -> Stage:
+        """Raises PermissionDenied, ValidationError, StaleVersion."""
+        if self.instance.pk is None:
+            return create_stage(self.instance, actor, self.cleaned_data["policy"])
+        return save_in_organization(self.instance, actor)
 
 
 class CredentialForm(forms.ModelForm[Credential]):

@@ -19,6 +19,8 @@ from common.addresses import ADDRESS_MAX_LENGTH, validate_address
 from common.text import validate_one_line
 from organization.header_names import validate_kept_header
 from organization.permissions import Permission
+from organization.recipient_policy.patterns import normalize_pattern
+from organization.recipient_policy.policy import RecipientPolicy
 
 M = TypeVar("M", bound=models.Model)
 
@@ -255,6 +257,21 @@ class Stage(VersionedModel, ImmutableKeyModel):
         help_text="In a Production stage the portal asks for the stage's name before actions that can't be undone.",
     )
     archived = models.BooleanField(default=False)
+    # Who may get email: changed by recipient_policy.changes alone. Stages from before it have the policy that they had.
+    recipient_policy = models.CharField(
+        max_length=12,
+        choices=RecipientPolicy,
+        default=RecipientPolicy.AS_APPS_ASK,
+        db_default=RecipientPolicy.AS_APPS_ASK,
+        editable=False,
+    )
+    # A wider policy may have an end; then this narrower one is in force again.
+    policy_until = models.DateTimeField(null=True, editable=False)
+    policy_afterwards = models.CharField(max_length=12, choices=RecipientPolicy, blank=True, db_default="", editable=False)
+    # Counts every change of policy and allowed addresses; and the versions since which it was never narrower than named.
+    policy_version = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    listed_since = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    open_since = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
     class Meta:
         ordering = ["order", "name"]
@@ -276,6 +293,33 @@ class Stage(VersionedModel, ImmutableKeyModel):
     def says_production(self) -> bool:
         """Whether its name is “Production”, so that a badge would only repeat it."""
         return self.is_production and self.name.casefold() == self.Kind.PRODUCTION.label.casefold()
+
+
+class AllowedAddress(models.Model):
+    """An address or a whole domain that may get email of its own from a stage. Saved through recipient_policy.changes."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="allowed_addresses")
+    pattern = models.CharField("address or domain", max_length=ADDRESS_MAX_LENGTH)
+    until = models.DateTimeField(null=True, blank=True)
+    # The stage's policy_version since which it is allowed: email that was accepted before isn't freed by it.
+    version = models.PositiveIntegerField(default=0, editable=False)
+    created = models.DateTimeField(db_default=Now(), editable=False)
+    created_by = models.CharField(max_length=360, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "allowed address"
+        verbose_name_plural = "allowed addresses"
+        ordering = ["pattern"]
+        constraints = [models.UniqueConstraint(fields=["stage", "pattern"], name="allowed_address_once_per_stage")]
+
+    def __str__(self) -> str:
+        return self.pattern
+
+    def clean(self) -> None:
+        try:
+            self.pattern = normalize_pattern(self.pattern)
+        except ValidationError as error:
+            raise ValidationError({"pattern": error}) from error
 
 
 class KeptHeader(models.Model):
@@ -416,6 +460,7 @@ class AuditEvent(models.Model):
         DELETE = "Delete", "Delete"
         REVOKE = "Revoke", "Revoke"
         CHANGE_PASSWORD = "Change password", "Change password"
+        CHANGE_RECIPIENT_POLICY = "Change recipient policy", "Change recipient policy"
         ROTATE_KEY = "Rotate key", "Rotate key"
         TEST = "Test", "Test"
         SEND_TEST_MESSAGE = "Send test mail", "Send test mail"

@@ -16,6 +16,7 @@ from organization.access import EVERYWHERE, Actor, Scope, require
 from organization.exceptions import StaleVersion
 from organization.models import App, Role, RoleGrant, Stage, VersionedModel
 from organization.permissions import Permission
+from organization.recipient_policy.policy import RecipientPolicy, policy_of_new_stage
 from organization.signals import instance_created
 
 V = TypeVar("V", bound=VersionedModel)
@@ -34,9 +35,25 @@ def save_app(app: App, actor: Actor) -> App:
 
 def save_in_organization(instance: InOrganization, actor: Actor) -> InOrganization:
     """Store a stage or role. Raises PermissionDenied, ValidationError or StaleVersion."""
+    if isinstance(instance, Stage) and instance.pk is None:
+        return create_stage(instance, actor)
     require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
     with transaction.atomic():
         return _store(instance, actor)
+
+
+def create_stage(stage: Stage, actor: Actor, policy: RecipientPolicy | None = None) -> Stage:
+    """Store a new stage, which starts with `policy`, or with the one that suits its type.
+
+    A wider one needs the permission to manage email configurations. Raises PermissionDenied or ValidationError.
+    """
+    require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+    usual = policy_of_new_stage(is_production=stage.is_production)
+    if policy is not None and policy.is_wider_than(usual):
+        require(actor, EVERYWHERE, Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    stage.recipient_policy = policy or usual
+    with transaction.atomic():
+        return _store(stage, actor)
 
 
 def save_grant(grant: RoleGrant, actor: Actor) -> RoleGrant:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from common import sql
 from organization.models import App, Credential, Stage
+from organization.recipient_policy.policy import AllowedPattern, PolicyState, RecipientPolicy
 
 _PLACE_COLUMNS = "app.id, app.key, app.name, app.archived, stage.id, stage.key, stage.name, stage.archived"
 
@@ -64,3 +65,29 @@ def kept_headers_sql(db: sql.Dialect, stage_column: str, accepted_column: str) -
     names = f"{db.string_agg}(lower(kept.name), ' ')"
     kept = f"kept.stage_id = {stage_column} AND kept.created <= {accepted_column}"
     return f"(SELECT {names} FROM organization_keptheader kept WHERE {kept})"
+
+
+def policy_columns(db: sql.Dialect, stage: str) -> str:
+    """The columns of policy_state(); `stage` is what the statement calls the stage's table.
+
+    The allowed patterns are one text. No pattern has a line break, and no version a space.
+    """
+    entries = f"{db.string_agg}(allowed.version || ' ' || allowed.pattern, '\n')"
+    return f"""
+        CASE WHEN {stage}.policy_until <= {db.now} THEN {stage}.policy_afterwards ELSE {stage}.recipient_policy END,
+        {stage}.policy_version, {stage}.listed_since, {stage}.open_since,
+        (SELECT {entries} FROM organization_allowedaddress allowed
+         WHERE allowed.stage_id = {stage}.id AND (allowed.until IS NULL OR allowed.until > {db.now}))
+    """
+
+
+def policy_state(policy: str, version: int, listed_since: int, open_since: int, allowed: str | None) -> PolicyState:
+    """What is in force in a stage, from its policy_columns()."""
+    entries = (line.split(" ", 1) for line in (allowed or "").splitlines())
+    patterns = tuple(AllowedPattern(pattern, int(since)) for since, pattern in entries)
+    return PolicyState(RecipientPolicy(policy), patterns, version, listed_since, open_since)
+
+
+POLICY = sql.query(
+    policy_state, lambda db: f"SELECT {policy_columns(db, 'stage')} FROM organization_stage stage WHERE stage.id = %s"
+)

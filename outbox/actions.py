@@ -18,6 +18,7 @@ from emailconfig.services import settings_of
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
 from organization.permissions import Permission
+from organization.recipient_policy.reading import policy_of
 from outbox import event_log
 from outbox.exceptions import SubmissionRefused
 from outbox.models import FINAL, LIST_REASONS, WAITING, Content, Door, Message, Recipient, RouteKind, Status
@@ -207,7 +208,7 @@ def acts_of(message: Message, actor: Actor) -> Acts:
 def resend_route(message: Message) -> Route:
     """Where resend() would send the mail now."""
     test_list = test_list_of(message.app, message.stage)
-    return route_resent(RouteKind(message.route), reachable(message), state_of(test_list))
+    return route_resent(RouteKind(message.route), reachable(message), state_of(test_list), policy_of(message.stage))
 
 
 def reachable(message: Message) -> list[str]:

@@ -26,10 +26,11 @@ class Status(models.TextChoices):
     SENT = "sent", "Sent"
     FAILED = "failed", "Failed"
     HELD = "held", "Held"  # waits for a person or for its cause to go away
+    CAPTURED = "captured", "Captured"  # kept here: the stage's policy lets it go to nobody
 
 
 WAITING = (Status.QUEUED, Status.DEFERRED)
-FINAL = (Status.SENT, Status.FAILED)
+FINAL = (Status.SENT, Status.FAILED, Status.CAPTURED)
 # How the last reply of a recipient begins that was tried often enough, although nobody refused it for good.
 GIVEN_UP = "Given up"
 
@@ -38,6 +39,18 @@ class RouteKind(models.TextChoices):
     TEST_LIST = "test_list", "Test list"
     RECIPIENTS = "recipients", "Recipients"
     RELEASED = "released", "Released to real recipients"  # by a person, whatever the test list says
+    ALLOWED = "allowed", "Allowed addresses"  # of the stage, with the header of test mail
+    CAPTURED = "captured", "Captured"
+
+
+class Rule(models.TextChoices):
+    """Why a recipient gets the message, or doesn't. Kept on each recipient."""
+
+    AS_APPS_ASK = "real", "Recipient that the app gave"
+    TEST_LIST = "list", "Test list"
+    ALLOWED = "allowed", "Allowed address"
+    RELEASED = "released", "Released by a person"
+    CAPTURED = "captured", "Captured"
 
 
 class HoldReason(models.TextChoices):
@@ -91,7 +104,9 @@ class Message(models.Model):
 
     # Where it was routed, and why: decided at acceptance, looked at again at hand-over, only toward safer.
     route = models.CharField(max_length=10, choices=RouteKind)
-    list_version = models.PositiveIntegerField(default=0)  # of the test list that the route was decided by
+    # Of the test list and of the stage's recipient policy that the route was decided by.
+    list_version = models.PositiveIntegerField(default=0)
+    policy_version = models.PositiveIntegerField(default=0, db_default=0)
     notes = models.JSONField(default=list)
 
     # The numbers of the mail that this one repeats, and of the last that repeats this one. No keys: either may be pruned.
@@ -165,6 +180,7 @@ class Recipient(models.Model):
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="recipients", db_index=False)
     address = models.CharField(max_length=ADDRESS_MAX_LENGTH)
     name = models.CharField(max_length=100, blank=True)
+    rule = models.CharField(max_length=10, choices=Rule, blank=True, db_default="")
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     due = models.DateTimeField(db_default=Now())
     tries = models.PositiveSmallIntegerField(default=0)

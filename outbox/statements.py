@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from common import sql
+from organization.recipient_policy.policy import PolicyState
+from organization.statements import policy_columns, policy_state
 
 # In the order of a new message's row (see submission).
 _MESSAGE_COLUMNS = (
     "app_id", "stage_id", "credential_id", "via", "envelope_sender", "requested", "from_address", "subject", "message_id",
-    "size", "invitation", "search_text", "route", "list_version", "notes", "resent_from", "status", "hold_reason", "owner",
+    "size", "invitation", "search_text", "route", "list_version", "policy_version", "notes", "resent_from", "status",
+    "hold_reason", "owner",
 )  # fmt: skip
-_RECIPIENT_COLUMNS = ("message_id", "address", "name", "status", "tries", "last_reply", "finished")
+_RECIPIENT_COLUMNS = ("message_id", "address", "name", "rule", "status", "tries", "last_reply", "finished")
 
 
 def new_messages(rows: Sequence[Sequence[object]]) -> sql.Rows:
@@ -30,23 +33,35 @@ def new_recipients(rows: Sequence[Sequence[object]]) -> sql.Rows:
     return sql.Rows("outbox_recipient", _RECIPIENT_COLUMNS, rows)
 
 
-class ListAndSender(NamedTuple):
-    """A test list, and its stage's sender; None where the stage has no settings."""
+class ListPolicyAndSender(NamedTuple):
+    """What routes an app's messages in a stage, and the stage's sender; None where it has no settings, or no list."""
 
-    id: int
+    list_id: int | None
     active: bool | int
     version: int
     active_version: int
     stage_sender: str | None
+    policy: PolicyState
 
 
-LIST_AND_SENDER = sql.query(
-    ListAndSender,
+def _list_policy_and_sender(
+    list_id: int | None, active: bool | int, version: int, active_version: int, stage_sender: str | None, *policy: Any
+) -> ListPolicyAndSender:
+    return ListPolicyAndSender(list_id, active, version, active_version, stage_sender, policy_state(*policy))
+
+
+LIST_POLICY_AND_SENDER = sql.query(
+    _list_policy_and_sender,
+    lambda db: (
+        f"""
+        SELECT list.id, list.active, list.version, list.active_version,
+               (SELECT sender_address FROM emailconfig_smtpsettings settings WHERE settings.stage_id = stage.id),
+               {policy_columns(db, "stage")}
+        FROM organization_stage stage
+        LEFT JOIN testlists_testlist list ON list.stage_id = stage.id AND list.app_id = %s
+        WHERE stage.id = %s
     """
-    SELECT id, active, version, active_version,
-           (SELECT sender_address FROM emailconfig_smtpsettings settings WHERE settings.stage_id = list.stage_id)
-    FROM testlists_testlist list WHERE app_id = %s AND stage_id = %s
-    """,
+    ),
 )
 
 

@@ -10,7 +10,7 @@ from organization.models import App, Credential, Stage
 from outbox.envelope import (
     Envelope,
 )
-from outbox.models import Door, HoldReason, Message
+from outbox.models import Door, HoldReason, Message, Status
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ class Accepted(NamedTuple):
     def hold_reason(self) -> HoldReason | None:
         reason = self.row["hold_reason"]
         return HoldReason(reason) if reason else None
+
+    @property
+    def is_captured(self) -> bool:
+        return bool(self.row["status"] == Status.CAPTURED)
 
     def message(self) -> Message:
         return sql.partly_read(Message, id=self.pk, **self.row)

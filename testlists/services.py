@@ -6,7 +6,6 @@ Every entry point uses these services. Permission, validation, change and audit 
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from django.db.models.functions import Lower
 
 from common import sql
 from common.addresses import NamedAddress, printable, same_address_key
+from common.waiting import wait_until_zero
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
 from organization.exceptions import StaleVersion
@@ -138,10 +138,7 @@ def wait_until_nothing_leaves(test_list: TestList, seconds: float = ACTIVATION_W
 
     Returns how many are still being sent. At 0 the activation is complete.
     """
-    deadline = time.monotonic() + seconds
-    while (leaving := mails_leaving(test_list)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return leaving
+    return wait_until_zero(lambda: mails_leaving(test_list), seconds)
 
 
 def ask_lists_for_hand_over(apps: Collection[int], stage_id: int) -> Callable[[], dict[int, TestList]]:
@@ -157,6 +154,12 @@ def _lock_against_hand_over(app: App, stage: Stage) -> None:
     """
     if connection.vendor == "postgresql":
         sql.run(statements.LOCK_LIST, app.pk, stage.pk)
+
+
+def lock_stage_against_hand_over(stage: Stage) -> None:
+    """As for one list, for all apps: in the order of their numbers, so that two who do it at once don't wait for each other."""
+    for app in App.objects.order_by("pk"):
+        _lock_against_hand_over(app, stage)
 
 
 def _lock_creation() -> None:

@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='auditevent',
             name='operation',
-            field=models.CharField(choices=[('Create', 'Create'), ('Update', 'Update'), ('Delete', 'Delete'), ('Revoke', 'Revoke'), ('Change password', 'Change password'), ('Rotate key', 'Rotate key'), ('Test', 'Test'), ('Send test mail', 'Send test mail'), ('Export', 'Export'), ('Resume deliveries', 'Resume deliveries'), ('Retry', 'Retry'), ('Cancel', 'Cancel'), ('Release to real recipients', 'Release to real recipients'), ('Resend', 'Resend'), ('Resend to real recipients', 'Resend to real recipients')], max_length=60),
+            field=models.CharField(choices=[('Create', 'Create'), ('Update', 'Update'), ('Delete', 'Delete'), ('Revoke', 'Revoke'), ('Change password', 'Change password'), ('Change recipient policy', 'Change recipient policy'), ('Rotate key', 'Rotate key'), ('Test', 'Test'), ('Send test mail', 'Send test mail'), ('Export', 'Export'), ('Resume deliveries', 'Resume deliveries'), ('Retry', 'Retry'), ('Cancel', 'Cancel'), ('Release to real recipients', 'Release to real recipients'), ('Resend', 'Resend'), ('Resend to real recipients', 'Resend to real recipients')], max_length=60),
         ),
         migrations.AddConstraint(
             model_name="stage",

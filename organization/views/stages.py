@@ -82,7 +82,7 @@ def _edit(request: MemberRequest, stage: Stage) -> HttpResponse:
     shown = Stage.objects.filter(pk=stage.pk).first()  # the stored values, because the form changes its own instance
     if request.method == "POST" and form.is_valid():
         try:
-            save_in_organization(form.instance, request.user)
+            form.store(request.user)
         except ValidationError as error:
             add_refusal(form, error)
         else:

@@ -19,10 +19,11 @@ from tests.support.urls import address_of
 from tests.support.who_may import ADMIN, NOBODY, PAGES
 
 # Other forms are made of these.
-BASES = {"ArchivingForm", "CompleteAddresses"}
+BASES = {"ArchivingForm", "CompleteAddresses", "ConfirmedForStageForm"}
 # Forms that change nothing that was read before, with the reason.
 WITHOUT_A_VERSION = {
     "CredentialForm": "only creates",
+    "AllowedAddressAdminForm": "only creates",
     "KeptHeaderAdminForm": "only creates",
     "KeptHeaderForm": "only creates",
     "RecipientForm": "names whom a connection test asks about",

@@ -20,6 +20,7 @@ from organization import audit
 from organization.credentials import create_credential
 from organization.kept_headers import keep_header
 from organization.models import App, Member, Stage
+from organization.recipient_policy.changes import allow
 from outbox.models import Attempt, Door, Message, Refusal
 from outbox.submission import Envelope, submit
 from tests.support.outbox import deliver, send, set_list
@@ -47,6 +48,8 @@ PAGES = [
     "/management/configure/emails/qa/edit/?preset=microsoft-365",
     "/management/configure/emails/qa/delete/",
     "/management/configure/emails/qa/kept-headers/",
+    "/management/configure/emails/qa/recipients/",
+    "/management/configure/emails/production/recipients/",
     "/management/configure/emails/qa/test-mail/",
     "/management/configure/emails/qa/test/{test}/",
     "/management/configure/emails/development/",
@@ -149,6 +152,7 @@ def everything(
     credential = create_credential(crm, qa, OPERATOR).credential
     Refusal.objects.create(app=crm, stage=qa, credential=credential, via=Door.GATEWAY, step="DATA", reply="552 Too large")
     keep_header(qa, "X-Campaign", OPERATOR, typed_stage_name=qa.name)
+    allow(qa, ["dan@example.com"], OPERATOR, typed_stage_name=qa.name)
     Gateway.objects.create(name="g1")
     for stage in (qa, production):
         message = submit(crm, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)

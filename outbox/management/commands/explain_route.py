@@ -8,6 +8,7 @@ from django.core.management.base import CommandParser
 
 from common.addresses import parse_named_address
 from organization.cli import PortalCommand, app_by_key, stage_by_key
+from organization.recipient_policy.reading import policy_of
 from outbox.routing import route
 from testlists.services import test_list_of
 from testlists.state import state_of
@@ -26,13 +27,14 @@ class Command(PortalCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
         requested = [parse_named_address(text).email for name in ("to", "cc", "bcc") for text in options[name]]
-        found = route(requested, state_of(test_list_of(app, stage)))
+        found = route(requested, state_of(test_list_of(app, stage)), policy_of(stage))
         if options["json"]:
             decisions = [
-                {"requested": one.requested, "delivered_to": one.delivered_to, "rule": one.rule} for one in found.decisions
+                {"requested": one.requested, "delivered_to": one.delivered_to, "rule": one.rule, "reason": one.reason}
+                for one in found.decisions
             ]
             self.write_json({"route": found.kind, "decisions": decisions})
             return
         for one in found.decisions:
             self.stdout.write(f"{one.requested} -> {', '.join(one.delivered_to) or 'held'}")
-            self.stdout.write(f"  {one.rule}")
+            self.stdout.write(f"  {one.reason}")
