@@ -85,7 +85,7 @@ class Chart:
 
 def bar_chart(key: str, title: str, x_title: str, y_title: str, labels: Sequence[str], series: Sequence[Series]) -> Chart:
     """A chart with a column for each of `labels`, in which the series' bars stand side by side."""
-    step = tick_step(max((max(one.values, default=0) for one in series), default=0))
+    step = tick_step(max((max(line.values, default=0) for line in series), default=0))
     ticks = [Tick(_y(number * step, step), number * step) for number in range(_TICKS + 1)]
     columns = [_column(place, labels, series, step) for place in range(len(labels))]
     return Chart(key, title, x_title, y_title, series, columns, ticks)
@@ -93,9 +93,9 @@ def bar_chart(key: str, title: str, x_title: str, y_title: str, labels: Sequence
 
 def tick_step(highest: int) -> int:
     """The least of 1, 2, 5, 10, 20, … of which as many as there are ticks reach up to `highest`."""
-    wanted = max(1, math.ceil(highest / _TICKS))
-    power: int = 10 ** (len(str(wanted)) - 1)
-    return next(nice * power for nice in (1, 2, 5, 10) if nice * power >= wanted)
+    least = max(1, math.ceil(highest / _TICKS))
+    power: int = 10 ** (len(str(least)) - 1)
+    return next(nice * power for nice in (1, 2, 5, 10) if nice * power >= least)
 
 
 def _column(place: int, labels: Sequence[str], series: Sequence[Series], step: int) -> Column:
@@ -104,12 +104,12 @@ def _column(place: int, labels: Sequence[str], series: Sequence[Series], step: i
     bar_width = width * _FILLED / len(series)
     first = x + width * (1 - _FILLED) / 2
     bars = [
-        _bar(one, first + number * bar_width, bar_width, one.values[place], step)
-        for number, one in enumerate(series)
-        if one.values[place]
+        _bar(line, first + number * bar_width, bar_width, line.values[place], step)
+        for number, line in enumerate(series)
+        if line.values[place]
     ]
     shown = place % math.ceil(len(labels) / _LABELS) == 0
-    return Column(labels[place], shown, x, width, bars, [(one.name, one.values[place]) for one in series])
+    return Column(labels[place], shown, x, width, bars, [(line.name, line.values[place]) for line in series])
 
 
 def _bar(series: Series, x: float, width: float, value: int, step: int) -> Bar:

@@ -31,7 +31,7 @@ def percentile(histogram: Mapping[int, int], share: float) -> float | None:
         return None
     rank = share * sum(count for _, count in counts)
     upto = accumulate(count for _, count in counts)
-    (bucket, count), reached = next(found for found in zip(counts, upto, strict=True) if found[1] >= rank)
+    (bucket, count), reached = next(pair for pair in zip(counts, upto, strict=True) if pair[1] >= rank)
     begin, end = edges(bucket)
     return begin + (end - begin) * (rank - (reached - count)) / count
 

@@ -18,8 +18,8 @@ from emailconfig.connection.explanations import Explanation
 from organization.models import App, Stage
 
 TOP_APPS = 10
-_TROUBLE = ("failed", "deferred", "unknown")
-_COUNTS = ("accepted", "to_test_list", "sent", *_TROUBLE)
+_FAILURES = ("failed", "deferred", "unknown")
+_COUNTS = ("accepted", "to_test_list", "sent", *_FAILURES)
 # Where mail is looked at: the apps of each stage that the member may see.
 Places = Mapping[Stage, Sequence[App]]
 Period = datetime | date
@@ -58,7 +58,7 @@ RANGES = (Range("24h", "24 hours", 24, False), Range("7d", "7 days", 7, True), R
 
 def range_of(key: str | None) -> Range:
     """The range with that key, or the first."""
-    return next((one for one in RANGES if one.key == key), RANGES[0])
+    return next((choice for choice in RANGES if choice.key == key), RANGES[0])
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Analytics:
     causes: Sequence[Cause]
 
 
-class _Seen(NamedTuple):
+class _VisibleHours(NamedTuple):
     """What a member sees: these stages as a whole, of others the rows of some apps."""
 
     stages: Sequence[int]
@@ -132,22 +132,22 @@ class _Seen(NamedTuple):
 
 def analytics(places: Places, shown: Range) -> Analytics:
     """Everything in ten queries at most, however many apps and mails."""
-    seen = _seen(places)
-    periods = _periods(seen, shown)
+    visible = _visible_hours(places)
+    periods = _periods(visible, shown)
     total = Sums()
     for sums in periods.values():
         total += sums
-    apps, app_count = _top_apps(places, seen, shown)
+    apps, app_count = _top_apps(places, visible, shown)
     return Analytics(
         total=total,
         periods=periods,
         apps=apps,
         app_count=app_count,
-        causes=_causes(places, seen.rows & Q(hour__range=(shown.begin(), timezone.now()))),
+        causes=_causes(places, visible.rows & Q(hour__range=(shown.begin(), timezone.now()))),
     )
 
 
-def _seen(places: Places) -> _Seen:
+def _visible_hours(places: Places) -> _VisibleHours:
     """Said as shortly as can be: for a stage at a time with all its apps, databases read the whole table."""
     everything = set(App.objects.values_list("pk", flat=True))
     stages: defaultdict[frozenset[int], list[int]] = defaultdict(list)
@@ -157,13 +157,13 @@ def _seen(places: Places) -> _Seen:
     of_some_apps = Q(pk__in=[])
     for numbers, alike in stages.items():
         of_some_apps |= Q(stage__in=alike, app__in=numbers)
-    return _Seen(whole, of_some_apps)
+    return _VisibleHours(whole, of_some_apps)
 
 
-def _periods(seen: _Seen, shown: Range) -> dict[Period, Sums]:
+def _periods(visible: _VisibleHours, shown: Range) -> dict[Period, Sums]:
     """By hour, since the days of a member are made of other hours than those of another."""
     hours, by_hour = Q(hour__range=(shown.begin(), timezone.now())), _nothing()
-    whole, some = hours & Q(stage__in=seen.stages), hours & seen.of_some_apps
+    whole, some = hours & Q(stage__in=visible.stages), hours & visible.of_some_apps
     _add_counts(by_hour, "hour", (*_COUNTS, "held"), (StageCount, whole), (HourlyCount, some))
     _add_latencies(by_hour, "hour", (StageLatency, whole), (HourlyLatency, some))
     periods = {period: Sums() for period in shown.periods()}
@@ -174,20 +174,20 @@ def _periods(seen: _Seen, shown: Range) -> dict[Period, Sums]:
     return periods
 
 
-def _top_apps(places: Places, seen: _Seen, shown: Range) -> tuple[list[AppSums], int]:
+def _top_apps(places: Places, visible: _VisibleHours, shown: Range) -> tuple[list[AppSums], int]:
     """And how many there are. From the totals of whole days of UTC, and of the hours before the first of these."""
     begin, now = shown.begin(), timezone.now()
     midnight = _next_midnight(begin)
-    hours = seen.rows & Q(hour__gte=begin, hour__lt=midnight)
-    days = seen.rows & Q(day__range=(midnight.date(), now.astimezone(UTC).date()))
+    hours = visible.rows & Q(hour__gte=begin, hour__lt=midnight)
+    days = visible.rows & Q(day__range=(midnight.date(), now.astimezone(UTC).date()))
     apps, by_app = _by_number(places), _nothing()
     _add_counts(by_app, "app_id", _COUNTS, (HourlyCount, hours), (DailyCount, days))
-    found = [AppSums(apps[number], sums) for number, sums in by_app.items() if any(sums.counts.values())]
-    found.sort(key=lambda one: (-one.sums.counts["accepted"], -one.sums.counts["sent"], one.app.name))
-    top = found[:TOP_APPS]
-    of_top = Q(app__in=[one.app.pk for one in top])
+    busy = [AppSums(apps[number], sums) for number, sums in by_app.items() if any(sums.counts.values())]
+    busy.sort(key=lambda app_sums: (-app_sums.sums.counts["accepted"], -app_sums.sums.counts["sent"], app_sums.app.name))
+    top = busy[:TOP_APPS]
+    of_top = Q(app__in=[app_sums.app.pk for app_sums in top])
     _add_latencies(by_app, "app_id", (HourlyLatency, hours & of_top), (DailyLatency, days & of_top))
-    return top, len(found)
+    return top, len(busy)
 
 
 def _next_midnight(moment: datetime) -> datetime:
@@ -217,19 +217,19 @@ def _causes(places: Places, rows: Q) -> list[Cause]:
     counts: defaultdict[tuple[int, str], Counter[str]] = defaultdict(Counter)
     concerned: defaultdict[tuple[int, str], list[App]] = defaultdict(list)
     apps, stages = _by_number(places), {stage.pk: stage for stage in places}
-    for stage, code, app, *numbers in _grouped(HourlyCause, rows, ("stage_id", "code", "app_id"), _TROUBLE):
-        counts[stage, code].update(dict(zip(_TROUBLE, numbers, strict=True)))
+    for stage, code, app, *numbers in _grouped(HourlyCause, rows, ("stage_id", "code", "app_id"), _FAILURES):
+        counts[stage, code].update(dict(zip(_FAILURES, numbers, strict=True)))
         concerned[stage, code].append(apps[app])
-    found = [Cause(stages[key[0]], explanation_of(key[1]), counts[key], concerned[key]) for key in counts]
-    return sorted(found, key=lambda cause: [-cause.counts[name] for name in _TROUBLE])
+    causes = [Cause(stages[key[0]], explanation_of(key[1]), counts[key], concerned[key]) for key in counts]
+    return sorted(causes, key=lambda cause: [-cause.counts[name] for name in _FAILURES])
 
 
 def _grouped(model: type[Model], rows: Q, keys: Sequence[str], columns: Sequence[str]) -> list[tuple[Any, ...]]:
     """For each combination of `keys`, these and the sum of each of `columns`."""
     sums = {f"{column}_sum": Sum(column) for column in columns}
     of_keys = model._default_manager.filter(rows).order_by().values(*keys)
-    found: list[tuple[Any, ...]] = list(of_keys.annotate(**sums).values_list(*keys, *sums))
-    return found
+    groups: list[tuple[Any, ...]] = list(of_keys.annotate(**sums).values_list(*keys, *sums))
+    return groups
 
 
 def _by_number(places: Places) -> dict[int, App]:

@@ -39,7 +39,7 @@ from outbox.models import GIVEN_UP, Attempt, Message, RouteKind, Status
 LAG = timedelta(minutes=1)
 # Of mails and of tries each, in one call. An outbox that was never counted takes many calls.
 ROWS_AT_ONCE = 20_000
-_MAILS_PER_QUERY = 1000
+_MESSAGES_PER_QUERY = 1000
 
 _TRIES = ("sent", "deferred", "failed", "unknown")
 _COLUMNS: dict[type[models.Model], tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -63,7 +63,7 @@ HELD_AT_MOST = 10_000
 _LEVELS = ("held",)
 
 
-class Mail(NamedTuple):
+class MessageRow(NamedTuple):
     """What is read of a mail that was accepted."""
 
     pk: int
@@ -73,7 +73,7 @@ class Mail(NamedTuple):
     route: str
 
 
-class Try(NamedTuple):
+class AttemptRow(NamedTuple):
     """What is read of a try to reach one address, and of its mail."""
 
     pk: int
@@ -87,7 +87,7 @@ class Try(NamedTuple):
     reply: str
 
 
-Row = TypeVar("Row", Mail, Try)
+Row = TypeVar("Row", MessageRow, AttemptRow)
 # What is added to the stored counts: per table, its row's key and how much to which column.
 _Additions = dict[type[models.Model], dict[tuple[object, ...], Counter[str]]]
 
@@ -99,7 +99,7 @@ def roll_up() -> int:
     """
     now = database_now()
     _note_held(now)
-    return _count("mails", _mails_after, _of_mails, now) + _count("tries", _tries_after, _of_tries, now)
+    return _count("mails", _messages_after, _message_additions, now) + _count("tries", _tries_after, _try_additions, now)
 
 
 def uncounted_since(now: datetime) -> datetime | None:
@@ -123,7 +123,9 @@ def _note_held(now: datetime) -> None:
     """How much is held at this moment."""
     held = depth_by_app(Stage.objects.all(), Status.HELD, at_most=HELD_AT_MOST)
     hours: dict[tuple[object, ...], Counter[str]]
-    hours = {(stage, _hour(now), app): Counter(held=one.mails) for stage, apps in held.items() for app, one in apps.items()}
+    hours = {
+        (stage, _hour(now), app): Counter(held=depth.messages) for stage, apps in held.items() for app, depth in apps.items()
+    }
     _add({HourlyCount: hours})
 
 
@@ -149,29 +151,31 @@ def _is_settled(created: datetime, now: datetime) -> bool:
     return abs(now - created) >= LAG
 
 
-def _mails_after(last: int) -> list[Mail]:
+def _messages_after(last: int) -> list[MessageRow]:
     rows = _slice(Message.objects.all(), last)
-    return [Mail(*row) for row in rows.values_list("pk", "created", "stage_id", "app_id", "route")]
+    return [MessageRow(*row) for row in rows.values_list("pk", "created", "stage_id", "app_id", "route")]
 
 
-def _tries_after(last: int) -> list[Try]:
+def _tries_after(last: int) -> list[AttemptRow]:
     tries = _slice(Attempt.objects.all(), last)
     rows: list[Any] = list(tries.values_list("message_id", "pk", "created", "outcome", "step", "code", "reply"))
-    mails = _mails_of(sorted({row[0] for row in rows}))
+    messages = _messages_by_number(sorted({row[0] for row in rows}))
     return [
-        Try(pk, created, *mails[mail], outcome, step, code, reply)
+        AttemptRow(pk, created, *messages[mail], outcome, step, code, reply)
         for mail, pk, created, outcome, step, code, reply in rows
-        if mail in mails
+        if mail in messages
     ]
 
 
-def _mails_of(numbers: Sequence[int]) -> dict[int, tuple[int, int, datetime]]:
+def _messages_by_number(numbers: Sequence[int]) -> dict[int, tuple[int, int, datetime]]:
     """Stage, app and time of acceptance of these mails, by number."""
-    found: dict[int, tuple[int, int, datetime]] = {}
-    for start in range(0, len(numbers), _MAILS_PER_QUERY):
-        mails = Message.objects.filter(pk__in=numbers[start : start + _MAILS_PER_QUERY]).order_by()
-        found.update({pk: (stage, app, at) for pk, stage, app, at in mails.values_list("pk", "stage_id", "app_id", "created")})
-    return found
+    by_number: dict[int, tuple[int, int, datetime]] = {}
+    for start in range(0, len(numbers), _MESSAGES_PER_QUERY):
+        messages = Message.objects.filter(pk__in=numbers[start : start + _MESSAGES_PER_QUERY]).order_by()
+        by_number.update(
+            {pk: (stage, app, at) for pk, stage, app, at in messages.values_list("pk", "stage_id", "app_id", "created")}
+        )
+    return by_number
 
 
 def _slice(rows: QuerySet[Any], last: int) -> QuerySet[Any]:
@@ -181,37 +185,37 @@ def _slice(rows: QuerySet[Any], last: int) -> QuerySet[Any]:
     return rows.none() if first is None else rows.filter(pk__gte=first, pk__lt=first + ROWS_AT_ONCE).order_by("pk")
 
 
-def _of_mails(mails: Sequence[Mail]) -> _Additions:
+def _message_additions(messages: Sequence[MessageRow]) -> _Additions:
     hours: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
-    for mail in mails:
+    for mail in messages:
         counts = hours[_key(mail)]
         counts["accepted"] += 1
         counts["to_test_list"] += mail.route == RouteKind.TEST_LIST
     return {HourlyCount: hours}
 
 
-def _of_tries(tries: Sequence[Try]) -> _Additions:
+def _try_additions(tries: Sequence[AttemptRow]) -> _Additions:
     """The last try of an address that was given up counts as failed."""
     hours: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
     latencies: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
     causes: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
-    given_up = _given_up(tries)
-    for one in tries:
-        outcome = Attempt.Outcome.FAILED.value if one.pk in given_up else one.outcome
-        hours[_key(one)][outcome] += 1
+    given_up = _final_failures(tries)
+    for attempt in tries:
+        outcome = Attempt.Outcome.FAILED.value if attempt.pk in given_up else attempt.outcome
+        hours[_key(attempt)][outcome] += 1
         if outcome == Attempt.Outcome.SENT:
-            latencies[*_key(one), bucket_of((one.created - one.accepted).total_seconds())]["sent"] += 1
+            latencies[*_key(attempt), bucket_of((attempt.created - attempt.accepted).total_seconds())]["sent"] += 1
         else:
-            causes[*_key(one), cause_of(one.step, one.code, one.reply)][outcome] += 1
+            causes[*_key(attempt), cause_of(attempt.step, attempt.code, attempt.reply)][outcome] += 1
     return {HourlyCount: hours, HourlyLatency: latencies, HourlyCause: causes}
 
 
-def _given_up(tries: Sequence[Try]) -> set[int]:
+def _final_failures(tries: Sequence[AttemptRow]) -> set[int]:
     """The tries that none followed, although nobody refused the mail for good."""
-    if all(one.outcome in (Attempt.Outcome.SENT, Attempt.Outcome.FAILED) for one in tries):
+    if all(attempt.outcome in (Attempt.Outcome.SENT, Attempt.Outcome.FAILED) for attempt in tries):
         return set()
     later = Attempt.objects.filter(message=OuterRef("message"), address=OuterRef("address"), pk__gt=OuterRef("pk"))
-    found = Attempt.objects.filter(
+    failed = Attempt.objects.filter(
         ~Exists(later),
         pk__range=(tries[0].pk, tries[-1].pk),
         outcome__in=(Attempt.Outcome.DEFERRED, Attempt.Outcome.UNKNOWN),
@@ -219,10 +223,10 @@ def _given_up(tries: Sequence[Try]) -> set[int]:
         message__recipients__status=Status.FAILED,
         message__recipients__last_reply__startswith=GIVEN_UP,
     )
-    return set(found.order_by().values_list("pk", flat=True))
+    return set(failed.order_by().values_list("pk", flat=True))
 
 
-def _key(row: Mail | Try) -> tuple[object, ...]:
+def _key(row: MessageRow | AttemptRow) -> tuple[object, ...]:
     return row.stage_id, _hour(row.created), row.app_id
 
 
@@ -245,25 +249,25 @@ def _add(additions: _Additions) -> None:
 
 
 def _with_totals(additions: _Additions) -> _Additions:
-    found = dict(additions)
+    counts = dict(additions)
     for model, rows in additions.items():
         for total in _TOTALS[model]:
-            found[total] = _summed_up(rows, model, total)
-    return found
+            counts[total] = _summed_up(rows, model, total)
+    return counts
 
 
 def _summed_up(
     rows: Mapping[tuple[object, ...], Counter[str]], model: type[models.Model], total: type[models.Model]
 ) -> dict[tuple[object, ...], Counter[str]]:
     """Rows of `model` as those of `total`, which has fewer or wider keys. None where they have nothing that it counts."""
-    found: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    sums: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
     keys, columns = _COLUMNS[total]
     for key, counts in rows.items():
         named: dict[str, Any] = dict(zip(_COLUMNS[model][0], key, strict=True))
         named["day"] = _day(named["hour"])
         if any(counts[column] for column in columns):
-            found[tuple(named[name] for name in keys)].update(counts)
-    return found
+            sums[tuple(named[name] for name in keys)].update(counts)
+    return sums
 
 
 def _merged(table: str, column: str) -> str:
@@ -273,5 +277,5 @@ def _merged(table: str, column: str) -> str:
 
 def _stored(value: object) -> object:
     if isinstance(value, datetime):
-        return sql.stored(value)
+        return sql.to_db_time(value)
     return value.isoformat() if isinstance(value, date) else value

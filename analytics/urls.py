@@ -4,5 +4,5 @@ from analytics import views
 
 urlpatterns = [
     path("monitor/analytics/", views.all_stages, name="analytics"),
-    path("monitor/analytics/<slug:stage>/", views.one_stage, name="analytics"),
+    path("monitor/analytics/<slug:stage_key>/", views.one_stage, name="analytics"),
 ]

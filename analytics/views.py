@@ -26,7 +26,7 @@ from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from outbox.backlog import Backlog, Depth, backlog
 from outbox.models import Status
-from outbox.visibility import sight_of
+from outbox.visibility import log_access
 
 WORST_CAUSES = 10
 
@@ -37,9 +37,9 @@ def all_stages(request: MemberRequest) -> HttpResponse:
 
 
 @require_safe
-def one_stage(request: MemberRequest, stage: str) -> HttpResponse:
-    found = get_object_or_404(Stage, key=stage)
-    return _page(request, {found: sight_of(request.user, found).apps}, found)
+def one_stage(request: MemberRequest, stage_key: str) -> HttpResponse:
+    stage = get_object_or_404(Stage, key=stage_key)
+    return _page(request, {stage: log_access(request.user, stage).apps}, stage)
 
 
 def _visible_places(member: Member) -> dict[Stage, list[App]]:
@@ -47,7 +47,7 @@ def _visible_places(member: Member) -> dict[Stage, list[App]]:
     places, apps = {}, list(App.objects.all())
     for stage in Stage.objects.all():
         with suppress(PermissionDenied):
-            places[stage] = sight_of(member, stage, apps).apps
+            places[stage] = log_access(member, stage, apps).apps
     if not places:
         require(member, EVERYWHERE, Permission.ACCESS_ASSET_LOGS)
     return places
@@ -55,21 +55,21 @@ def _visible_places(member: Member) -> dict[Stage, list[App]]:
 
 def _page(request: MemberRequest, places: Places, stage: Stage | None) -> HttpResponse:
     shown, now = range_of(request.GET.get("range")), database_now()
-    found, waiting = analytics(places, shown), backlog(places)
+    analysis, waiting = analytics(places, shown), backlog(places)
     context = {
         **_selectors(stage, shown),
-        "total": found.total,
-        "p50": _words(found.total.p50),
-        "p95": _words(found.total.p95),
+        "total": analysis.total,
+        "p50": _words(analysis.total.p50),
+        "p95": _words(analysis.total.p95),
         "backlog": _row(sum(waiting.values(), Backlog()), now),
-        "stages": [(one, _row(waiting[one], now)) for one in waiting] if stage is None else [],
-        "charts": [_mail(found, shown), _trouble(found, shown), _test_lists(found, shown)],
-        "latency_chart": _latencies(found),
-        "times": [(_name(period), _words(sums.p50), _words(sums.p95)) for period, sums in found.periods.items()],
-        "apps": [(one.app, one.sums.counts, _words(one.sums.p95)) for one in found.apps],
-        "app_count": found.app_count,
-        "causes": [(cause, _log_of(cause)) for cause in found.causes[:WORST_CAUSES]],
-        "cause_count": len(found.causes),
+        "stages": [(place, _row(waiting[place], now)) for place in waiting] if stage is None else [],
+        "charts": [_mail(analysis, shown), _failures(analysis, shown), _test_lists(analysis, shown)],
+        "latency_chart": _latencies(analysis),
+        "times": [(_name(period), _words(sums.p50), _words(sums.p95)) for period, sums in analysis.periods.items()],
+        "apps": [(top.app, top.sums.counts, _words(top.sums.p95)) for top in analysis.apps],
+        "app_count": analysis.app_count,
+        "causes": [(cause, _log_of(cause)) for cause in analysis.causes[:WORST_CAUSES]],
+        "cause_count": len(analysis.causes),
         "behind_since": uncounted_since(now),
     }
     return render(request, "analytics/analytics.html", context)
@@ -100,39 +100,39 @@ class _Row(NamedTuple):
     held: Depth
 
 
-def _row(found: Backlog, now: datetime) -> _Row:
-    oldest = found.waiting.oldest
-    return _Row(found.waiting, in_words(max(0.0, (now - oldest).total_seconds())) if oldest else "", found.held)
+def _row(backlog: Backlog, now: datetime) -> _Row:
+    oldest = backlog.waiting.oldest
+    return _Row(backlog.waiting, in_words(max(0.0, (now - oldest).total_seconds())) if oldest else "", backlog.held)
 
 
-def _mail(found: Analytics, shown: Range) -> Chart:
-    series = [_series(found, "Accepted", "accepted", "blue"), _series(found, "Sent", "sent", "green", striped=True)]
-    return _by_period("mail", "Accepted and sent", "Mails, addresses", found, shown, series)
+def _mail(analysis: Analytics, shown: Range) -> Chart:
+    series = [_series(analysis, "Accepted", "accepted", "blue"), _series(analysis, "Sent", "sent", "green", striped=True)]
+    return _by_period("mail", "Accepted and sent", "Mails, addresses", analysis, shown, series)
 
 
-def _trouble(found: Analytics, shown: Range) -> Chart:
-    series = [_series(found, "Failed", "failed", "red"), _series(found, "Deferred", "deferred", "amber", striped=True)]
-    return _by_period("trouble", "Failed and deferred", "Tries", found, shown, series)
+def _failures(analysis: Analytics, shown: Range) -> Chart:
+    series = [_series(analysis, "Failed", "failed", "red"), _series(analysis, "Deferred", "deferred", "amber", striped=True)]
+    return _by_period("trouble", "Failed and deferred", "Tries", analysis, shown, series)
 
 
-def _test_lists(found: Analytics, shown: Range) -> Chart:
-    held = _series(found, "Peak held", "held", "amber", striped=True)
-    series = [_series(found, "To test lists", "to_test_list", "blue"), held]
-    return _by_period("test-lists", "To test lists, and held", "Mails", found, shown, series)
+def _test_lists(analysis: Analytics, shown: Range) -> Chart:
+    held = _series(analysis, "Peak held", "held", "amber", striped=True)
+    series = [_series(analysis, "To test lists", "to_test_list", "blue"), held]
+    return _by_period("test-lists", "To test lists, and held", "Mails", analysis, shown, series)
 
 
-def _series(found: Analytics, name: str, count: str, colour: str, *, striped: bool = False) -> Series:
-    return Series(name, colour, [sums.counts[count] for sums in found.periods.values()], striped)
+def _series(analysis: Analytics, name: str, count: str, colour: str, *, striped: bool = False) -> Series:
+    return Series(name, colour, [sums.counts[count] for sums in analysis.periods.values()], striped)
 
 
-def _by_period(key: str, title: str, y_title: str, found: Analytics, shown: Range, series: Sequence[Series]) -> Chart:
+def _by_period(key: str, title: str, y_title: str, analysis: Analytics, shown: Range, series: Sequence[Series]) -> Chart:
     x_title = f"{shown.unit} ({timezone.localtime():%Z})"
-    return bar_chart(key, title, x_title, y_title, [_name(period) for period in found.periods], series)
+    return bar_chart(key, title, x_title, y_title, [_name(period) for period in analysis.periods], series)
 
 
-def _latencies(found: Analytics) -> Chart:
+def _latencies(analysis: Analytics) -> Chart:
     buckets = range(len(BOUNDS) + 1)
-    sent = Series("Sent", "blue", [found.total.latencies[bucket] for bucket in buckets])
+    sent = Series("Sent", "blue", [analysis.total.latencies[bucket] for bucket in buckets])
     labels = [label_of(bucket) for bucket in buckets]
     return bar_chart("time", "Time to send", "Time since the mail was accepted", "Addresses", labels, [sent])
 
@@ -150,7 +150,7 @@ def _words(seconds: float | None) -> str:
 
 def _log_of(cause: Cause) -> str:
     """The email log with the mail that it happened to: while some of it has failed, that."""
-    wanted = {"status": Status.FAILED.value if cause.counts["failed"] else Status.DEFERRED.value}
+    query = {"status": Status.FAILED.value if cause.counts["failed"] else Status.DEFERRED.value}
     if len(cause.apps) == 1:
-        wanted["app"] = cause.apps[0].key
-    return f"{reverse('email-log', args=[cause.stage.key])}?{urlencode(wanted)}"
+        query["app"] = cause.apps[0].key
+    return f"{reverse('email-log', args=[cause.stage.key])}?{urlencode(query)}"

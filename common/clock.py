@@ -14,10 +14,10 @@ from common import sql, statements
 def database_now() -> datetime:
     """The time in the database, with time zone UTC. Two machines whose own clocks differ agree on it."""
     (now,) = sql.fetch(statements.NOW)
-    return as_moment(now.time)
+    return parse_db_time(now.time)
 
 
-def as_moment(value: datetime | str) -> datetime:
+def parse_db_time(value: datetime | str) -> datetime:
     """The time that a hand-written statement returned, with its time zone.
 
     SQLite returns a text or a time without a zone. Both are in UTC.
@@ -26,7 +26,7 @@ def as_moment(value: datetime | str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def uptime() -> float:
+def boottime() -> float:
     """Seconds since this machine was started.
 
     This clock can't be set, and it continues while the machine or the process is stopped.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from common.clock import uptime
+from common.clock import boottime
 from common.database_trouble import log_failure
 
 
@@ -50,9 +50,9 @@ class Periodic:
     """Run `action` at most once every `seconds`, for the first time after `first`."""
 
     def __init__(self, seconds: float, action: Callable[[], object], first: float = 0.0) -> None:
-        self.seconds, self.action, self.next = seconds, action, uptime() + first
+        self.seconds, self.action, self.next = seconds, action, boottime() + first
 
     def run_if_due(self) -> None:
-        if uptime() >= self.next:
-            self.next = uptime() + self.seconds  # set before it may fail: a failing job must not keep the others from running
+        if boottime() >= self.next:
+            self.next = boottime() + self.seconds  # set before it may fail: a failing job must not keep the others from running
             self.action()

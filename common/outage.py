@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from common.clock import uptime
+from common.clock import boottime
 from common.database_trouble import WRITE_LOCK_HELD
 from common.sql import is_locked
 
@@ -24,7 +24,7 @@ class Outage:
     def note(self, error: object) -> None:
         """Record a failure. Only the first of an outage is logged."""
         if self._since is None:
-            self._since = uptime()
+            self._since = boottime()
             locked = isinstance(error, BaseException) and is_locked(error)
             context = {"cause": WRITE_LOCK_HELD} if locked else {}
             log.error(self._event, error=" ".join(str(error).split()), **context)
@@ -32,5 +32,5 @@ class Outage:
     def end(self) -> None:
         """Record a success, which ends an outage."""
         if self._since is not None:
-            log.info(self._over, seconds=round(uptime() - self._since, 1))
+            log.info(self._over, seconds=round(boottime() - self._since, 1))
             self._since = None

@@ -54,7 +54,7 @@ def new_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
-def spare_the_collector() -> None:
+def freeze_gc() -> None:
     """Keep the garbage collector from checking what is loaded so far.
 
     Modules and settings stay until the process ends. Checking them again and again takes a tenth of a busy worker's time.
@@ -94,7 +94,7 @@ def _let_the_server_notice(connection: BaseDatabaseWrapper, **_: object) -> None
             cursor.execute(statements.SET_OPTIONS.postgresql, [_SERVER_SIDE])
 
 
-def go_by_key() -> None:
+def disable_seqscan() -> None:
     """Make this process's connections use an index wherever there is one.
 
     PostgreSQL keeps the plan of a repeated statement. A plan that was made while the outbox was nearly empty reads the whole

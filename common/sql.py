@@ -31,7 +31,7 @@ Row = TypeVar("Row")
 AnyModel = TypeVar("AnyModel", bound=Model)
 sqlite3.register_adapter(list, json.dumps)  # PostgreSQL's rows are JSON as a whole (see insert); SQLite's lists (see any_of)
 # What is read when it is called.
-Answer = Callable[[], list[Row]]
+LazyRows = Callable[[], list[Row]]
 
 
 class Dialect(NamedTuple):
@@ -106,10 +106,10 @@ def pair(first: Statement, second: Statement) -> Pair:
 
 def fetch(query: Query[Row], *parameters: Any) -> list[Row]:
     """The rows that the query returns. Where it says `any_of` its parameter is a list."""
-    return ask(query, *parameters)()
+    return query_lazy(query, *parameters)()
 
 
-def ask(query: Query[Row], *parameters: Any) -> Answer[Row]:
+def query_lazy(query: Query[Row], *parameters: Any) -> LazyRows[Row]:
     """As fetch(), but the rows are there when the answer is called: of several that are asked in a pipelined transaction,
     the first that is called waits for all."""
     cursor = connection.cursor()
@@ -126,7 +126,7 @@ def run(statement: Statement, *parameters: Any) -> None:
         cursor.execute(statement.text, parameters)
 
 
-def run_together(changes: Pair, first_parameters: Sequence[Any], second_parameters: Sequence[Any]) -> None:
+def run_pair(changes: Pair, first_parameters: Sequence[Any], second_parameters: Sequence[Any]) -> None:
     """Run both: on PostgreSQL in one flight."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -238,7 +238,7 @@ def _tail(on_conflict: str) -> str:
 
 
 @contextmanager
-def reading_and_inserting() -> Iterator[None]:
+def atomic_unless_single_statement() -> Iterator[None]:
     """A transaction for reads that are followed by one insert(), where it is needed.
 
     SQLite needs one. On PostgreSQL the insert is a single statement, so that a transaction would only add two round trips.
@@ -254,13 +254,13 @@ _NEW_NUMBERS = query(int, "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM
 _LAST_NUMBER = query(int, "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = %s")
 
 
-def ask_new_numbers(table: str, count: int) -> Callable[[], Sequence[int]]:
+def query_new_numbers(table: str, count: int) -> Callable[[], Sequence[int]]:
     """Reserve ids for `count` new rows of `table`.
 
     Returns a function that reads them. On SQLite they are reserved because only one transaction can write at a time.
     """
     if connection.vendor == "postgresql":
-        return ask(_NEW_NUMBERS, table, count)
+        return query_lazy(_NEW_NUMBERS, table, count)
     (last,) = fetch(_LAST_NUMBER, table)
     return lambda: range(last + 1, last + 1 + count)
 
@@ -323,6 +323,6 @@ def is_locked(error: BaseException) -> bool:
     return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
 
 
-def stored(moment: datetime) -> Any:
+def to_db_time(moment: datetime) -> Any:
     """A time in the form in which the database stores it."""
     return connection.ops.adapt_datetimefield_value(moment)

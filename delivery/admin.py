@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from delivery.models import Connection, StageQueue, Worker
+from delivery.models import ConnectionSlot, StageBackoff, Worker
 from organization.admin_base import LogAdmin
 
 
-@admin.register(StageQueue)
-class StageQueueAdmin(LogAdmin):
+@admin.register(StageBackoff)
+class StageBackoffAdmin(LogAdmin):
     list_display = ("stage", "failures", "paused", "retry_at", "step", "code")
 
 
@@ -18,6 +18,6 @@ class WorkerAdmin(LogAdmin):
     list_display = ("name", "seen")
 
 
-@admin.register(Connection)
-class ConnectionAdmin(LogAdmin):
+@admin.register(ConnectionSlot)
+class ConnectionSlotAdmin(LogAdmin):
     list_display = ("worker", "stage")

@@ -14,24 +14,24 @@ from operator import attrgetter
 
 from common import sql
 from common.addresses import NamedAddress, same_address_key
-from common.clock import as_moment, database_now
+from common.clock import database_now, parse_db_time
 from delivery import statements
 from delivery.statements import DueMessage, MessageRecipient
-from delivery.values import Addressee, Claim, HandOver
+from delivery.values import Claim, ClaimedMessage, DueRecipient
 from organization.recipient_policy.policy import PolicyState, RecipientPolicy
 from organization.recipient_policy.reading import query_policy
 from outbox.models import WAITING, HoldReason, Message, Recipient, RouteKind, Rule, Status
-from outbox.routing import Decided, Route, route_again
+from outbox.routing import Route, StoredRoute, route_again
 from outbox.search_text import with_recipients
 from outbox.states import hold, sum_up
-from testlists.services import ask_lists_for_hand_over
+from testlists.services import query_lists_for_claim
 from testlists.state import NO_LIST, ListState, state_of
 
 CAUGHT = "The test list became Active after the mail was accepted, so it goes to the people on the list instead."
 NARROWED = "The stage's recipient policy became narrower after the email was accepted: only allowed addresses get it."
 _LIST_MISSING = "The test list was missing when the mail was about to be sent, so it counts as test mail and is held."
-# Mail may turn out to be held when it is looked at: how often the next is taken instead, in one turn.
-_LOOKS = 50
+# Mail may turn out to be held when it is looked at: how often the next is taken instead, in one batch.
+_CLAIM_ROUNDS = 50
 ANY_NUMBER = 1_000_000
 
 
@@ -41,8 +41,8 @@ class _Recipients:
 
     total: int = 0
     only_allowed: bool = True
-    waiting: list[Addressee] = field(default_factory=list)
-    due: list[Addressee] = field(default_factory=list)
+    waiting: list[DueRecipient] = field(default_factory=list)
+    due: list[DueRecipient] = field(default_factory=list)
 
     @property
     def allowed(self) -> list[str]:
@@ -51,92 +51,94 @@ class _Recipients:
 
 
 @dataclass(frozen=True)
-class DueMail:
-    """A stage's mail that is due: up to `wanted`, asked for in the caller's transaction. What of it is read stays this
+class DueMessages:
+    """A stage's mail that is due: up to `at_most`, asked for in the caller's transaction. What of it is read stays this
     transaction's."""
 
     stage_id: int
-    wanted: int
+    at_most: int
     read: Callable[[], list[DueMessage]]
 
 
-def ask_due_mail(stage_id: int, wanted: int) -> DueMail:
+def query_due(stage_id: int, at_most: int) -> DueMessages:
     """The oldest of what was never tried and of what is tried again: each in the order of the index, however many wait."""
-    answer = sql.ask(statements.due_messages(_at_least(wanted)), *[stage_id] * len(WAITING))
-    return DueMail(stage_id, wanted, lambda: sorted(answer(), key=lambda mail: (mail.due, mail.pk))[:wanted])
+    answer = sql.query_lazy(statements.due_messages(_at_least(at_most)), *[stage_id] * len(WAITING))
+    return DueMessages(stage_id, at_most, lambda: sorted(answer(), key=lambda mail: (mail.due, mail.pk))[:at_most])
 
 
-def _at_least(wanted: int) -> int:
+def _at_least(count: int) -> int:
     """1, 2, 3, 4, 6, 8, 12, … With a few numbers PostgreSQL keeps a few plans (see due_messages); for that a few messages more
     are read than are taken."""
-    power = 1 << (wanted - 1).bit_length()
+    power = 1 << (count - 1).bit_length()
     less = power * 3 // 4
-    return less if less >= wanted else power
+    return less if less >= count else power
 
 
-def hand_over(
-    due: DueMail, claim: Claim, now: datetime, most_recipients: int = ANY_NUMBER, at_most: int | None = None
-) -> list[HandOver]:
+def claim_due(
+    due: DueMessages, claim: Claim, now: datetime, most_recipients: int = ANY_NUMBER, at_most: int | None = None
+) -> list[ClaimedMessage]:
     """Take what is due, oldest first, in the same transaction: all that was wanted, or `at_most` so many. `now` was asked
     for after what is due. A mail to more than `most_recipients` is taken for the first of them; the others stay due."""
-    for _ in range(_LOOKS):
-        if not (mails := due.read()[:at_most]):
+    for _ in range(_CLAIM_ROUNDS):
+        if not (messages := due.read()[:at_most]):
             break
-        if taken := _take(mails, due.stage_id, claim, now, most_recipients):
-            return taken
-        due, now = ask_due_mail(due.stage_id, due.wanted), database_now()
+        if claimed := _claim(messages, due.stage_id, claim, now, most_recipients):
+            return claimed
+        due, now = query_due(due.stage_id, due.at_most), database_now()
     return []
 
 
-def _take(mails: Sequence[DueMessage], stage_id: int, claim: Claim, now: datetime, most_recipients: int) -> list[HandOver]:
+def _claim(
+    messages: Sequence[DueMessage], stage_id: int, claim: Claim, now: datetime, most_recipients: int
+) -> list[ClaimedMessage]:
     """The locks of all these test lists are held; what is read from here on stays so until the transaction ends."""
-    ask_lists = ask_lists_for_hand_over({mail.app_id for mail in mails}, stage_id)
+    query_lists = query_lists_for_claim({message.app_id for message in messages}, stage_id)
     ask_policy = query_policy(stage_id)
-    ask_recipients = _ask_recipients([mail.pk for mail in mails], now)
-    test_lists, policy, found = ask_lists(), ask_policy(), ask_recipients()
+    query_recipients = _query_recipients([message.pk for message in messages], now)
+    test_lists, policy, recipients_of = query_lists(), ask_policy(), query_recipients()
     states = {app_id: state_of(test_list) for app_id, test_list in test_lists.items()}
-    taken = []
-    for due in mails:
-        mail, state, recipients = due, states.get(due.app_id, NO_LIST), found[due.pk]
-        if not _still_right(due, recipients, state, policy):
-            mail = _route_once_more(due, state, policy)
-            recipients = _ask_recipients([due.pk], now)()[due.pk]
+    claimed = []
+    for due in messages:
+        message, state, recipients = due, states.get(due.app_id, NO_LIST), recipients_of[due.pk]
+        if not _route_still_holds(due, recipients, state, policy):
+            message = _route_once_more(due, state, policy)
+            recipients = _query_recipients([due.pk], now)()[due.pk]
         if recipients.due:
             recipients.due = one_transaction(recipients.due, most_recipients)
             tag_subject = state.exists and test_lists[due.app_id].tag_subject
-            taken.append(_taken(mail, claim.owner, recipients, state, policy, tag_subject=tag_subject))
+            claimed.append(_claimed_message(message, claim.owner, recipients, state, policy, tag_subject=tag_subject))
         else:
             sum_up(Message.objects.get(pk=due.pk))  # held or captured now, or not due after all
-    _mark(taken, claim, now)
-    return taken
+    _mark_as_sending(claimed, claim, now)
+    return claimed
 
 
-def one_transaction(recipients: list[Addressee], at_most: int) -> list[Addressee]:
+def one_transaction(recipients: list[DueRecipient], at_most: int) -> list[DueRecipient]:
     """Those recipients who share an SMTP transaction. Addresses that need SMTPUTF8 go apart from the others, which a server
     without it takes."""
-    plain = [one for one in recipients if one.address.rpartition("@")[0].isascii()]
+    plain = [recipient for recipient in recipients if recipient.address.rpartition("@")[0].isascii()]
     return (plain or recipients)[:at_most]
 
 
-def _ask_recipients(messages: list[int], now: datetime) -> Callable[[], dict[int, _Recipients]]:
-    recipients = sql.ask(statements.RECIPIENTS, sql.stored(now), messages)
+def _query_recipients(messages: list[int], now: datetime) -> Callable[[], dict[int, _Recipients]]:
+    recipients = sql.query_lazy(statements.RECIPIENTS, sql.to_db_time(now), messages)
     return lambda: _by_message(recipients())
 
 
 def _by_message(rows: Sequence[MessageRecipient]) -> dict[int, _Recipients]:
-    found: dict[int, _Recipients] = defaultdict(_Recipients)
+    by_message: dict[int, _Recipients] = defaultdict(_Recipients)
     for row in sorted(rows, key=attrgetter("pk")):
-        recipients = found[row.message_id]
+        recipients = by_message[row.message_id]
         recipients.total += 1
         recipients.only_allowed &= row.rule == Rule.ALLOWED
         if row.status in WAITING:
-            recipients.waiting.append(Addressee(row.pk, row.address, row.name, row.tries, row.rule))
+            recipients.waiting.append(DueRecipient(row.pk, row.address, row.name, row.tries, row.rule))
             if row.due:
                 recipients.due.append(recipients.waiting[-1])
-    return found
+    return by_message
 
 
-def _still_right(mail: DueMessage, recipients: _Recipients, state: ListState, policy: PolicyState) -> bool:
+def _route_still_holds(mail: DueMessage, recipients: _Recipients, state: ListState, policy: PolicyState) -> bool:
     """Whether a second look can't change anything, which spares most mail its cost.
 
     The policy lets it through, and the list never was Active, or the mail waits for just the people whom it names now.
@@ -147,7 +149,7 @@ def _still_right(mail: DueMessage, recipients: _Recipients, state: ListState, po
     if not state.active_version and state.version >= mail.list_version:
         return bool(recipients.waiting)
     routed_by_it = mail.route == RouteKind.TEST_LIST and mail.list_version == state.version
-    waiting = {same_address_key(one.address) for one in recipients.waiting if one.rule != Rule.ALLOWED}
+    waiting = {same_address_key(recipient.address) for recipient in recipients.waiting if recipient.rule != Rule.ALLOWED}
     return state.active and routed_by_it and waiting == {same_address_key(person.email) for person in state.people}
 
 
@@ -159,11 +161,11 @@ def _lets_through(policy: PolicyState, mail: DueMessage, allowed: Sequence[str])
     return (is_open or mail.route != RouteKind.RECIPIENTS) and all(map(policy.allows, allowed))
 
 
-def _taken(
+def _claimed_message(
     mail: DueMessage, owner: str, recipients: _Recipients, state: ListState, policy: PolicyState, *, tag_subject: bool
-) -> HandOver:
+) -> ClaimedMessage:
     people = _test_people(mail, recipients.waiting, state)
-    return HandOver(
+    return ClaimedMessage(
         pk=mail.pk,
         owner=owner,
         app_key=mail.app_key,
@@ -172,7 +174,7 @@ def _taken(
         via=mail.via,
         envelope_sender=mail.envelope_sender,
         message_id=mail.message_id,
-        created=as_moment(mail.created),
+        created=parse_db_time(mail.created),
         size=mail.size,
         content=None if mail.content is None else bytes(mail.content),
         recipients=recipients.due,
@@ -186,7 +188,7 @@ def _taken(
     )
 
 
-def _test_people(mail: DueMessage, waiting: Sequence[Addressee], state: ListState) -> Sequence[NamedAddress] | None:
+def _test_people(mail: DueMessage, waiting: Sequence[DueRecipient], state: ListState) -> Sequence[NamedAddress] | None:
     """Never all the mail's recipients: one that was caught half-way may have real ones that are done already."""
     if mail.route == RouteKind.ALLOWED:
         return ()
@@ -194,16 +196,16 @@ def _test_people(mail: DueMessage, waiting: Sequence[Addressee], state: ListStat
         return None
     if state.active:
         return state.people
-    return [NamedAddress(one.address, one.name) for one in waiting if one.rule != Rule.ALLOWED]
+    return [NamedAddress(recipient.address, recipient.name) for recipient in waiting if recipient.rule != Rule.ALLOWED]
 
 
-def _mark(taken: Sequence[HandOver], claim: Claim, now: datetime) -> None:
+def _mark_as_sending(claimed: Sequence[ClaimedMessage], claim: Claim, now: datetime) -> None:
     """From here on they count as on the wire."""
-    if not taken:
+    if not claimed:
         return
-    recipients = [one.pk for mail in taken for one in mail.recipients]
-    mails = [mail.pk for mail in taken]
-    sql.run_together(statements.CLAIM, [recipients], [claim.owner, sql.stored(now + claim.lease), mails])
+    recipients = [recipient.pk for message in claimed for recipient in message.recipients]
+    messages = [message.pk for message in claimed]
+    sql.run_pair(statements.CLAIM, [recipients], [claim.owner, sql.to_db_time(now + claim.lease), messages])
 
 
 def _route_once_more(mail: DueMessage, state: ListState, policy: PolicyState) -> DueMessage:
@@ -212,28 +214,30 @@ def _route_once_more(mail: DueMessage, state: ListState, policy: PolicyState) ->
     recipients = list(message.recipients.all())
     waiting = [recipient for recipient in recipients if recipient.status in WAITING]
     allowed = tuple(recipient.address for recipient in waiting if recipient.rule == Rule.ALLOWED)
-    decided = Decided(RouteKind(message.route), message.list_version, message.policy_version, bool(waiting), allowed)
-    again = route_again(decided, message.requested, state, policy)
-    if again is None:
+    decided = StoredRoute(RouteKind(message.route), message.list_version, message.policy_version, bool(waiting), allowed)
+    new_route = route_again(decided, message.requested, state, policy)
+    if new_route is None:
         return mail
-    _follow(message, recipients, again, state.version)
-    if again.hold_reason:
-        hold(message, again.hold_reason)
+    _apply_route(message, recipients, new_route, state.version)
+    if new_route.hold_reason:
+        hold(message, new_route.hold_reason)
     return mail._replace(route=message.route)
 
 
-def _follow(message: Message, recipients: Sequence[Recipient], again: Route, list_version: int) -> None:
-    """Bring the waiting recipients in line with `again`. Who was sent to stays on record as sent."""
-    wanted = {same_address_key(item.person.email): item for item in again.recipients}
-    leaving = [one for one in recipients if one.status in WAITING and same_address_key(one.address) not in wanted]
-    staying = {same_address_key(one.address) for one in recipients if one not in leaving}
-    joining = [item for key, item in wanted.items() if key not in staying]
-    if not leaving and not joining and message.route == again.kind and message.list_version == list_version:
+def _apply_route(message: Message, recipients: Sequence[Recipient], new_route: Route, list_version: int) -> None:
+    """Bring the waiting recipients in line with `new_route`. Who was sent to stays on record as sent."""
+    people = {same_address_key(item.person.email): item for item in new_route.recipients}
+    leaving = [
+        recipient for recipient in recipients if recipient.status in WAITING and same_address_key(recipient.address) not in people
+    ]
+    staying = {same_address_key(recipient.address) for recipient in recipients if recipient not in leaving}
+    joining = [item for key, item in people.items() if key not in staying]
+    if not leaving and not joining and message.route == new_route.kind and message.list_version == list_version:
         return
-    captured = {same_address_key(address): address for address in again.captured}
+    captured = {same_address_key(address): address for address in new_route.captured}
     _capture([one.pk for one in leaving if same_address_key(one.address) in captured])
     Recipient.objects.filter(pk__in=[one.pk for one in leaving], status__in=WAITING).delete()
-    known = {same_address_key(one.address) for one in recipients}
+    known = {same_address_key(recipient.address) for recipient in recipients}
     Recipient.objects.bulk_create(
         [
             *(
@@ -243,11 +247,11 @@ def _follow(message: Message, recipients: Sequence[Recipient], again: Route, lis
             *(_captured(message, address) for key, address in captured.items() if key not in known),
         ]
     )
-    if message.route != again.kind:
-        message.route = again.kind
-        message.notes = [*message.notes, _note_of(again)]
+    if message.route != new_route.kind:
+        message.route = new_route.kind
+        message.notes = [*message.notes, _note_of(new_route)]
     message.list_version = list_version
-    message.search_text = with_recipients(message.search_text, [person.email for person in again.people])
+    message.search_text = with_recipients(message.search_text, [person.email for person in new_route.people])
     sql.update(message, "route", "list_version", "notes", "search_text")
 
 

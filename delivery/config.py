@@ -31,7 +31,7 @@ class DeliveryConfig:
     # How long it may take over one exchange, and in all at least so many bytes a second; then the connection is cut.
     exchange_seconds: float = 1200.0
     slowest_bytes_per_second: int = 10_000
-    goodbye_seconds: float = 5.0
+    quit_seconds: float = 5.0
     # A server that says nothing for so long over a message hangs: other messages don't wait for it.
     silent_seconds: float = 5.0
     watch_seconds: float = 0.5

@@ -10,9 +10,9 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from common.clock import database_now, uptime
+from common.clock import boottime, database_now
 from delivery import backoff
-from delivery.models import Connection, Worker
+from delivery.models import ConnectionSlot, Worker
 from emailconfig.models import SmtpSettings
 
 _PER_CONNECTION_AND_MINUTE = 60
@@ -24,12 +24,12 @@ def register(worker: str) -> None:
     Worker.objects.update_or_create(name=worker, defaults={"seen": Now()})
 
 
-def forget(worker: str) -> None:
+def unregister(worker: str) -> None:
     """The worker has ended, and its connections with it."""
     Worker.objects.filter(name=worker).delete()
 
 
-def forget_the_dead() -> None:
+def unregister_dead() -> None:
     """Workers that were killed don't say so. Long after what they had open counts as free again: a worker that was only
     stopped must find itself."""
     with transaction.atomic():
@@ -42,8 +42,8 @@ def living_workers() -> QuerySet[Worker]:
     return Worker.objects.filter(seen__gt=Now() - Worker.STALE_AFTER)
 
 
-def take(worker: str, stage_id: int, wanted: int) -> list[Connection]:
-    """Up to `wanted` places among the stage's connections: as many as are free, and no more than this worker's share of them.
+def acquire(worker: str, stage_id: int, at_most: int) -> list[ConnectionSlot]:
+    """Up to `at_most` places among the stage's connections: as many as are free, and no more than this worker's share of them.
 
     A stage in trouble has one to probe with, beside those that hang. None while another worker takes some.
     """
@@ -52,40 +52,40 @@ def take(worker: str, stage_id: int, wanted: int) -> list[Connection]:
         if queue is None:
             return []
         allowed, living = allowed_connections(stage_id), living_workers()
-        places = Connection.objects.filter(stage=stage_id, worker__in=living)
+        slots = ConnectionSlot.objects.filter(stage=stage_id, worker__in=living)
         if queue.failures:
-            allowed = min(allowed, 1 + places.exclude(silent_since=None).count())
-        holders = list(places.values_list("worker_id", flat=True))
+            allowed = min(allowed, 1 + slots.exclude(silent_since=None).count())
+        holders = list(slots.values_list("worker_id", flat=True))
         share = math.ceil(allowed / max(1, living.count()))
-        free_now = min(wanted, allowed - len(holders), share - holders.count(worker))
-        return Connection.objects.bulk_create(Connection(worker_id=worker, stage_id=stage_id) for _ in range(free_now))
+        free_slots = min(at_most, allowed - len(holders), share - holders.count(worker))
+        return ConnectionSlot.objects.bulk_create(ConnectionSlot(worker_id=worker, stage_id=stage_id) for _ in range(free_slots))
 
 
-def free(connection: Connection) -> None:
-    Connection.objects.filter(pk=connection.pk).delete()
+def release(slot: ConnectionSlot) -> None:
+    ConnectionSlot.objects.filter(pk=slot.pk).delete()
 
 
-def note_silence(connection: Connection, message_id: int | None, since: float) -> None:
-    """The server doesn't answer about this mail, `since` so long by uptime(); None: it does again."""
-    began = database_now() - timedelta(seconds=uptime() - since) if message_id else None
-    Connection.objects.filter(pk=connection.pk).update(silent_since=began, silent_about=message_id)
+def note_silence(slot: ConnectionSlot, message_id: int | None, since: float) -> None:
+    """The server doesn't answer about this mail, `since` so long by boottime(); None: it does again."""
+    began = database_now() - timedelta(seconds=boottime() - since) if message_id else None
+    ConnectionSlot.objects.filter(pk=slot.pk).update(silent_since=began, silent_about=message_id)
 
 
-def silent_connections(stage_key: str) -> QuerySet[Connection]:
+def silent_connections(stage_key: str) -> QuerySet[ConnectionSlot]:
     """Those over which the stage's server doesn't answer, the longest silence first."""
-    silent = Connection.objects.filter(stage__key=stage_key, worker__in=living_workers()).exclude(silent_since=None)
+    silent = ConnectionSlot.objects.filter(stage__key=stage_key, worker__in=living_workers()).exclude(silent_since=None)
     return silent.select_related("stage").order_by("silent_since")
 
 
-def free_all(worker: str) -> None:
+def release_all(worker: str) -> None:
     """What the worker's sessions had, and could not free."""
-    Connection.objects.filter(worker=worker).delete()
+    ConnectionSlot.objects.filter(worker=worker).delete()
 
 
 def allowed_connections(stage_id: int) -> int:
     """As many as the settings say, fewer where their limit of mails a minute would leave them idle; 0 without settings."""
-    found = SmtpSettings.objects.filter(stage_id=stage_id).values_list("connections", "mails_per_minute").first()
-    if found is None:
+    limits = SmtpSettings.objects.filter(stage_id=stage_id).values_list("connections", "mails_per_minute").first()
+    if limits is None:
         return 0
-    connections, per_minute = found
+    connections, per_minute = limits
     return min(connections, math.ceil(per_minute / _PER_CONNECTION_AND_MINUTE)) if per_minute else connections

@@ -1,7 +1,7 @@
 """The worker's one hand on the rows: all its connections report here what became of their mails and get the next ones.
 
-Each turn serves everybody who has reported in one transaction, so that a commit is shared by several mails and still no
-connection has more than two whose content was sent and that are not yet marked. The ledger also keeps the leases of the
+Each batch serves everybody who has reported in one transaction, so that a commit is shared by several mails and still no
+connection has more than two whose content was sent and that are not yet marked. The coordinator also keeps the leases of the
 mails that its connections hold.
 """
 
@@ -22,16 +22,16 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from common import sql
-from common.clock import as_moment, database_now, uptime
+from common.clock import boottime, database_now, parse_db_time
 from common.database_trouble import log_failure
 from common.outage import Outage
 from delivery import leases, statements
-from delivery.claims import ANY_NUMBER, DueMail, ask_due_mail
+from delivery.claims import ANY_NUMBER, DueMessages, query_due
 from delivery.config import DeliveryConfig
-from delivery.exceptions import LedgerClosed
-from delivery.outcomes import ask_held, record
-from delivery.rate_limit import Reserved, give_back, hand_over_in_pace, reserve
-from delivery.values import Claim, Finished, HandOver, Hold, Turn
+from delivery.exceptions import CoordinatorClosed
+from delivery.outcomes import query_held, record
+from delivery.rate_limit import Reserved, claim_within_limit, give_back, reserve
+from delivery.values import Batch, Claim, ClaimedMessage, LeaseKey, MessageResult
 from emailconfig.models import SmtpSettings
 
 log = structlog.get_logger(__name__)
@@ -44,22 +44,22 @@ _FOLLOW_SECONDS = 0.0008
 _GATHER_SECONDS = 0.003
 
 
-class _Found(NamedTuple):
+class _StageClaim(NamedTuple):
     """What was taken for a stage, and the pause that its limit asks for."""
 
-    mails: list[HandOver]
+    messages: list[ClaimedMessage]
     pause: float
 
 
-_NOTHING = _Found([], 0.0)
+_NOTHING = _StageClaim([], 0.0)
 
 
 class _StageNow(NamedTuple):
-    """A stage as it is at this turn."""
+    """A stage as it is for this batch."""
 
     settings: SmtpSettings
     most_recipients: int  # in one transaction
-    trouble_is_over: bool
+    backoff_is_over: bool
 
 
 @dataclass(frozen=True)
@@ -67,46 +67,46 @@ class Report:
     """One connection's report, and how many mails it would take next."""
 
     stage_id: int
-    finished: Sequence[Finished]
-    wanted: int
-    answer: queue.SimpleQueue[Turn | Exception] = field(default_factory=queue.SimpleQueue)
+    results: Sequence[MessageResult]
+    capacity: int
+    answer: queue.SimpleQueue[Batch | Exception] = field(default_factory=queue.SimpleQueue)
 
-    def turn(self) -> Turn:
-        """Called once. Returns after the turn's commit. While the database is away it waits, for as long as the mails are ours;
-        then it raises. It also raises LedgerClosed."""
+    def batch(self) -> Batch:
+        """Called once. Returns after the batch's commit. While the database is away it waits, for as long as the mails are ours;
+        then it raises. It also raises CoordinatorClosed."""
         answer = self.answer.get()
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def take_back(self) -> Sequence[HandOver]:
-        """The mails of a turn that is there and was not read. Its reader finds none."""
+    def take_back(self) -> Sequence[ClaimedMessage]:
+        """The mails of a batch that is there and was not read. Its reader finds none."""
         with suppress(queue.Empty):
             answer = self.answer.get_nowait()
-            mails = answer.taken if isinstance(answer, Turn) else ()
-            self.answer.put(answer._replace(taken=()) if isinstance(answer, Turn) else answer)
-            return mails
+            messages = answer.messages if isinstance(answer, Batch) else ()
+            self.answer.put(answer._replace(messages=()) if isinstance(answer, Batch) else answer)
+            return messages
         return ()
 
 
-class Ledger:
+class Coordinator:
     """Runs on a thread of its own between `start()` and `close()`."""
 
     def __init__(self, config: DeliveryConfig) -> None:
         self._config = config
         self._name = uuid.uuid4().hex[:24]
-        self._turns = 0
+        self._batches = 0
         # Not a SimpleQueue: its get() with a very short timeout now and then waits for ever (CPython 3.11).
         self._requests: queue.Queue[Report | None] = queue.Queue()
-        self._lease_ends: dict[Hold, float] = {}  # by uptime()
+        self._lease_ends: dict[LeaseKey, float] = {}  # by boottime()
         self._to_report = 0  # about how many connections hold mail and will tell what became of it
         self._settings: dict[int, SmtpSettings] = {}
         # How many recipients a stage's server takes in one transaction, where it refused more, and with which settings that was.
         self._most_recipients: dict[int, tuple[int, int]] = {}
-        self._renewed = uptime()
-        self._outage = Outage("ledger_waits_for_the_database", "ledger_reached_the_database")
+        self._renewed = boottime()
+        self._outage = Outage("coordinator_waits_for_the_database", "coordinator_reached_the_database")
         self._closing, self._closed = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="coordinator", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -120,30 +120,30 @@ class Ledger:
         with suppress(queue.Empty):
             while True:
                 if request := self._requests.get_nowait():
-                    request.answer.put(LedgerClosed())
+                    request.answer.put(CoordinatorClosed())
 
-    def report(self, stage_id: int, finished: Sequence[Finished], wanted: int) -> Report:
-        """Record `finished`, and take up to `wanted` mails of the stage for the wire. None taken: no more are due."""
-        request = Report(stage_id, finished, wanted)
+    def report_async(self, stage_id: int, results: Sequence[MessageResult], capacity: int) -> Report:
+        """Record `results`, and take up to `capacity` mails of the stage for the wire. None taken: no more are due."""
+        request = Report(stage_id, results, capacity)
         self._requests.put(request)
         if self._closed.is_set():  # now, and not before: it may have been closed in between
-            request.answer.put(LedgerClosed())
+            request.answer.put(CoordinatorClosed())
         return request
 
-    def exchange(self, stage_id: int, finished: Sequence[Finished], wanted: int) -> Turn:
-        """As report(), and wait for the turn."""
-        return self.report(stage_id, finished, wanted).turn()
+    def report_and_claim(self, stage_id: int, results: Sequence[MessageResult], capacity: int) -> Batch:
+        """As report_async(), and wait for the batch."""
+        return self.report_async(stage_id, results, capacity).batch()
 
-    def is_ours(self, mail: HandOver) -> bool:
+    def is_ours(self, mail: ClaimedMessage) -> bool:
         """Whether a mail that was handed over is still under its lease, so that sending it can't surprise anybody."""
-        return self._lease_ends.get(mail.hold, 0.0) > uptime()
+        return self._lease_ends.get(mail.lease_key, 0.0) > boottime()
 
     def _run(self) -> None:
         try:
             while True:
                 requests = self._waiting()
                 if requests:
-                    self._serve_until_done(requests)
+                    self._run_until_done(requests)
                 elif self._closing.is_set():
                     return
                 self._renew_in_time()
@@ -156,32 +156,32 @@ class Ledger:
             requests = [self._requests.get(timeout=_IDLE_SECONDS)]
         except queue.Empty:
             return []
-        latest = uptime() + _GATHER_SECONDS
+        latest = boottime() + _GATHER_SECONDS
         with suppress(queue.Empty):
-            while (left := latest - uptime()) > 0:
+            while (left := latest - boottime()) > 0:
                 patience = min(left, _FOLLOW_SECONDS) if len(requests) < self._to_report else 0.0
                 requests.append(self._requests.get(timeout=patience))
         self._to_report = max(0, self._to_report - len(requests))
         return [request for request in requests if request is not None]
 
-    def _serve_until_done(self, requests: list[Report]) -> None:
+    def _run_until_done(self, requests: list[Report]) -> None:
         """What a server accepted must be marked: a database that is away is waited for until the leases run out."""
-        deadline = uptime() + self._config.lease.total_seconds()
+        deadline = boottime() + self._config.lease.total_seconds()
         while True:
             try:
-                answers = self._serve(requests)
+                answers = self._run_batch(requests)
             except (OperationalError, InterfaceError) as error:
                 self._outage.note(error)
                 connection.close()
-                if uptime() > deadline:
+                if boottime() > deadline:
                     return self._tell_failure(requests, error)
                 time.sleep(_RETRY_SECONDS)
             except Exception as error:  # a fault of ours
-                log_failure("ledger_failed", error)
+                log_failure("coordinator_failed", error)
                 return self._tell_failure(requests, error)
             else:
                 self._outage.end()
-                self._to_report += sum(isinstance(answer, Turn) and bool(answer.taken) for answer in answers)
+                self._to_report += sum(isinstance(answer, Batch) and bool(answer.messages) for answer in answers)
                 for request, answer in zip(requests, answers, strict=True):
                     request.answer.put(answer)
                 return None
@@ -189,44 +189,49 @@ class Ledger:
     def _tell_failure(self, requests: Sequence[Report], error: Exception) -> None:
         """Nobody can say any more what became of these mails: their leases are left to run out."""
         for request in requests:
-            for one in request.finished:
-                self._lease_ends.pop(one.taken.hold, None)
+            for result in request.results:
+                self._lease_ends.pop(result.message.lease_key, None)
             request.answer.put(error)
 
-    def _serve(self, requests: Sequence[Report]) -> list[Turn | Exception]:
-        claim, began = Claim(self._next_owner(), self._config.lease), uptime()
-        finished = [one for request in requests for one in request.finished]
+    def _run_batch(self, requests: Sequence[Report]) -> list[Batch | Exception]:
+        claim, began = Claim(self._next_owner(), self._config.lease), boottime()
+        results = [result for request in requests for result in request.results]
         self._note_most_recipients(requests)
-        wanted = _wanted(requests)
-        reserved = self._reserve(wanted)
-        found: dict[int, _Found | Exception]
+        capacities = _capacity_per_stage(requests)
+        reserved = self._reserve(capacities)
+        claims: dict[int, _StageClaim | Exception]
         try:
             with sql.pipelined_transaction():
-                ours = ask_held(finished)
-                due = [ask_due_mail(stage_id, count) for stage_id, count in wanted.items()]
+                ours = query_held(results)
+                due = [query_due(stage_id, count) for stage_id, count in capacities.items()]
                 now, stages = self._now_and_stages({request.stage_id for request in requests})
-                record(finished, ours(), now)
-                if any(one.may_go_on for one in finished):
-                    due, now = [ask_due_mail(stage_id, count) for stage_id, count in wanted.items()], database_now()
-                found = {one.stage_id: _hand_over(one, claim, now, stages, reserved) for one in due}
+                record(results, ours(), now)
+                if any(result.may_go_on for result in results):
+                    due, now = [query_due(stage_id, count) for stage_id, count in capacities.items()], database_now()
+                claims = {stage_due.stage_id: _claim_due(stage_due, claim, now, stages, reserved) for stage_due in due}
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:
-            log_failure("turn_failed", error)
+            log_failure("batch_failed", error)
             _, stages = self._now_and_stages({request.stage_id for request in requests})
-            _record_alone(finished)
-            found = {one: _hand_over_alone(one, count, claim, stages, reserved) for one, count in wanted.items()}
-        for one in finished:
-            self._lease_ends.pop(one.taken.hold, None)
-        for mail in (mail for taken in found.values() if not isinstance(taken, Exception) for mail in taken.mails):
-            self._lease_ends[mail.hold] = self._lease_end(began)
-        _give_back_unused(reserved, found)
-        return _turns(requests, found, stages)
+            _record_alone(results)
+            claims = {one: _claim_alone(one, count, claim, stages, reserved) for one, count in capacities.items()}
+        for result in results:
+            self._lease_ends.pop(result.message.lease_key, None)
+        for message in (
+            message
+            for stage_claim in claims.values()
+            if not isinstance(stage_claim, Exception)
+            for message in stage_claim.messages
+        ):
+            self._lease_ends[message.lease_key] = self._lease_end(began)
+        _give_back_unused(reserved, claims)
+        return _batches(requests, claims, stages)
 
-    def _reserve(self, wanted: Mapping[int, int]) -> dict[int, Reserved]:
+    def _reserve(self, capacity: Mapping[int, int]) -> dict[int, Reserved]:
         """For each stage that is known to have a limit. One where that fails takes no mails in this turn."""
         reserved = {}
-        for stage_id, count in wanted.items():
+        for stage_id, count in capacity.items():
             settings = self._settings.get(stage_id)
             if settings is None or not settings.mails_per_minute:
                 continue
@@ -240,23 +245,23 @@ class Ledger:
 
     def _note_most_recipients(self, requests: Sequence[Report]) -> None:
         for request in requests:
-            for one in request.finished:
-                if one.most_recipients and one.settings:
+            for result in request.results:
+                if result.most_recipients and result.settings:
                     version, most = self._most_recipients.get(request.stage_id, (0, ANY_NUMBER))
-                    most = min(most, one.most_recipients) if version == one.settings.version else one.most_recipients
-                    self._most_recipients[request.stage_id] = one.settings.version, most
+                    most = min(most, result.most_recipients) if version == result.settings.version else result.most_recipients
+                    self._most_recipients[request.stage_id] = result.settings.version, most
                     log.info("fewer_recipients_per_transaction", stage=request.stage_id, recipients=most)
 
     def _next_owner(self) -> str:
-        """A new name each turn: one hand-over of a mail can't be taken for another of the same mail, and what a commit that
+        """A new name for each batch: one claim of a mail can't be taken for another of the same mail, and what a commit that
         failed may have stored all the same, nobody answers for: it comes back when its lease has run out."""
-        self._turns += 1
-        return f"{self._name}-{self._turns}"
+        self._batches += 1
+        return f"{self._name}-{self._batches}"
 
     def _now_and_stages(self, stages: set[int]) -> tuple[datetime, dict[int, _StageNow]]:
         """The database's time, and each configured stage's settings, read anew only when their version is another."""
         rows = sql.fetch(statements.SETTINGS_NOW, list(stages))
-        found = {}
+        configured = {}
         for row in rows:
             if row.stage_id is None:
                 continue
@@ -266,13 +271,13 @@ class Ledger:
             if settings := self._settings.get(row.stage_id):
                 noted_with, most = self._most_recipients.get(row.stage_id, (0, ANY_NUMBER))
                 most = min(most if noted_with == settings.version else ANY_NUMBER, settings.recipients_per_transaction)
-                found[row.stage_id] = _StageNow(settings, most, bool(row.trouble_is_over))
-        return as_moment(rows[0].now), found
+                configured[row.stage_id] = _StageNow(settings, most, bool(row.backoff_is_over))
+        return parse_db_time(rows[0].now), configured
 
     def _renew_in_time(self) -> None:
-        if uptime() < self._renewed + self._config.renew_every.total_seconds():
+        if boottime() < self._renewed + self._config.renew_every.total_seconds():
             return
-        began = uptime()
+        began = boottime()
         try:
             kept = leases.renew(list(self._lease_ends), self._config.lease) if self._lease_ends else set()
         except Exception as error:
@@ -288,75 +293,77 @@ class Ledger:
         return began + self._config.lease.total_seconds() - self._config.lease_margin_seconds
 
 
-def _wanted(requests: Sequence[Report]) -> dict[int, int]:
+def _capacity_per_stage(requests: Sequence[Report]) -> dict[int, int]:
     """How many mails each stage's connections would take."""
-    wanted: dict[int, int] = {}
+    counts: dict[int, int] = {}
     for request in requests:
-        if request.wanted:
-            wanted[request.stage_id] = wanted.get(request.stage_id, 0) + request.wanted
-    return wanted
+        if request.capacity:
+            counts[request.stage_id] = counts.get(request.stage_id, 0) + request.capacity
+    return counts
 
 
-def _turns(
-    requests: Sequence[Report], found: Mapping[int, _Found | Exception], stages: Mapping[int, _StageNow]
-) -> list[Turn | Exception]:
+def _batches(
+    requests: Sequence[Report], claims: Mapping[int, _StageClaim | Exception], stages: Mapping[int, _StageNow]
+) -> list[Batch | Exception]:
     """Each request's share of what was taken for its stage."""
-    mails = {stage_id: iter(taken.mails) for stage_id, taken in found.items() if not isinstance(taken, Exception)}
-    turns: list[Turn | Exception] = []
+    messages = {
+        stage_id: iter(stage_claim.messages) for stage_id, stage_claim in claims.items() if not isinstance(stage_claim, Exception)
+    }
+    batches: list[Batch | Exception] = []
     for request in requests:
         stage = stages.get(request.stage_id)
-        settings, trouble_is_over = (stage.settings, stage.trouble_is_over) if stage else (None, False)
-        taken = found.get(request.stage_id, _NOTHING) if request.wanted else _NOTHING
-        if isinstance(taken, Exception):
-            turns.append(taken)
+        settings, backoff_is_over = (stage.settings, stage.backoff_is_over) if stage else (None, False)
+        stage_claim = claims.get(request.stage_id, _NOTHING) if request.capacity else _NOTHING
+        if isinstance(stage_claim, Exception):
+            batches.append(stage_claim)
         else:
-            own = list(islice(mails.get(request.stage_id, ()), request.wanted))
-            turns.append(Turn(own, settings, taken.pause, trouble_is_over))
-    return turns
+            own = list(islice(messages.get(request.stage_id, ()), request.capacity))
+            batches.append(Batch(own, settings, stage_claim.pause, backoff_is_over))
+    return batches
 
 
-def _give_back_unused(reserved: Mapping[int, Reserved], found: Mapping[int, _Found | Exception]) -> None:
+def _give_back_unused(reserved: Mapping[int, Reserved], found: Mapping[int, _StageClaim | Exception]) -> None:
     for stage_id, share in reserved.items():
         taken = found[stage_id]
-        if unused := share.mails - (0 if isinstance(taken, Exception) else len(taken.mails)):
+        if unused := share.messages - (0 if isinstance(taken, Exception) else len(taken.messages)):
             try:
                 give_back(stage_id, unused)
             except (OperationalError, InterfaceError) as error:  # the mails that were taken must leave all the same
                 log_failure("allowance_not_given_back", error, stage=stage_id)
 
 
-def _hand_over(
-    due: DueMail, claim: Claim, now: datetime, stages: Mapping[int, _StageNow], reserved: Mapping[int, Reserved]
-) -> _Found:
+def _claim_due(
+    due: DueMessages, claim: Claim, now: datetime, stages: Mapping[int, _StageNow], reserved: Mapping[int, Reserved]
+) -> _StageClaim:
     if due.stage_id not in stages:  # not configured any more
         return _NOTHING
     stage = stages[due.stage_id]
     limit, share = stage.settings.mails_per_minute, reserved.get(due.stage_id)
-    return _Found(*hand_over_in_pace(due, claim, now, stage.most_recipients, limit, share))
+    return _StageClaim(*claim_within_limit(due, claim, now, stage.most_recipients, limit, share))
 
 
-def _record_alone(finished: Sequence[Finished]) -> None:
+def _record_alone(results: Sequence[MessageResult]) -> None:
     """Each mail in a transaction of its own: one whose outcome can't be written down must not take the others with it."""
-    for one in finished:
+    for result in results:
         try:
             with transaction.atomic():
                 now = database_now()
-                record([one], ask_held([one])(), now)
+                record([result], query_held([result])(), now)
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:
-            log_failure("outcome_not_recorded", error, message=one.taken.pk)
+            log_failure("outcome_not_recorded", error, message=result.message.pk)
 
 
-def _hand_over_alone(
-    stage_id: int, wanted: int, claim: Claim, stages: Mapping[int, _StageNow], reserved: Mapping[int, Reserved]
-) -> _Found | Exception:
+def _claim_alone(
+    stage_id: int, count: int, claim: Claim, stages: Mapping[int, _StageNow], reserved: Mapping[int, Reserved]
+) -> _StageClaim | Exception:
     """A stage whose mail can't be handed over must not stop the others."""
     try:
         with transaction.atomic():
-            return _hand_over(ask_due_mail(stage_id, wanted), claim, database_now(), stages, reserved)
+            return _claim_due(query_due(stage_id, count), claim, database_now(), stages, reserved)
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
-        log_failure("hand_over_failed", error, stage=stage_id)
+        log_failure("claim_failed", error, stage=stage_id)
         return error

@@ -17,5 +17,5 @@ def count_due(stage_id: int, now: datetime, at_most: int) -> int:
     """How many of the stage's mails are due, counted no further than `at_most`."""
     counted = 0
     for status in WAITING:
-        counted += len(sql.fetch(statements.DUE_OF_ONE_STATUS, stage_id, status.value, sql.stored(now), at_most))
+        counted += len(sql.fetch(statements.DUE_OF_ONE_STATUS, stage_id, status.value, sql.to_db_time(now), at_most))
     return min(counted, at_most)

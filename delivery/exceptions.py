@@ -5,7 +5,7 @@ from __future__ import annotations
 from common.exceptions import PortalError
 
 
-class LedgerClosed(PortalError):
+class CoordinatorClosed(PortalError):
     """Nobody writes down any more what became of a mail: its lease is left to run out."""
 
 

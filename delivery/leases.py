@@ -1,6 +1,6 @@
 """Whose a mail is while it is being sent.
 
-Whoever takes a mail for the wire signs it with the name of its turn (`owner`) and holds it under a lease. Living workers
+Whoever takes a mail for the wire signs it with the name of its batch (`owner`) and holds it under a lease. Living workers
 renew; when one dies or stalls its leases run out, and nobody knows whether those mails arrived: they go again. Every write
 about a hand-over asks for name and lease, so that a worker that wakes up late overwrites nothing. Times are the database's.
 """
@@ -17,7 +17,7 @@ from common import sql
 from common.clock import database_now
 from delivery import statements
 from delivery.retry_schedule import LONGEST_PAUSE, next_pause
-from delivery.values import Hold
+from delivery.values import LeaseKey
 from organization.models import Stage
 from outbox import event_log
 from outbox.models import GIVEN_UP, WAITING, Attempt, Message, Recipient, Status
@@ -29,21 +29,21 @@ _DIED = "The worker stopped during the hand-over. The mail may have arrived; it 
 _TOO_MANY_DEATHS = f"{GIVEN_UP}: {DEATHS_UNTIL_FAILED} workers stopped while they handed this mail over. It may have arrived."
 
 
-def ask_still_held(holds: Collection[Hold]) -> Callable[[], set[Hold]]:
+def query_still_held(keys: Collection[LeaseKey]) -> Callable[[], set[LeaseKey]]:
     """Which of these mails are still under these names and leases. Their rows are locked until the transaction ends."""
-    if not holds:
+    if not keys:
         return set
-    under_lease = sql.ask(statements.UNDER_LEASE, sorted({message_id for message_id, _ in holds}))
-    return lambda: set(holds).intersection(under_lease())
+    under_lease = sql.query_lazy(statements.UNDER_LEASE, sorted({message_id for message_id, _ in keys}))
+    return lambda: set(keys).intersection(under_lease())
 
 
-def renew(holds: Collection[Hold], lease: timedelta) -> set[Hold]:
+def renew(keys: Collection[LeaseKey], lease: timedelta) -> set[LeaseKey]:
     """Keep the leases that haven't run out yet; the others may be somebody else's by now. Returns those kept."""
     with transaction.atomic():
         now = database_now()
-        kept = ask_still_held(holds)()
+        kept = query_still_held(keys)()
         messages = [message_id for message_id, _ in kept]
-        sql.run(statements.RENEW_LEASES, sql.stored(now + lease), messages)
+        sql.run(statements.RENEW_LEASES, sql.to_db_time(now + lease), messages)
     return kept
 
 

@@ -17,31 +17,31 @@ from outbox import statements, wakeup
 _LISTEN_SECONDS = 1.0
 
 
-class Alarm:
+class WakeupListener:
     """One worker's. `works`: a hint has come through, and the connection for it still stands."""
 
     def __init__(self) -> None:
         self.works = False
-        self._rung = threading.Event()
+        self._woken = threading.Event()
         self._stopping = threading.Event()
         self._outage = Outage("hints_unavailable", "hints_available")
 
     def start(self) -> None:
         if connection.vendor == "postgresql":
-            threading.Thread(target=self._run, name="alarm", daemon=True).start()
+            threading.Thread(target=self._run, name="wakeup-listener", daemon=True).start()
 
     def stop(self) -> None:
         self._stopping.set()
 
-    def ring(self) -> None:
-        self._rung.set()
+    def wake(self) -> None:
+        self._woken.set()
 
     def wait(self, seconds: float) -> None:
         """Wait for the next hint, for at most so long."""
-        self._rung.wait(seconds)
-        self._rung.clear()
+        self._woken.wait(seconds)
+        self._woken.clear()
 
-    def try_out(self) -> None:
+    def check(self) -> None:
         """Send a hint that must come through for `works`."""
         if not self.works:
             wakeup.notify()
@@ -55,7 +55,7 @@ class Alarm:
                 self._stopping.wait(1.0)
             finally:
                 self.works = False
-                self.ring()
+                self.wake()
                 connection.close()
 
     def _listen(self) -> None:
@@ -65,4 +65,4 @@ class Alarm:
                 for _ in connection.connection.notifies(timeout=_LISTEN_SECONDS, stop_after=1):
                     self._outage.end()
                     self.works = True
-                    self._rung.set()
+                    self._woken.set()

@@ -7,14 +7,14 @@ from datetime import timedelta
 from django.db import models
 from django.db.models.functions import Now
 
-from emailconfig.connection import ConnectionTrouble
+from emailconfig.connection import ConnectionFailure
 from organization.models import Stage
 
 
-class StageQueue(models.Model):
+class StageBackoff(models.Model):
     """A stage's trouble with its server: while it lasts, the stage's mail waits and one connection probes."""
 
-    stage = models.OneToOneField(Stage, on_delete=models.CASCADE, primary_key=True, related_name="queue")
+    stage = models.OneToOneField(Stage, on_delete=models.CASCADE, primary_key=True, related_name="backoff")
     failures = models.PositiveIntegerField(default=0)
     paused = models.BooleanField(default=False, help_text="The server refused our sign-in or certificate: a person must act.")
     retry_at = models.DateTimeField(null=True)
@@ -36,9 +36,9 @@ class StageQueue(models.Model):
         db_table = "outbox_stagequeue"
 
     @property
-    def trouble(self) -> ConnectionTrouble:
+    def failure(self) -> ConnectionFailure:
         """What keeps the stage's mail waiting, while there are `failures`."""
-        return ConnectionTrouble(self.step, self.code, self.evidence)
+        return ConnectionFailure(self.step, self.code, self.evidence)
 
     @property
     def for_others(self) -> str:
@@ -48,7 +48,7 @@ class StageQueue(models.Model):
         return "It is tried again by itself."
 
     def __str__(self) -> str:
-        return f"Queue of {self.stage}"
+        return f"Back-off of {self.stage}"
 
 
 class Worker(models.Model):
@@ -66,7 +66,7 @@ class Worker(models.Model):
         return self.name
 
 
-class Connection(models.Model):
+class ConnectionSlot(models.Model):
     """One connection of a worker to a stage's server: together they are never more than the stage allows."""
 
     worker = models.ForeignKey(Worker, on_delete=models.CASCADE, related_name="+")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from delivery.retry_schedule import next_pause
-from delivery.values import Finished, Outcome
+from delivery.values import MessageResult, Outcome
 from outbox import event_log
 from outbox.models import Attempt
 
@@ -19,20 +19,20 @@ _EVENTS = {
 }
 
 
-def log_outcomes(finished: Sequence[Finished], now: datetime) -> None:
+def log_outcomes(results: Sequence[MessageResult], now: datetime) -> None:
     """What became of claimed messages: a line for each answer of the server. For after the commit."""
     if not event_log.is_enabled(logging.INFO):
         return
-    for one in finished:
+    for result in results:
         groups: dict[tuple[object, ...], list[Outcome]] = {}
-        for outcome in one.outcomes:
+        for outcome in result.outcomes:
             groups.setdefault((outcome.result, outcome.code, outcome.reply), []).append(outcome)
         for group in groups.values():
-            _log_outcome(one, group, now)
+            _log_outcome(result, group, now)
 
 
-def _log_outcome(finished: Finished, group: Sequence[Outcome], now: datetime) -> None:
-    claimed, outcome = finished.taken, group[0]
+def _log_outcome(result: MessageResult, group: Sequence[Outcome], now: datetime) -> None:
+    message, outcome = result.message, group[0]
     tries = outcome.recipient.tries + 1
     event = _EVENTS[outcome.result]
     if event == "email_deferred" and next_pause(tries) is None:
@@ -40,17 +40,17 @@ def _log_outcome(finished: Finished, group: Sequence[Outcome], now: datetime) ->
     addresses = [each.recipient.address for each in group]
     event_log.log.info(
         event,
-        id=claimed.pk,
-        message_id=claimed.message_id,
-        app=claimed.app_key,
-        stage=claimed.stage_key,
-        credential=claimed.credential,
-        server=str(finished.settings or ""),
+        id=message.pk,
+        message_id=message.message_id,
+        app=message.app_key,
+        stage=message.stage_key,
+        credential=message.credential,
+        server=str(result.settings or ""),
         step=outcome.step,
         code=outcome.code,
         reply=event_log.shown_reply(outcome.reply, addresses),
         tries=tries,
-        seconds=round(finished.seconds, 3),
-        age_seconds=round((now - claimed.created).total_seconds(), 3),
+        seconds=round(result.seconds, 3),
+        age_seconds=round((now - message.created).total_seconds(), 3),
         **event_log.recipients_of(addresses),
     )

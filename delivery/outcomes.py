@@ -10,38 +10,38 @@ from django.db.models import F
 
 from common import sql
 from delivery import statements
-from delivery.leases import ask_still_held
+from delivery.leases import query_still_held
 from delivery.outcome_log import log_outcomes
 from delivery.retry_schedule import next_pause
-from delivery.values import Finished, Hold, Outcome
+from delivery.values import LeaseKey, MessageResult, Outcome
 from outbox.models import FINAL, GIVEN_UP, Attempt, Message, Recipient, Status
 from outbox.states import sum_up
 
 _GAVE_UP = f"{GIVEN_UP} after 48 hours of tries. The last answer was: "
 
 
-def ask_held(finished: Sequence[Finished]) -> Callable[[], set[Hold]]:
+def query_held(results: Sequence[MessageResult]) -> Callable[[], set[LeaseKey]]:
     """Which of these mails are still ours to write about (see leases); the others' outcomes are somebody else's to write."""
-    return ask_still_held([one.taken.hold for one in finished])
+    return query_still_held([result.message.lease_key for result in results])
 
 
-def record(finished: Sequence[Finished], ours: Collection[Hold], now: datetime) -> None:
+def record(results: Sequence[MessageResult], ours: Collection[LeaseKey], now: datetime) -> None:
     """Write what became of those hand-overs that are `ours`, in the caller's transaction, at `now`."""
-    kept = [one for one in finished if one.taken.hold in ours]
-    attempts = [_attempt(one, outcome) for one in kept for outcome in one.outcomes]
+    kept = [result for result in results if result.message.lease_key in ours]
+    attempts = [_attempt(result, outcome) for result in kept for outcome in result.outcomes]
     sql.insert(statements.new_attempts(attempts))
-    _record_sent([one for one in kept if one.is_simple], now)
-    for one in kept:
-        if not one.is_simple:
-            _record_each(one, now)
-    _add_notes([one for one in kept if one.notes])
+    _record_sent([result for result in kept if result.all_sent], now)
+    for result in kept:
+        if not result.all_sent:
+            _record_each(result, now)
+    _add_notes([result for result in kept if result.notes])
     transaction.on_commit(lambda: log_outcomes(kept, now), robust=True)
 
 
-def _attempt(finished: Finished, outcome: Outcome) -> tuple[object, ...]:
-    settings = finished.settings
+def _attempt(result: MessageResult, outcome: Outcome) -> tuple[object, ...]:
+    settings = result.settings
     return (
-        finished.taken.pk,
+        result.message.pk,
         outcome.recipient.address,
         outcome.result.value,
         outcome.step,
@@ -49,39 +49,39 @@ def _attempt(finished: Finished, outcome: Outcome) -> tuple[object, ...]:
         outcome.reply,
         str(settings or ""),
         settings.version if settings else None,
-        finished.seconds,
+        result.seconds,
     )
 
 
-def _record_sent(finished: Sequence[Finished], now: datetime) -> None:
-    if not finished:
+def _record_sent(results: Sequence[MessageResult], now: datetime) -> None:
+    if not results:
         return
-    recipients = [recipient.pk for one in finished for recipient in one.taken.recipients]
-    mails = [one.taken.pk for one in finished]
-    sql.run_together(statements.MESSAGES_SENT, [sql.stored(now), recipients], [mails])
+    recipients = [recipient.pk for result in results for recipient in result.message.recipients]
+    messages = [result.message.pk for result in results]
+    sql.run_pair(statements.MESSAGES_SENT, [sql.to_db_time(now), recipients], [messages])
 
 
-def _record_each(finished: Finished, now: datetime) -> None:
-    message = Message.objects.get(pk=finished.taken.pk)
-    if not finished.outcomes:
+def _record_each(result: MessageResult, now: datetime) -> None:
+    message = Message.objects.get(pk=result.message.pk)
+    if not result.outcomes:
         back = message.recipients.filter(status=Status.SENDING)
-        back.update(status=Status.QUEUED, due=now if finished.goes_behind else F("due"))
-    if sent := [outcome.recipient.pk for outcome in finished.outcomes if outcome.result == Attempt.Outcome.SENT]:
-        sql.run(statements.RECIPIENTS_SENT, sql.stored(now), sent)
-    for outcome in finished.outcomes:
+        back.update(status=Status.QUEUED, due=now if result.requeue_last else F("due"))
+    if sent := [outcome.recipient.pk for outcome in result.outcomes if outcome.result == Attempt.Outcome.SENT]:
+        sql.run(statements.RECIPIENTS_SENT, sql.to_db_time(now), sent)
+    for outcome in result.outcomes:
         if outcome.result != Attempt.Outcome.SENT:
             _apply(outcome, now)
-    if finished.short_lines:
+    if result.short_lines:
         message.short_lines = True
         sql.update(message, "short_lines")
     sum_up(message)
 
 
-def _add_notes(finished: Sequence[Finished]) -> None:
+def _add_notes(finished: Sequence[MessageResult]) -> None:
     """All in one statement: where a stage replaces From, each email has a note."""
-    messages = Message.objects.only("notes").in_bulk([one.taken.pk for one in finished])
+    messages = Message.objects.only("notes").in_bulk([one.message.pk for one in finished])
     for one in finished:
-        message = messages[one.taken.pk]
+        message = messages[one.message.pk]
         # PostgreSQL takes no NUL, which an app may have put into a header that a note repeats.
         notes = [note.replace("\x00", "") for note in one.notes]
         message.notes = list(dict.fromkeys([*message.notes, *notes]))

@@ -9,11 +9,11 @@ from django.db import InterfaceError, OperationalError, connection
 from common import sql
 from delivery import statements
 from delivery.long_lines import with_short_lines
-from delivery.smtp_dialogue import Transmission
-from delivery.values import HandOver
+from delivery.smtp_dialogue import OutgoingMessage
+from delivery.values import ClaimedMessage
 from emailconfig.models import SmtpSettings
 from organization.installation import installation_id, portal_host, portal_url
-from outbox.headers.outgoing import Departure, envelope_sender, outgoing
+from outbox.headers.outgoing import HeaderContext, envelope_sender, outgoing
 from outbox.headers.parser import split_header
 from outbox.headers.received import Hop
 
@@ -21,53 +21,53 @@ _PIECE_BYTES = 1024 * 1024
 _SHORTENED = "The server refused lines of more than 998 bytes, so the email's long parts left re-encoded."
 
 
-def prepare(taken: HandOver, settings: SmtpSettings) -> tuple[Transmission, list[str]]:
+def prepare(message: ClaimedMessage, settings: SmtpSettings) -> tuple[OutgoingMessage, list[str]]:
     """The mail as it goes over the wire with these settings, and notes for the log on what was changed in it."""
-    start = with_short_lines(whole(taken)) if taken.short_lines else _start_of(taken)
+    start = with_short_lines(whole(message)) if message.short_lines else _start_of(message)
     fields, body = split_header(start)
-    header, notes = outgoing(fields, _departure(taken), settings)
-    rest = 0 if taken.short_lines else taken.size - len(start)
-    transmission = Transmission(
-        envelope_sender(taken.envelope_sender, settings, is_test_mail=taken.test_people is not None),
-        taken.recipients,
-        _parts(header, body, taken.pk, len(start), taken.size) if rest else (header, body),
+    header, notes = outgoing(fields, _header_context(message), settings)
+    rest = 0 if message.short_lines else message.size - len(start)
+    outgoing_message = OutgoingMessage(
+        envelope_sender(message.envelope_sender, settings, is_test_mail=message.test_people is not None),
+        message.recipients,
+        _parts(header, body, message.pk, len(start), message.size) if rest else (header, body),
         size=len(header) + len(body) + rest,
         eight_bit=rest > 0 or not (header.isascii() and body.isascii()),
         utf8_header=not header.isascii(),
     )
-    return transmission, [*notes, _SHORTENED] if taken.short_lines else notes
+    return outgoing_message, [*notes, _SHORTENED] if message.short_lines else notes
 
 
-def whole(taken: HandOver) -> bytes:
+def whole(message: ClaimedMessage) -> bytes:
     """All of the message as its app gave it."""
-    if taken.content is not None:
-        return taken.content
-    return b"".join(_piece(taken.pk, offset) for offset in range(0, taken.size, _PIECE_BYTES))
+    if message.content is not None:
+        return message.content
+    return b"".join(_piece(message.pk, offset) for offset in range(0, message.size, _PIECE_BYTES))
 
 
-def _departure(taken: HandOver) -> Departure:
+def _header_context(message: ClaimedMessage) -> HeaderContext:
     """What decides the header, beside the settings."""
-    hop = Hop(taken.app_key, taken.stage_key, taken.via, installation_id(), portal_host(), taken.pk, taken.created)
-    return Departure(
+    hop = Hop(message.app_key, message.stage_key, message.via, installation_id(), portal_host(), message.pk, message.created)
+    return HeaderContext(
         hop,
-        taken.message_id,
-        test_list=taken.test_people,
-        kept_headers=taken.kept_headers,
-        subject_tag=taken.subject_tag,
-        log_url="" if taken.test_people is None else portal_url("email-log-message", taken.stage_key, taken.pk),
-        allowed=taken.allowed,
-        allowed_recipients=[recipient.address for recipient in taken.recipients if recipient.rule == "allowed"],
-        only_allowed=taken.only_allowed,
+        message.message_id,
+        test_list=message.test_people,
+        kept_headers=message.kept_headers,
+        subject_tag=message.subject_tag,
+        log_url="" if message.test_people is None else portal_url("email-log-message", message.stage_key, message.pk),
+        allowed=message.allowed,
+        allowed_recipients=[recipient.address for recipient in message.recipients if recipient.rule == "allowed"],
+        only_allowed=message.only_allowed,
     )
 
 
-def _start_of(taken: HandOver) -> bytes:
+def _start_of(message: ClaimedMessage) -> bytes:
     """All of a small mail; of a large one as much as holds the whole header."""
-    if taken.content is not None:
-        return taken.content
+    if message.content is not None:
+        return message.content
     start = b""
-    while len(start) < taken.size and b"\r\n\r\n" not in start:
-        start += _piece(taken.pk, len(start))
+    while len(start) < message.size and b"\r\n\r\n" not in start:
+        start += _piece(message.pk, len(start))
     return start
 
 

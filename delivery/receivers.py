@@ -16,8 +16,8 @@ def connect() -> None:
 
 
 def _on_settings_saved(settings: SmtpSettings, **_: Any) -> None:
-    backoff.clear(settings.stage_id)
+    backoff.reset(settings.stage_id)
 
 
 def _on_settings_deleted(stage: Stage, **_: Any) -> None:
-    backoff.clear(stage.pk)
+    backoff.reset(stage.pk)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from delivery.long_lines import why_not
-from delivery.smtp_dialogue import Offer
+from delivery.smtp_dialogue import MailTransaction
 from delivery.values import Outcome
 from outbox.attempt_outcome import AttemptOutcome
 
@@ -32,29 +32,34 @@ class SecondTry(NamedTuple):
     short_lines: bool = False
 
 
-def second_try(offer: Offer, *, short_lines: bool, content: Callable[[], bytes]) -> SecondTry:
+def second_try(transaction: MailTransaction, *, short_lines: bool, content: Callable[[], bytes]) -> SecondTry:
     """`short_lines`: this was the try with shorter lines. `content` gives the email as it was offered."""
-    if most := _most_recipients(offer):
-        return SecondTry([_at_once(one) if _says_too_many(one) else one for one in offer.outcomes], most_recipients=most)
-    if short_lines or not any(map(_says_too_long, offer.outcomes)):
-        return SecondTry(offer.outcomes)
+    if most := _most_recipients(transaction):
+        return SecondTry(
+            [_at_once(outcome) if _says_too_many(outcome) else outcome for outcome in transaction.outcomes], most_recipients=most
+        )
+    if short_lines or not any(map(_says_too_long, transaction.outcomes)):
+        return SecondTry(transaction.outcomes)
     if reason := why_not(content()):
         return SecondTry(
-            [one._replace(reply=f"{one.reply.rstrip('.')}. {reason}") if _says_too_long(one) else one for one in offer.outcomes]
+            [
+                outcome._replace(reply=f"{outcome.reply.rstrip('.')}. {reason}") if _says_too_long(outcome) else outcome
+                for outcome in transaction.outcomes
+            ]
         )
-    changed = [_at_once(one, _GOES_SHORTER) if _says_too_long(one) else one for one in offer.outcomes]
+    changed = [_at_once(outcome, _GOES_SHORTER) if _says_too_long(outcome) else outcome for outcome in transaction.outcomes]
     return SecondTry(changed, short_lines=True)
 
 
-def _most_recipients(offer: Offer) -> int:
+def _most_recipients(transaction: MailTransaction) -> int:
     """0 where the server didn't complain about their number, or there was one only. Always less than were offered."""
-    complaints = [one for one in offer.outcomes if _says_too_many(one)]
-    offered = len(offer.mail.recipients)
+    complaints = [outcome for outcome in transaction.outcomes if _says_too_many(outcome)]
+    offered = len(transaction.mail.recipients)
     if not complaints or offered == 1:
         return 0
     if complaints[0].step in ("content", "DATA"):
-        return len(offer.accepted) // 2
-    return len(offer.accepted) or offered // 2
+        return len(transaction.accepted) // 2
+    return len(transaction.accepted) or offered // 2
 
 
 def _says_too_many(outcome: Outcome) -> bool:

@@ -1,6 +1,6 @@
 """Delivering a stage's mail over one SMTP connection that carries many mails.
 
-A session connects, then goes round: take mails from the ledger into its window, say them to the server (smtp_dialogue),
+A session connects, then goes round: take mails from the coordinator into its window, say them to the server (smtp_dialogue),
 report what it said. What goes wrong before MAIL FROM is the stage's trouble (backoff) and counts on no mail; what the server
 says to a mail or to a recipient is theirs (outcomes).
 """
@@ -17,17 +17,17 @@ import structlog
 from django.db import DatabaseError, InterfaceError
 
 from common.addresses import has_wire_form
-from common.clock import uptime
+from common.clock import boottime
 from delivery import backoff
 from delivery.config import DeliveryConfig
-from delivery.coordinator import Ledger, Report
-from delivery.exceptions import LeaseLost, LedgerClosed, ServerWentAway
+from delivery.coordinator import Coordinator, Report
+from delivery.exceptions import CoordinatorClosed, LeaseLost, ServerWentAway
 from delivery.outgoing import prepare, whole
 from delivery.second_try import second_try
-from delivery.smtp_dialogue import Conversation, Offer, Transmission, asks_to_slow_down, puts_off, refused
-from delivery.values import Finished, HandOver, Outcome, Silence, Turn
+from delivery.smtp_dialogue import MailTransaction, OutgoingMessage, SmtpDialogue, is_throttling, refused, server_deferral
+from delivery.values import Batch, ClaimedMessage, MessageResult, Outcome, Silence
 from delivery.window import OfferedMessage, Window
-from emailconfig.connection import ConnectionTrouble, connect, cut, meaning_of
+from emailconfig.connection import ConnectionFailure, abort, connect, meaning_of
 from emailconfig.exceptions import SettingsDeleted
 from emailconfig.models import SmtpSettings
 from outbox.masking import masked_words
@@ -35,7 +35,7 @@ from outbox.masking import masked_words
 log = structlog.get_logger(__name__)
 
 # A server that takes longer over a mail is far: what it said is written down while the next mail is on its way.
-_FAR_SECONDS = 0.005
+_HIGH_LATENCY_SECONDS = 0.005
 # A connection that waits for the stage's limit looks after this long whether something has changed.
 _LONGEST_WAIT_SECONDS = 1.0
 _NO_ADDRESS = "5.1.3 This isn't an address, so nothing was sent to it."
@@ -45,46 +45,46 @@ _UNPREPARED = "5.6.0 The mail's header can't be processed, so the mail was not s
 class Session:
     """Delivers one stage's due mail over one connection, until none is left, the connection ends, or `stopping` is set."""
 
-    def __init__(self, stage_id: int, ledger: Ledger, stopping: threading.Event, config: DeliveryConfig) -> None:
-        self.stage_id, self.ledger, self.stopping, self._config = stage_id, ledger, stopping, config
+    def __init__(self, stage_id: int, coordinator: Coordinator, stopping: threading.Event, config: DeliveryConfig) -> None:
+        self.stage_id, self.coordinator, self.stopping, self._config = stage_id, coordinator, stopping, config
         self._window = Window(config.claims_per_connection)
         self._smtp: smtplib.SMTP | None = None
-        self._conversation: Conversation | None = None
+        self._dialogue: SmtpDialogue | None = None
         self._settings: SmtpSettings | None = None
         self._deadline = math.inf
         self._answer: Report | None = None  # to what was reported; not read yet
         self._trouble_is_over = False  # for the stage, as soon as the server decides about a mail
-        self._far = False  # whether the server is, see _FAR_SECONDS
+        self._high_latency = False  # whether the server is, see _HIGH_LATENCY_SECONDS
         self._decided = 0  # mails that it has decided about on this connection
-        self._slower: ConnectionTrouble | None = None  # it asks for fewer mails, or takes none
+        self._throttled: ConnectionFailure | None = None  # it asks for fewer mails, or takes none
         self._lock = threading.Lock()  # taken by the watch while the session waits for the server
         self._waits_for_server = False
         self.silence: Silence | None = None
 
     def run(self) -> None:
-        # From the ledger: a session has no connection to the database of its own, unless something goes wrong.
-        settings = self.ledger.exchange(self.stage_id, (), 0).settings
+        # From the coordinator: a session has no connection to the database of its own, unless something goes wrong.
+        settings = self.coordinator.report_and_claim(self.stage_id, (), 0).settings
         try:
             while settings is not None:
                 settings = self._deliver_with(settings)
         except LeaseLost:
             log.error("lease_lost", stage=self.stage_id)
             self._report_broken()  # of those that are still ours
-        except ConnectionTrouble as trouble:
+        except ConnectionFailure as failure:
             self._report_broken()
-            backoff.note_trouble(self.stage_id, trouble)
+            backoff.record_failure(self.stage_id, failure)
         except (smtplib.SMTPException, OSError) as error:
-            log.info("connection_lost", stage=self.stage_id, error=masked_words(str(error), self._addresses_in_hand()))
+            log.info("connection_lost", stage=self.stage_id, error=masked_words(str(error), self._claimed_addresses()))
             self._report_broken()
-            if self._slower:
-                backoff.note_trouble(self.stage_id, self._slower)
-        except (SettingsDeleted, LedgerClosed):  # the next look holds the stage's mail; or nobody looks any more
+            if self._throttled:
+                backoff.record_failure(self.stage_id, self._throttled)
+        except (SettingsDeleted, CoordinatorClosed):  # the next look holds the stage's mail; or nobody looks any more
             self._report_broken()
         except Exception:
             self._report_broken()
             raise
 
-    def _addresses_in_hand(self) -> list[str]:
+    def _claimed_addresses(self) -> list[str]:
         return [recipient.address for mail in self._window.claimed for recipient in mail.recipients]
 
     def watch(self) -> None:
@@ -95,19 +95,19 @@ class Session:
             if silence is not None:
                 if self.silence is None:
                     log.warning("server_hangs", stage=self.stage_id, message=silence.message)
-                self._let_go()
+                self._let_others_go()
             elif self.silence is not None:
                 log.info("server_answers_again", stage=self.stage_id, message=self.silence.message)
             self.silence = silence
 
     def _silence_now(self) -> Silence | None:
-        conversation, mail = self._conversation, self._window.asked_about
-        if not self._waits_for_server or conversation is None or mail is None:
+        dialogue, mail = self._dialogue, self._window.asked_about
+        if not self._waits_for_server or dialogue is None or mail is None:
             return None
-        since = conversation.last_sign
-        return Silence(mail.message.pk, since) if uptime() > since + self._config.silent_seconds else None
+        since = dialogue.last_sign
+        return Silence(mail.message.pk, since) if boottime() > since + self._config.silent_seconds else None
 
-    def _let_go(self) -> None:
+    def _let_others_go(self) -> None:
         """While the server hangs over one mail: report the others that are finished, and give back those that it wasn't given.
 
         A mail whose envelope it was offered meanwhile goes too, which ends the connection (see _exchange). With one connection
@@ -116,126 +116,128 @@ class Session:
         if self._settings is None:
             return
         others_can = self._settings.connections > 1
-        finished = self._window.let_go(unsent=others_can)
+        results = self._window.let_go(unsent=others_can)
         if others_can and self._answer:
-            finished += [Finished(mail) for mail in self._answer.take_back()]
-        if finished:
-            self.ledger.report(self.stage_id, finished, 0)
+            results += [MessageResult(mail) for mail in self._answer.take_back()]
+        if results:
+            self.coordinator.report_async(self.stage_id, results, 0)
 
     def _cut_if_overdue(self) -> None:
         """End a connection whose server drips, or whose mails aren't ours any more."""
-        smtp, conversation, lost = self._smtp, self._conversation, self._lost()
-        deadline = min(self._deadline, conversation.reply_due if conversation else math.inf)
+        smtp, dialogue, lost = self._smtp, self._dialogue, self._lost_messages()
+        deadline = min(self._deadline, dialogue.reply_due if dialogue else math.inf)
         # Looked at twice: what was reported in between isn't claimed any more, and its lease is over for a good reason.
-        if smtp is not None and (uptime() > deadline or any(mail in self._window.claimed for mail in lost)):
-            cut(smtp)
+        if smtp is not None and (boottime() > deadline or any(mail in self._window.claimed for mail in lost)):
+            abort(smtp)
 
-    def _lost(self) -> list[HandOver]:
+    def _lost_messages(self) -> list[ClaimedMessage]:
         """Claimed mails that aren't ours any more."""
-        return [mail for mail in self._window.claimed if not self.ledger.is_ours(mail)]
+        return [mail for mail in self._window.claimed if not self.coordinator.is_ours(mail)]
 
     def _deliver_with(self, settings: SmtpSettings) -> SmtpSettings | None:
         """Deliver over a connection made with `settings`. Returns newer ones when they were saved meanwhile."""
         self._settings, self._decided = settings, 0
         self._smtp = connect(settings)
-        self._conversation = Conversation(self._smtp, self._permit, uptime, self._config)
-        newer = self._go_round(self._conversation, settings)
-        self._say_goodbye(self._smtp)
-        if self._slower:
-            raise self._slower
+        self._dialogue = SmtpDialogue(self._smtp, self._permit, boottime, self._config)
+        newer = self._loop(self._dialogue, settings)
+        self._quit(self._smtp)
+        if self._throttled:
+            raise self._throttled
         return newer
 
     def _permit(self) -> None:
-        if self._lost():
+        if self._lost_messages():
             raise LeaseLost
 
-    def _go_round(self, conversation: Conversation, settings: SmtpSettings) -> SmtpSettings | None:
+    def _loop(self, dialogue: SmtpDialogue, settings: SmtpSettings) -> SmtpSettings | None:
         self._report(self._window.room)
         while True:
-            turn = self._take()
-            outdated = turn.settings is None or turn.settings.version != settings.version
-            if self._is_through(outdated):
-                if not self._waits_its_turn(turn, outdated):
+            batch = self._receive()
+            outdated = batch.settings is None or batch.settings.version != settings.version
+            if self._nothing_left(outdated):
+                if not self._waits_for_limit(batch, outdated):
                     self._give_back()
-                    return turn.settings if outdated else None
-                self.stopping.wait(min(turn.pause, _LONGEST_WAIT_SECONDS))
-            if self._far and self._config.window > 1:
+                    return batch.settings if outdated else None
+                self.stopping.wait(min(batch.pause, _LONGEST_WAIT_SECONDS))
+            if self._high_latency and self._config.window > 1:
                 self._report(0 if outdated else self._room)
-                self._send_next(conversation, settings, outdated)
+                self._send_next(dialogue, settings, outdated)
             else:  # sending takes less than a report: as many as the window allows share one
-                while len(self._window.to_report) < self._config.window and self._send_next(conversation, settings, outdated):
+                while len(self._window.to_report) < self._config.window and self._send_next(dialogue, settings, outdated):
                     pass
                 self._report(0 if outdated else self._room)
 
-    def _send_next(self, conversation: Conversation, settings: SmtpSettings, outdated: bool) -> bool:
+    def _send_next(self, dialogue: SmtpDialogue, settings: SmtpSettings, outdated: bool) -> bool:
         """Send the mail whose envelope was accepted, and offer another. False when there is neither."""
-        if not outdated and not self._slower:
-            self._window.next_offer(lambda message: self._prepared(message, conversation, settings))
+        if not outdated and not self._throttled:
+            self._window.next_offer(lambda message: self._prepared(message, dialogue, settings))
         if self._window.sending is None and self._window.offered is None:
             return False
-        began = uptime()
-        self._exchange(conversation)
-        self._far = uptime() > began + _FAR_SECONDS
+        began = boottime()
+        self._exchange(dialogue)
+        self._high_latency = boottime() > began + _HIGH_LATENCY_SECONDS
         self._window.settle(self._conclude)
         return True
 
-    def _is_through(self, outdated: bool) -> bool:
+    def _nothing_left(self, outdated: bool) -> bool:
         """Whether nothing is left to send over this connection, nor to report."""
-        nothing_to_offer = not self._window.has_unoffered or outdated or self._slower is not None
+        nothing_to_offer = not self._window.has_unoffered or outdated or self._throttled is not None
         return nothing_to_offer and self._window.is_settled
 
-    def _waits_its_turn(self, turn: Turn, outdated: bool) -> bool:
+    def _waits_for_limit(self, batch: Batch, outdated: bool) -> bool:
         """Whether it is only the stage's limit that leaves nothing to send: the connection is kept for the next mail."""
-        return turn.pause > 0 and not outdated and not self._slower and not self.stopping.is_set()
+        return batch.pause > 0 and not outdated and not self._throttled and not self.stopping.is_set()
 
     @property
     def _room(self) -> int:
         """How many mails more to ask for."""
-        return 0 if self.stopping.is_set() or self._slower else self._window.room
+        return 0 if self.stopping.is_set() or self._throttled else self._window.room
 
     def _report(self, room: int) -> None:
-        """Give the ledger what is finished, and ask for the next mails, without waiting for its answer."""
-        self._answer = self.ledger.report(self.stage_id, self._window.report(), room)
+        """Give the coordinator what is finished, and ask for the next mails, without waiting for its answer."""
+        self._answer = self.coordinator.report_async(self.stage_id, self._window.report(), room)
 
-    def _take(self) -> Turn:
+    def _receive(self) -> Batch:
         """Wait until what was reported is recorded, and take the mails that were asked for with it."""
         assert self._answer is not None
         answer, self._answer = self._answer, None
-        turn = answer.turn()
-        self._window.take(turn.taken)
-        self._trouble_is_over = turn.trouble_is_over
-        return turn
+        batch = answer.batch()
+        self._window.take(batch.messages)
+        self._trouble_is_over = batch.backoff_is_over
+        return batch
 
-    def _prepared(self, message: HandOver, conversation: Conversation, settings: SmtpSettings) -> OfferedMessage | Finished:
+    def _prepared(
+        self, message: ClaimedMessage, dialogue: SmtpDialogue, settings: SmtpSettings
+    ) -> OfferedMessage | MessageResult:
         """The mail as it is to be offered. One that can't be sent at all is finished at once."""
         usable = [recipient for recipient in message.recipients if has_wire_form(recipient.address)]
         try:
             mail, notes = prepare(message._replace(recipients=usable), settings)
-            reason = conversation.cant_carry(mail)
+            reason = dialogue.why_not_sendable(mail)
         except (DatabaseError, InterfaceError):
             raise
         except Exception:  # a header that breaks our own code breaks it each time: the next mails must go on
             log.exception("mail_cant_be_prepared", message=message.pk)
-            mail, notes, reason = Transmission("", usable, (), 0), [], _UNPREPARED
+            mail, notes, reason = OutgoingMessage("", usable, (), 0), [], _UNPREPARED
         unusable = refused([recipient for recipient in message.recipients if recipient not in usable], _NO_ADDRESS)
-        prepared = OfferedMessage(message, Offer(mail, outcomes=unusable), settings, notes, uptime())
+        prepared = OfferedMessage(message, MailTransaction(mail, outcomes=unusable), settings, notes, boottime())
         if reason or not usable:
-            return prepared.finished([*unusable, *refused(usable, reason)], uptime())
+            return prepared.result([*unusable, *refused(usable, reason)], boottime())
         return prepared
 
-    def _exchange(self, conversation: Conversation) -> None:
+    def _exchange(self, dialogue: SmtpDialogue) -> None:
         sending, offered = self._window.sending, self._window.offered
-        size = sending.offer.mail.size if sending else 0
-        self._deadline = uptime() + self._config.exchange_seconds + size / self._config.slowest_bytes_per_second
+        size = sending.transaction.mail.size if sending else 0
+        self._deadline = boottime() + self._config.exchange_seconds + size / self._config.slowest_bytes_per_second
         try:
             with self._waiting_for_server():
-                conversation.exchange(sending.offer if sending else None, offered.offer if offered else None)
+                dialogue.exchange(sending.transaction if sending else None, offered.transaction if offered else None)
             if offered is not self._window.offered:
                 raise smtplib.SMTPServerDisconnected("The server was silent, so its next mail was given to another connection.")
         except ServerWentAway as gone:
             raise self._closed(gone) from gone
         except (smtplib.SMTPException, OSError) as error:
-            if sending is None and offered is not None and not offered.offer.answered:
+            if sending is None and offered is not None and not offered.transaction.answered:
                 raise self._closed(error) from error
             raise
         finally:
@@ -259,34 +261,36 @@ class Session:
             step, code = error.step, meaning_of(error.step, error.reply)
         if self._decided and code != "hello_refused":
             return smtplib.SMTPServerDisconnected(str(error))
-        return ConnectionTrouble(step, code, str(error), recipients=tuple(self._addresses_in_hand()))
+        return ConnectionFailure(step, code, str(error), recipients=tuple(self._claimed_addresses()))
 
-    def _conclude(self, mail: OfferedMessage) -> Finished:
+    def _conclude(self, mail: OfferedMessage) -> MessageResult:
         """What became of a mail that the server has decided about."""
         message = mail.message
         outcomes, most_recipients, short_lines = second_try(
-            mail.offer, short_lines=message.short_lines, content=lambda: whole(message)
+            mail.transaction, short_lines=message.short_lines, content=lambda: whole(message)
         )
-        finished = mail.finished(outcomes, uptime())
+        result = mail.result(outcomes, boottime())
         self._decided += 1
-        if self._puts_everybody_off(mail, outcomes):
-            return Finished(message, goes_behind=True)
-        if slower := next(filter(asks_to_slow_down, outcomes), None):
-            self._slower = _trouble_of(slower, "throttled", outcomes)
-        elif self._trouble_is_over and not puts_off(outcomes):
+        if self._server_defers_all(mail, outcomes):
+            return MessageResult(message, requeue_last=True)
+        if throttle := next(filter(is_throttling, outcomes), None):
+            self._throttled = _failure_of(throttle, "throttled", outcomes)
+        elif self._trouble_is_over and not server_deferral(outcomes):
             # Only now: a server may greet everybody and then turn each mail away.
-            self._trouble_is_over = not backoff.try_clear(self.stage_id)
-        return finished._replace(most_recipients=most_recipients, short_lines=short_lines)
+            self._trouble_is_over = not backoff.try_reset(self.stage_id)
+        return result._replace(most_recipients=most_recipients, short_lines=short_lines)
 
-    def _puts_everybody_off(self, mail: OfferedMessage, outcomes: Sequence[Outcome]) -> bool:
+    def _server_defers_all(self, mail: OfferedMessage, outcomes: Sequence[Outcome]) -> bool:
         """Whether the server puts this mail off as it did those before: that is its trouble then, and counts on no mail."""
-        said = puts_off(outcomes)
-        if said is None or asks_to_slow_down(said):
+        deferral = server_deferral(outcomes)
+        if deferral is None or is_throttling(deferral):
             return False
         self._trouble_is_over = True  # as soon as it takes one
-        if not backoff.note_deferral(self.stage_id, first_try=not any(recipient.tries for recipient in mail.message.recipients)):
+        if not backoff.record_deferral(
+            self.stage_id, first_try=not any(recipient.tries for recipient in mail.message.recipients)
+        ):
             return False
-        self._slower = _trouble_of(said, "puts_everybody_off", outcomes)
+        self._throttled = _failure_of(deferral, "puts_everybody_off", outcomes)
         return True
 
     def _give_back(self) -> None:
@@ -294,36 +298,36 @@ class Session:
         if self._window.has_unoffered:
             self._window.give_back()
             self._report(0)
-            self._take()
+            self._receive()
 
     def _report_broken(self) -> None:
-        self._hang_up()
+        self._close()
         if self._answer is not None:
             with suppress(Exception):  # then it is reported once more
-                self._take()
+                self._receive()
         try:
-            self.ledger.exchange(self.stage_id, self._window.unfinished(self._conclude_broken), 0)
-        except LedgerClosed:
+            self.coordinator.report_and_claim(self.stage_id, self._window.unfinished(self._conclude_broken), 0)
+        except CoordinatorClosed:
             log.warning("session_outlived_its_worker", stage=self.stage_id)
 
-    def _conclude_broken(self, mail: OfferedMessage, outcomes: Sequence[Outcome]) -> Finished:
-        if self._puts_everybody_off(mail, outcomes):
-            return Finished(mail.message, goes_behind=True)
-        return mail.finished(outcomes, uptime())
+    def _conclude_broken(self, mail: OfferedMessage, outcomes: Sequence[Outcome]) -> MessageResult:
+        if self._server_defers_all(mail, outcomes):
+            return MessageResult(mail.message, requeue_last=True)
+        return mail.result(outcomes, boottime())
 
-    def _say_goodbye(self, smtp: smtplib.SMTP) -> None:
-        self._deadline = uptime() + self._config.goodbye_seconds
+    def _quit(self, smtp: smtplib.SMTP) -> None:
+        self._deadline = boottime() + self._config.quit_seconds
         with suppress(smtplib.SMTPException, OSError):
             smtp.quit()
         self._deadline = math.inf
-        self._hang_up()
+        self._close()
 
-    def _hang_up(self) -> None:
+    def _close(self) -> None:
         if self._smtp is not None:
             self._smtp.close()
 
 
-def _trouble_of(outcome: Outcome, code: str, outcomes: Sequence[Outcome]) -> ConnectionTrouble:
+def _failure_of(outcome: Outcome, code: str, outcomes: Sequence[Outcome]) -> ConnectionFailure:
     """What the server said of one mail, as trouble of the stage. It may name the mail's recipients."""
-    recipients = tuple(one.recipient.address for one in outcomes)
-    return ConnectionTrouble(outcome.step, code, outcome.reply, recipients=recipients)
+    recipients = tuple(outcome.recipient.address for outcome in outcomes)
+    return ConnectionFailure(outcome.step, code, outcome.reply, recipients=recipients)

@@ -19,7 +19,7 @@ from itertools import chain
 from common.addresses import wire_address
 from delivery.config import DeliveryConfig
 from delivery.exceptions import ServerWentAway
-from delivery.values import Addressee, Outcome
+from delivery.values import DueRecipient, Outcome
 from emailconfig.connection import words
 from outbox.attempt_outcome import AttemptOutcome
 
@@ -41,14 +41,14 @@ _LAST = b".\r\n"
 
 
 @dataclass(frozen=True)
-class Transmission:
+class OutgoingMessage:
     """What goes over the wire. An empty `sender` is the null sender. `parts`: header block and body, in pieces.
 
     `utf8_header`: it names an address with letters outside ASCII before the @-sign, which nothing can encode.
     """
 
     sender: str
-    recipients: Sequence[Addressee]
+    recipients: Sequence[DueRecipient]
     parts: Iterable[bytes]
     size: int
     eight_bit: bool = False
@@ -65,15 +65,15 @@ class Transmission:
 
 
 @dataclass
-class Offer:
+class MailTransaction:
     """A mail whose envelope was offered to the server: who was accepted, and the outcomes that are known already.
 
     `answered`: the server replied to MAIL FROM, so that from here on trouble is the mail's and not the stage's.
     `wants_content`: it answered DATA with 354.
     """
 
-    mail: Transmission
-    accepted: list[Addressee] = field(default_factory=list)
+    mail: OutgoingMessage
+    accepted: list[DueRecipient] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     answered: bool = False
     wants_content: bool = False
@@ -87,7 +87,7 @@ class Offer:
         return [*self.outcomes, *(Outcome(recipient, result, step, None, reply) for recipient in rest)]
 
 
-class Conversation:
+class SmtpDialogue:
     """What is said on one connection. Any method may raise smtplib.SMTPException or OSError: the connection broke.
 
     `reply_due` is when a reply must be there, by `clock`: whoever watches cuts the connection then, from another thread.
@@ -105,7 +105,7 @@ class Conversation:
         if smtp.sock is not None:
             _prepare_for_flights(smtp.sock, config.unsent_seconds)
 
-    def exchange(self, current: Offer | None, following: Offer | None) -> None:
+    def exchange(self, current: MailTransaction | None, following: MailTransaction | None) -> None:
         """Send the content of `current`, whose envelope was accepted, and offer `following`, in one flight if possible."""
         envelope = self._envelope(following.mail) if following else []
         flight = "".join(f"{command}\r\n" for command in [*envelope, "DATA"]).encode() if envelope and self.pipelining else b""
@@ -117,11 +117,11 @@ class Conversation:
         if following is not None:
             self._read_envelope_replies(following, envelope)
 
-    def cant_carry(self, mail: Transmission) -> str:
+    def why_not_sendable(self, mail: OutgoingMessage) -> str:
         """Why this server can't take the mail whatever it is told (RFC 6531 section 3.7.4.2); empty when it can."""
         return _NO_SMTPUTF8 if mail.needs_smtputf8 and not self.smtp.has_extn("smtputf8") else ""
 
-    def _envelope(self, mail: Transmission) -> list[str]:
+    def _envelope(self, mail: OutgoingMessage) -> list[str]:
         """MAIL, and RCPT for each recipient."""
         command = f"MAIL FROM:<{wire_address(mail.sender) if mail.sender else ''}>"
         if self.smtp.has_extn("size"):
@@ -158,43 +158,43 @@ class Conversation:
         self.smtp.send(flight)
         self.last_sign = self._clock()
 
-    def _read_envelope_replies(self, offer: Offer, envelope: Sequence[str]) -> None:
+    def _read_envelope_replies(self, transaction: MailTransaction, envelope: Sequence[str]) -> None:
         mail_from, *rcpt_to = envelope
         code, reply = self._ask(mail_from)
         if code == 421:
             raise ServerWentAway("MAIL FROM", words(code, reply))
-        _go_on_unless_greeting_refused(offer, "MAIL FROM", code, reply)
-        offer.answered = True
+        _go_on_unless_greeting_refused(transaction, "MAIL FROM", code, reply)
+        transaction.answered = True
         if code != 250:
-            offer.outcomes += [outcome_of(recipient, "MAIL FROM", code, reply) for recipient in offer.mail.recipients]
+            transaction.outcomes += [outcome_of(recipient, "MAIL FROM", code, reply) for recipient in transaction.mail.recipients]
             _go_on_unless_confused(code, reply)
             if not self.pipelining:
                 return
-        for recipient, command in zip(offer.mail.recipients, rcpt_to, strict=True):
+        for recipient, command in zip(transaction.mail.recipients, rcpt_to, strict=True):
             rcpt_code, rcpt_reply = self._ask(command)
-            _go_on_unless_greeting_refused(offer, "RCPT TO", rcpt_code, rcpt_reply)
+            _go_on_unless_greeting_refused(transaction, "RCPT TO", rcpt_code, rcpt_reply)
             if code == 250:
-                self._note_recipient(offer, recipient, rcpt_code, rcpt_reply)
+                self._note_recipient(transaction, recipient, rcpt_code, rcpt_reply)
             _go_on_unless_421(rcpt_code, rcpt_reply)
-        self._read_data_reply(offer)
+        self._read_data_reply(transaction)
 
-    def _note_recipient(self, offer: Offer, recipient: Addressee, code: int, reply: bytes) -> None:
+    def _note_recipient(self, transaction: MailTransaction, recipient: DueRecipient, code: int, reply: bytes) -> None:
         if code in (250, 251, 252):
-            offer.accepted.append(recipient)
+            transaction.accepted.append(recipient)
         else:
-            offer.outcomes.append(outcome_of(recipient, "RCPT TO", code, reply))
+            transaction.outcomes.append(outcome_of(recipient, "RCPT TO", code, reply))
             _go_on_unless_confused(code, reply)
 
-    def _read_data_reply(self, offer: Offer) -> None:
-        if not offer.accepted and not self.pipelining:
+    def _read_data_reply(self, transaction: MailTransaction) -> None:
+        if not transaction.accepted and not self.pipelining:
             self._reset()
             return
         code, reply = self._ask("DATA")
-        _go_on_unless_greeting_refused(offer, "DATA", code, reply)
-        if code == 354 and offer.accepted:
-            offer.wants_content = True
+        _go_on_unless_greeting_refused(transaction, "DATA", code, reply)
+        if code == 354 and transaction.accepted:
+            transaction.wants_content = True
             return
-        offer.outcomes += [outcome_of(recipient, "DATA", code, reply) for recipient in offer.accepted]
+        transaction.outcomes += [outcome_of(recipient, "DATA", code, reply) for recipient in transaction.accepted]
         _go_on_unless_421(code, reply)
         if code == 354:  # asked in one flight with recipients that were all refused: nothing may be sent to nobody
             self._send(_LAST)
@@ -203,15 +203,15 @@ class Conversation:
             _go_on_unless_confused(code, reply)
         self._reset()
 
-    def _send_content(self, mail: Transmission, then: bytes) -> None:
+    def _send_content(self, mail: OutgoingMessage, then: bytes) -> None:
         pieces = dot_stuffed(mail.parts)
         for flight in [b"".join(pieces) + then] if mail.size <= ONE_WRITE_BYTES else chain(pieces, [then]):
             self._send(flight)
 
-    def _read_final_reply(self, offer: Offer) -> None:
+    def _read_final_reply(self, transaction: MailTransaction) -> None:
         code, reply = self._final_reply()
-        offer.outcomes += [outcome_of(recipient, "content", code, reply) for recipient in offer.accepted]
-        offer.wants_content = False
+        transaction.outcomes += [outcome_of(recipient, "content", code, reply) for recipient in transaction.accepted]
+        transaction.wants_content = False
         _go_on_unless_421(code, reply)
         if not 200 <= code < 300:
             _go_on_unless_confused(code, reply)
@@ -222,12 +222,12 @@ class Conversation:
         self._reply()
 
 
-def refused(recipients: Sequence[Addressee], reason: str) -> list[Outcome]:
+def refused(recipients: Sequence[DueRecipient], reason: str) -> list[Outcome]:
     """For recipients to whom a mail is not even offered."""
     return [Outcome(recipient, AttemptOutcome.FAILED, "MAIL FROM", None, reason) for recipient in recipients]
 
 
-def outcome_of(recipient: Addressee, step: str, code: int, reply: bytes) -> Outcome:
+def outcome_of(recipient: DueRecipient, step: str, code: int, reply: bytes) -> Outcome:
     """2xx after the content is sent, 5xx failed, and everything else is worth another try; nonsense after the content leaves
     open what became of it. A 552 to RCPT says "too many recipients" (RFC 5321 section 4.5.3.1.10)."""
     if 200 <= code < 300 and step == "content":
@@ -246,10 +246,10 @@ def _prepare_for_flights(sock: socket.socket, unsent_seconds: float) -> None:
     that. And a flight is whole when it is sent: nothing is gained by waiting for more."""
     sock.settimeout(None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    _forget_unsent_when_closed(sock, unsent_seconds)
+    _discard_unsent_on_close(sock, unsent_seconds)
 
 
-def _forget_unsent_when_closed(sock: socket.socket, unsent_seconds: float) -> None:
+def _discard_unsent_on_close(sock: socket.socket, unsent_seconds: float) -> None:
     """What was written and has not left yet would go on leaving when the process is killed or stopped: after its lease has
     run out, when nobody counts it any more. So closing drops it, and nothing waits in the kernel longer than a lease lasts
     at least."""
@@ -257,7 +257,7 @@ def _forget_unsent_when_closed(sock: socket.socket, unsent_seconds: float) -> No
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unsent_seconds * 1000))
 
 
-def asks_to_slow_down(outcome: Outcome) -> bool:
+def is_throttling(outcome: Outcome) -> bool:
     """Whether the server wants fewer mails from us, and not just this one later: 4.7.x or 4.3.2 (RFC 3463) to the mail,
     or in words to a recipient. Microsoft 365 says `4.3.2 … thread limit exceeded`, Amazon SES `4.7.0 Throttling failure`,
     Google `4.7.28`. Greylisting is about one sender and recipient, and passes by itself."""
@@ -266,11 +266,11 @@ def asks_to_slow_down(outcome: Outcome) -> bool:
     return bool(_THROTTLED.search(outcome.reply)) or (outcome.step != "RCPT TO" and bool(_SLOWER_CODE.match(outcome.reply)))
 
 
-def puts_off(outcomes: Sequence[Outcome]) -> Outcome | None:
+def server_deferral(outcomes: Sequence[Outcome]) -> Outcome | None:
     """What the server said, where it put the mail off for reasons of its own: 4xx, at RCPT only with 4.3.x (RFC 3463: the mail
     system) or without such a code."""
-    answered = [one for one in outcomes if one.code is not None]
-    put_off = all(one.result == AttemptOutcome.DEFERRED and not one.at_once for one in outcomes)
+    answered = [outcome for outcome in outcomes if outcome.code is not None]
+    put_off = all(outcome.result == AttemptOutcome.DEFERRED and not outcome.at_once for outcome in outcomes)
     return answered[0] if answered and put_off and all(map(_is_about_the_server, answered)) else None
 
 
@@ -280,16 +280,16 @@ def _is_about_the_server(outcome: Outcome) -> bool:
     return outcome.step != "RCPT TO" or bool(_SERVERS_CODE.match(outcome.reply))
 
 
-def _rcpt_to(recipient: Addressee) -> str:
+def _rcpt_to(recipient: DueRecipient) -> str:
     return f"RCPT TO:<{wire_address(recipient.address)}>"
 
 
-def _go_on_unless_greeting_refused(offer: Offer, step: str, code: int, reply: bytes) -> None:
+def _go_on_unless_greeting_refused(transaction: MailTransaction, step: str, code: int, reply: bytes) -> None:
     """Many servers judge the EHLO name only now, and say so to every mail."""
-    said = words(code, reply)
-    if code >= 400 and _GREETING.search(said):
-        offer.answered = False
-        raise ServerWentAway(step, said)
+    answer = words(code, reply)
+    if code >= 400 and _GREETING.search(answer):
+        transaction.answered = False
+        raise ServerWentAway(step, answer)
 
 
 def _go_on_unless_421(code: int, reply: bytes) -> None:

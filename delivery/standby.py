@@ -74,7 +74,7 @@ class Standby:
         while not self._stopping.wait(LOOK_SECONDS):
             for periodic in every:
                 self._try(periodic.run_if_due)
-        self._try(lambda: connection_slots.forget(self._name))
+        self._try(lambda: connection_slots.unregister(self._name))
         connection.close()
         log.info("worker_stopped", worker=self._name)
 

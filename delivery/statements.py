@@ -10,7 +10,7 @@ from typing import NamedTuple
 from common import sql
 from organization.statements import kept_headers_sql
 from outbox.models import WAITING
-from testlists.statements import unlocked_condition
+from testlists.statements import try_shared_lock_sql
 
 # Larger messages are read in pieces while they are sent.
 _LARGE_BYTES = 256 * 1024
@@ -62,7 +62,7 @@ def _due_of_one_status(db: sql.Dialect, status: str, limit: int) -> str:
             FROM outbox_message mail
             JOIN organization_app app ON app.id = mail.app_id JOIN organization_stage stage ON stage.id = mail.stage_id
             WHERE mail.stage_id = %s AND mail.status = '{status}' AND mail.due <= {db.now}
-            AND {unlocked_condition(db, "mail.app_id", "mail.stage_id")}
+            AND {try_shared_lock_sql(db, "mail.app_id", "mail.stage_id")}
             ORDER BY mail.due, mail.id LIMIT {limit}{db.for_update("mail", skip=True)}
         ) AS {status}
     """
@@ -132,7 +132,7 @@ class SettingsNow(NamedTuple):
     now: datetime | str
     stage_id: int | None
     settings_version: int | None
-    trouble_is_over: bool | int | None
+    backoff_is_over: bool | int | None
 
 
 SETTINGS_NOW = sql.query(

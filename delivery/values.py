@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from organization.recipient_policy.policy import AllowedPattern
 
 
-# Who took which mail: its number, and the name of the turn that took it.
-Hold = tuple[int, str]
+# Who took which mail: its number, and the name of the batch that took it.
+LeaseKey = tuple[int, str]
 
 
 class Claim(NamedTuple):
@@ -25,7 +25,7 @@ class Claim(NamedTuple):
     lease: timedelta
 
 
-class Addressee(NamedTuple):
+class DueRecipient(NamedTuple):
     """One address that a mail is to reach now. `tries`: how often that was tried before."""
 
     pk: int
@@ -35,10 +35,10 @@ class Addressee(NamedTuple):
     rule: str = ""
 
 
-class HandOver(NamedTuple):
+class ClaimedMessage(NamedTuple):
     """What may be sent now: the mail and the recipients whose turn it is.
 
-    `owner`: the turn that took it (see leases). `content` is None for a large mail. `test_people`: those of the test list whom
+    `owner`: the batch that took it (see leases). `content` is None for a large mail. `test_people`: those of the test list whom
     its header may name when it is test mail; None when it goes to real recipients. `allowed`: who is allowed in the stage, as
     far as it counts for this mail; `only_allowed`: the app gave no other recipients. `kept_headers`: the fields that its stage
     kept in test mail when it was accepted, in lower case. `complete`: the mail has no other recipients, done or waiting.
@@ -56,7 +56,7 @@ class HandOver(NamedTuple):
     created: datetime
     size: int
     content: bytes | None
-    recipients: Sequence[Addressee]
+    recipients: Sequence[DueRecipient]
     test_people: Sequence[NamedAddress] | None
     kept_headers: frozenset[bytes]
     complete: bool
@@ -66,7 +66,7 @@ class HandOver(NamedTuple):
     only_allowed: bool = False
 
     @property
-    def hold(self) -> Hold:
+    def lease_key(self) -> LeaseKey:
         return self.pk, self.owner
 
 
@@ -76,7 +76,7 @@ class Outcome(NamedTuple):
     `at_once`: it goes again right away and otherwise than before (see second_try), so no try is counted.
     """
 
-    recipient: Addressee
+    recipient: DueRecipient
     result: AttemptOutcome
     step: str
     code: int | None
@@ -84,46 +84,46 @@ class Outcome(NamedTuple):
     at_once: bool = False
 
 
-class Finished(NamedTuple):
+class MessageResult(NamedTuple):
     """A mail that was handed over, and what became of it: one outcome per recipient.
 
     No outcomes: the server went away before it took up the mail; it goes back to the queue and no try is counted. If it is
-    the mail that the server was asked about, it `goes_behind` the others: it may be the reason. `notes` are for the email log.
+    the mail that the server was asked about, it goes last (`requeue_last`): it may be the reason. `notes` are for the email log.
     `most_recipients`: how many the server takes in one transaction, where it said so. `short_lines`: it refused long lines.
     """
 
-    taken: HandOver
+    message: ClaimedMessage
     outcomes: Sequence[Outcome] = ()
     settings: SmtpSettings | None = None
     seconds: float = 0.0
     notes: Sequence[str] = ()
-    goes_behind: bool = False
+    requeue_last: bool = False
     most_recipients: int = 0
     short_lines: bool = False
 
     @property
-    def is_simple(self) -> bool:
+    def all_sent(self) -> bool:
         """The usual case: the server took the mail for everybody."""
         sent = bool(self.outcomes) and all(outcome.result == AttemptOutcome.SENT for outcome in self.outcomes)
-        return sent and self.taken.complete
+        return sent and self.message.complete
 
     @property
     def may_go_on(self) -> bool:
         """Whether other recipients of the mail may be due right away."""
-        return not self.taken.complete or any(outcome.at_once for outcome in self.outcomes)
+        return not self.message.complete or any(outcome.at_once for outcome in self.outcomes)
 
 
-class Turn(NamedTuple):
+class Batch(NamedTuple):
     """What a connection may send next, with the settings as they are now."""
 
-    taken: Sequence[HandOver] = ()
+    messages: Sequence[ClaimedMessage] = ()
     settings: SmtpSettings | None = None
     pause: float = 0.0  # seconds until the stage's limit lets more mail go; 0: no limit stops it
-    trouble_is_over: bool = False  # the stage's pause has passed: the next mail that its server decides about ends it
+    backoff_is_over: bool = False  # the stage's pause has passed: the next mail that its server decides about ends it
 
 
 class Silence(NamedTuple):
-    """The server doesn't answer: about which mail, and since when, by uptime()."""
+    """The server doesn't answer: about which mail, and since when, by boottime()."""
 
     message: int
     since: float

@@ -14,12 +14,12 @@ from organization.models import Stage
 
 
 @require_POST
-def resume(request: MemberRequest, stage: str) -> HttpResponse:
+def resume(request: MemberRequest, stage_key: str) -> HttpResponse:
     """Try the stage's server again at once; back to the page the button stood on."""
-    found = get_object_or_404(Stage, key=stage)
-    backoff.resume(found, request.user)
-    messages.success(request, f"Deliveries of {found.name} were resumed: its server is being tried now.")
+    stage = get_object_or_404(Stage, key=stage_key)
+    backoff.resume(stage, request.user)
+    messages.success(request, f"Deliveries of {stage.name} were resumed: its server is being tried now.")
     back = request.POST.get("next", "")
     if url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}, require_https=request.is_secure()):
         return redirect(back)
-    return redirect("email-configuration", found.key)
+    return redirect("email-configuration", stage.key)

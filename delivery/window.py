@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from delivery.smtp_dialogue import Offer
-from delivery.values import Finished, HandOver, Outcome
+from delivery.smtp_dialogue import MailTransaction
+from delivery.values import ClaimedMessage, MessageResult, Outcome
 
 if TYPE_CHECKING:
     from emailconfig.models import SmtpSettings
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 class OfferedMessage:
     """A claimed message with what the server has said about it so far. `started`: when, by the clock of the caller."""
 
-    message: HandOver
-    offer: Offer
+    message: ClaimedMessage
+    transaction: MailTransaction
     settings: SmtpSettings
     notes: Sequence[str]
     started: float
 
-    def finished(self, outcomes: Sequence[Outcome], now: float) -> Finished:
-        return Finished(self.message, outcomes, self.settings, now - self.started, self.notes)
+    def result(self, outcomes: Sequence[Outcome], now: float) -> MessageResult:
+        return MessageResult(self.message, outcomes, self.settings, now - self.started, self.notes)
 
 
 class Window:
@@ -42,12 +42,12 @@ class Window:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.claimed: tuple[HandOver, ...] = ()
+        self.claimed: tuple[ClaimedMessage, ...] = ()
         self.offered: OfferedMessage | None = None
         self.sending: OfferedMessage | None = None
-        self.to_report: list[Finished] = []
-        self._unoffered: deque[HandOver] = deque()
-        self._reported: list[Finished] = []
+        self.to_report: list[MessageResult] = []
+        self._unoffered: deque[ClaimedMessage] = deque()
+        self._reported: list[MessageResult] = []
 
     @property
     def room(self) -> int:
@@ -66,23 +66,23 @@ class Window:
     @property
     def asked_about(self) -> OfferedMessage | None:
         """The message that the server's next reply is about."""
-        if self.sending is not None and self.sending.offer.wants_content:
+        if self.sending is not None and self.sending.transaction.wants_content:
             return self.sending
         return self.offered
 
-    def report(self) -> list[Finished]:
+    def report(self) -> list[MessageResult]:
         """What is to be recorded now. It is kept until take(): the answer may never come."""
         self._forget(self.to_report)
         self._reported, self.to_report = self.to_report, []
         return self._reported
 
-    def take(self, messages: Sequence[HandOver]) -> None:
+    def take(self, messages: Sequence[ClaimedMessage]) -> None:
         """What was reported is recorded, and these messages are claimed."""
         self._reported = []
         self.claimed += tuple(messages)
         self._unoffered.extend(messages)
 
-    def next_offer(self, prepare: Callable[[HandOver], OfferedMessage | Finished]) -> None:
+    def next_offer(self, prepare: Callable[[ClaimedMessage], OfferedMessage | MessageResult]) -> None:
         """Choose the next message to offer. One that `prepare` finishes can't be sent at all. One at which it raises stays."""
         while self._unoffered:
             prepared = prepare(self._unoffered[0])
@@ -92,51 +92,55 @@ class Window:
                 return
             self.to_report.append(prepared)
 
-    def settle(self, conclude: Callable[[OfferedMessage], Finished]) -> None:
+    def settle(self, conclude: Callable[[OfferedMessage], MessageResult]) -> None:
         """Finish what the server has decided about. A message whose envelope it took is sending now."""
         if self.sending is not None:
             self.to_report.append(conclude(self.sending))
             self.sending = None
-        if self.offered is not None and not self.offered.offer.wants_content:
+        if self.offered is not None and not self.offered.transaction.wants_content:
             self.to_report.append(conclude(self.offered))
             self.offered = None
         self.sending, self.offered = self.offered, None
 
     def give_back(self) -> None:
         """What was claimed and not offered is to go back to the queue."""
-        self.to_report += [Finished(message) for message in self._unoffered]
+        self.to_report += [MessageResult(message) for message in self._unoffered]
         self._unoffered.clear()
 
-    def let_go(self, *, unsent: bool) -> list[Finished]:
+    def let_go(self, *, unsent: bool) -> list[MessageResult]:
         """What the caller reports while the server hangs over one message: all that is finished.
 
         With `unsent` also what the server wasn't given, and a message that it was only offered behind the one that is sending.
         Its content must not be sent any more.
         """
-        finished, self.to_report = self.to_report, []
+        results, self.to_report = self.to_report, []
         if unsent:
-            finished += [Finished(message) for message in self._unoffered]
+            results += [MessageResult(message) for message in self._unoffered]
             self._unoffered.clear()
             if self.offered is not None and self.asked_about is self.sending:
-                finished.append(Finished(self.offered.message))
+                results.append(MessageResult(self.offered.message))
                 self.offered = None
-        self._forget(finished)
-        return finished
+        self._forget(results)
+        return results
 
-    def unfinished(self, conclude: Callable[[OfferedMessage, Sequence[Outcome]], Finished]) -> list[Finished]:
+    def unfinished(self, conclude: Callable[[OfferedMessage, Sequence[Outcome]], MessageResult]) -> list[MessageResult]:
         """What becomes of everything when the connection broke. What the server hadn't taken up goes back to the queue."""
-        finished = [*self._reported, *self.to_report]
+        results = [*self._reported, *self.to_report]
         if self.sending is not None:
-            offer = self.sending.offer
-            finished.append(conclude(self.sending, offer.broken(content_sent=True) if offer.wants_content else offer.outcomes))
+            transaction = self.sending.transaction
+            results.append(
+                conclude(
+                    self.sending, transaction.broken(content_sent=True) if transaction.wants_content else transaction.outcomes
+                )
+            )
         if self.offered is not None:
-            offer = self.offered.offer
-            if offer.answered:
-                finished.append(conclude(self.offered, offer.broken(content_sent=False)))
+            transaction = self.offered.transaction
+            if transaction.answered:
+                results.append(conclude(self.offered, transaction.broken(content_sent=False)))
             else:
-                finished.append(Finished(self.offered.message, goes_behind=True))
-        return finished + [Finished(message) for message in self._unoffered]
+                results.append(MessageResult(self.offered.message, requeue_last=True))
+        return results + [MessageResult(message) for message in self._unoffered]
 
-    def _forget(self, finished: Sequence[Finished]) -> None:
-        done = {one.taken.hold for one in finished}
-        self.claimed = tuple(message for message in self.claimed if message.hold not in done)
+    def _forget(self, results: Sequence[MessageResult]) -> None:
+        done = {result.message.lease_key for result in results}
+        self.claimed = tuple(message for message in self.claimed if message.lease_key not in done)

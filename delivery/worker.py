@@ -15,18 +15,18 @@ from dataclasses import dataclass, replace
 import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
-from common.clock import database_now, uptime
+from common.clock import boottime, database_now
 from common.database_trouble import log_failure
 from common.jobs import Job, Periodic
 from common.outage import Outage
 from common.process import new_name, places_for_connections
 from delivery import backoff, connection_slots
 from delivery.config import DeliveryConfig
-from delivery.coordinator import Ledger
+from delivery.coordinator import Coordinator
 from delivery.due_messages import count_due, stages_with_due_mail
 from delivery.leases import heal_clock_jumps, recover_abandoned
-from delivery.listener import Alarm
-from delivery.models import Connection
+from delivery.listener import WakeupListener
+from delivery.models import ConnectionSlot
 from delivery.session import Session
 from delivery.values import Silence
 from outbox.states import hold_unconfigured, release_what_waits
@@ -34,7 +34,7 @@ from outbox.states import hold_unconfigured, release_what_waits
 log = structlog.get_logger(__name__)
 
 REPORT_SECONDS = 5.0
-MAILS_WORTH_A_CONNECTION = 10
+MESSAGES_PER_CONNECTION = 10
 # Its own connection to the server, and one to the database: on SQLite three files.
 HANDLES_OF_A_SESSION = 4
 
@@ -51,56 +51,56 @@ class Worker:
         self.name = process or new_name()
         self._stands_alone = not process
         self.stopping = threading.Event()
-        self._alarm = Alarm()
+        self._listener = WakeupListener()
         self._awake_until = 0.0
         self._outage = Outage("database_unavailable", "database_available")
-        self.ledger = Ledger(self.config)
+        self.coordinator = Coordinator(self.config)
         self._sessions: list[_Running] = []
         self._ended = threading.Event()
         self._every = [Periodic(REPORT_SECONDS, lambda: connection_slots.register(self.name))]
         if self._stands_alone:
             jobs = jobs or (replace(SWEEP, every=self.config.sweep_seconds),)
             self._every += [
-                Periodic(REPORT_SECONDS, self._alarm.try_out),
+                Periodic(REPORT_SECONDS, self._listener.check),
                 *(Periodic(job.every, job.start, first=job.first) for job in jobs),
             ]
 
     def run(self) -> None:
         """Deliver until `stop()`. A database that goes away is waited for."""
         self._begin()
-        self._alarm.start()
+        self._listener.start()
         log.info("worker_started", worker=self.name)
         while not self.stopping.is_set():
             try:
-                self._turn()
+                self._run_once()
             except (DatabaseError, InterfaceError) as error:
                 self._outage.note(error)
                 connection.close()
                 self.stopping.wait(1.0)
             else:
                 self._outage.end()
-            idle = self._alarm.works and self._is_idle()
-            self._alarm.wait(self.config.idle_seconds if idle else self.config.poll_seconds)
+            idle = self._listener.works and self._is_idle()
+            self._listener.wait(self.config.idle_seconds if idle else self.config.poll_seconds)
         self._end()
-        self._alarm.stop()
+        self._listener.stop()
         log.info("worker_stopped", worker=self.name)
 
     def _is_idle(self) -> bool:
         if self._sessions:
-            self._awake_until = uptime() + self.config.awake_seconds
-        return uptime() > self._awake_until
+            self._awake_until = boottime() + self.config.awake_seconds
+        return boottime() > self._awake_until
 
     def drain(self, seconds: float = math.inf) -> None:
         """Deliver what is due now; ends when nothing is due any more, or what is due waits for a stage in trouble.
 
         It also ends after so many `seconds`, and on `stop()`. Database errors pass through.
         """
-        deadline = uptime() + seconds
+        deadline = boottime() + seconds
         self._begin()
         try:
-            self._turn()
-            while (self._alive() or self._startable()) and uptime() < deadline and not self.stopping.is_set():
-                self._turn()
+            self._run_once()
+            while (self._running_stages() or self._startable()) and boottime() < deadline and not self.stopping.is_set():
+                self._run_once()
                 time.sleep(self.config.poll_seconds)
         finally:
             self.stop()
@@ -108,10 +108,10 @@ class Worker:
 
     def stop(self) -> None:
         self.stopping.set()
-        self._alarm.ring()
+        self._listener.wake()
 
     def _begin(self) -> None:
-        self.ledger.start()
+        self.coordinator.start()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
     def _watch(self) -> None:
@@ -122,7 +122,7 @@ class Worker:
                 running.session.watch()
             time.sleep(self.config.watch_seconds)
 
-    def _turn(self) -> None:
+    def _run_once(self) -> None:
         for periodic in self._every:
             periodic.run_if_due()
         self._note_silences()
@@ -131,19 +131,19 @@ class Worker:
             room = places_for_connections(HANDLES_OF_A_SESSION) - len(self._sessions)
             share = math.ceil(room / len(startable))  # where file handles are few, no stage takes them all
             if share > 0:
-                for place in connection_slots.take(self.name, stage_id, min(missing, share)):
-                    self._start_session(stage_id, place)
+                for slot in connection_slots.acquire(self.name, stage_id, min(missing, share)):
+                    self._start_session(stage_id, slot)
 
     def _startable(self) -> dict[int, int]:
         """How many connections more each stage with due mail is worth now."""
-        running, hanging = self._alive(), self._hanging()
+        running, hanging = self._running_stages(), self._hanging_stages()
         missing = {
             stage_id: connections_missing(stage_id, running.count(stage_id), hanging.count(stage_id))
             for stage_id in stages_with_due_mail()
         }
         return {stage_id: count for stage_id, count in missing.items() if count > 0}
 
-    def _hanging(self) -> list[int]:
+    def _hanging_stages(self) -> list[int]:
         """The stage of each session whose server doesn't answer."""
         return [running.session.stage_id for running in self._sessions if running.session.silence]
 
@@ -153,35 +153,35 @@ class Worker:
             silence = running.session.silence
             if silence != running.noted:
                 connection_slots.note_silence(
-                    running.place, silence.message if silence else None, silence.since if silence else 0.0
+                    running.slot, silence.message if silence else None, silence.since if silence else 0.0
                 )
                 running.noted = silence
 
-    def _alive(self) -> list[int]:
+    def _running_stages(self) -> list[int]:
         """The stage of each running session. Here and not by the session itself its place is freed: while the database is
         away that is tried again."""
         for ended in [running for running in self._sessions if not running.thread.is_alive()]:
-            connection_slots.free(ended.place)
+            connection_slots.release(ended.slot)
             self._sessions.remove(ended)
         return [running.session.stage_id for running in self._sessions]
 
-    def _start_session(self, stage_id: int, place: Connection) -> None:
-        session = Session(stage_id, self.ledger, self.stopping, self.config)
+    def _start_session(self, stage_id: int, slot: ConnectionSlot) -> None:
+        session = Session(stage_id, self.coordinator, self.stopping, self.config)
         thread = threading.Thread(target=_run_session, args=(session,), name=f"stage-{stage_id}", daemon=True)
-        self._sessions.append(_Running(session, thread, place))
+        self._sessions.append(_Running(session, thread, slot))
         thread.start()
 
     def _end(self) -> None:
         """Let the mails on the wire finish, for as long as their lease would last anyway."""
-        deadline = uptime() + self.config.lease.total_seconds() / 2
+        deadline = boottime() + self.config.lease.total_seconds() / 2
         for running in self._sessions:
-            running.thread.join(max(0.0, deadline - uptime()))
-        self.ledger.close()
+            running.thread.join(max(0.0, deadline - boottime()))
+        self.coordinator.close()
         self._ended.set()
         if self._stands_alone:
-            connection_slots.forget(self.name)
+            connection_slots.unregister(self.name)
         else:
-            connection_slots.free_all(self.name)  # the process lives on, and must not seem dead for a moment
+            connection_slots.release_all(self.name)  # the process lives on, and must not seem dead for a moment
 
 
 @dataclass
@@ -190,7 +190,7 @@ class _Running:
 
     session: Session
     thread: threading.Thread
-    place: Connection
+    slot: ConnectionSlot
     noted: Silence | None = None
 
 
@@ -203,23 +203,23 @@ def connections_missing(stage_id: int, running: int, hanging: int) -> int:
     if not allowed:
         hold_unconfigured(stage_id)
         return 0
-    if running >= allowed or backoff.waits(stage_id, now):
+    if running >= allowed or backoff.is_backing_off(stage_id, now):
         return 0
     sending = running - hanging
-    if backoff.in_trouble(stage_id):
+    if backoff.is_failing(stage_id):
         return 1 - sending
-    due = count_due(stage_id, now, allowed * MAILS_WORTH_A_CONNECTION)
-    return min(allowed - running, math.ceil(due / MAILS_WORTH_A_CONNECTION) - sending)
+    due = count_due(stage_id, now, allowed * MESSAGES_PER_CONNECTION)
+    return min(allowed - running, math.ceil(due / MESSAGES_PER_CONNECTION) - sending)
 
 
 def sweep() -> None:
     """Repairs what a crash or a clock left: abandoned hand-overs, far due times, held mail whose reason is gone."""
     recovered = recover_abandoned()
     if recovered:
-        log.warning("hand_overs_recovered", mails=recovered)
+        log.warning("claims_recovered", mails=recovered)
     heal_clock_jumps()
     release_what_waits()
-    connection_slots.forget_the_dead()
+    connection_slots.unregister_dead()
 
 
 SWEEP = Job("sweep", sweep, every=10.0)

@@ -1,6 +1,6 @@
 """What goes wrong with a stage's settings and on the way to its server.
 
-What is said of it in words is ConnectionTrouble (connection.trouble): it needs their explanations.
+What is said of it in words is ConnectionFailure (connection.failure): it needs their explanations.
 """
 
 from __future__ import annotations

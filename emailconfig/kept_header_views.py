@@ -45,34 +45,34 @@ class KeptHeaderForm(forms.ModelForm[KeptHeader]):
 
 
 @require_http_methods(["GET", "POST"])
-def kept_headers(request: MemberRequest, stage: str) -> HttpResponse:
+def kept_headers(request: MemberRequest, stage_key: str) -> HttpResponse:
     """Show the kept header fields, which every member may read, and add one."""
-    found = get_object_or_404(Stage, key=stage)
+    stage = get_object_or_404(Stage, key=stage_key)
     if request.method == "POST":
-        require(request.user, Scope(stage=found), Permission.MANAGE_EMAIL_CONFIGURATIONS)
-    form = KeptHeaderForm(request.POST if request.method == "POST" else None, found)
+        require(request.user, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    form = KeptHeaderForm(request.POST if request.method == "POST" else None, stage)
     if request.method == "POST" and form.is_valid():
         typed = form.cleaned_data
         try:
-            kept = keep_header(found, typed["name"], request.user, typed_stage_name=typed["stage_name"])
+            kept = keep_header(stage, typed["name"], request.user, typed_stage_name=typed["stage_name"])
         except ValidationError as error:
             form.add_error(None, error)
         else:
-            messages.success(request, f"Test mail of {found.name} will keep {kept.name} from the next email on.")
-            return redirect("kept-headers", found.key)
+            messages.success(request, f"Test mail of {stage.name} will keep {kept.name} from the next email on.")
+            return redirect("kept-headers", stage.key)
     context = {
-        "stage": found,
-        "stage_links": stage_links(found, lambda other: reverse("kept-headers", args=[other.key])),
-        "kept_headers": found.kept_headers.all(),
-        "can_change": may_change(request.user, found),
+        "stage": stage,
+        "stage_links": stage_links(stage, lambda other: reverse("kept-headers", args=[other.key])),
+        "kept_headers": stage.kept_headers.all(),
+        "can_change": may_change(request.user, stage),
         "form": form,
     }
     return render(request, "emailconfig/kept_headers.html", context, status=422 if form.errors else 200)
 
 
 @require_POST
-def kept_header_remove(request: MemberRequest, stage: str, kept: int) -> HttpResponse:
-    found = get_object_or_404(KeptHeader.objects.select_related("stage"), pk=kept, stage__key=stage)
-    stop_keeping_header(found, request.user)
-    messages.success(request, f"Test mail of {found.stage.name} no longer keeps {found.name}.")
-    return redirect("kept-headers", found.stage.key)
+def kept_header_remove(request: MemberRequest, stage_key: str, kept_id: int) -> HttpResponse:
+    kept_header = get_object_or_404(KeptHeader.objects.select_related("stage"), pk=kept_id, stage__key=stage_key)
+    stop_keeping_header(kept_header, request.user)
+    messages.success(request, f"Test mail of {kept_header.stage.name} no longer keeps {kept_header.name}.")
+    return redirect("kept-headers", kept_header.stage.key)

@@ -50,15 +50,15 @@ def save_smtp_settings(settings: SmtpSettings, actor: Actor) -> SmtpSettings:
     return settings
 
 
-def delete_smtp_settings(stage: Stage, actor: Actor, *, read_at: int) -> None:
+def delete_smtp_settings(stage: Stage, actor: Actor, *, expected_version: int) -> None:
     """Delete the stage's settings.
 
-    The stage is then no longer configured: its messages are accepted and held. `read_at` is the version that was read. Raises
-    PermissionDenied or StaleVersion. Then nothing is deleted.
+    The stage is then no longer configured: its messages are accepted and held. `expected_version` is the version that was read.
+    Raises PermissionDenied or StaleVersion. Then nothing is deleted.
     """
     require(actor, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     with transaction.atomic():
-        _lock_and_check(stage, read_at)
+        _lock_and_check(stage, expected_version)
         settings = settings_of(stage)
         if settings is None:
             return
@@ -68,17 +68,17 @@ def delete_smtp_settings(stage: Stage, actor: Actor, *, read_at: int) -> None:
         smtp_settings_deleted.send(SmtpSettings, stage=stage)
 
 
-def _lock_and_check(stage: Stage, read_at: int) -> None:
+def _lock_and_check(stage: Stage, expected_version: int) -> None:
     """Allow one change of a stage at a time, and only to the version that was read.
 
-    `read_at` is 0 if there were no settings. Raises StaleVersion.
+    `expected_version` is 0 if there were no settings. Raises StaleVersion.
     """
     # Lock the stage's row, because the first settings have no row yet. `no_key` lets new messages refer to the stage meanwhile.
     Stage.objects.select_for_update(no_key=True).get(pk=stage.pk)
     # Lock the settings' own row too, because rotate_keys may be encrypting its secret again.
     rows = SmtpSettings.objects.select_for_update(no_key=True).filter(stage=stage)
     stored = rows.values_list("version", flat=True).first()
-    if (stored or 0) != read_at:
+    if (stored or 0) != expected_version:
         raise StaleVersion
 
 

@@ -31,36 +31,36 @@ _COPIED = (
 def choose(request: MemberRequest) -> HttpResponse:
     """List all stages and their email configurations."""
     stages = Stage.objects.filter(archived=False)
-    settings = {found.stage_id: found for found in SmtpSettings.objects.filter(stage__in=stages)}
+    settings = {stage_settings.stage_id: stage_settings for stage_settings in SmtpSettings.objects.filter(stage__in=stages)}
     return render(request, "emailconfig/choose.html", {"rows": [(stage, settings.get(stage.pk)) for stage in stages]})
 
 
 @require_safe
-def view(request: MemberRequest, stage: str) -> HttpResponse:
+def view(request: MemberRequest, stage_key: str) -> HttpResponse:
     """View mode: every member may read the settings, but not the secrets."""
-    found = get_object_or_404(Stage, key=stage)
-    others = Stage.objects.filter(archived=False).exclude(pk=found.pk)
+    stage = get_object_or_404(Stage, key=stage_key)
+    others = Stage.objects.filter(archived=False).exclude(pk=stage.pk)
     context = {
-        "stage": found,
-        "stage_links": _stage_links(found, "email-configuration"),
+        "stage": stage,
+        "stage_links": _stage_links(stage, "email-configuration"),
         "copy_targets": [other for other in others if _can_edit(request, other)],
         "recipient_form": RecipientForm(),
-        "settings": settings_of(found),
-        "kept_headers": found.kept_headers.all(),
-        "allowed_count": found.allowed_addresses.count(),
-        "can_edit": _can_edit(request, found),
+        "settings": settings_of(stage),
+        "kept_headers": stage.kept_headers.all(),
+        "allowed_count": stage.allowed_addresses.count(),
+        "can_edit": _can_edit(request, stage),
     }
     return render(request, "emailconfig/settings.html", context)
 
 
 @require_http_methods(["GET", "POST"])
 @sensitive_post_parameters("password", "client_secret")
-def edit(request: MemberRequest, stage: str) -> HttpResponse:
+def edit(request: MemberRequest, stage_key: str) -> HttpResponse:
     """Edit mode: the form, which can start with a preset or another stage's settings."""
-    found = _stage_to_change(request, stage)
-    settings = settings_of(found) or SmtpSettings(stage=found)
+    stage = _stage_to_change(request, stage_key)
+    settings = settings_of(stage) or SmtpSettings(stage=stage)
     preset = preset_of(request.GET.get("preset", ""))
-    source = _source_of_copy(request, found)
+    source = _source_of_copy(request, stage)
     form = SmtpSettingsPageForm(request.POST or None, instance=settings, initial=_proposed(settings, preset, source))
     if request.method == "POST" and form.is_valid():
         try:
@@ -69,38 +69,38 @@ def edit(request: MemberRequest, stage: str) -> HttpResponse:
             form.add_error(None, error)
         else:
             applies = "It applies to all apps from the next email on, including waiting emails."
-            messages.success(request, f"The email configuration of {found.name} was saved. {applies}")
-            return redirect("email-configuration", found.key)
+            messages.success(request, f"The email configuration of {stage.name} was saved. {applies}")
+            return redirect("email-configuration", stage.key)
     context = {
-        "stage": found,
-        "stage_links": _stage_links(found, "email-configuration-edit"),
+        "stage": stage,
+        "stage_links": _stage_links(stage, "email-configuration-edit"),
         "form": form,
         "recipient_form": RecipientForm(),
         "presets": PRESETS,
         "preset": preset,
-        "copy_note": _COPIED.format(source=source.stage, target=found) if source else "",
+        "copy_note": _COPIED.format(source=source.stage, target=stage) if source else "",
     }
     return render(request, "emailconfig/settings_edit.html", context, status=422 if form.errors else 200)
 
 
 @require_http_methods(["GET", "POST"])
-def delete(request: MemberRequest, stage: str) -> HttpResponse:
+def delete(request: MemberRequest, stage_key: str) -> HttpResponse:
     """Say what deleting means, ask for confirmation, and delete."""
-    found = _stage_to_change(request, stage)
-    settings = settings_of(found)
+    stage = _stage_to_change(request, stage_key)
+    settings = settings_of(stage)
     if settings is None:
-        messages.error(request, f"{found.name} has no email configuration.")
-        return redirect("email-configuration", found.key)
+        messages.error(request, f"{stage.name} has no email configuration.")
+        return redirect("email-configuration", stage.key)
     form = DeleteForm(request.POST if request.method == "POST" else None, settings)
     if request.method == "POST" and form.is_valid():
         try:
-            delete_smtp_settings(found, request.user, read_at=form.cleaned_data["version"])
+            delete_smtp_settings(stage, request.user, expected_version=form.cleaned_data["version"])
         except ValidationError as error:
             form.add_error(None, error)
         else:
-            messages.success(request, f"The email configuration of {found.name} was deleted. Its emails are held from now on.")
-            return redirect("email-configuration", found.key)
-    context = {"stage": found, "settings": settings, "form": form}
+            messages.success(request, f"The email configuration of {stage.name} was deleted. Its emails are held from now on.")
+            return redirect("email-configuration", stage.key)
+    context = {"stage": stage, "settings": settings, "form": form}
     return render(request, "emailconfig/confirm_settings_delete.html", context, status=422 if form.errors else 200)
 
 
@@ -109,9 +109,9 @@ def _can_edit(request: MemberRequest, stage: Stage) -> bool:
 
 
 def _stage_to_change(request: MemberRequest, key: str) -> Stage:
-    found = get_object_or_404(Stage, key=key)
-    require(request.user, Scope(stage=found), Permission.MANAGE_EMAIL_CONFIGURATIONS)
-    return found
+    stage = get_object_or_404(Stage, key=key)
+    require(request.user, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    return stage
 
 
 def _source_of_copy(request: MemberRequest, target: Stage) -> SmtpSettings | None:

@@ -23,5 +23,5 @@ def active_lists(stage: Stage, visible: Collection[App]) -> ActiveLists:
     """Of the `visible` apps alone."""
     lists = TestList.objects.filter(stage=stage, active=True).select_related("app").order_by("app__name", "app__key")
     may_see = {app.pk for app in visible}
-    apps = [one.app for one in lists if one.app_id in may_see]
+    apps = [test_list.app for test_list in lists if test_list.app_id in may_see]
     return ActiveLists(apps[:_SHOWN_AT_MOST], max(0, len(apps) - _SHOWN_AT_MOST))

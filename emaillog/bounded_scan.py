@@ -1,6 +1,6 @@
 """Looking through a stage's mail by its numbers, a bounded piece at a time (decision 6).
 
-What is looked for may be rare, or not there at all: no request reads more than `AT_ONCE` mails for it.
+What is looked for may be rare, or not there at all: no request reads more than `SCAN_LIMIT` mails for it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from django.db.models import Max, Min, QuerySet
 
 from outbox.models import Message
 
-AT_ONCE = 50_000
+SCAN_LIMIT = 50_000
 # A mail's time is that of the transaction it was accepted in, its number comes a little before or after. No transaction is
 # that long.
 _SLACK = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
-class Span:
+class IdRange:
     """Mail with numbers above `above` and below `below`; None for no limit."""
 
     above: int | None = None
@@ -30,15 +30,15 @@ class Span:
             rows = rows.filter(pk__gt=self.above)
         return rows if self.below is None else rows.filter(pk__lt=self.below)
 
-    def within(self, other: Span) -> Span:
+    def within(self, other: IdRange) -> IdRange:
         """What both have in common."""
         lower = [number for number in (self.above, other.above) if number is not None]
         upper = [number for number in (self.below, other.below) if number is not None]
-        return Span(max(lower, default=None), min(upper, default=None))
+        return IdRange(max(lower, default=None), min(upper, default=None))
 
 
 @dataclass(frozen=True)
-class Edge:
+class ScanStop:
     """Where a look stopped although there is more mail: the last number that was looked at, and when the next came in."""
 
     number: int
@@ -46,32 +46,34 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Look:
-    """The mail that was found, in the order it was looked at. `edge` is None when there is enough, or no more to look at."""
+class ScanResult:
+    """The mail that was found, in the order it was looked at. `stop` is None when there is enough, or no more to look at."""
 
-    found: list[Message]
-    edge: Edge | None = None
+    messages: list[Message]
+    stop: ScanStop | None = None
 
 
-def look(stage_mail: QuerySet[Message], matching: QuerySet[Message], span: Span, limit: int, *, upward: bool = False) -> Look:
+def scan(
+    stage_mail: QuerySet[Message], matching: QuerySet[Message], id_range: IdRange, limit: int, *, upward: bool = False
+) -> ScanResult:
     """Up to `limit` mails of `matching` among the next AT_ONCE of `stage_mail`: the newest first, or upward the oldest."""
     order, furthest = ("pk", Max("pk")) if upward else ("-pk", Min("pk"))
-    last = span.of(stage_mail).order_by(order)[:AT_ONCE].aggregate(number=furthest)["number"]
+    last = id_range.of(stage_mail).order_by(order)[:SCAN_LIMIT].aggregate(number=furthest)["number"]
     if last is None:
-        return Look([])
-    piece, beyond = (Span(below=last + 1), Span(above=last)) if upward else (Span(above=last - 1), Span(below=last))
-    found = list(piece.within(span).of(matching).order_by(order)[:limit])
-    if len(found) == limit:
-        return Look(found)
-    following = beyond.within(span).of(stage_mail).order_by(order).values_list("created", flat=True).first()
-    return Look(found, Edge(last, following) if following else None)
+        return ScanResult([])
+    piece, beyond = (IdRange(below=last + 1), IdRange(above=last)) if upward else (IdRange(above=last - 1), IdRange(below=last))
+    messages = list(piece.within(id_range).of(matching).order_by(order)[:limit])
+    if len(messages) == limit:
+        return ScanResult(messages)
+    following = beyond.within(id_range).of(stage_mail).order_by(order).values_list("created", flat=True).first()
+    return ScanResult(messages, ScanStop(last, following) if following else None)
 
 
-def span_of_time(stage_mail: QuerySet[Message], start: datetime | None, end: datetime | None) -> Span:
+def id_range_of_time(stage_mail: QuerySet[Message], start: datetime | None, end: datetime | None) -> IdRange:
     """Numbers between which all mail of that time is, with a little more at both ends."""
     above = None if start is None else _first_since(stage_mail, start - _SLACK) - 1
     below = None if end is None else _first_since(stage_mail, end + _SLACK)
-    return Span(above, below)
+    return IdRange(above, below)
 
 
 def _first_since(stage_mail: QuerySet[Message], moment: datetime) -> int:

@@ -163,10 +163,10 @@ def header_names(message: Message) -> dict[str, str]:
     Empty when the content was removed.
     """
     fields = _fields(message)
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for header, name in (("Cc", b"cc"), ("To", b"to")):
-        found |= {same_address_key(person.email): header for person in addresses_in(header_values(fields, name))}
-    return found
+        names |= {same_address_key(person.email): header for person in addresses_in(header_values(fields, name))}
+    return names
 
 
 def _fields(message: Message) -> list[HeaderField]:

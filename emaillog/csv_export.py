@@ -8,14 +8,14 @@ from datetime import tzinfo
 from django.utils import timezone
 
 from common import csv_stream
-from emaillog.bounded_scan import AT_ONCE, Look, Span, look
+from emaillog.bounded_scan import SCAN_LIMIT, IdRange, ScanResult, scan
 from emaillog.filters import MessageFilter
 from outbox.masking import Mask
 from outbox.models import Message
 
 ROWS_AT_MOST = 100_000
-SEARCHED_AT_MOST = 40 * AT_ONCE
-_AT_ONCE = 500
+SEARCHED_AT_MOST = 40 * SCAN_LIMIT
+_ROWS_PER_SCAN = 500
 _LEFT_OUT = "Not all mail that matches is in this file: it ends after {:,} mails. Choose a time range to get the others."
 _HEADER = (
     "Number", "Time", "Status", "App", "Credential", "Subject", "From", "Requested by the app", "Route", "Routed to", "Size",
@@ -23,30 +23,30 @@ _HEADER = (
 )  # fmt: skip
 
 
-def csv_lines(wanted: MessageFilter, zone: tzinfo) -> Iterator[str]:
+def csv_lines(log_filter: MessageFilter, zone: tzinfo) -> Iterator[str]:
     """The file, piece by piece; times in `zone`. A remark in the last line says when mail was left out."""
-    return csv_stream.csv_lines(_rows(wanted, zone))
+    return csv_stream.csv_lines(_rows(log_filter, zone))
 
 
-def _rows(wanted: MessageFilter, zone: tzinfo) -> Iterator[Sequence[str]]:
+def _rows(log_filter: MessageFilter, zone: tzinfo) -> Iterator[Sequence[str]]:
     """Newest first, a few hundred mails at a time."""
     yield _HEADER
-    stage_mail = Message.objects.filter(stage=wanted.sight.stage)
-    matching = wanted.qs.select_related("app", "credential").prefetch_related("recipients").defer("search_text")
-    span, given, searched = wanted.span, 0, 0
+    stage_mail = Message.objects.filter(stage=log_filter.access.stage)
+    matching = log_filter.qs.select_related("app", "credential").prefetch_related("recipients").defer("search_text")
+    id_range, given, searched = log_filter.id_range, 0, 0
     while given < ROWS_AT_MOST and searched < SEARCHED_AT_MOST:
-        piece = look(stage_mail, matching, span, min(_AT_ONCE, ROWS_AT_MOST - given))
-        for message in piece.found:
-            yield _cells(message, wanted.sight.mask(message), zone)
-        given += len(piece.found)
-        if piece.edge is not None:
-            searched += AT_ONCE
-            span = Span(below=piece.edge.number).within(span)
-        elif piece.found:
-            span = Span(below=piece.found[-1].pk).within(span)
+        piece = scan(stage_mail, matching, id_range, min(_ROWS_PER_SCAN, ROWS_AT_MOST - given))
+        for message in piece.messages:
+            yield _cells(message, log_filter.access.mask(message), zone)
+        given += len(piece.messages)
+        if piece.stop is not None:
+            searched += SCAN_LIMIT
+            id_range = IdRange(below=piece.stop.number).within(id_range)
+        elif piece.messages:
+            id_range = IdRange(below=piece.messages[-1].pk).within(id_range)
         else:
             return
-    if look(stage_mail, matching, span, 1) != Look([]):
+    if scan(stage_mail, matching, id_range, 1) != ScanResult([]):
         yield [_LEFT_OUT.format(given)]
 
 

@@ -9,12 +9,12 @@ from django import forms
 from django.db.models import QuerySet
 
 from common.log_filter import LogFilter
-from emaillog.bounded_scan import Span, span_of_time
+from emaillog.bounded_scan import IdRange, id_range_of_time
 from organization.models import App, Credential
 from organization.permissions import Permission
 from outbox import search_text
 from outbox.models import WAITING, Message, RouteKind, Status
-from outbox.visibility import Sight
+from outbox.visibility import LogAccess
 
 # What Analytics counts as waiting (see backlog), in one choice.
 ON_ITS_WAY = "waiting"
@@ -28,14 +28,14 @@ class _Credentials(django_filters.ModelChoiceFilter):
 
 
 class MessageFilter(LogFilter):
-    """`qs` is the mail that matches, `span` where by their numbers it can be, `notes` what was left out and why."""
+    """`qs` is the mail that matches, `id_range` where by their numbers it can be, `notes` what was left out and why."""
 
     SELECTS = ("app", "status", "route", "credential", "since")
 
     q = django_filters.CharFilter(method="search", label="Search", max_length=300)
-    recipient = django_filters.CharFilter(method="goes_to", label="Recipient", max_length=254)
+    recipient = django_filters.CharFilter(method="to_recipient", label="Recipient", max_length=254)
     app = django_filters.ModelChoiceFilter(queryset=App.objects.none(), to_field_name="key", empty_label="All apps", label="App")
-    status = django_filters.ChoiceFilter(choices=_STATUSES, method="stands", empty_label="All statuses", label="Status")
+    status = django_filters.ChoiceFilter(choices=_STATUSES, method="with_status", empty_label="All statuses", label="Status")
     route = django_filters.ChoiceFilter(choices=RouteKind.choices, empty_label="All routes", label="Route")
     credential = _Credentials(
         queryset=Credential.objects.none(), to_field_name="username", empty_label="All credentials", label="Credential"
@@ -45,11 +45,11 @@ class MessageFilter(LogFilter):
         model = Message
         fields: tuple[str, ...] = ()
 
-    def __init__(self, data: Any, sight: Sight) -> None:
-        super().__init__(data, sight.messages())
-        self.sight = sight
-        self.filters["app"].queryset = App.objects.filter(pk__in=[app.pk for app in sight.apps])
-        self.filters["credential"].queryset = Credential.objects.filter(stage=sight.stage, app__in=sight.apps)
+    def __init__(self, data: Any, access: LogAccess) -> None:
+        super().__init__(data, access.messages())
+        self.access = access
+        self.filters["app"].queryset = App.objects.filter(pk__in=[app.pk for app in access.apps])
+        self.filters["credential"].queryset = Credential.objects.filter(stage=access.stage, app__in=access.apps)
 
     @property
     def select_filters(self) -> list[forms.BoundField]:
@@ -59,12 +59,12 @@ class MessageFilter(LogFilter):
     @property
     def shows_recipients(self) -> bool:
         """Whether there is any mail whose recipients may be searched for."""
-        return self.sight.every_app_open or bool(self.sight.open_apps)
+        return self.access.every_app_open or bool(self.access.open_apps)
 
     @property
     def notes(self) -> list[str]:
         notes = super().notes
-        if self.asked.get("recipient") and not self.sight.every_app_open:
+        if self.given_values.get("recipient") and not self.access.every_app_open:
             permission = f"“{Permission.ACCESS_USER_INFORMATION.label}”"
             if self.shows_recipients:
                 notes.append(f"Recipients were searched in the mail of apps over which you have {permission}.")
@@ -73,21 +73,23 @@ class MessageFilter(LogFilter):
         return notes
 
     @property
-    def span(self) -> Span:
-        return span_of_time(Message.objects.filter(stage=self.sight.stage), *self.period())
+    def id_range(self) -> IdRange:
+        return id_range_of_time(Message.objects.filter(stage=self.access.stage), *self.period())
 
     def search(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
         """Addresses are searched only where they are shown: otherwise they could be guessed."""
-        if self.sight.every_app_open:
-            return queryset.filter(search_text.says(value))
-        return queryset.filter((search_text.says(value) & self.sight.open_mail) | search_text.says_beside_addresses(value))
+        if self.access.every_app_open:
+            return queryset.filter(search_text.matches(value))
+        return queryset.filter(
+            (search_text.matches(value) & self.access.open_mail) | search_text.matches_without_addresses(value)
+        )
 
-    def goes_to(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
+    def to_recipient(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
         if not self.shows_recipients:
             return queryset
-        return queryset.filter(self.sight.open_mail, search_text.goes_to(value))
+        return queryset.filter(self.access.open_mail, search_text.has_recipient(value))
 
-    def stands(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
+    def with_status(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
         return queryset.filter(status__in=(*WAITING, Status.SENDING) if value == ON_ITS_WAY else (value,))
 
     def within(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:

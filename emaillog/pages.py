@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from emaillog.bounded_scan import Edge, Span, look
+from emaillog.bounded_scan import IdRange, ScanStop, scan
 from emaillog.filters import MessageFilter
 from organization import keyset
 from organization.keyset import ROWS_TO_READ, Page
@@ -17,26 +17,26 @@ class LogPage:
     """`stopped` is where the search ended without filling the page: there is more to look through."""
 
     page: Page[Message]
-    stopped: Edge | None = None
+    stopped: ScanStop | None = None
 
 
-def page_of(wanted: MessageFilter, *, before: int | None, after: int | None) -> LogPage:
+def page_of(log_filter: MessageFilter, *, before: int | None, after: int | None) -> LogPage:
     """The mail below the number `before` or above `after`, or without them the newest."""
-    return _upward(wanted, after) if after is not None else _downward(wanted, before)
+    return _upward(log_filter, after) if after is not None else _downward(log_filter, before)
 
 
-def _downward(wanted: MessageFilter, before: int | None) -> LogPage:
-    stage_mail = Message.objects.filter(stage=wanted.sight.stage)
-    seen = look(stage_mail, wanted.qs, Span(below=before).within(wanted.span), ROWS_TO_READ)
-    page = keyset.page_below(seen.found, before)
-    return LogPage(replace(page, older=seen.edge.number), seen.edge) if seen.edge else LogPage(page)
+def _downward(log_filter: MessageFilter, before: int | None) -> LogPage:
+    stage_mail = Message.objects.filter(stage=log_filter.access.stage)
+    result = scan(stage_mail, log_filter.qs, IdRange(below=before).within(log_filter.id_range), ROWS_TO_READ)
+    page = keyset.page_below(result.messages, before)
+    return LogPage(replace(page, older=result.stop.number), result.stop) if result.stop else LogPage(page)
 
 
-def _upward(wanted: MessageFilter, after: int) -> LogPage:
-    stage_mail = Message.objects.filter(stage=wanted.sight.stage)
-    seen = look(stage_mail, wanted.qs, Span(above=after).within(wanted.span), ROWS_TO_READ, upward=True)
-    page = keyset.page_above(seen.found, after)
-    return LogPage(replace(page, newer=seen.edge.number), seen.edge) if seen.edge else LogPage(page)
+def _upward(log_filter: MessageFilter, after: int) -> LogPage:
+    stage_mail = Message.objects.filter(stage=log_filter.access.stage)
+    result = scan(stage_mail, log_filter.qs, IdRange(above=after).within(log_filter.id_range), ROWS_TO_READ, upward=True)
+    page = keyset.page_above(result.messages, after)
+    return LogPage(replace(page, newer=result.stop.number), result.stop) if result.stop else LogPage(page)
 
 
 def newest_number(stage: Stage) -> int:
@@ -44,7 +44,7 @@ def newest_number(stage: Stage) -> int:
     return Message.objects.filter(stage=stage).order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
-def number_of_newer(wanted: MessageFilter, above: int, limit: int) -> int:
+def number_of_newer(log_filter: MessageFilter, above: int, limit: int) -> int:
     """How many mails that match, at most `limit`, came in above the number."""
-    stage_mail = Message.objects.filter(stage=wanted.sight.stage)
-    return len(look(stage_mail, wanted.qs, Span(above=above).within(wanted.span), limit, upward=True).found)
+    stage_mail = Message.objects.filter(stage=log_filter.access.stage)
+    return len(scan(stage_mail, log_filter.qs, IdRange(above=above).within(log_filter.id_range), limit, upward=True).messages)

@@ -24,7 +24,7 @@ _NOBODY = "This recipient did not get the email."
 
 
 @dataclass(frozen=True)
-class Requested:
+class RequestedRecipient:
     """An address that the app named. `header`: the one it stood in, where that is known. `recipient`: its own delivery."""
 
     address: str
@@ -35,13 +35,15 @@ class Requested:
 
 def requested_recipients(
     message: Message, recipients: Sequence[Recipient], mask: Mask, *, content_is_there: bool
-) -> list[Requested]:
+) -> list[RequestedRecipient]:
     """In the order of the envelope. Without the content nobody knows which header an address stood in."""
     headers = header_names(message)
     elsewhere = "Bcc" if content_is_there else ""
     own = {same_address_key(recipient.address): recipient for recipient in recipients}
     return [
-        Requested(mask.address(address), headers.get(key, elsewhere), _outcome(message, recipients, own.get(key)), own.get(key))
+        RequestedRecipient(
+            mask.address(address), headers.get(key, elsewhere), _outcome(message, recipients, own.get(key)), own.get(key)
+        )
         for address, key in ((address, same_address_key(address)) for address in message.requested)
     ]
 

@@ -2,13 +2,13 @@ from django.urls import path
 
 from emaillog.views import actions, export, log, message
 
-_MESSAGE = "monitor/email-log/<slug:stage>/<int:message>/"
+_MESSAGE = "monitor/email-log/<slug:stage_key>/<int:message_id>/"
 
 urlpatterns = [
     path("monitor/email-log/", log.choose, name="email-log"),
-    path("monitor/email-log/<slug:stage>/", log.log, name="email-log"),
-    path("monitor/email-log/<slug:stage>/new/", log.new_mail, name="email-log-new"),
-    path("monitor/email-log/<slug:stage>/export/", export.export, name="email-log-export"),
+    path("monitor/email-log/<slug:stage_key>/", log.log, name="email-log"),
+    path("monitor/email-log/<slug:stage_key>/new/", log.new_mail, name="email-log-new"),
+    path("monitor/email-log/<slug:stage_key>/export/", export.export, name="email-log-export"),
     path(_MESSAGE, message.message, name="email-log-message"),
     path(f"{_MESSAGE}html/", message.html, name="email-log-html"),
     path(f"{_MESSAGE}source/", message.source, name="email-log-source"),

@@ -20,23 +20,23 @@ from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, close_
 from gateway.exceptions import AcceptanceStopped
 from organization.credentials import not_revoked
 from outbox.exceptions import SubmissionRefused
-from outbox.models import Door
+from outbox.models import Source
 from outbox.submission import Envelope, submit_together
-from outbox.values import Accepted, Submission
+from outbox.values import AcceptedMessage, Submission
 
 log = structlog.get_logger(__name__)
 
 # A group ends with the message that reaches one of these limits.
-MAILS_PER_COMMIT = 100
+MESSAGES_PER_COMMIT = 100
 BYTES_PER_COMMIT = 16 * 1024 * 1024
 _AT_ONCE_SECONDS = 1.0
 _CANCEL_SECONDS = 2.0
 
-Answer = Accepted | SubmissionRefused | Exception
+Answer = AcceptedMessage | SubmissionRefused | Exception
 
 
 @dataclass(frozen=True)
-class Handed:
+class ReceivedMessage:
     """A message from a signed-in session."""
 
     credential_id: int
@@ -46,9 +46,9 @@ class Handed:
 
 
 @dataclass(frozen=True)
-class Waiting:
-    mail: Handed
-    answer: asyncio.Future[Accepted]
+class PendingMessage:
+    mail: ReceivedMessage
+    answer: asyncio.Future[AcceptedMessage]
     loop: asyncio.AbstractEventLoop
 
 
@@ -56,13 +56,13 @@ class Acceptance:
     """Store messages in groups, on a separate thread."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[PendingMessage | None] = queue.SimpleQueue()
         self._giving_up = threading.Event()
-        self._storing: Sequence[Waiting] = ()
+        self._storing: Sequence[PendingMessage] = ()
         self._database: Any = None  # the thread's
         threading.Thread(target=self._run, name="gateway-acceptance", daemon=True).start()
 
-    async def accept(self, mail: Handed) -> Accepted:
+    async def accept(self, mail: ReceivedMessage) -> AcceptedMessage:
         """Store the message, and return it after the commit.
 
         Raises SubmissionRefused, AcceptanceStopped or a database error. Then nothing was stored.
@@ -70,7 +70,7 @@ class Acceptance:
         if self._giving_up.is_set():
             raise AcceptanceStopped
         loop = asyncio.get_running_loop()
-        waiting = Waiting(mail, loop.create_future(), loop)
+        waiting = PendingMessage(mail, loop.create_future(), loop)
         self._queue.put(waiting)
         return await waiting.answer
 
@@ -82,7 +82,7 @@ class Acceptance:
         self._giving_up.set()
         dropped = _drain(self._queue)
         for waiting in dropped:
-            _tell([waiting], [AcceptanceStopped()])
+            _answer([waiting], [AcceptanceStopped()])
         self._queue.put(None)
         if storing := self._storing:
             threading.Thread(target=self._cancel, name="gateway-cancel", daemon=True).start()
@@ -95,7 +95,7 @@ class Acceptance:
             answers = store([waiting.mail for waiting in group], self._giving_up)
             self._storing = ()
             with suppress(RuntimeError):  # the gateway has stopped meanwhile
-                group[0].loop.call_soon_threadsafe(_tell, group, answers)
+                group[0].loop.call_soon_threadsafe(_answer, group, answers)
         connection.close()
 
     def _cancel(self) -> None:
@@ -111,22 +111,22 @@ class Acceptance:
                 log.warning("gateway_could_not_cancel", error=str(error))
 
 
-def next_group(waiting: queue.SimpleQueue[Waiting | None]) -> list[Waiting]:
+def next_group(waiting: queue.SimpleQueue[PendingMessage | None]) -> list[PendingMessage]:
     """Wait for a message, and return it with all others that are already waiting.
 
     They share a commit, within the limits on number and bytes. None in the queue ends it.
     """
-    group: list[Waiting] = []
+    group: list[PendingMessage] = []
     size = 0
     while (entry := waiting.get()) is not None:
         group.append(entry)
         size += len(entry.mail.content)
-        if len(group) >= MAILS_PER_COMMIT or size >= BYTES_PER_COMMIT or waiting.empty():
+        if len(group) >= MESSAGES_PER_COMMIT or size >= BYTES_PER_COMMIT or waiting.empty():
             break
     return group
 
 
-def _drain(waiting: queue.SimpleQueue[Waiting | None]) -> list[Waiting]:
+def _drain(waiting: queue.SimpleQueue[PendingMessage | None]) -> list[PendingMessage]:
     entries = []
     with suppress(queue.Empty):
         while (entry := waiting.get_nowait()) is not None:
@@ -134,40 +134,40 @@ def _drain(waiting: queue.SimpleQueue[Waiting | None]) -> list[Waiting]:
     return entries
 
 
-def store(mails: Sequence[Handed], giving_up: threading.Event | None = None) -> list[Answer]:
+def store(messages: Sequence[ReceivedMessage], giving_up: threading.Event | None = None) -> list[Answer]:
     """Store the messages and return one answer for each.
 
     If the group can't be stored, each message is tried alone, so that a bad one doesn't affect the others.
     """
     if giving_up is not None and giving_up.is_set():
-        return [AcceptanceStopped()] * len(mails)
+        return [AcceptanceStopped()] * len(messages)
     close_old_connections()
     began = time.monotonic()
     try:
-        return _store(mails)
+        return _store(messages)
     except Exception as error:
         connection.close()  # the connection itself may have failed; the next try opens a new one
         away = isinstance(error, OperationalError | InterfaceError)
         slow = time.monotonic() - began > _AT_ONCE_SECONDS
-        if len(mails) == 1 or (away and slow):  # wait for a locked database once, not once for each message
-            return [error] * len(mails)
-        return [answer for mail in mails for answer in store([mail], giving_up)]
+        if len(messages) == 1 or (away and slow):  # wait for a locked database once, not once for each message
+            return [error] * len(messages)
+        return [answer for mail in messages for answer in store([mail], giving_up)]
 
 
-def _store(mails: Sequence[Handed]) -> list[Answer]:
+def _store(messages: Sequence[ReceivedMessage]) -> list[Answer]:
     """Store the messages of credentials that aren't revoked.
 
     The credentials are read again, so that a revoked one is refused even in an open session.
     """
-    credentials = not_revoked({mail.credential_id for mail in mails})
-    answers: list[Answer] = [SubmissionRefused(535, "5.7.8", "The credential was revoked.")] * len(mails)
+    credentials = not_revoked({mail.credential_id for mail in messages})
+    answers: list[Answer] = [SubmissionRefused(535, "5.7.8", "The credential was revoked.")] * len(messages)
     places, submissions = [], []
-    for place, mail in enumerate(mails):
+    for place, mail in enumerate(messages):
         if credential := credentials.get(mail.credential_id):
             places.append(place)
             submissions.append(
                 Submission(
-                    credential.app, credential.stage, mail.envelope, mail.content, Door.GATEWAY, credential, client=mail.client
+                    credential.app, credential.stage, mail.envelope, mail.content, Source.GATEWAY, credential, client=mail.client
                 )
             )
     for place, answer in zip(places, submit_together(submissions), strict=True):
@@ -175,7 +175,7 @@ def _store(mails: Sequence[Handed]) -> list[Answer]:
     return answers
 
 
-def _tell(group: Sequence[Waiting], answers: Sequence[Answer]) -> None:
+def _answer(group: Sequence[PendingMessage], answers: Sequence[Answer]) -> None:
     for waiting, answer in zip(group, answers, strict=True):
         if waiting.answer.done():
             continue  # the session is gone

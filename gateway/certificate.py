@@ -67,7 +67,7 @@ class CertificateWatch:
         self._unusable = ""
         self._ends: datetime | None = None
 
-    def look(self) -> str:
+    def check(self) -> str:
         """Load the certificate if it has changed; return a warning for the operator, or ""."""
         if self._context is not None and (times := _change_times()) != self._times:
             self._read(self._context, renewed=bool(self._times))

@@ -64,13 +64,13 @@ def address_in(argument: str | None) -> str:
 def _path_and_parameters(argument: str | None, command: str) -> tuple[str, Iterator[tuple[str, str]]]:
     keyword = command.split()[1]
     name, _, rest = (argument or "").partition(":")
-    found = _PATH.match(rest.strip())
-    if name.strip().upper() != keyword or found is None:
+    match = _PATH.match(rest.strip())
+    if name.strip().upper() != keyword or match is None:
         raise SubmissionRefused(501, "5.5.4", f"Syntax: {command}:<address>")
-    path = found[1] if found[1] is not None else found[2]
+    path = match[1] if match[1] is not None else match[2]
     if any(comment[1] for comment in _COMMENT.finditer(path)):
         raise SubmissionRefused(501, "5.1.3", "A comment in parentheses can't be part of an address here.")
-    return _SOURCE_ROUTE.sub("", path, count=1) if path.startswith("@") else path, _parameters(rest.strip()[found.end() :])
+    return _SOURCE_ROUTE.sub("", path, count=1) if path.startswith("@") else path, _parameters(rest.strip()[match.end() :])
 
 
 def _parameters(text: str) -> Iterator[tuple[str, str]]:
@@ -78,10 +78,10 @@ def _parameters(text: str) -> Iterator[tuple[str, str]]:
     if text and not text.startswith(" "):
         raise SubmissionRefused(501, "5.5.4", f"A space is expected before “{text}”.")
     for word in text.split():
-        found = _PARAMETER.fullmatch(word)
-        if found is None:
+        match = _PARAMETER.fullmatch(word)
+        if match is None:
             raise SubmissionRefused(501, "5.5.4", f"“{word}” isn't a parameter.")
-        yield found[1].upper(), found[2] or ""
+        yield match[1].upper(), match[2] or ""
 
 
 def _unknown(name: str, value: str) -> SubmissionRefused:

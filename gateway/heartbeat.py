@@ -25,12 +25,12 @@ GOODBYE_SECONDS = 2.0
 class Heartbeat:
     """The reports of a gateway.
 
-    `look_after` is called before each report and returns a warning for the operator, or "".
+    `check` is called before each report and returns a warning for the operator, or "".
     """
 
-    def __init__(self, look_after: Callable[[], str]) -> None:
+    def __init__(self, check: Callable[[], str]) -> None:
         self.name = new_name()
-        self._look_after = look_after
+        self._check = check
         self._stopping = threading.Event()
         self._outage = Outage("database_unavailable", "database_available")
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -51,7 +51,7 @@ class Heartbeat:
         connection.close()
 
     def _report(self) -> None:
-        warning = self._look_after()
+        warning = self._check()
         values = {"seen": Now(), "accepting": storage.has_room(), "warning": warning}
         Gateway.objects.update_or_create(name=self.name, defaults=values)
         Gateway.objects.filter(seen__lt=Now() - 40 * Gateway.STALE_AFTER).delete()

@@ -21,7 +21,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from common import sql
 from gateway.aiosmtpd_overrides import SmtpConnection, hang_up
-from gateway.batching import Acceptance, Handed
+from gateway.batching import Acceptance, ReceivedMessage
 from gateway.certificate import CertificateWatch, load_into
 from gateway.command_parser import address_in, read_mail, read_rcpt
 from gateway.connection_limits import TOO_MANY, Connections, SeldomLog, limits, plain_address
@@ -35,10 +35,10 @@ from organization.models import Credential
 from outbox import submission
 from outbox.exceptions import SubmissionRefused
 from outbox.masking import for_log
-from outbox.models import Door
+from outbox.models import Source
 from outbox.refusals import RefusalRecorder, refusal
 from outbox.submission import check_recipient, check_sender
-from outbox.values import Accepted
+from outbox.values import AcceptedMessage
 
 log = structlog.get_logger(__name__)
 
@@ -251,7 +251,7 @@ class GatewayServer(SmtpConnection):
         credential = self.credential
         assert credential is not None
         sender = "" if envelope.mail_from == _NULL_SENDER else envelope.mail_from or ""
-        handed = Handed(credential.pk, submission.Envelope(sender, envelope.rcpt_tos), content, self.client)
+        handed = ReceivedMessage(credential.pk, submission.Envelope(sender, envelope.rcpt_tos), content, self.client)
         accepted = await self._gateway.acceptance.accept(handed)
         return f"250 2.0.0 Ok: queued as {accepted.pk}{_fate(accepted)}"
 
@@ -304,13 +304,13 @@ class GatewayServer(SmtpConnection):
 
     async def _refuse(self, step: str, address: str, reply: str) -> None:
         shown = {"address": for_log(address, [address]), "reply": for_log(reply, [address])}
-        log.info("email_refused", source=Door.GATEWAY.value, **self._whose, step=step, **shown)
+        log.info("email_refused", source=Source.GATEWAY.value, **self._whose, step=step, **shown)
         self._keep_trace(step, address, reply)
         await self.push(reply)
 
     def _keep_trace(self, step: str, address: str, reply: str) -> None:
         if (credential := self.credential) is not None:
-            self._gateway.refusals.note(refusal(credential, Door.GATEWAY, step, address, reply))
+            self._gateway.refusals.note(refusal(credential, Source.GATEWAY, step, address, reply))
 
 
 class GatewayHandler:
@@ -373,7 +373,7 @@ async def serve(host: str, port: int, stop: asyncio.Event, tls_port: int = 0) ->
     if tls_port:
         servers.append(await loop.create_server(lambda: GatewayServer(gateway, implicit_tls=True), host, tls_port))
     log.info("gateway_listening", host=host, port=port, tls_port=tls_port, starttls=gateway.tls_context is not None)
-    heartbeat = Heartbeat(CertificateWatch(gateway.tls_context).look)
+    heartbeat = Heartbeat(CertificateWatch(gateway.tls_context).check)
     heartbeat.start()
     await stop.wait()
     await asyncio.to_thread(heartbeat.stop)  # first of all, so that load balancers send no more clients here
@@ -398,7 +398,7 @@ class OutOfFiles:
             loop.default_exception_handler(context)
 
 
-def _fate(accepted: Accepted) -> str:
+def _fate(accepted: AcceptedMessage) -> str:
     """What an app's developer should know at once: that nobody gets the message, or not yet."""
     if accepted.is_captured:
         return " (captured)"

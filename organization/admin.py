@@ -83,8 +83,8 @@ class DeletableAdmin(PortalAdmin):
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         with transaction.atomic():  # all of them, or none
-            for found in queryset:
-                delete_from_organization(found, member_of(request))
+            for instance in queryset:
+                delete_from_organization(instance, member_of(request))
 
 
 class RoleForm(VersionedForm[Role]):

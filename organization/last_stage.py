@@ -26,7 +26,7 @@ class LastStageMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        stage = request.resolver_match.kwargs.get("stage") if request.resolver_match else None
+        stage = request.resolver_match.kwargs.get("stage_key") if request.resolver_match else None
         if stage and request.method == "GET" and response.status_code == 200 and request.COOKIES.get(_COOKIE) != stage:
             response.set_cookie(_COOKIE, stage, max_age=_A_YEAR, secure=request.is_secure(), httponly=True, samesite="Lax")
         return response

@@ -74,10 +74,10 @@ def move_stage(stage: Stage, by: int, actor: Actor) -> None:
         stages = list(Stage.objects.select_for_update(no_key=True))
         place = stages.index(stage)
         stages.insert(max(0, place + by), stages.pop(place))
-        for order, one in enumerate(stages, start=1):
-            if one.order != order:
-                one.order = order
-                _store(one, actor)
+        for order, other in enumerate(stages, start=1):
+            if other.order != order:
+                other.order = order
+                _store(other, actor)
 
 
 def save_role(role: Role, stages: Collection[Stage], actor: Actor) -> Role:

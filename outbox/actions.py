@@ -1,6 +1,6 @@
 """What a person does about one mail: retry it now, cancel it, release it, resend it.
 
-Every door ends here: permission, look at the mail, change and audit in one transaction. The mail's row is locked and read
+Every entry point ends here: permission, look at the mail, change and audit in one transaction. The mail's row is locked and read
 again first, so that no worker takes it meanwhile and nobody else acts on it: what is being handed over is left alone.
 """
 
@@ -21,11 +21,11 @@ from organization.permissions import Permission
 from organization.recipient_policy.reading import policy_of
 from outbox import event_log
 from outbox.exceptions import SubmissionRefused
-from outbox.models import FINAL, LIST_REASONS, WAITING, Content, Door, Message, Recipient, RouteKind, Status
+from outbox.models import FINAL, LIST_REASONS, WAITING, Content, Message, Recipient, RouteKind, Source, Status
 from outbox.routing import Route, release, route_resent
 from outbox.states import sum_up
 from outbox.submission import Envelope, submit
-from outbox.values import Resent
+from outbox.values import Resend
 from testlists.services import test_list_of
 from testlists.state import state_of
 
@@ -49,7 +49,7 @@ def retry_now(message: Message, actor: Actor) -> Message:
     require(actor, _scope(message), Permission.RESEND_MAIL)
     with transaction.atomic():
         mail = _locked(message)
-        _stop_at(retry_obstacle(mail))
+        _refuse_if(why_not_retry(mail))
         waiting = mail.recipients.filter(status__in=WAITING)
         addresses = _addresses(waiting)
         waiting.update(due=database_now())
@@ -66,7 +66,7 @@ def cancel(message: Message, actor: Actor) -> Message:
     require(actor, _scope(message), Permission.RESEND_MAIL)
     with transaction.atomic():
         mail = _locked(message)
-        _stop_at(cancel_obstacle(mail))
+        _refuse_if(why_not_cancel(mail))
         waiting = mail.recipients.filter(status__in=CANCELLABLE)
         addresses, words = _addresses(waiting), f"Cancelled by {actor.name}."
         waiting.update(status=Status.FAILED, last_reply=words, finished=database_now())
@@ -88,7 +88,7 @@ def release_held(message: Message, actor: Actor) -> Message:
     require(actor, _scope(message), Permission.RESEND_TO_REAL_RECIPIENTS)
     with transaction.atomic():
         mail = _locked(message)
-        _stop_at(release_obstacle(mail))
+        _refuse_if(why_not_release(mail))
         mail.recipients.exclude(status__in=FINAL).delete()
         missing = [Recipient(message=mail, address=address, due=database_now()) for address in release_addresses(mail)]
         Recipient.objects.bulk_create(missing)
@@ -102,30 +102,30 @@ def release_held(message: Message, actor: Actor) -> Message:
     return mail
 
 
-def resend(message: Message, actor: Actor, *, read_at: int | None = None) -> Message:
+def resend(message: Message, actor: Actor, *, known_resend: int | None = None) -> Message:
     """Submit the mail again, as a new one that is routed as of now. Test mail stays test mail. Returns the new mail.
 
-    `read_at` is the number of the resent mail that was known when somebody decided, 0 for none; None where nobody looked.
+    `known_resend` is the number of the resent mail that was known when somebody decided, 0 for none; None where nobody looked.
     Raises PermissionDenied; ValidationError when the mail isn't finished, was resent meanwhile, or isn't accepted again.
     Then nothing is stored.
     """
     require(actor, _scope(message), Permission.RESEND_MAIL)
-    return _resend(audit.Operation.RESEND, message, actor, read_at, released=False)
+    return _resend(audit.Operation.RESEND, message, actor, known_resend, released=False)
 
 
-def resend_to_real_recipients(message: Message, actor: Actor, *, read_at: int | None = None) -> Message:
+def resend_to_real_recipients(message: Message, actor: Actor, *, known_resend: int | None = None) -> Message:
     """As resend(), but to the recipients the app gave, whatever the test list says now or later. For this one mail alone."""
     require(actor, _scope(message), Permission.RESEND_TO_REAL_RECIPIENTS)
-    return _resend(audit.Operation.RESEND_TO_REAL_RECIPIENTS, message, actor, read_at, released=True)
+    return _resend(audit.Operation.RESEND_TO_REAL_RECIPIENTS, message, actor, known_resend, released=True)
 
 
-def _resend(operation: audit.Operation, message: Message, actor: Actor, read_at: int | None, *, released: bool) -> Message:
+def _resend(operation: audit.Operation, message: Message, actor: Actor, known_resend: int | None, *, released: bool) -> Message:
     with transaction.atomic():
         original = _locked(message)
-        _stop_at(resend_obstacle(original))
-        if read_at is not None and read_at != (original.resent_as or 0):
+        _refuse_if(why_not_resend(original))
+        if known_resend is not None and known_resend != (original.resent_as or 0):
             raise ValidationError(_RESENT_MEANWHILE.format(original.resent_as), code="stale")
-        mail = _submit_again(original, Resent(original, actor.name, released))
+        mail = _submit_again(original, Resend(original, actor.name, released))
         original.resent_as = mail.pk
         original.notes = [*original.notes, f"Resent as #{mail.pk} by {actor.name}."]
         original.save(update_fields=["resent_as", "notes"])
@@ -134,18 +134,18 @@ def _resend(operation: audit.Operation, message: Message, actor: Actor, read_at:
     return mail
 
 
-def _submit_again(original: Message, resent: Resent) -> Message:
+def _submit_again(original: Message, resent: Resend) -> Message:
     content = Content.objects.filter(message=original).first()
     if content is None:
         raise ValidationError(_NO_CONTENT)
     envelope = Envelope(original.envelope_sender, original.requested)
     try:
-        return submit(original.app, original.stage, envelope, bytes(content.data), via=Door.RESEND, resent=resent)
+        return submit(original.app, original.stage, envelope, bytes(content.data), via=Source.RESEND, resent=resent)
     except SubmissionRefused as refused:  # the stage or the app was archived, or the limits are others now
         raise ValidationError(refused.text) from refused
 
 
-def retry_obstacle(message: Message) -> str:
+def why_not_retry(message: Message) -> str:
     """Why the mail can't be retried now, in words; empty when it can."""
     if message.status in WAITING:
         later = message.recipients.filter(status__in=WAITING, due__gt=database_now()).exists()
@@ -153,14 +153,14 @@ def retry_obstacle(message: Message) -> str:
     return {Status.HELD: _HELD, Status.SENDING: _BEING_SENT}.get(Status(message.status), _FINISHED)
 
 
-def cancel_obstacle(message: Message) -> str:
+def why_not_cancel(message: Message) -> str:
     """Why the mail can't be cancelled, in words; empty when it can."""
     if message.status in CANCELLABLE:
         return ""
     return _BEING_SENT if message.status == Status.SENDING else _FINISHED
 
 
-def release_obstacle(message: Message) -> str:
+def why_not_release(message: Message) -> str:
     """Why the held mail can't be released to its real recipients, in words; empty when it can."""
     if message.status != Status.HELD:
         return _NOT_HELD
@@ -175,13 +175,13 @@ def release_addresses(message: Message) -> list[str]:
     return [person.email for person in release(message.requested).people if same_address_key(person.email) not in done]
 
 
-def resend_obstacle(message: Message) -> str:
+def why_not_resend(message: Message) -> str:
     """Why the mail can't be resent, in words; empty when it can."""
     return "" if message.status in FINAL else _UNDER_WAY
 
 
 @dataclass(frozen=True)
-class Acts:
+class AllowedActions:
     """What somebody may do about a mail as it stands."""
 
     retry: bool
@@ -191,15 +191,15 @@ class Acts:
     resend_to_real_recipients: bool
 
 
-def acts_of(message: Message, actor: Actor) -> Acts:
+def allowed_actions(message: Message, actor: Actor) -> AllowedActions:
     """The last one is worth offering only where resend() would keep the mail with the test list."""
     may_act = allowed(actor, _scope(message), Permission.RESEND_MAIL)
     may_release = allowed(actor, _scope(message), Permission.RESEND_TO_REAL_RECIPIENTS)
-    resendable = not resend_obstacle(message)
-    return Acts(
-        retry=may_act and not retry_obstacle(message),
-        cancel=may_act and not cancel_obstacle(message),
-        release_held=may_release and not release_obstacle(message),
+    resendable = not why_not_resend(message)
+    return AllowedActions(
+        retry=may_act and not why_not_retry(message),
+        cancel=may_act and not why_not_cancel(message),
+        release_held=may_release and not why_not_release(message),
         resend=may_act and resendable,
         resend_to_real_recipients=may_release and resendable and resend_route(message).kind == RouteKind.TEST_LIST,
     )
@@ -225,9 +225,9 @@ def _locked(message: Message) -> Message:
     return Message.objects.select_for_update(of=("self",)).select_related("app", "stage").get(pk=message.pk)
 
 
-def _stop_at(obstacle: str) -> None:
-    if obstacle:
-        raise ValidationError(obstacle)
+def _refuse_if(reason: str) -> None:
+    if reason:
+        raise ValidationError(reason)
 
 
 def _addresses(recipients: QuerySet[Recipient]) -> list[str]:

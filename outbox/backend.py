@@ -18,7 +18,7 @@ from common import sql
 from common.addresses import is_printable, read_named_address
 from organization import statements
 from organization.statements import Place
-from outbox.models import Door
+from outbox.models import Source
 from outbox.submission import Envelope, submit
 
 
@@ -55,7 +55,7 @@ class EmailBackend(BaseEmailBackend):
         place = self._place()
         sender = message.from_email or settings.DEFAULT_FROM_EMAIL
         envelope = Envelope(_sender(str(sender)), [_recipient(str(recipient)) for recipient in message.recipients()])
-        submit(place.app, place.stage, envelope, _content(message), via=Door.BACKEND)
+        submit(place.app, place.stage, envelope, _content(message), via=Source.BACKEND)
 
     def _place(self) -> Place:
         places = sql.fetch(statements.APP_AND_STAGE, self.app_key, self.stage_key)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from common import sql
-from common.clock import as_moment
+from common.clock import parse_db_time
 from organization.models import App, Stage
 from outbox import statements
 from outbox.models import WAITING, HoldReason, Status
@@ -21,16 +21,16 @@ COUNTED_AT_MOST = 1_000
 class Depth:
     """How many mails, and since when the first of them; `more`: there are more than were counted."""
 
-    mails: int = 0
+    messages: int = 0
     more: bool = False
     oldest: datetime | None = None
 
     def __add__(self, other: Depth) -> Depth:
-        oldest = min((one for one in (self.oldest, other.oldest) if one), default=None)
-        return Depth(self.mails + other.mails, self.more or other.more, oldest)
+        oldest = min((time for time in (self.oldest, other.oldest) if time), default=None)
+        return Depth(self.messages + other.messages, self.more or other.more, oldest)
 
     def __str__(self) -> str:
-        return f"{self.mails:,}{'+' if self.more else ''}"
+        return f"{self.messages:,}{'+' if self.more else ''}"
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ def backlog(places: Mapping[Stage, Sequence[App]]) -> dict[Stage, Backlog]:
     depths = {status: depth_by_app(places, status) for status in (*WAITING, Status.SENDING, Status.HELD)}
 
     def depth(stage: Stage, status: Status) -> Depth:
-        found = depths[status].get(stage.pk, {})
-        own = sum((found[app.pk] for app in places[stage] if app.pk in found), Depth())
-        return Depth(min(own.mails, COUNTED_AT_MOST), any(one.more for one in found.values()), own.oldest)
+        by_app = depths[status].get(stage.pk, {})
+        own = sum((by_app[app.pk] for app in places[stage] if app.pk in by_app), Depth())
+        return Depth(min(own.messages, COUNTED_AT_MOST), any(one.more for one in by_app.values()), own.oldest)
 
     return {
         stage: Backlog(sum((depth(stage, one) for one in (*WAITING, Status.SENDING)), Depth()), depth(stage, Status.HELD))
@@ -70,14 +70,14 @@ def depth_by_app(
     if not stages:
         return {}
     limit = at_most or COUNTED_AT_MOST
-    asked = [value for stage in stages for value in (stage.pk, status.value, limit + 1)]
-    rows = sql.fetch(statements.backlog_by_app(len(stages)), *asked)
+    parameters = [value for stage in stages for value in (stage.pk, status.value, limit + 1)]
+    rows = sql.fetch(statements.backlog_by_app(len(stages)), *parameters)
     counted: Counter[int] = Counter()
     for row in rows:
         counted[row.stage_id] += row.messages
-    found: defaultdict[int, defaultdict[int, Depth]] = defaultdict(lambda: defaultdict(Depth))
+    by_stage: defaultdict[int, defaultdict[int, Depth]] = defaultdict(lambda: defaultdict(Depth))
     for row in rows:
         if not reasons or row.hold_reason in reasons:
             more = counted[row.stage_id] > limit
-            found[row.stage_id][row.app_id] += Depth(min(row.messages, limit), more, as_moment(row.oldest))
-    return {stage: dict(depths) for stage, depths in found.items()}
+            by_stage[row.stage_id][row.app_id] += Depth(min(row.messages, limit), more, parse_db_time(row.oldest))
+    return {stage: dict(depths) for stage, depths in by_stage.items()}

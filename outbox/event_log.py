@@ -18,7 +18,7 @@ from outbox.models import HoldReason, Message
 
 if TYPE_CHECKING:
     from outbox.exceptions import SubmissionRefused
-    from outbox.values import Accepted, Submission
+    from outbox.values import AcceptedMessage, Submission
 
 log = structlog.get_logger(__name__)
 _logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def is_enabled(level: int) -> bool:
     return _logger.isEnabledFor(level)
 
 
-def accepted(emails: Iterable[tuple[Submission, Accepted]]) -> None:
+def accepted(emails: Iterable[tuple[Submission, AcceptedMessage]]) -> None:
     """For after the commit."""
     if not is_enabled(logging.INFO):
         return

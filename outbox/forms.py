@@ -80,11 +80,11 @@ class ConfirmForm(StageConfirmation):
 class ResendForm(forms.Form):
     """The last mail that repeats this one, as the page knew it; 0 for none. A second click must not send it twice."""
 
-    read_at = forms.IntegerField(widget=forms.HiddenInput, localize=False)
+    known_resend = forms.IntegerField(widget=forms.HiddenInput, localize=False)
 
     def __init__(self, data: Any, message: Message) -> None:
         super().__init__(data)
-        self.fields["read_at"].initial = message.resent_as or 0
+        self.fields["known_resend"].initial = message.resent_as or 0
 
 
 class ReleaseForm(StageConfirmation, ResendForm):

@@ -73,7 +73,7 @@ class HoldReason(models.TextChoices):
 LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
 
 
-class Door(models.TextChoices):
+class Source(models.TextChoices):
     """How a mail came in."""
 
     GATEWAY = "gateway", "SMTP gateway"
@@ -88,7 +88,7 @@ class Message(models.Model):
     app = models.ForeignKey(App, on_delete=models.PROTECT, related_name="+", db_index=False)
     stage = models.ForeignKey(Stage, on_delete=models.PROTECT, related_name="+", db_index=False)
     credential = models.ForeignKey(Credential, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False)
-    via = models.CharField(max_length=10, choices=Door)
+    via = models.CharField(max_length=10, choices=Source)
     created = models.DateTimeField(db_default=Now())
 
     # What the app asked for.
@@ -117,7 +117,7 @@ class Message(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     hold_reason = models.CharField(max_length=30, choices=HoldReason, blank=True)
     due = models.DateTimeField(db_default=Now())
-    # While it is being sent: the turn of the worker that took it (see leases), and until when it is that worker's.
+    # While it is being sent: the worker's batch that took it (see leases), and until when it is that worker's.
     owner = models.CharField(max_length=40, blank=True)
     lease_until = models.DateTimeField(null=True)
     # The server refused its lines for their length, so its long parts leave re-encoded from now on.
@@ -162,7 +162,7 @@ class Refusal(models.Model):
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
     credential = models.ForeignKey(Credential, on_delete=models.CASCADE, null=True, related_name="+")
-    via = models.CharField(max_length=10, choices=Door)
+    via = models.CharField(max_length=10, choices=Source)
     at = models.DateTimeField(default=timezone.now)
     step = models.CharField(max_length=10)
     address = models.CharField(max_length=ADDRESS_MAX_LENGTH, blank=True)

@@ -18,14 +18,14 @@ from outbox.models import HoldReason, Recipient, RouteKind, Rule, Status
 from outbox.states import hold_unconfigured, release
 from outbox.test_list_counts import recent_mail
 from testlists.models import TestList
-from testlists.signals import RecentMail, count_leaving, count_recent, test_list_saved
+from testlists.signals import RecentMail, count_in_flight, count_recent, test_list_saved
 
 
 def connect() -> None:
     smtp_settings_saved.connect(_on_settings_saved)
     smtp_settings_deleted.connect(_on_settings_deleted)
     test_list_saved.connect(_on_test_list_saved)
-    count_leaving.connect(_count_leaving)
+    count_in_flight.connect(_count_in_flight)
     count_recent.connect(_count_recent)
     count_stage_leaving.connect(_count_stage_leaving)
 
@@ -48,10 +48,10 @@ def _on_test_list_saved(test_list: TestList, **_: Any) -> None:
 def _after_commit(reason: HoldReason, **place: int) -> None:
     """Thousands of held mails take seconds: nobody who saves or submits waits for that. The sweep does it if we can't."""
     transaction.on_commit(lambda: release(reason, **place), robust=True)
-    wakeup.after_commit()
+    wakeup.notify_on_commit()
 
 
-def _count_leaving(test_list: TestList, **_: Any) -> int:
+def _count_in_flight(test_list: TestList, **_: Any) -> int:
     """Emails being handed over right now to an address that is neither on the list nor allowed (see testlists.signals)."""
     listed = {same_address_key(person.email) for person in test_list.people()}
     rows = _on_the_wire(message__app=test_list.app_id, message__stage=test_list.stage_id).exclude(rule=Rule.ALLOWED)

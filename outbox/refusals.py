@@ -21,7 +21,7 @@ from organization.access import Scope, allowed
 from organization.models import App, Credential, Member, Stage
 from organization.permissions import Permission
 from outbox.masking import masked_words
-from outbox.models import Door, Refusal
+from outbox.models import Refusal, Source
 from outbox.values import Submission
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ KEPT_OF_EACH = 20
 WRITE_EVERY_SECONDS = 1.0
 
 
-def refusal(credential: Credential, via: Door, step: str, address: str, reply: str) -> Refusal:
+def refusal(credential: Credential, via: Source, step: str, address: str, reply: str) -> Refusal:
     """One that is not stored yet: at which step of the dialogue, for which address, with which answer."""
     return _refusal((credential.app_id, credential.stage_id, credential.pk), via, step, address, reply)
 
@@ -45,7 +45,7 @@ def refusal_of_submission(submission: Submission, reply: str) -> Refusal:
     return _refusal((submission.app.pk, submission.stage.pk, credential_id), submission.via, "submit", address, reply)
 
 
-def _refusal(owner: Owner, via: Door, step: str, address: str, reply: str) -> Refusal:
+def _refusal(owner: Owner, via: Source, step: str, address: str, reply: str) -> Refusal:
     app_id, stage_id, credential_id = owner
     return Refusal(
         app_id=app_id,

@@ -21,20 +21,20 @@ from outbox.models import FINAL, Content, Message, Refusal
 
 log = structlog.get_logger(__name__)
 
-MAILS_AT_ONCE = 200
+MESSAGES_AT_ONCE = 200
 # Between two slices others get their turn, also on SQLite, where whoever writes is alone.
 _PAUSE_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PruneResult:
     """How much was removed: what so many mails say, and so many mails."""
 
     contents: int
     messages: int
 
 
-def prune() -> Pruned:
+def prune() -> PruneResult:
     """Remove the content of mail that has been final for CONTENT_RETENTION_DAYS, and mail that has been for LOG_RETENTION_DAYS.
 
     Refused mail goes after LOG_RETENTION_DAYS too.
@@ -42,16 +42,16 @@ def prune() -> Pruned:
     Database errors pass through; what was removed before stays removed.
     """
     now = database_now()
-    pruned = Pruned(
+    pruned = PruneResult(
         contents=_remove(
             Content.objects.order_by("pk").values_list("pk", "message__created"),
             now - timedelta(days=settings.CONTENT_RETENTION_DAYS),
-            lambda mails: Content.objects.filter(message__in=mails).delete(),
+            lambda ids: Content.objects.filter(message__in=ids).delete(),
         ),
         messages=_remove(
             Message.objects.order_by("pk").values_list("pk", "created"),
             now - timedelta(days=settings.LOG_RETENTION_DAYS),
-            lambda mails: Message.objects.filter(pk__in=mails).delete(),
+            lambda ids: Message.objects.filter(pk__in=ids).delete(),
         ),
     )
     Refusal.objects.filter(at__lt=now - timedelta(days=settings.LOG_RETENTION_DAYS)).delete()
@@ -64,18 +64,18 @@ def _remove(rows: QuerySet[Any, tuple[int, datetime]], before: datetime, remove:
     that the walk ends at the first slice that is too young."""
     removed = after = 0
     while True:
-        found = list(rows.filter(pk__gt=after)[:MAILS_AT_ONCE])
-        if not any(created < before for _, created in found):
+        batch = list(rows.filter(pk__gt=after)[:MESSAGES_AT_ONCE])
+        if not any(created < before for _, created in batch):
             return removed
         with transaction.atomic():
-            mails = _final([pk for pk, _ in found], before)
-            remove(mails)
-        removed += len(mails)
-        after = found[-1][0]
+            messages = _final([pk for pk, _ in batch], before)
+            remove(messages)
+        removed += len(messages)
+        after = batch[-1][0]
         time.sleep(_PAUSE_SECONDS)
 
 
-def _final(mails: list[int], before: datetime) -> list[int]:
+def _final(messages: list[int], before: datetime) -> list[int]:
     """Those that were final before that time, locked. Final mail was due for the last time when it became so."""
-    final = Message.objects.filter(pk__in=mails, status__in=FINAL, due__lt=before).order_by("pk")
+    final = Message.objects.filter(pk__in=messages, status__in=FINAL, due__lt=before).order_by("pk")
     return list(final.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True))

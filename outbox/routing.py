@@ -130,7 +130,7 @@ def release(requested: Sequence[str]) -> Route:
 
 
 @dataclass(frozen=True)
-class Decided:
+class StoredRoute:
     """What was decided at acceptance: the kind of route, the versions of list and policy then, and who is left to get it."""
 
     kind: RouteKind
@@ -140,7 +140,7 @@ class Decided:
     allowed: tuple[str, ...] = ()  # those of them who get it as allowed addresses
 
 
-def route_again(decided: Decided, requested: Sequence[str], test_list: ListState, policy: PolicyState) -> Route | None:
+def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListState, policy: PolicyState) -> Route | None:
     """The route looked at once more at hand-over, only toward safer. None: what was decided before still holds.
 
     A policy that became narrower, and a list that became Active, catch what is still queued, also when they were changed back
@@ -163,7 +163,7 @@ def route_again(decided: Decided, requested: Sequence[str], test_list: ListState
     return route(requested, replace(test_list, active=caught or decided.kind == RouteKind.TEST_LIST), policy)
 
 
-def _still_holds(decided: Decided, policy: PolicyState) -> bool:
+def _still_holds(decided: StoredRoute, policy: PolicyState) -> bool:
     """Whether nobody whom the policy let through then is kept back by it now."""
     if decided.kind == RouteKind.RECIPIENTS:
         return policy.policy == RecipientPolicy.AS_APPS_ASK

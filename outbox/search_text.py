@@ -22,17 +22,17 @@ def with_recipients(text: str, recipients: Iterable[str]) -> str:
     return _lines([*text.split("\n"), *_recipient_lines(recipients)])
 
 
-def says(words: str) -> Q:
+def matches(words: str) -> Q:
     """Mail in which every word occurs: in the subject, an address or the Message-ID."""
     return _every(Q(search_text__contains=word) for word in words.lower().split())
 
 
-def says_beside_addresses(words: str) -> Q:
+def matches_without_addresses(words: str) -> Q:
     """Mail in which every word occurs, in the subject or the Message-ID."""
     return _every(Q(subject__icontains=word) | Q(message_id__icontains=word) for word in words.split())
 
 
-def goes_to(start: str) -> Q:
+def has_recipient(start: str) -> Q:
     """Mail with a recipient whose address starts like this: asked for by the app, or routed to."""
     return Q(search_text__contains=_RECIPIENT + start.lower())
 
@@ -47,7 +47,7 @@ def _lines(parts: Iterable[str]) -> str:
 
 
 def _every(conditions: Iterable[Q]) -> Q:
-    found = Q()
+    combined = Q()
     for condition in conditions:
-        found &= condition
-    return found
+        combined &= condition
+    return combined

@@ -15,7 +15,7 @@ from outbox.models import WAITING, HoldReason, Message, Recipient, Status
 from testlists.models import TestList, TestListAddress
 
 # So many messages are changed in one transaction.
-_MAILS_AT_ONCE = 500
+_MESSAGES_AT_ONCE = 500
 
 
 def sum_up(message: Message) -> None:
@@ -94,8 +94,10 @@ def _change(change: Callable[[list[int]], None], **which: object) -> None:
     after = 0
     while True:
         with transaction.atomic():
-            found = Message.objects.filter(**which, pk__gt=after).order_by("pk").select_for_update(skip_locked=True, of=("self",))
-            ids = list(found.values_list("pk", flat=True)[:_MAILS_AT_ONCE])
+            messages = (
+                Message.objects.filter(**which, pk__gt=after).order_by("pk").select_for_update(skip_locked=True, of=("self",))
+            )
+            ids = list(messages.values_list("pk", flat=True)[:_MESSAGES_AT_ONCE])
             if not ids:
                 return
             change(ids)

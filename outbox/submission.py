@@ -1,4 +1,4 @@
-"""Accepting mail. Every door ends in `submit()`; when it returns, the mail is committed (or part of the caller's
+"""Accepting mail. Every entry point ends in `submit()`; when it returns, the mail is committed (or part of the caller's
 transaction) and will end as sent, failed or held."""
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from outbox.envelope import MAX_RECIPIENTS, Envelope, check_envelope, check_reci
 from outbox.exceptions import SubmissionRefused
 from outbox.headers.parser import addresses_in, header_values, holds_invitation, readable, split_header, with_crlf
 from outbox.headers.received import loop_reason
-from outbox.models import Door, HoldReason, Message, RouteKind, Rule, Status
+from outbox.models import HoldReason, Message, RouteKind, Rule, Source, Status
 from outbox.refusals import refusal_of_submission, try_to_record
 from outbox.routing import Route, release, route, route_resent
 from outbox.search_text import search_text
-from outbox.values import Accepted, Resent, Submission
+from outbox.values import AcceptedMessage, Resend, Submission
 from testlists.models import TestList
 from testlists.state import NO_LIST, ListState, state_of
 
@@ -41,9 +41,9 @@ def submit(
     envelope: Envelope,
     content: bytes,
     *,
-    via: Door,
+    via: Source,
     credential: Credential | None = None,
-    resent: Resent | None = None,
+    resent: Resend | None = None,
 ) -> Message:
     """Accept one mail: check, route, store.
 
@@ -64,16 +64,16 @@ def _leave_trace(submission: Submission, refused: SubmissionRefused) -> None:
     try_to_record([refusal_of_submission(submission, refused.reply)])
 
 
-def submit_together(submissions: Sequence[Submission]) -> list[Accepted | SubmissionRefused]:
+def submit_together(submissions: Sequence[Submission]) -> list[AcceptedMessage | SubmissionRefused]:
     """Accept several mails in one transaction, which costs little more than one. Each is refused for itself alone."""
     checked = [_checked(submission) for submission in submissions]
-    with storage.watched(), sql.reading_and_inserting():
-        storable = [one for one in checked if isinstance(one, Submission)]
+    with storage.watched(), sql.atomic_unless_single_statement():
+        storable = [result for result in checked if isinstance(result, Submission)]
         stored = _store(storable)
-        wakeup.after_commit()
+        wakeup.notify_on_commit()
         transaction.on_commit(lambda: event_log.accepted(zip(storable, stored, strict=True)), robust=True)
     accepted = iter(stored)
-    return [next(accepted) if isinstance(one, Submission) else one for one in checked]
+    return [next(accepted) if isinstance(result, Submission) else result for result in checked]
 
 
 def _checked(submission: Submission) -> Submission | SubmissionRefused:
@@ -88,11 +88,11 @@ def _checked(submission: Submission) -> Submission | SubmissionRefused:
     return replace(submission, envelope=envelope, content=content)
 
 
-def _store(submissions: Sequence[Submission]) -> list[Accepted]:
+def _store(submissions: Sequence[Submission]) -> list[AcceptedMessage]:
     if not submissions:
         return []
     queries = {place: _query_place(*place) for place in {_place(submission) for submission in submissions}}
-    new_numbers = sql.ask_new_numbers("outbox_message", len(submissions))
+    new_numbers = sql.query_new_numbers("outbox_message", len(submissions))
     places = {place: answer() for place, answer in queries.items()}
     numbers = new_numbers()
     messages, recipients = [], []
@@ -107,7 +107,7 @@ def _store(submissions: Sequence[Submission]) -> list[Accepted]:
         statements.new_contents(contents),
         statements.new_recipients(recipients),
     )
-    return [Accepted(pk, row) for pk, row in zip(numbers, messages, strict=True)]
+    return [AcceptedMessage(pk, row) for pk, row in zip(numbers, messages, strict=True)]
 
 
 def _place(submission: Submission) -> tuple[int, int]:
@@ -127,7 +127,7 @@ class _RoutingPlace(NamedTuple):
 
 
 def _query_place(app_id: int, stage_id: int) -> Callable[[], _RoutingPlace]:
-    rows = sql.ask(statements.LIST_POLICY_AND_SENDER, app_id, stage_id)
+    rows = sql.query_lazy(statements.LIST_POLICY_AND_SENDER, app_id, stage_id)
 
     def read() -> _RoutingPlace:
         (row,) = rows()
@@ -152,7 +152,7 @@ def _new_recipients(pk: int, submission: Submission, decided: Route, status: str
         for recipient in decided.recipients
     ]
     if decided.captured or submission.envelope.refused:
-        now = sql.stored(database_now())
+        now = sql.to_db_time(database_now())
         captured, failed = Status.CAPTURED.value, Status.FAILED.value
         rows += [(pk, address, "", Rule.CAPTURED.value, captured, 0, "", now) for address in decided.captured]
         rows += [(pk, address, "", "", failed, 0, reason, now) for address, reason in submission.envelope.refused]
@@ -242,7 +242,7 @@ def new_message_id(sender: str) -> str:
     return make_msgid(domain=normalized_domain(sender) or str(DNS_NAME))
 
 
-def _resent_notes(resent: Resent, decided: Route, test_list: ListState) -> list[str]:
+def _resent_notes(resent: Resend, decided: Route, test_list: ListState) -> list[str]:
     notes = [f"Resent from #{resent.original.pk} by {resent.by}."]
     if decided.kind == RouteKind.RELEASED:
         notes.append(f"Released to the real recipients by {resent.by}: the test list doesn't catch this mail.")

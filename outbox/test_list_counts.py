@@ -19,7 +19,7 @@ _LOOKED_THROUGH = 5_000
 
 def recent_mail(test_list: TestList) -> RecentMail:
     """Of the app's mails in the list's stage; at most RecentMail.AT_MOST of them are counted."""
-    since = sql.stored(database_now() - _DAY)
+    since = sql.to_db_time(database_now() - _DAY)
     stage, app = test_list.stage_id, test_list.app_id
     rows = sql.fetch(statements.RECENT_OF_APP, stage, stage, _LOOKED_THROUGH, app, since, RecentMail.AT_MOST + 1)
     counted = rows[: RecentMail.AT_MOST]

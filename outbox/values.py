@@ -10,11 +10,11 @@ from organization.models import App, Credential, Stage
 from outbox.envelope import (
     Envelope,
 )
-from outbox.models import Door, HoldReason, Message, Status
+from outbox.models import HoldReason, Message, Source, Status
 
 
 @dataclass(frozen=True)
-class Resent:
+class Resend:
     """Why a mail is sent again: which one it repeats, on whose word, and whether that person released it to the real
     recipients."""
 
@@ -25,20 +25,20 @@ class Resent:
 
 @dataclass(frozen=True)
 class Submission:
-    """One mail as a door hands it in. `content` is a whole RFC 5322 message; `resent` tells about one that a person sends
+    """One mail as an entry point hands it in. `content` is a whole RFC 5322 message; `resent` tells about one that a person sends
     again (interventions)."""
 
     app: App
     stage: Stage
     envelope: Envelope
     content: bytes
-    via: Door
+    via: Source
     credential: Credential | None = None
-    resent: Resent | None = None
+    resent: Resend | None = None
     client: str = ""  # the address that it came from, where there is one
 
 
-class Accepted(NamedTuple):
+class AcceptedMessage(NamedTuple):
     """A stored mail: its number and its row's other columns."""
 
     pk: int

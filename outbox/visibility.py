@@ -17,7 +17,7 @@ from outbox.models import Message
 
 
 @dataclass(frozen=True)
-class Sight:
+class LogAccess:
     """Of one stage: the apps whose mail the member may see, and those of them whose recipients and contents too.
 
     `every_app` and `every_app_open` say that it is all of them, so that a query need not name them.
@@ -42,7 +42,7 @@ class Sight:
         return Mask(message, open=self.every_app_open or message.app in self.open_apps)
 
 
-def sight_of(member: Member, stage: Stage, everything: list[App] | None = None) -> Sight:
+def log_access(member: Member, stage: Stage, everything: list[App] | None = None) -> LogAccess:
     """Raises PermissionDenied when there is no app at all whose log the member may read. `everything`: all apps, where they
     have been read already."""
     everything = list(App.objects.all()) if everything is None else everything
@@ -50,7 +50,7 @@ def sight_of(member: Member, stage: Stage, everything: list[App] | None = None) 
     if not every_app and not apps:
         require(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS)
     open_apps, every_app_open = _apps(member, stage, apps, Permission.ACCESS_USER_INFORMATION)
-    return Sight(stage, apps, every_app, open_apps, every_app_open)
+    return LogAccess(stage, apps, every_app, open_apps, every_app_open)
 
 
 def _apps(member: Member, stage: Stage, apps: list[App], permission: Permission) -> tuple[list[App], bool]:
@@ -60,10 +60,10 @@ def _apps(member: Member, stage: Stage, apps: list[App], permission: Permission)
     return [app for app in apps if allowed(member, Scope(app, stage), permission)], False
 
 
-def find_message(member: Member, stage: str, number: int) -> Message:
+def find_message(member: Member, stage_key: str, number: int) -> Message:
     """The mail with its app and stage. A 404 when the stage has no such mail, or none that the member may see."""
-    sight = sight_of(member, get_object_or_404(Stage, key=stage))
-    return get_object_or_404(sight.messages().select_related("app", "stage"), pk=number)
+    access = log_access(member, get_object_or_404(Stage, key=stage_key))
+    return get_object_or_404(access.messages().select_related("app", "stage"), pk=number)
 
 
 def mask_of(member: Member, message: Message) -> Mask:

@@ -2,7 +2,7 @@
 
 A hint says nothing but “look”: the rows are the truth. It is published on a thread of its own, at most once in 100 ms, so
 that a broker that is slow, hangs or is dead never holds up whoever hands mail in; workers also look by themselves.
-On SQLite there is nobody to tell: the worker looks 20 times a second (see alarm).
+On SQLite there is nobody to tell: the worker looks 20 times a second (see delivery.listener).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ DRAIN_TASK = "portal.tasks.drain"
 # A process that has had nothing to say for so long keeps no connection for it.
 QUIET_SECONDS = 1.0
 # A process that ends, such as a command, lets its last hint out for at most so long.
-LAST_HINT_SECONDS = 1.0
+LAST_NOTICE_SECONDS = 1.0
 
 
-def after_commit() -> None:
+def notify_on_commit() -> None:
     """Wake the workers when the current transaction commits. Never raises."""
     if settings.CELERY_BROKER_URL or connection.vendor == "postgresql":
-        transaction.on_commit(_hints.want, robust=True)
+        transaction.on_commit(_notifier.request, robust=True)
 
 
 def notify() -> None:
@@ -44,21 +44,21 @@ def notify() -> None:
         sql.run(statements.NOTIFY)
 
 
-class Hints:
+class Notifier:
     """Publishes for one process. However often one is wanted meanwhile, the next hint is one."""
 
     def __init__(self) -> None:
-        self._wanted = threading.Event()
-        self._nothing_to_say = threading.Event()
+        self._requested = threading.Event()
+        self._idle = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._broker: Any = None  # kombu's connection
         self._outage = Outage("broker_unavailable", "broker_available")
 
-    def want(self) -> None:
+    def request(self) -> None:
         """Publish soon. Returns at once."""
-        self._nothing_to_say.clear()
-        self._wanted.set()
+        self._idle.clear()
+        self._requested.set()
         if self._thread is None or not self._thread.is_alive():  # not yet, or left behind by a fork
             self._start()
 
@@ -67,26 +67,26 @@ class Hints:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="wake-up", daemon=True)
                 self._thread.start()
-                atexit.register(self._let_out)
+                atexit.register(self._flush)
 
     def _run(self) -> None:
         while True:
-            if not self._wanted.wait(QUIET_SECONDS):
+            if not self._requested.wait(QUIET_SECONDS):
                 connection.close()
-                self._wanted.wait()
+                self._requested.wait()
             try:
                 self._publish()
             except Exception as error:  # whatever a broker's client raises: the mail is stored
-                self._note_broken(error)
+                self._record_failure(error)
                 time.sleep(BROKEN_SECONDS)
             else:
                 self._outage.end()
-                if not self._wanted.is_set():
-                    self._nothing_to_say.set()
+                if not self._requested.is_set():
+                    self._idle.set()
             time.sleep(COALESCE_SECONDS)
 
     def _publish(self) -> None:
-        self._wanted.clear()
+        self._requested.clear()
         if settings.CELERY_BROKER_URL:
             self._tell_broker()
         else:
@@ -105,7 +105,7 @@ class Hints:
         if not waiting:
             current_app.send_task(DRAIN_TASK, connection=self._broker, retry=False)
 
-    def _note_broken(self, error: Exception) -> None:
+    def _record_failure(self, error: Exception) -> None:
         """The next hint is tried over a new connection."""
         self._outage.note(error)
         connection.close()
@@ -116,8 +116,8 @@ class Hints:
             except Exception as failed:
                 log.debug("broker_connection_not_closed", error=str(failed))
 
-    def _let_out(self) -> None:
-        self._nothing_to_say.wait(LAST_HINT_SECONDS)
+    def _flush(self) -> None:
+        self._idle.wait(LAST_NOTICE_SECONDS)
 
 
-_hints = Hints()
+_notifier = Notifier()

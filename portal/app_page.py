@@ -18,9 +18,9 @@ from testlists.views import find_test_list, frame_context, view_context
 
 
 @require_safe
-def app_emails(request: MemberRequest, app: str, stage: str) -> HttpResponse:
+def app_emails(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
     """Every member may read it; each card leaves out what the member may not see."""
-    test_list = find_test_list(app, stage)
+    test_list = find_test_list(app_key, stage_key)
     context = {
         **frame_context(request, test_list, "app-emails"),
         **view_context(request, test_list),

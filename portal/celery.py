@@ -109,8 +109,8 @@ def stand_by(**_: Any) -> None:
     from common import process
     from delivery import standby
 
-    process.spare_the_collector()
-    process.go_by_key()
+    process.freeze_gc()
+    process.disable_seqscan()
     process.keep_no_statements()
     process.leave_no_lock_behind()
     standby.start()

@@ -17,7 +17,7 @@ from organization.models import App, Credential, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.services import create_stage, save_app, save_grant, save_in_organization
-from testlists.services import Wanted, save_test_list, test_list_of
+from testlists.services import ListChange, save_test_list, test_list_of
 
 PASSWORD = "demo-portal-2026"  # printed by `make demo`; the seed refuses to run outside DEBUG
 CREDENTIAL_NAME = "make demo"
@@ -111,7 +111,7 @@ def _seed_test_list(actor: Actor) -> None:
     if not test_list_of(app, stage).version:
         devon = Member.objects.filter(email=SIGN_INS[1].email)
         people = [NamedAddress("testers@acme.example", "CRM testers")]
-        save_test_list(app, stage, Wanted(True, True, list(devon), people), actor)
+        save_test_list(app, stage, ListChange(True, True, list(devon), people), actor)
 
 
 def _fresh_credential(actor: Actor) -> NewCredential:

@@ -21,9 +21,9 @@ from organization.access import Actor
 from organization.credentials import create_credential
 from organization.models import App, Credential, Stage
 from outbox.attempt_outcome import AttemptOutcome
-from outbox.models import Attempt, Door, Message, Recipient, Status
+from outbox.models import Attempt, Message, Recipient, Source, Status
 from outbox.submission import submit_together
-from outbox.values import Accepted, Submission
+from outbox.values import AcceptedMessage, Submission
 from portal.demo_emails import GREYLISTED, MAILBOX_FULL, MOVED_AWAY, UNREACHABLE, choose_recipients, write_email
 
 # An app and a stage, by their keys.
@@ -107,7 +107,7 @@ def _submissions(
     for moment, place, recipients in plans:
         credential = credentials[place]
         envelope, content = write_email(place[0], recipients, moment, chance)
-        yield moment, Submission(credential.app, credential.stage, envelope, content, Door.GATEWAY, credential)
+        yield moment, Submission(credential.app, credential.stage, envelope, content, Source.GATEWAY, credential)
 
 
 def _moments(place: _Place, now: datetime, chance: random.Random) -> Iterator[datetime]:
@@ -128,7 +128,7 @@ def _submit(submissions: Sequence[Submission]) -> list[int]:
     answers = [
         answer for start in range(0, len(submissions), _BATCH) for answer in submit_together(submissions[start : start + _BATCH])
     ]
-    return [answer.pk for answer in answers if isinstance(answer, Accepted)]
+    return [answer.pk for answer in answers if isinstance(answer, AcceptedMessage)]
 
 
 def _record(created: Mapping[int, datetime], now: datetime, chance: random.Random) -> None:

@@ -12,7 +12,7 @@ from portal.release import RELEASE
 from portal.watch import Watch
 
 _SAFE = ("GET", "HEAD")
-watch = Watch(readiness.look, readiness.database_away(readiness.HANGS))
+watch = Watch(readiness.check, readiness.database_away(readiness.HANGS))
 _outage = Outage("portal_not_ready", "portal_ready")
 
 
@@ -39,7 +39,7 @@ def healthz() -> HttpResponse:
 
 def readyz() -> HttpResponse:
     """200 when emails can be accepted and delivered, else 503 with the causes; within two seconds either way."""
-    answer = watch.ask()
+    answer = watch.latest()
     if answer.ready:
         _outage.end()
     else:

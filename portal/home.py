@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from delivery.connection_slots import living_workers
-from delivery.models import StageQueue
+from delivery.models import StageBackoff
 from emailconfig.models import SmtpSettings
 from gateway.heartbeat import living_gateways
 from organization.access import EVERYWHERE, Scope, allowed
@@ -31,7 +31,7 @@ SOON = timedelta(days=30)
 
 
 @dataclass(frozen=True)
-class Waiting:
+class Notice:
     """One thing to do: how urgent (danger, warning or info), what is the matter, and where it is fixed."""
 
     kind: str
@@ -43,14 +43,14 @@ class Waiting:
 
 @require_safe
 def home(request: MemberRequest) -> HttpResponse:
-    return render(request, "portal/home.html", {"waiting": waiting_for(request.user)})
+    return render(request, "portal/home.html", {"waiting": notices_for(request.user)})
 
 
-def waiting_for(member: Member) -> list[Waiting]:
+def notices_for(member: Member) -> list[Notice]:
     """The most urgent first. A member hears of what they may fix or look into."""
     stages = list(Stage.objects.filter(archived=False))
-    configurable = [one for one in stages if allowed(member, Scope(stage=one), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
-    found = [
+    configurable = [notice for notice in stages if allowed(member, Scope(stage=notice), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
+    notices = [
         *_no_worker(configurable),
         *_no_gateway(configurable),
         *_in_trouble(stages, configurable),
@@ -60,43 +60,45 @@ def waiting_for(member: Member) -> list[Waiting]:
         *_nothing_set_up(member, stages),
     ]
     urgency = ("danger", "warning", "info")
-    return sorted(found, key=lambda one: urgency.index(one.kind))
+    return sorted(notices, key=lambda notice: urgency.index(notice.kind))
 
 
-def _no_worker(configurable: list[Stage]) -> list[Waiting]:
+def _no_worker(configurable: list[Stage]) -> list[Notice]:
     if not configurable or living_workers().exists():
         return []
     text = "No worker has reported lately. Mail is accepted and waits; the operator starts one with manage.py deliver."
-    return [Waiting("danger", "No mail is being delivered", text, reverse("email-configurations"), "Email configurations")]
+    return [Notice("danger", "No mail is being delivered", text, reverse("email-configurations"), "Email configurations")]
 
 
-def _no_gateway(configurable: list[Stage]) -> list[Waiting]:
+def _no_gateway(configurable: list[Stage]) -> list[Notice]:
     if not configurable or living_gateways().exists():
         return []
     text = "No gateway has reported lately, so apps can't hand over mail. The operator starts one with manage.py smtp_gateway."
-    return [Waiting("danger", "No mail is being accepted", text, reverse("email-configurations"), "Email configurations")]
+    return [Notice("danger", "No mail is being accepted", text, reverse("email-configurations"), "Email configurations")]
 
 
-def _in_trouble(stages: list[Stage], configurable: list[Stage]) -> list[Waiting]:
+def _in_trouble(stages: list[Stage], configurable: list[Stage]) -> list[Notice]:
     """Everybody hears why mail doesn't arrive; what to do about it, whom it is for."""
-    queues = StageQueue.objects.filter(stage__in=stages, failures__gt=0).select_related("stage")
+    backoffs = StageBackoff.objects.filter(stage__in=stages, failures__gt=0).select_related("stage")
     return [
-        Waiting(
-            "danger" if queue.paused else "warning",
-            f"Deliveries of {queue.stage} are paused" if queue.paused else f"Mail of {queue.stage} waits for its SMTP server",
-            f"{queue.trouble.cause} {queue.trouble.next_step if queue.stage in configurable else queue.for_others}",
-            reverse("email-configuration", args=[queue.stage.key]),
+        Notice(
+            "danger" if backoff.paused else "warning",
+            f"Deliveries of {backoff.stage} are paused"
+            if backoff.paused
+            else f"Mail of {backoff.stage} waits for its SMTP server",
+            f"{backoff.failure.cause} {backoff.failure.next_step if backoff.stage in configurable else backoff.for_others}",
+            reverse("email-configuration", args=[backoff.stage.key]),
             "Open the email configuration",
         )
-        for queue in queues
+        for backoff in backoffs
     ]
 
 
-def _ending_secrets(configurable: list[Stage]) -> list[Waiting]:
+def _ending_secrets(configurable: list[Stage]) -> list[Notice]:
     today = timezone.localdate()
     ending = SmtpSettings.objects.filter(stage__in=configurable, secret_ends__lte=today + SOON).select_related("stage")
     return [
-        Waiting(
+        Notice(
             "danger" if settings.secret_ends <= today else "warning",
             f"The client secret of {settings.stage} {_when((settings.secret_ends - today).days)}",
             "Make a new one with the provider and enter it, so that mail goes on.",
@@ -114,10 +116,10 @@ def _when(days: int) -> str:
     return {0: "ends today", 1: "ends tomorrow"}.get(days, f"ends in {days} days")
 
 
-def _unconfigured(configurable: list[Stage]) -> list[Waiting]:
+def _unconfigured(configurable: list[Stage]) -> list[Notice]:
     configured = set(SmtpSettings.objects.filter(stage__in=configurable).values_list("stage", flat=True))
     return [
-        Waiting(
+        Notice(
             "warning",
             f"{stage} has no SMTP server yet",
             "Its mail is accepted and held until it has one.",
@@ -129,32 +131,32 @@ def _unconfigured(configurable: list[Stage]) -> list[Waiting]:
     ]
 
 
-def _held(member: Member, stages: list[Stage]) -> list[Waiting]:
+def _held(member: Member, stages: list[Stage]) -> list[Notice]:
     """Mail that waits because nobody is on a test list, or it is missing. What waits for settings is told of with the stage."""
     apps, by_pk = App.objects.in_bulk(), {stage.pk: stage for stage in stages}
-    waiting: list[Waiting] = []
+    waiting: list[Notice] = []
     for stage_pk, depths in depth_by_app(stages, Status.HELD, LIST_REASONS).items():
         stage = by_pk[stage_pk]
-        seen = {apps[app]: depth for app, depth in depths.items() if allowed(member, Scope(apps[app], stage), *_SEES_HELD)}
-        if len(seen) > _APPS_NAMED and allowed(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS):
-            waiting.append(_held_of_many(stage, seen))
+        visible = {apps[app]: depth for app, depth in depths.items() if allowed(member, Scope(apps[app], stage), *_SEES_HELD)}
+        if len(visible) > _APPS_NAMED and allowed(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS):
+            waiting.append(_held_of_many(stage, visible))
         else:
-            waiting += [_held_of_one(stage, app, depth) for app, depth in seen.items()]
+            waiting += [_held_of_one(stage, app, depth) for app, depth in visible.items()]
     return waiting
 
 
-def _held_of_one(stage: Stage, app: App, depth: Depth) -> Waiting:
-    return Waiting(
+def _held_of_one(stage: Stage, app: App, depth: Depth) -> Notice:
+    return Notice(
         "warning",
-        f"{depth} {'email' if depth.mails == 1 else 'emails'} of {app} in {stage} held",
+        f"{depth} {'email' if depth.messages == 1 else 'emails'} of {app} in {stage} held",
         "Nobody is on the test list, or it is missing. Add a person to it, and the emails go to them.",
         reverse("app-emails-edit", args=[app.key, stage.key]),
         "Open the test list",
     )
 
 
-def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Waiting:
-    return Waiting(
+def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Notice:
+    return Notice(
         "warning",
         f"{sum(depths.values(), Depth())} emails of {len(depths)} apps in {stage} held",
         "Nobody is on their test lists, or they are missing. Add a person to each, and the emails go to them.",
@@ -163,12 +165,12 @@ def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Waiting:
     )
 
 
-def _nothing_set_up(member: Member, stages: list[Stage]) -> list[Waiting]:
-    found = []
+def _nothing_set_up(member: Member, stages: list[Stage]) -> list[Notice]:
+    notices = []
     if not stages and allowed(member, EVERYWHERE, Permission.MANAGE_ORGANIZATION):
         text = "A stage is where apps run, such as Development or Production."
-        found.append(Waiting("info", "Create the first stage", text, reverse("stage-new"), "Create stage"))
+        notices.append(Notice("info", "Create the first stage", text, reverse("stage-new"), "Create stage"))
     if not App.objects.exists() and allowed(member, EVERYWHERE, Permission.MANAGE_APPS):
         text = "An app stands for a program that sends mail. It gets its own credentials and test lists."
-        found.append(Waiting("info", "Create the first app", text, reverse("app-new"), "Create app"))
-    return found
+        notices.append(Notice("info", "Create the first app", text, reverse("app-new"), "Create app"))
+    return notices

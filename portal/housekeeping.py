@@ -15,7 +15,7 @@ from outbox import retention
 _DAY = 24 * 3600.0
 
 
-def prune() -> retention.Pruned:
+def prune() -> retention.PruneResult:
     """Remove emails that are old enough, and after LOG_RETENTION_DAYS what Analytics counted."""
     pruned = retention.prune()
     forget_before(database_now() - timedelta(days=settings.LOG_RETENTION_DAYS))

@@ -17,7 +17,7 @@ from common import sql
 from common.clock import database_now
 from common.database_trouble import WRITE_LOCK_HELD, write_lock_is_held
 from delivery.connection_slots import living_workers
-from delivery.models import StageQueue
+from delivery.models import StageBackoff
 from gateway.heartbeat import living_gateways
 from gateway.models import Gateway
 from organization.models import Stage
@@ -53,16 +53,16 @@ def database_away(cause: str) -> Readiness:
     return Readiness([cause], facts={"database": False})
 
 
-def look() -> Readiness:
+def check() -> Readiness:
     """Ask the database. Never raises for one that is away."""
     try:
-        return _look()
+        return _check()
     except (DatabaseError, InterfaceError) as error:
         connection.close()
         return database_away(_NO_CONNECTION if _is_full_of_connections(error) else f"The database is away: {_first_line(error)}")
 
 
-def _look() -> Readiness:
+def _check() -> Readiness:
     gateways = list(living_gateways())
     worker = living_workers().exists()
     storage = _storage_has_room() and (not gateways or any(gateway.accepting for gateway in gateways))
@@ -95,19 +95,19 @@ def _missing(*, gateway: bool, worker: bool) -> list[str]:
 def _stages() -> dict[str, dict[str, Any]]:
     """Each stage in which anything waits, is held, or keeps mail from going."""
     stages = list(Stage.objects.annotate(**{f"first_{status}": Subquery(_first(status)) for status in WAITING}))
-    queues = {queue.stage_id: queue for queue in StageQueue.objects.filter(failures__gt=0)}
+    backoffs = {backoff.stage_id: backoff for backoff in StageBackoff.objects.filter(failures__gt=0)}
     held = depth_by_app(stages, Status.HELD)
     now = database_now()
     rows = {}
     for stage in stages:
         oldest = [moment for status in WAITING if (moment := getattr(stage, f"first_{status}"))]
-        queue, depths = queues.get(stage.pk), held.get(stage.pk, {}).values()
-        if oldest or queue or depths:
+        backoff, depths = backoffs.get(stage.pk), held.get(stage.pk, {}).values()
+        if oldest or backoff or depths:
             rows[stage.key] = {
                 "oldest_waiting_seconds": _seconds(min(oldest), now) if oldest else 0,
-                "trouble": queue.code if queue else "",
-                "paused": bool(queue and queue.paused),
-                "held": sum(depth.mails for depth in depths),
+                "trouble": backoff.code if backoff else "",
+                "paused": bool(backoff and backoff.paused),
+                "held": sum(depth.messages for depth in depths),
             }
     return rows
 

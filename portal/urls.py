@@ -15,7 +15,7 @@ urlpatterns = [
     path("accounts/login/", auth.LoginView.as_view(), name="login"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
     path("accounts/password/", ChangePassword.as_view(), name="password_change"),
-    path("apps/<slug:app>/configuration/emails/<slug:stage>/", app_emails, name="app-emails"),
+    path("apps/<slug:app_key>/configuration/emails/<slug:stage_key>/", app_emails, name="app-emails"),
     path("", include("organization.urls")),
     path("", include("testlists.urls")),
     path("", include("emailconfig.urls")),

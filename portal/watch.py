@@ -21,26 +21,26 @@ FRESH_SECONDS = 1.0
 QUIET_SECONDS = 15.0
 
 
-class _Look(NamedTuple):
+class _Check(NamedTuple):
     began: float
     answer: Future[object]
 
 
 class Watch(Generic[T]):
-    """One process's. `look` is asked once at a time, however many want to know."""
+    """One process's. `check` is asked once at a time, however many want to know."""
 
-    def __init__(self, look: Callable[[], T], hangs: T) -> None:
-        self._look, self._hangs = look, hangs
-        self._last: _Look | None = None
+    def __init__(self, check: Callable[[], T], hangs: T) -> None:
+        self._check, self._hangs = check, hangs
+        self._last: _Check | None = None
         self._lock = threading.Lock()
-        self._wanted: queue.Queue[_Look] = queue.Queue()
+        self._wanted: queue.Queue[_Check] = queue.Queue()
         self._thread: threading.Thread | None = None
 
-    def ask(self) -> T:
+    def latest(self) -> T:
         """The answer of a moment ago, or of now; `hangs` when there is none in time."""
-        look = self._current()
+        check = self._current()
         try:
-            answer: T = look.answer.result(max(0.0, look.began + PATIENCE_SECONDS - time.monotonic()))  # type: ignore[assignment]
+            answer: T = check.answer.result(max(0.0, check.began + PATIENCE_SECONDS - time.monotonic()))  # type: ignore[assignment]
         except TimeoutError:
             return self._hangs
         return answer
@@ -51,11 +51,11 @@ class Watch(Generic[T]):
         last = self._last
         return last is not None and not last.answer.done() and time.monotonic() > last.began + PATIENCE_SECONDS
 
-    def _current(self) -> _Look:
+    def _current(self) -> _Check:
         with self._lock:
             last = self._last
             if last is None or (last.answer.done() and time.monotonic() > last.began + FRESH_SECONDS):
-                last = self._last = _Look(time.monotonic(), Future())
+                last = self._last = _Check(time.monotonic(), Future())
                 self._wanted.put(last)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="watch-database", daemon=True)
@@ -65,12 +65,12 @@ class Watch(Generic[T]):
     def _run(self) -> None:
         while True:
             try:
-                look = self._wanted.get(timeout=QUIET_SECONDS)
+                check = self._wanted.get(timeout=QUIET_SECONDS)
             except queue.Empty:
                 connection.close()
-                look = self._wanted.get()
+                check = self._wanted.get()
             try:
-                look.answer.set_result(self._look())
+                check.answer.set_result(self._check())
             except Exception as error:
                 connection.close()
-                look.answer.set_exception(error)
+                check.answer.set_exception(error)

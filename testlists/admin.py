@@ -16,7 +16,7 @@ from common.addresses import parse_named_address
 from organization.admin_base import PlaceAdmin, member_of
 from organization.forms import CompleteAddresses, check_stage_name
 from testlists.models import TestList
-from testlists.services import MAY_EDIT, Wanted, check, save_test_list, sees_addresses, wait_until_nothing_leaves
+from testlists.services import MAY_EDIT, ListChange, check, save_test_list, sees_addresses, wait_until_none_in_flight
 
 
 class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
@@ -47,7 +47,7 @@ class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
         self._ask_for_the_stage_name()
         lines = [line for line in self.cleaned_data.get("people", "").splitlines() if line.strip()]
         try:
-            self.wanted = Wanted(
+            self.change = ListChange(
                 active=self.cleaned_data["active"],
                 tag_subject=self.cleaned_data["tag_subject"],
                 members=[],
@@ -55,9 +55,9 @@ class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
             )
         except ValidationError as error:
             raise ValidationError({"people": error}) from error
-        check(self.wanted)
+        check(self.change)
         known = {person.email for person in self.instance.people()}
-        self.ask_about("people", [person.email for person in self.wanted.people if person.email not in known])
+        self.ask_about("people", [person.email for person in self.change.people if person.email not in known])
 
     def _ask_for_the_stage_name(self) -> None:
         """Require the stage's name before real people stop getting email."""
@@ -96,5 +96,5 @@ class TestListAdmin(PlaceAdmin):
         return False  # every app already has a list in every stage
 
     def save_model(self, request: HttpRequest, obj: TestList, form: Any, change: bool) -> None:
-        saved = save_test_list(obj.app, obj.stage, form.wanted, member_of(request), read_at=form.cleaned_data["version"])
-        wait_until_nothing_leaves(saved)
+        saved = save_test_list(obj.app, obj.stage, form.change, member_of(request), expected_version=form.cleaned_data["version"])
+        wait_until_none_in_flight(saved)

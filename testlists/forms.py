@@ -18,7 +18,7 @@ from organization.http import is_row_number
 from organization.models import Member
 from testlists.models import TestList, TestListAddress
 from testlists.paste_review import Preview, preview_of
-from testlists.services import Wanted
+from testlists.services import ListChange
 
 _ERRORS_SHOWN = 10
 
@@ -53,7 +53,7 @@ class Row:
 class TestListForm(CompleteAddresses):
     """The form in edit mode.
 
-    `wanted()` is the list that the form asks for. `preview` is the verdict on each pasted entry.
+    `change()` is the list that the form asks for. `preview` is the verdict on each pasted entry.
     """
 
     __test__ = False
@@ -163,10 +163,10 @@ class TestListForm(CompleteAddresses):
         """
         return entry.key if self.sees_addresses else salted_hmac("testlists.entry", entry.key).hexdigest()
 
-    def wanted(self) -> Wanted:
+    def change(self) -> ListChange:
         """The list that a valid form asks for."""
         members, people = self._staying()
-        return Wanted(
+        return ListChange(
             active=self.cleaned_data["active"],
             tag_subject=self.cleaned_data["tag_subject"],
             members=members,

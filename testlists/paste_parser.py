@@ -20,7 +20,7 @@ _TITLES = frozenset([*_TITLES_OF_PEOPLE, *_TITLES_OF_ADDRESSES, "e-mails", "emai
 
 
 @dataclass(frozen=True)
-class Pasted:
+class PastedEntry:
     """A pasted entry: its person, or its problem.
 
     Column titles have neither.
@@ -32,7 +32,7 @@ class Pasted:
     problem: str = ""
 
 
-def read_pasted(text: str) -> list[Pasted]:
+def parse_paste(text: str) -> list[PastedEntry]:
     """The entries of `text`, numbered from 1.
 
     Raises ValidationError if there are more than MAX_ENTRIES.
@@ -43,7 +43,7 @@ def read_pasted(text: str) -> list[Pasted]:
     if len(entries) > MAX_ENTRIES:
         raise ValidationError(f"{TOO_MANY} You pasted {len(entries):,}.")
     return [
-        *(Pasted(1, printable(" ".join(line.split()))) for line in titles),
+        *(PastedEntry(1, printable(" ".join(line.split()))) for line in titles),
         *(_read(number, entry) for number, entry in enumerate(entries, start=1 + len(titles))),
     ]
 
@@ -64,12 +64,12 @@ def _entries(line: str) -> list[tuple[str, ...]]:
     return [(entry,) for entry in split_addresses(line)]
 
 
-def _read(number: int, cells: tuple[str, ...]) -> Pasted:
+def _read(number: int, cells: tuple[str, ...]) -> PastedEntry:
     shown = printable(" ".join(cells))
     try:
-        return Pasted(number, shown, _person(*cells))
+        return PastedEntry(number, shown, _person(*cells))
     except ValidationError as error:
-        return Pasted(number, shown, problem=error.messages[0])
+        return PastedEntry(number, shown, problem=error.messages[0])
 
 
 def _person(first: str, second: str = "") -> NamedAddress:

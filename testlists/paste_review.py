@@ -13,7 +13,7 @@ from enum import Enum
 from common.addresses import NamedAddress, may_be_incomplete, same_address_key
 from organization.models import Member
 from testlists.models import MAX_ADDRESSES, TestListAddress
-from testlists.paste_parser import Pasted, read_pasted
+from testlists.paste_parser import PastedEntry, parse_paste
 from testlists.services import problems_of, resolve
 
 _SHOWN_AT_MOST = 100
@@ -82,8 +82,8 @@ class Preview:
 
         A member counts as added.
         """
-        found = Counter(Verdict.ADDED if row.is_added else row.verdict for row in self.rows)
-        return [(verdict.name.lower(), verdict.value, found[verdict]) for verdict in Verdict if found[verdict]]
+        counted = Counter(Verdict.ADDED if row.is_added else row.verdict for row in self.rows)
+        return [(verdict.name.lower(), verdict.value, counted[verdict]) for verdict in Verdict if counted[verdict]]
 
     @property
     def shown(self) -> list[Row]:
@@ -100,27 +100,27 @@ def preview_of(text: str, members: Sequence[Member], people: Sequence[NamedAddre
 
     Raises ValidationError if there are too many entries to check.
     """
-    pasted = read_pasted(text)
+    pasted = parse_paste(text)
     staying = {same_address_key(entry.person.email) for entry in resolve(members, people)}
-    entries = iter(resolve([], [one.person for one in pasted if one.person is not None]))
+    entries = iter(resolve([], [entry_.person for entry_ in pasted if entry_.person is not None]))
     rows: list[Row] = []
-    seen: set[str] = set()
-    for one in pasted:
-        if one.person is None:
-            rows.append(_unread(one))
+    keys: set[str] = set()
+    for entry_ in pasted:
+        if entry_.person is None:
+            rows.append(_unread(entry_))
             continue
         entry = next(entries)
         key = same_address_key(entry.person.email)
         if problems := problems_of(entry):
-            rows.append(Row(one.number, one.text, Verdict.WRONG, problems[0]))
+            rows.append(Row(entry_.number, entry_.text, Verdict.WRONG, problems[0]))
         elif key in staying:
-            rows.append(Row(one.number, one.text, Verdict.LISTED, person=entry.person))
-        elif key in seen:
-            rows.append(Row(one.number, one.text, Verdict.TWICE, "Added once.", entry.person))
+            rows.append(Row(entry_.number, entry_.text, Verdict.LISTED, person=entry.person))
+        elif key in keys:
+            rows.append(Row(entry_.number, entry_.text, Verdict.TWICE, "Added once.", entry.person))
         else:
-            seen.add(key)
+            keys.add(key)
             verdict = Verdict.MEMBER if entry.is_member else Verdict.ADDED
-            rows.append(Row(one.number, one.text, verdict, _reason(entry), entry.person))
+            rows.append(Row(entry_.number, entry_.text, verdict, _reason(entry), entry.person))
     return Preview(rows, len(staying))
 
 
@@ -130,7 +130,7 @@ def _reason(entry: TestListAddress) -> str:
     return "Its domain has no dot. Is it complete?" if may_be_incomplete(entry.person.email) else ""
 
 
-def _unread(one: Pasted) -> Row:
-    if one.problem:
-        return Row(one.number, one.text, Verdict.WRONG, one.problem)
-    return Row(one.number, one.text, Verdict.TITLES, "Ignored.")
+def _unread(entry: PastedEntry) -> Row:
+    if entry.problem:
+        return Row(entry.number, entry.text, Verdict.WRONG, entry.problem)
+    return Row(entry.number, entry.text, Verdict.TITLES, "Ignored.")

@@ -25,7 +25,7 @@ from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from testlists import statements
 from testlists.models import MAX_ADDRESSES, TestList, TestListAddress
-from testlists.signals import count_leaving, test_list_saved
+from testlists.signals import count_in_flight, test_list_saved
 
 MAY_EDIT = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
 ACTIVATION_WAIT_SECONDS = 10.0
@@ -36,7 +36,7 @@ EMPTY_CANT_BE_ACTIVE = (
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ListChange:
     """The requested content of a test list.
 
     `people` may contain members' addresses, which then become the members.
@@ -82,23 +82,23 @@ def sees_addresses(actor: Actor, app: App, stage: Stage) -> bool:
     return allowed(actor, Scope(app, stage), Permission.ACCESS_USER_INFORMATION)
 
 
-def save_test_list(app: App, stage: Stage, wanted: Wanted, actor: Actor, *, read_at: int | None = None) -> TestList:
-    """Save the list as `wanted`.
+def save_test_list(app: App, stage: Stage, change: ListChange, actor: Actor, *, expected_version: int | None = None) -> TestList:
+    """Save the list as `change`.
 
-    If it is Active then, only the people on it get new messages. `read_at` is the version that the change was made from,
+    If it is Active then, only the people on it get new messages. `expected_version` is the version that the change was made from,
     or None if nothing was read before. Raises PermissionDenied, ValidationError (for the fields `active` and `people`) or
     StaleVersion. Then nothing is stored.
     """
     require(actor, Scope(app, stage), *MAY_EDIT)
-    entries = _validated_entries(wanted)
+    entries = _validated_entries(change)
     with transaction.atomic():
-        _lock_against_hand_over(app, stage)
+        _lock_against_claims(app, stage)
         test_list = _locked(app, stage)
-        if read_at is not None and read_at != test_list.version:
+        if expected_version is not None and expected_version != test_list.version:
             raise StaleVersion()
         lost = test_list.is_missing
         before = None if lost else _snapshot(test_list)
-        test_list.active, test_list.tag_subject = wanted.active, wanted.tag_subject
+        test_list.active, test_list.tag_subject = change.active, change.tag_subject
         test_list.version += 1
         if test_list.active or lost:  # it may have been Active before
             test_list.active_version = test_list.version
@@ -122,35 +122,35 @@ def _locked(app: App, stage: Stage) -> TestList:
     return lists.filter(app=app, stage=stage).first() or TestList(app=app, stage=stage)
 
 
-def mails_leaving(test_list: TestList) -> int:
+def in_flight_count(test_list: TestList) -> int:
     """The number of the app's messages that are being sent to people outside the list.
 
     It is 0 unless the list is Active.
     """
     if not test_list.active:
         return 0
-    answers = cast(list[tuple[object, int]], count_leaving.send(TestList, test_list=test_list))
+    answers = cast(list[tuple[object, int]], count_in_flight.send(TestList, test_list=test_list))
     return sum(count for _, count in answers)
 
 
-def wait_until_nothing_leaves(test_list: TestList, seconds: float = ACTIVATION_WAIT_SECONDS) -> int:
+def wait_until_none_in_flight(test_list: TestList, seconds: float = ACTIVATION_WAIT_SECONDS) -> int:
     """Wait for messages that a worker began to send before the activation.
 
     Returns how many are still being sent. At 0 the activation is complete.
     """
-    return wait_until_zero(lambda: mails_leaving(test_list), seconds)
+    return wait_until_zero(lambda: in_flight_count(test_list), seconds)
 
 
-def ask_lists_for_hand_over(apps: Collection[int], stage_id: int) -> Callable[[], dict[int, TestList]]:
-    """The lists of these apps in the stage, by app, as they are now; their locks were taken by `unlocked_condition`."""
-    lists = sql.ask(statements.LISTS_OF_APPS, stage_id, list(apps))
+def query_lists_for_claim(apps: Collection[int], stage_id: int) -> Callable[[], dict[int, TestList]]:
+    """The lists of these apps in the stage, by app, as they are now; their locks were taken by `try_shared_lock_sql`."""
+    lists = sql.query_lazy(statements.LISTS_OF_APPS, stage_id, list(apps))
     return lambda: {test_list.app_id: test_list for test_list in lists()}
 
 
-def _lock_against_hand_over(app: App, stage: Stage) -> None:
+def _lock_against_claims(app: App, stage: Stage) -> None:
     """Keep workers from claiming the app's messages until the transaction ends.
 
-    Messages that were claimed before are counted by mails_leaving().
+    Messages that were claimed before are counted by in_flight_count().
     """
     if connection.vendor == "postgresql":
         sql.run(statements.LOCK_LIST, app.pk, stage.pk)
@@ -159,7 +159,7 @@ def _lock_against_hand_over(app: App, stage: Stage) -> None:
 def lock_stage_against_hand_over(stage: Stage) -> None:
     """As for one list, for all apps: in the order of their numbers, so that two who do it at once don't wait for each other."""
     for app in App.objects.order_by("pk"):
-        _lock_against_hand_over(app, stage)
+        _lock_against_claims(app, stage)
 
 
 def _lock_creation() -> None:
@@ -171,22 +171,22 @@ def _lock_creation() -> None:
         sql.run(statements.LOCK_CREATION)
 
 
-def check(wanted: Wanted) -> None:
-    """Raise the ValidationError that saving `wanted` would raise.
+def check(change: ListChange) -> None:
+    """Raise the ValidationError that saving `change` would raise.
 
     It is for forms that must know before they save.
     """
-    _validated_entries(wanted)
+    _validated_entries(change)
 
 
-def _validated_entries(wanted: Wanted) -> list[TestListAddress]:
-    if len(wanted.members) + len(wanted.people) > MAX_ADDRESSES:
-        raise ValidationError({"people": f"{TOO_MANY} This one would have {len(wanted.members) + len(wanted.people):,}."})
-    entries = resolve(wanted.members, wanted.people)
+def _validated_entries(change: ListChange) -> list[TestListAddress]:
+    if len(change.members) + len(change.people) > MAX_ADDRESSES:
+        raise ValidationError({"people": f"{TOO_MANY} This one would have {len(change.members) + len(change.people):,}."})
+    entries = resolve(change.members, change.people)
     problems = [*(problem for entry in entries for problem in problems_of(entry)), *_duplicates(entries)]
     if problems:
         raise ValidationError({"people": problems})
-    if wanted.active and not entries:
+    if change.active and not entries:
         raise ValidationError({"active": EMPTY_CANT_BE_ACTIVE})
     return entries
 

@@ -6,7 +6,7 @@ from django.dispatch import Signal
 
 # Sent with `test_list`. A receiver returns how many messages of that app and stage are being sent to a server right now and
 # may still reach people who aren't on the list.
-count_leaving = Signal()
+count_in_flight = Signal()
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ LOCK_LIST = sql.statement("SELECT pg_advisory_xact_lock(%s::int, %s::int)")
 LOCK_CREATION = sql.statement("SELECT pg_advisory_xact_lock(5321)")
 
 
-def unlocked_condition(db: sql.Dialect, app_column: str, stage_column: str) -> str:
+def try_shared_lock_sql(db: sql.Dialect, app_column: str, stage_column: str) -> str:
     """A condition for hand-over: takes the list's lock, shared with other hand-overs, until the transaction ends; false while
     somebody saves the list or waits to.
 

@@ -2,7 +2,7 @@ from django.urls import path
 
 from testlists import views
 
-_SECTION = "apps/<slug:app>/configuration/emails/<slug:stage>/"
+_SECTION = "apps/<slug:app_key>/configuration/emails/<slug:stage_key>/"
 
 urlpatterns = [
     path(f"{_SECTION}edit/", views.edit, name="app-emails-edit"),

@@ -19,20 +19,20 @@ from testlists.models import TestList
 from testlists.recent_mail import recent_mail_in_words
 from testlists.services import (
     MAY_EDIT,
-    mails_leaving,
+    in_flight_count,
     may_edit,
     save_test_list,
     sees_addresses,
     test_list_of,
-    wait_until_nothing_leaves,
+    wait_until_none_in_flight,
 )
 
 _FOUND_AT_MOST = 20
 
 
-def find_test_list(app: str, stage: str) -> TestList:
+def find_test_list(app_key: str, stage_key: str) -> TestList:
     """The list of the app in the stage, by their keys. Raises Http404."""
-    return test_list_of(get_object_or_404(App, key=app), get_object_or_404(Stage, key=stage))
+    return test_list_of(get_object_or_404(App, key=app_key), get_object_or_404(Stage, key=stage_key))
 
 
 def frame_context(request: MemberRequest, test_list: TestList, url_name: str) -> dict[str, object]:
@@ -53,19 +53,19 @@ def view_context(request: MemberRequest, test_list: TestList) -> dict[str, objec
         "test_list": test_list,
         "people": [(entry.person_for(sees_addresses=is_open), entry.is_member) for entry in test_list.present_entries()],
         "sees_addresses": is_open,
-        "leaving": mails_leaving(test_list),
+        "leaving": in_flight_count(test_list),
         "recent_mail": recent_mail_in_words(test_list),
         "can_edit": may_edit(request.user, test_list.app, test_list.stage),
     }
 
 
 @require_http_methods(["GET", "POST"])
-def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
+def edit(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
     """Edit mode: show the form and save it.
 
     For browsers without JavaScript, it also searches members and checks the pasted addresses.
     """
-    test_list = find_test_list(app, stage)
+    test_list = find_test_list(app_key, stage_key)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
     is_open = sees_addresses(request.user, test_list.app, test_list.stage)
     form = TestListForm(request.POST or None, test_list=test_list, sees_addresses=is_open)
@@ -73,7 +73,7 @@ def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid() and not only_asked:
         try:
             saved = save_test_list(
-                test_list.app, test_list.stage, form.wanted(), request.user, read_at=form.cleaned_data["version"]
+                test_list.app, test_list.stage, form.change(), request.user, expected_version=form.cleaned_data["version"]
             )
         except ValidationError as error:
             form.add_service_error(error)
@@ -97,9 +97,9 @@ def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
 
 
 @require_POST
-def preview(request: MemberRequest, app: str, stage: str) -> HttpResponse:
+def preview(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
     """Preview what Save would do with the pasted text, without storing anything."""
-    test_list = find_test_list(app, stage)
+    test_list = find_test_list(app_key, stage_key)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
     is_open = sees_addresses(request.user, test_list.app, test_list.stage)
     form = TestListForm(request.POST, test_list=test_list, sees_addresses=is_open)
@@ -108,16 +108,16 @@ def preview(request: MemberRequest, app: str, stage: str) -> HttpResponse:
 
 
 @require_safe
-def members(request: MemberRequest, app: str, stage: str) -> HttpResponse:
+def members(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
     """Search members while you type, and show check boxes to choose from."""
-    test_list = find_test_list(app, stage)
+    test_list = find_test_list(app_key, stage_key)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
-    found = _search(search_words(request.GET, "find"), chosen=request.GET.getlist("members"))
-    return render(request, "testlists/_found_members.html", {"found_members": found})
+    matches = _search(search_words(request.GET, "find"), chosen=request.GET.getlist("members"))
+    return render(request, "testlists/_found_members.html", {"found_members": matches})
 
 
 def _say_what_holds_now(request: MemberRequest, saved: TestList) -> None:
-    leaving = wait_until_nothing_leaves(saved)
+    leaving = wait_until_none_in_flight(saved)
     if leaving:
         messages.warning(
             request,
@@ -143,8 +143,8 @@ def _search(query: str, *, chosen: list[str]) -> list[Member]:
     """Members whose name or address contains `query`, with the chosen ones first."""
     active: QuerySet[Member] = Member.objects.filter(is_active=True)
     picked = list(active.filter(pk__in=[pk for pk in chosen if is_row_number(pk)]))
-    found = active.filter(Q(name__icontains=query) | Q(email__icontains=query)) if query else active.none()
-    rows = [*picked, *found.exclude(pk__in=[member.pk for member in picked])[:_FOUND_AT_MOST]]
+    matches = active.filter(Q(name__icontains=query) | Q(email__icontains=query)) if query else active.none()
+    rows = [*picked, *matches.exclude(pk__in=[member.pk for member in picked])[:_FOUND_AT_MOST]]
     for row in rows:
         row.checked = row in picked  # type: ignore[attr-defined]
     return rows

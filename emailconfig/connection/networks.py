@@ -71,29 +71,29 @@ def _is_ip_address(host: str) -> bool:
 
 
 def _allowed_addresses(host: str, port: int) -> list[Address]:
-    addresses = [Address(family, sockaddr) for family, sockaddr in _looked_up(host, port)]
+    addresses = [Address(family, sockaddr) for family, sockaddr in _look_up(host, port)]
     if not all(is_allowed(address.ip) for address in addresses):
         raise AddressRefused
     return addresses
 
 
-def reach(addresses: list[Address]) -> socket.socket:
+def connect_any(addresses: list[Address]) -> socket.socket:
     """Connect to the first address that answers.
 
     Raises the OSError of the last address that has a route, or else of the first one without.
     """
     tried = addresses[:_MOST_ADDRESSES]
-    trouble = OSError(errno.EADDRNOTAVAIL, "The name has no address")
+    failure = OSError(errno.EADDRNOTAVAIL, "The name has no address")
     for address in tried:
         try:
-            return _connected(address, min(CONNECT_SECONDS, REACH_SECONDS / len(tried)))
+            return _open_socket(address, min(CONNECT_SECONDS, REACH_SECONDS / len(tried)))
         except OSError as error:
-            if has_no_route(trouble) or not has_no_route(error):
-                trouble = error
-    raise trouble
+            if has_no_route(failure) or not has_no_route(error):
+                failure = error
+    raise failure
 
 
-def _connected(address: Address, seconds: float) -> socket.socket:
+def _open_socket(address: Address, seconds: float) -> socket.socket:
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.settimeout(seconds)
@@ -112,7 +112,7 @@ def has_no_route(error: OSError) -> bool:
     return error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-def _looked_up(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
+def _look_up(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
     """Call getaddrinfo() with a time limit, which it doesn't have itself."""
     answers: list[Any] = []
 

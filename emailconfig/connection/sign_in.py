@@ -1,7 +1,7 @@
 """Sign in: PLAIN or LOGIN with a password, XOAUTH2 or OAUTHBEARER with a token.
 
 Each function takes a client whose connection is encrypted as the settings require. It raises smtplib's errors or
-ConnectionTrouble.
+ConnectionFailure.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import binascii
 import smtplib
 
 from emailconfig.connection.explanations import meaning_of
+from emailconfig.connection.failure import ConnectionFailure
 from emailconfig.connection.smtp import HIDDEN, Smtp, printable, words
-from emailconfig.connection.trouble import ConnectionTrouble
 
 STEP = "AUTH"
 # A refusal of a password has these codes. If a token was sent, it means the token.
@@ -36,7 +36,7 @@ def with_password(smtp: Smtp, username: str, password: str) -> None:
     else:
         by_token = {"XOAUTH2", "OAUTHBEARER"} & set(offered)
         meaning = "cram_md5_only" if "CRAM-MD5" in offered and not by_token else "password_not_offered"
-        raise ConnectionTrouble(STEP, meaning, f"The server announces: AUTH {' '.join(offered)}")
+        raise ConnectionFailure(STEP, meaning, f"The server announces: AUTH {' '.join(offered)}")
     if code != 235:
         raise smtplib.SMTPAuthenticationError(code, reply)
 
@@ -51,7 +51,7 @@ def with_token(smtp: Smtp, mailbox: str, token: str) -> None:
         answer = _b64(f"user={mailbox}\x01auth=Bearer {token}\x01\x01")
         mechanism, farewell = "XOAUTH2", ""
     else:
-        raise ConnectionTrouble(STEP, "oauth_not_offered", f"The server announces: AUTH {' '.join(offered)}")
+        raise ConnectionFailure(STEP, "oauth_not_offered", f"The server announces: AUTH {' '.join(offered)}")
     smtp.secrets += [answer, _b64(token), token]
     code, reply = smtp.docmd("AUTH", f"{mechanism} {answer}")
     if code == 235:
@@ -61,15 +61,15 @@ def with_token(smtp: Smtp, mailbox: str, token: str) -> None:
         reason = printable(_decoded(reply).replace(token, HIDDEN))
         smtp.note(f"  {reason}")
         code, reply = smtp.docmd(farewell)
-    said = f"{words(code, reply)} {reason}".strip()
-    meaning = meaning_of(STEP, said)
-    raise ConnectionTrouble(STEP, "token_not_accepted" if meaning in _ABOUT_CREDENTIALS else meaning, said)
+    evidence = f"{words(code, reply)} {reason}".strip()
+    meaning = meaning_of(STEP, evidence)
+    raise ConnectionFailure(STEP, "token_not_accepted" if meaning in _ABOUT_CREDENTIALS else meaning, evidence)
 
 
 def _mechanisms(smtp: Smtp) -> list[str]:
     offered = smtp.esmtp_features.get("auth", "").upper().split()
     if not offered:
-        raise ConnectionTrouble(STEP, "auth_not_offered", "The server announces no AUTH.")
+        raise ConnectionFailure(STEP, "auth_not_offered", "The server announces no AUTH.")
     return offered
 
 

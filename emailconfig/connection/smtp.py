@@ -37,12 +37,12 @@ class Smtp(smtplib.SMTP):
         # Certificates are checked against this name when TLS starts. Otherwise only smtplib's connect() sets it.
         self._host = server
         self.listening = True
-        self.said: list[str] = []
+        self.transcript: list[str] = []
         self.secrets: list[str] = []
 
     def putcmd(self, cmd: str, args: str = "") -> None:
         if self.listening:
-            self.said.append("→ " + self._hidden(f"{cmd} {args}".strip()))
+            self.transcript.append("→ " + self._hidden(f"{cmd} {args}".strip()))
         super().putcmd(cmd, args)
 
     def getreply(self) -> tuple[int, bytes]:
@@ -57,7 +57,7 @@ class Smtp(smtplib.SMTP):
             raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {error}") from error
         lines = [_text(self._hidden(line.decode("utf-8", "replace"))) for line in heard]
         if self.listening:
-            self.said += [f"← {printable(f'{code} {line}' if code > 0 else line)}" for line in lines[:_SHOWN_LINES]]
+            self.transcript += [f"← {printable(f'{code} {line}' if code > 0 else line)}" for line in lines[:_SHOWN_LINES]]
         return code, "\n".join(lines).encode()
 
     def unread(self) -> bytes:
@@ -74,7 +74,7 @@ class Smtp(smtplib.SMTP):
 
     def note(self, text: str) -> None:
         """Record a fact beside the conversation, such as an address or a certificate."""
-        self.said.append(printable(text))
+        self.transcript.append(printable(text))
 
     def _hidden(self, text: str) -> str:
         for secret in self.secrets:
@@ -116,7 +116,7 @@ class _HasSocket(Protocol):
 
 
 @contextmanager
-def cut_after(connection: _HasSocket, seconds: float) -> Iterator[threading.Event]:
+def abort_after(connection: _HasSocket, seconds: float) -> Iterator[threading.Event]:
     """Cut the connection after `seconds`, and yield an event that is set then.
 
     Each answer has its own time limit. This one covers all of them, for a server that sends a little at a time.
@@ -127,7 +127,7 @@ def cut_after(connection: _HasSocket, seconds: float) -> Iterator[threading.Even
         wait = seconds
         while not done.wait(wait):  # repeatedly, because there may be no socket yet
             over.set()
-            cut(connection)
+            abort(connection)
             wait = 0.5
 
     threading.Thread(target=watch, name="connecting", daemon=True).start()
@@ -137,7 +137,7 @@ def cut_after(connection: _HasSocket, seconds: float) -> Iterator[threading.Even
         done.set()
 
 
-def cut(connection: _HasSocket) -> None:
+def abort(connection: _HasSocket) -> None:
     """End a connection from another thread: a thread that waits for it gets an error."""
     sock = connection.sock
     if sock is not None:
@@ -162,4 +162,4 @@ def words(code: int, reply: bytes | str) -> str:
 
 def printable(text: str) -> str:
     """`text` as one line of at most 1,000 printable characters."""
-    return " ".join("".join(one if one.isprintable() else " " for one in text).split())[:1000]
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:1000]

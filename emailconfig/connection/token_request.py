@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import quote, quote_plus, urlencode, urlsplit
 
 from emailconfig.connection import networks
-from emailconfig.connection.smtp import HIDDEN, cut_after, printable
-from emailconfig.connection.trouble import ConnectionTrouble, explained
+from emailconfig.connection.failure import ConnectionFailure, diagnosing
+from emailconfig.connection.smtp import HIDDEN, abort_after, printable
 from emailconfig.exceptions import AddressRefused, NameNotUsable, NameServersSilent
 from emailconfig.models import SmtpSettings
 
@@ -35,28 +35,28 @@ _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 def request_token(settings: SmtpSettings) -> tuple[str, int]:
     """Request a token, and return it with its lifetime in seconds.
 
-    Raises ConnectionTrouble, which never contains the secret.
+    Raises ConnectionFailure, which never contains the secret.
     """
-    with explained(STEP):
+    with diagnosing(STEP):
         secret = settings.reveal_secret()
-    with _explained():
+    with _diagnosing():
         status, reason, body = _post(settings, secret)
 
-    def shown(said: object) -> str:
-        text = str(said)
+    def shown(evidence: object) -> str:
+        text = str(evidence)
         for hidden in (_basic(settings, secret), quote(secret, safe=""), quote_plus(secret), secret):
             text = text.replace(hidden, HIDDEN)
         return printable(text)
 
     if 300 <= status < 400:
-        raise ConnectionTrouble(STEP, "token_redirected", shown(f"{status} {reason}"))
+        raise ConnectionFailure(STEP, "token_redirected", shown(f"{status} {reason}"))
     if len(body) > _ANSWER_BYTES:
-        raise ConnectionTrouble(STEP, "token_answer_unusable", f"An answer of more than {_ANSWER_BYTES:,} bytes.")
+        raise ConnectionFailure(STEP, "token_answer_unusable", f"An answer of more than {_ANSWER_BYTES:,} bytes.")
     answer = _read(body)
     if status != 200:
         error = str(answer.get("error", ""))
-        said = shown(f"{status} {error} {answer.get('error_description', '')}")
-        raise ConnectionTrouble(STEP, _meaning(status, answer), said)
+        evidence = shown(f"{status} {error} {answer.get('error_description', '')}")
+        raise ConnectionFailure(STEP, _meaning(status, answer), evidence)
     return _token(answer, shown), _lifetime(answer, shown)
 
 
@@ -66,7 +66,7 @@ def _post(settings: SmtpSettings, secret: str) -> tuple[int, str, bytes]:
     port = url.port or (443 if is_https else 80)
     connection, line = http.client.HTTPConnection(host, port), _Line()
     form, headers = _form(settings, secret)
-    with closing(connection), closing(line), cut_after(line, ASK_SECONDS) as over:
+    with closing(connection), closing(line), abort_after(line, ASK_SECONDS) as over:
         try:
             line.open(host, port, _tls_context(settings) if is_https else None)
             connection.sock = line.sock
@@ -87,7 +87,7 @@ class _Line:
     sock: socket.socket | None = None
 
     def open(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
-        self.sock = networks.reach(networks.resolve(host, port))
+        self.sock = networks.connect_any(networks.resolve(host, port))
         self.sock.settimeout(ASK_SECONDS)
         if context is not None:
             encrypted_sock = context.wrap_socket(self.sock, server_hostname=host, do_handshake_on_connect=False)
@@ -138,29 +138,29 @@ def _basic(settings: SmtpSettings, secret: str) -> str:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _diagnosing() -> Iterator[None]:
     try:
         yield
     except NameNotUsable as error:
-        raise ConnectionTrouble(STEP, "name_not_usable", for_operator=_exact(error.reason)) from error
+        raise ConnectionFailure(STEP, "name_not_usable", for_operator=_exact(error.reason)) from error
     except AddressRefused as error:
-        raise ConnectionTrouble(STEP, "token_server_refused") from error
+        raise ConnectionFailure(STEP, "token_server_refused") from error
     except NameServersSilent as error:
-        raise ConnectionTrouble(STEP, "token_server_not_found", f"The name servers don't answer. {error}") from error
+        raise ConnectionFailure(STEP, "token_server_not_found", f"The name servers don't answer. {error}") from error
     except ssl.SSLCertVerificationError as error:
-        raise ConnectionTrouble(STEP, "token_server_certificate", error.verify_message) from error
+        raise ConnectionFailure(STEP, "token_server_certificate", error.verify_message) from error
     except TimeoutError as error:
-        raise ConnectionTrouble(STEP, "token_timeout") from error
+        raise ConnectionFailure(STEP, "token_timeout") from error
     except OSError as error:
-        raise ConnectionTrouble(STEP, "token_server_unreachable", printable(error.strerror or str(error))) from error
+        raise ConnectionFailure(STEP, "token_server_unreachable", printable(error.strerror or str(error))) from error
     except http.client.HTTPException as error:
-        raise ConnectionTrouble(STEP, "token_answer_unusable", type(error).__name__) from error
+        raise ConnectionFailure(STEP, "token_answer_unusable", type(error).__name__) from error
 
 
-def _exact(reason: AddressRefused | socket.gaierror) -> ConnectionTrouble:
+def _exact(reason: AddressRefused | socket.gaierror) -> ConnectionFailure:
     if isinstance(reason, AddressRefused):
-        return ConnectionTrouble(STEP, "token_server_refused")
-    return ConnectionTrouble(STEP, "token_server_not_found", reason.strerror or "")
+        return ConnectionFailure(STEP, "token_server_refused")
+    return ConnectionFailure(STEP, "token_server_not_found", reason.strerror or "")
 
 
 def _read(body: bytes) -> dict[str, Any]:
@@ -187,11 +187,11 @@ def _meaning(status: int, answer: dict[str, Any]) -> str:
 def _token(answer: dict[str, Any], shown: Callable[[object], str]) -> str:
     token, kind = answer.get("access_token"), answer.get("token_type", "Bearer")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise ConnectionTrouble(
+        raise ConnectionFailure(
             STEP, "token_answer_unusable", "It has no access_token, or one with characters that no token has."
         )
     if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise ConnectionTrouble(STEP, "token_answer_unusable", f"The token has the type {shown(kind)[:100]}.")
+        raise ConnectionFailure(STEP, "token_answer_unusable", f"The token has the type {shown(kind)[:100]}.")
     return token
 
 
@@ -200,10 +200,10 @@ def _lifetime(answer: dict[str, Any], shown: Callable[[object], str]) -> int:
 
     Some servers write the number as text or with a fraction.
     """
-    said = answer.get("expires_in")
-    if said is None:
+    lifetime = answer.get("expires_in")
+    if lifetime is None:
         return _UNSAID_LIFETIME
-    number = re.fullmatch(r"([0-9]{1,10})(?:\.[0-9]+)?", str(said))
+    number = re.fullmatch(r"([0-9]{1,10})(?:\.[0-9]+)?", str(lifetime))
     if number is None or int(number[1]) < 1:
-        raise ConnectionTrouble(STEP, "token_answer_unusable", f"Its lifetime is “{shown(said)[:100]}” seconds.")
+        raise ConnectionFailure(STEP, "token_answer_unusable", f"Its lifetime is “{shown(lifetime)[:100]}” seconds.")
     return min(int(number[1]), _LONGEST_LIFETIME)

@@ -15,8 +15,8 @@ from django.db.models.functions import Now
 
 from common.encryption import EncryptedValue
 from common.exceptions import UndecryptableSecret
+from emailconfig.connection.failure import ConnectionFailure
 from emailconfig.connection.token_request import ASK_SECONDS, request_token
-from emailconfig.connection.trouble import ConnectionTrouble
 from emailconfig.exceptions import SettingsDeleted
 from emailconfig.models import OAuthToken, SmtpSettings
 
@@ -27,28 +27,28 @@ _LONGEST_MARGIN_SECONDS = 300
 
 
 def token_of(settings: SmtpSettings) -> str:
-    """A token for these settings. Raises ConnectionTrouble or SettingsDeleted."""
+    """A token for these settings. Raises ConnectionFailure or SettingsDeleted."""
     try:
-        return _kept_or_asked_for(settings)
+        return _kept_or_requested(settings)
     except (OAuthToken.DoesNotExist, IntegrityError) as error:
         raise SettingsDeleted from error
 
 
-def _kept_or_asked_for(settings: SmtpSettings) -> str:
+def _kept_or_requested(settings: SmtpSettings) -> str:
     row, _ = OAuthToken.objects.get_or_create(settings=settings)
     refusals, deadline = row.refusals, time.monotonic() + _WAIT_SECONDS
     while time.monotonic() < deadline:
-        if token := _kept(settings, renew_at__gt=Now()):
+        if token := _unexpired_token(settings, renew_at__gt=Now()):
             return token
         if _claim(settings, refusals):
             return _ask(settings)
-        if token := _kept(settings, expires__gt=Now()):  # another worker is renewing it; this one is still valid
+        if token := _unexpired_token(settings, expires__gt=Now()):  # another worker is renewing it; this one is still valid
             return token
         row.refresh_from_db()
         if row.refusals != refusals:
-            raise ConnectionTrouble("token", row.refusal_code, row.refusal)
+            raise ConnectionFailure("token", row.refusal_code, row.refusal)
         time.sleep(0.1)
-    raise ConnectionTrouble("token", "token_timeout", "Another worker requested a token and got no answer.")
+    raise ConnectionFailure("token", "token_timeout", "Another worker requested a token and got no answer.")
 
 
 def drop(settings: SmtpSettings, token: str) -> None:
@@ -57,28 +57,28 @@ def drop(settings: SmtpSettings, token: str) -> None:
     The next worker requests a new one. A token that has replaced it meanwhile is kept.
     """
     kept = _stored(settings)
-    if token and _opened(settings, kept) == token:
+    if token and _decrypted(settings, kept) == token:
         _forget(settings, kept)
 
 
-def is_worth_another(trouble: ConnectionTrouble) -> bool:
+def is_worth_another(failure: ConnectionFailure) -> bool:
     """Whether a new token may help.
 
     A stored token can be revoked, or be older than a change at the provider.
     """
-    return trouble.code == "token_not_accepted"
+    return failure.code == "token_not_accepted"
 
 
-def _kept(settings: SmtpSettings, **valid: object) -> str:
-    return _opened(settings, _stored(settings, **valid))
+def _unexpired_token(settings: SmtpSettings, **valid: object) -> str:
+    return _decrypted(settings, _stored(settings, **valid))
 
 
 def _stored(settings: SmtpSettings, **valid: object) -> EncryptedValue:
-    found = OAuthToken.objects.filter(settings=settings, version=settings.version, **valid)
-    return found.values_list("token", flat=True).first() or EncryptedValue()
+    tokens = OAuthToken.objects.filter(settings=settings, version=settings.version, **valid)
+    return tokens.values_list("token", flat=True).first() or EncryptedValue()
 
 
-def _opened(settings: SmtpSettings, stored: EncryptedValue) -> str:
+def _decrypted(settings: SmtpSettings, stored: EncryptedValue) -> str:
     """The decrypted token, or "" if its key is lost.
 
     Then the token is forgotten, because a new one can be requested.
@@ -108,12 +108,12 @@ def _ask(settings: SmtpSettings) -> str:
     row = OAuthToken.objects.filter(settings=settings)
     try:
         token, seconds = request_token(settings)
-    except ConnectionTrouble as trouble:
-        if kept := _kept(settings, expires__gt=Now()):
+    except ConnectionFailure as failure:
+        if kept := _unexpired_token(settings, expires__gt=Now()):
             return kept  # asked_at stays set, so that for a while no worker tries again
         # If the settings were changed meanwhile, the refusal isn't theirs.
         row.filter(settings__version=settings.version).update(
-            refusals=F("refusals") + 1, refusal_code=trouble.code, refusal=trouble.evidence
+            refusals=F("refusals") + 1, refusal_code=failure.code, refusal=failure.evidence
         )
         row.update(asked_at=None)
         raise

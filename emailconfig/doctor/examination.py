@@ -1,6 +1,6 @@
 """The connection doctor: test SMTP settings and report on each step.
 
-The settings may be unsaved. The doctor opens the connection as delivery does (connection.opening), and then checks the sender
+The settings may be unsaved. The doctor opens the connection as delivery does (connection.setup), and then checks the sender
 and a recipient. It sends no message.
 """
 
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from common.addresses import wire_address
 from emailconfig.connection.explanations import EXPLANATIONS
-from emailconfig.connection.opening import Opening, Step, perform
-from emailconfig.connection.smtp import Smtp, cut_after
+from emailconfig.connection.failure import ConnectionFailure
+from emailconfig.connection.setup import ConnectionSetup, Step, perform
+from emailconfig.connection.smtp import Smtp, abort_after
 from emailconfig.connection.token_request import request_token
-from emailconfig.connection.trouble import ConnectionTrouble
 from emailconfig.models import SmtpSettings
 from organization import audit
 from organization.access import Actor
@@ -57,19 +57,19 @@ def examine(
     accepts messages for that address. `report` is called when a step begins and when it ends. With `for_operator`, at the
     machine's shell, the finding says exactly why a name can't be used.
     """
-    opening = Opening(settings, lambda wanted: request_token(wanted)[0])
+    setup = ConnectionSetup(settings, lambda token_settings: request_token(token_settings)[0])
     findings: list[Finding] = []
     try:
-        with cut_after(opening.smtp, TOTAL_SECONDS) as over:
-            for step in (*opening.steps(), *_trial(opening, recipient)):
+        with abort_after(setup.smtp, TOTAL_SECONDS) as over:
+            for step in (*setup.steps(), *_envelope_steps(setup, recipient)):
                 report(Finding(step.name))
-                findings.append(_taken(opening, step, over.is_set, for_operator=for_operator))
+                findings.append(_run_step(setup, step, over.is_set, for_operator=for_operator))
                 report(findings[-1])
                 if not findings[-1].ok:
                     break
     finally:
         with suppress(smtplib.SMTPException, OSError):
-            opening.smtp.close()
+            setup.smtp.close()
     return findings
 
 
@@ -83,10 +83,10 @@ def record(actor: Actor, settings: SmtpSettings, findings: list[Finding]) -> Non
     audit.record(actor, audit.Operation.TEST, settings, status=status)
 
 
-def _trial(opening: Opening, recipient: str) -> Iterator[Step]:
+def _envelope_steps(setup: ConnectionSetup, recipient: str) -> Iterator[Step]:
     """Begin a mail transaction and reset it."""
-    smtp = opening.smtp
-    sender, to = wire_address(opening.settings.sender_address), wire_address(recipient)
+    smtp = setup.smtp
+    sender, to = wire_address(setup.settings.sender_address), wire_address(recipient)
     yield Step("MAIL FROM", lambda: _offer(smtp, sender, to))
     if recipient:
         yield Step("RCPT TO", lambda: _expect_ok(smtp.docmd("RCPT", f"TO:<{to}>")))
@@ -98,7 +98,7 @@ def _offer(smtp: Smtp, sender: str, recipient: str) -> None:
     option = ""
     if not f"{sender}{recipient}".isascii():
         if not smtp.has_extn("smtputf8"):
-            raise ConnectionTrouble("MAIL FROM", "smtputf8_missing", "The server doesn't announce SMTPUTF8.")
+            raise ConnectionFailure("MAIL FROM", "smtputf8_missing", "The server doesn't announce SMTPUTF8.")
         smtp.command_encoding, option = "utf-8", " SMTPUTF8"
     _expect_ok(smtp.docmd("MAIL", f"FROM:<{sender}>{option}"))
 
@@ -109,23 +109,23 @@ def _expect_ok(answer: tuple[int, bytes]) -> None:
         raise smtplib.SMTPResponseException(code, reply)
 
 
-def _taken(opening: Opening, step: Step, over_in_time: Callable[[], bool], *, for_operator: bool) -> Finding:
-    started, said_before = time.monotonic(), len(opening.smtp.said)
-    trouble = None
+def _run_step(setup: ConnectionSetup, step: Step, over_in_time: Callable[[], bool], *, for_operator: bool) -> Finding:
+    started, evidence_before = time.monotonic(), len(setup.smtp.transcript)
+    failure = None
     try:
         perform(step, over_in_time)
-    except ConnectionTrouble as error:
-        trouble = (for_operator and error.for_operator) or error
+    except ConnectionFailure as error:
+        failure = (for_operator and error.for_operator) or error
     ms = round((time.monotonic() - started) * 1000)
-    said = opening.smtp.said[said_before:]
-    if trouble is None:
-        return _passed(step.name, ms, "\n".join(said), opening.smtp)
-    if trouble.evidence and not any(trouble.evidence in line for line in said):
-        said.append(trouble.evidence)
-    return Finding(step.name, False, ms, "\n".join(said), trouble.code, trouble.cause, trouble.next_step)
+    evidence = setup.smtp.transcript[evidence_before:]
+    if failure is None:
+        return _passing_finding(step.name, ms, "\n".join(evidence), setup.smtp)
+    if failure.evidence and not any(failure.evidence in line for line in evidence):
+        evidence.append(failure.evidence)
+    return Finding(step.name, False, ms, "\n".join(evidence), failure.code, failure.cause, failure.next_step)
 
 
-def _passed(step: str, ms: int, evidence: str, smtp: Smtp) -> Finding:
+def _passing_finding(step: str, ms: int, evidence: str, smtp: Smtp) -> Finding:
     if step != "MAIL FROM" or smtp.has_extn("8bitmime"):
         return Finding(step, True, ms, evidence, "ok")
     lack = EXPLANATIONS["no_8bitmime"]

@@ -26,11 +26,11 @@ from organization.permissions import Permission
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 4
+MAX_RUNNING = 4
 # A test that is still unfinished after this time has lost its process.
 INTERRUPTED_AFTER = timedelta(seconds=TOTAL_SECONDS + RESOLVE_SECONDS + 2 * ASK_SECONDS)
 _KEPT_FOR = timedelta(days=1)
-_places = threading.BoundedSemaphore(AT_ONCE)
+_places = threading.BoundedSemaphore(MAX_RUNNING)
 
 
 def start(settings: SmtpSettings, recipient: str, member: Member) -> ConnectionTest:
@@ -66,7 +66,7 @@ def _run(test: ConnectionTest, settings: SmtpSettings) -> None:
         if findings and findings[-1].ok is None:
             findings.pop()
         findings.append(finding)
-        ConnectionTest.objects.filter(pk=test.pk).update(findings=[asdict(one) for one in findings])
+        ConnectionTest.objects.filter(pk=test.pk).update(findings=[asdict(finding) for finding in findings])
 
     try:
         record(test.member, settings, examine(settings, test.recipient, report))

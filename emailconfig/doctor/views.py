@@ -41,37 +41,37 @@ _BUSY = "Too many connection tests are running. Try again in a minute."
 
 @require_POST
 @sensitive_post_parameters("password", "client_secret")
-def start(request: MemberRequest, stage: str) -> HttpResponse:
+def start(request: MemberRequest, stage_key: str) -> HttpResponse:
     """Test the posted form, or the stored settings if `saved` is posted.
 
     The response is the panel that shows the test.
     """
-    found = _stage(request, stage)
-    stored = settings_of(found)
-    form = None if "saved" in request.POST else SmtpSettingsForm(request.POST, instance=stored or SmtpSettings(stage=found))
+    stage = _stage(request, stage_key)
+    stored = settings_of(stage)
+    form = None if "saved" in request.POST else SmtpSettingsForm(request.POST, instance=stored or SmtpSettings(stage=stage))
     settings = form.instance if form else stored
     recipient = RecipientForm(request.POST)
     problems = [*(_problems(form) if form else []), *_problems(recipient)]
     if settings is None or problems:
-        return _refused(request, found, problems)
+        return _refused(request, stage, problems)
     try:
         test = runs.start(settings, recipient.cleaned_data["recipient"], request.user)
     except TooManyTests:
-        return _refused(request, found, [_BUSY])
-    return _shown(request, test) if request.htmx else redirect("connection-test", found.key, test.pk)
+        return _refused(request, stage, [_BUSY])
+    return _shown(request, test) if request.htmx else redirect("connection-test", stage.key, test.pk)
 
 
 @require_safe
-def show(request: MemberRequest, stage: str, test: int) -> HttpResponse:
+def show(request: MemberRequest, stage_key: str, test_id: int) -> HttpResponse:
     """Show the progress of a test: as a page, or only the panel for HTMX."""
-    found = _stage(request, stage)
-    return _shown(request, get_object_or_404(ConnectionTest, pk=test, stage=found))
+    stage = _stage(request, stage_key)
+    return _shown(request, get_object_or_404(ConnectionTest, pk=test_id, stage=stage))
 
 
 def _stage(request: MemberRequest, key: str) -> Stage:
-    found = get_object_or_404(Stage, key=key)
-    require(request.user, Scope(stage=found), Permission.MANAGE_EMAIL_CONFIGURATIONS)
-    return found
+    stage = get_object_or_404(Stage, key=key)
+    require(request.user, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    return stage
 
 
 def _problems(form: Form | ModelForm[SmtpSettings]) -> list[str]:

@@ -41,7 +41,7 @@ class _WideningForm(forms.Form):
     def options(self) -> dict[str, Any]:
         """What a change to the wider takes beside what is changed."""
         values = self.cleaned_data
-        return {"until": values["until"], "typed_stage_name": values["stage_name"], "read_at": values["version"]}
+        return {"until": values["until"], "typed_stage_name": values["stage_name"], "expected_version": values["version"]}
 
 
 class PolicyForm(_WideningForm):

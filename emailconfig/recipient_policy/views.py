@@ -25,57 +25,59 @@ _PAGE = "recipient-policy"
 
 
 @require_safe
-def show(request: MemberRequest, stage: str) -> HttpResponse:
+def show(request: MemberRequest, stage_key: str) -> HttpResponse:
     """Every member may read the policy; whose addresses are allowed only those who may know recipients."""
-    return _page(request, get_object_or_404(Stage, key=stage))
+    return _page(request, get_object_or_404(Stage, key=stage_key))
 
 
 @require_POST
-def change(request: MemberRequest, stage: str) -> HttpResponse:
-    found = _stage_to_change(request, stage)
-    form = PolicyForm(request.POST, found, database_now())
+def change(request: MemberRequest, stage_key: str) -> HttpResponse:
+    stage = _stage_to_change(request, stage_key)
+    form = PolicyForm(request.POST, stage, database_now())
     if form.is_valid():
         try:
-            saved = changes.change_policy(found, form.cleaned_data["policy"], request.user, **form.options())
+            saved = changes.change_policy(stage, form.cleaned_data["policy"], request.user, **form.options())
         except ValidationError as error:
             add_refusal(form, error)
         else:
             _say_what_holds_now(request, saved)
-            return redirect(_PAGE, found.key)
-    return _page(request, found, policy_form=form)
+            return redirect(_PAGE, stage.key)
+    return _page(request, stage, policy_form=form)
 
 
 @require_POST
-def allow(request: MemberRequest, stage: str) -> HttpResponse:
-    found = _stage_to_change(request, stage)
-    form = AllowForm(request.POST, found)
+def allow(request: MemberRequest, stage_key: str) -> HttpResponse:
+    stage = _stage_to_change(request, stage_key)
+    form = AllowForm(request.POST, stage)
     if form.is_valid():
         try:
-            entries = changes.allow(found, form.cleaned_data["patterns"], request.user, **form.options())
+            entries = changes.allow(stage, form.cleaned_data["patterns"], request.user, **form.options())
         except ValidationError as error:
             add_refusal(form, error)
         else:
             named = ", ".join(entry.pattern for entry in entries[:5])
-            messages.success(request, f"From the next email on {found.name} lets through: {named}{' …' if entries[5:] else ''}.")
-            return redirect(_PAGE, found.key)
-    return _page(request, found, allow_form=form)
+            messages.success(request, f"From the next email on {stage.name} lets through: {named}{' …' if entries[5:] else ''}.")
+            return redirect(_PAGE, stage.key)
+    return _page(request, stage, allow_form=form)
 
 
 @require_POST
-def allow_me(request: MemberRequest, stage: str) -> HttpResponse:
-    found = _stage_to_change(request, stage)
-    changes.allow_oneself(found, request.user)
-    messages.success(request, f"{request.user.email} gets email of {found.name} from the next one on.")
-    return redirect(_PAGE, found.key)
+def allow_me(request: MemberRequest, stage_key: str) -> HttpResponse:
+    stage = _stage_to_change(request, stage_key)
+    changes.allow_oneself(stage, request.user)
+    messages.success(request, f"{request.user.email} gets email of {stage.name} from the next one on.")
+    return redirect(_PAGE, stage.key)
 
 
 @require_POST
-def disallow(request: MemberRequest, stage: str, entry: int) -> HttpResponse:
-    found = get_object_or_404(AllowedAddress.objects.select_related("stage"), pk=entry, stage__key=stage)
-    changes.disallow(found.stage, found.pattern, request.user)
-    leaving = changes.wait_until_nothing_leaves(found.stage)
-    messages.success(request, f"{found.pattern} gets no email of {found.stage.name} any more.{_still(leaving)}")
-    return redirect(_PAGE, found.stage.key)
+def disallow(request: MemberRequest, stage_key: str, entry: int) -> HttpResponse:
+    allowed_address = get_object_or_404(AllowedAddress.objects.select_related("stage"), pk=entry, stage__key=stage_key)
+    changes.disallow(allowed_address.stage, allowed_address.pattern, request.user)
+    leaving = changes.wait_until_none_in_flight(allowed_address.stage)
+    messages.success(
+        request, f"{allowed_address.pattern} gets no email of {allowed_address.stage.name} any more.{_still(leaving)}"
+    )
+    return redirect(_PAGE, allowed_address.stage.key)
 
 
 def _page(request: MemberRequest, stage: Stage, **forms: Any) -> HttpResponse:
@@ -102,7 +104,7 @@ def _row(entry: AllowedAddress, now: Any, *, sees_addresses: bool) -> dict[str, 
 
 def _say_what_holds_now(request: MemberRequest, stage: Stage) -> None:
     policy = changes.policy_in_force(stage, database_now())
-    leaving = changes.wait_until_nothing_leaves(stage)
+    leaving = changes.wait_until_none_in_flight(stage)
     say = messages.warning if leaving else messages.success
     say(request, f"{stage.name} is now: {policy.label}.{_still(leaving)}")
 
@@ -112,6 +114,6 @@ def _still(leaving: int) -> str:
 
 
 def _stage_to_change(request: MemberRequest, key: str) -> Stage:
-    found = get_object_or_404(Stage, key=key)
-    require(request.user, Scope(stage=found), Permission.MANAGE_EMAIL_CONFIGURATIONS)
-    return found
+    stage = get_object_or_404(Stage, key=key)
+    require(request.user, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    return stage

@@ -14,14 +14,14 @@ from emaillog.filters import MessageFilter
 from organization import audit
 from organization.http import MemberRequest
 from organization.models import Stage
-from outbox.visibility import sight_of
+from outbox.visibility import log_access
 
 
 @require_GET
 @never_cache
-def export(request: MemberRequest, stage: str) -> StreamingHttpResponse:
-    found = get_object_or_404(Stage, key=stage)
-    wanted = MessageFilter(request.GET, sight_of(request.user, found))
-    audit.record(request.user, audit.Operation.EXPORT, found, after={"what": "email log", "filters": wanted.asked})
+def export(request: MemberRequest, stage_key: str) -> StreamingHttpResponse:
+    stage = get_object_or_404(Stage, key=stage_key)
+    log_filter = MessageFilter(request.GET, log_access(request.user, stage))
+    audit.record(request.user, audit.Operation.EXPORT, stage, after={"what": "email log", "filters": log_filter.given_values})
     zone = timezone.get_current_timezone()  # the member's; it isn't set any more while the lines are written
-    return csv_download(f"email-log-{found.key}", csv_lines(wanted, zone))
+    return csv_download(f"email-log-{stage.key}", csv_lines(log_filter, zone))

@@ -21,7 +21,7 @@ from organization.access import Scope, allowed
 from organization.http import MemberRequest
 from organization.models import Member
 from organization.permissions import Permission
-from outbox.actions import acts_of
+from outbox.actions import allowed_actions
 from outbox.models import FINAL, LIST_REASONS, HoldReason, Message, RouteKind, Status
 from outbox.visibility import find_message, mask_of, may_see_content, require_content
 from testlists.services import may_edit
@@ -35,55 +35,55 @@ _DOWNLOAD_HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox", "
 
 
 @require_safe
-def message(request: MemberRequest, stage: str, message: int) -> HttpResponse:
-    found = find_message(request.user, stage, message)
-    mask = mask_of(request.user, found)
-    content_is_there = has_content(found)
-    recipients = list(found.recipients.all())
+def message(request: MemberRequest, stage_key: str, message_id: int) -> HttpResponse:
+    message = find_message(request.user, stage_key, message_id)
+    mask = mask_of(request.user, message)
+    content_is_there = has_content(message)
+    recipients = list(message.recipients.all())
     context: dict[str, object] = {
-        "stage": found.stage,
-        "message": found,
+        "stage": message.stage,
+        "message": message,
         "mask": mask,
-        "requested": requested_recipients(found, recipients, mask, content_is_there=content_is_there),
+        "requested": requested_recipients(message, recipients, mask, content_is_there=content_is_there),
         "recipients": recipients,
-        "attempts": found.attempts.all(),
-        "route_sentence": _route_sentence(found),
-        "acts": acts_of(found, request.user),
+        "attempts": message.attempts.all(),
+        "route_sentence": _route_sentence(message),
+        "actions": allowed_actions(message, request.user),
         "final": FINAL,
-        **_ways_out(found, request.user),
-        "resent_from": _if_kept(found.resent_from),
-        "resent_as": _if_kept(found.resent_as),
-        "can_see_content": may_see_content(request.user, found),
+        **_ways_out(message, request.user),
+        "resent_from": _if_kept(message.resent_from),
+        "resent_as": _if_kept(message.resent_as),
+        "can_see_content": may_see_content(request.user, message),
         "content_gone": "" if content_is_there else _content_gone(),
     }
     if context["can_see_content"] and content_is_there:
-        context |= _content(found, request.GET.get("show", ""))
+        context |= _content(message, request.GET.get("show", ""))
     return render(request, "emaillog/message.html", context)
 
 
 @require_safe
 @never_cache
 @xframe_options_sameorigin
-def html(request: MemberRequest, stage: str, message: int) -> HttpResponse:
+def html(request: MemberRequest, stage_key: str, message_id: int) -> HttpResponse:
     """The HTML body for the sandboxed frame, under a policy of its own."""
-    found = _find_with_content(request, stage, message)
-    return HttpResponse(preview(found).html, headers=_HTML_HEADERS)
+    message = _find_with_content(request, stage_key, message_id)
+    return HttpResponse(preview(message).html, headers=_HTML_HEADERS)
 
 
 @require_safe
 @never_cache
-def source(request: MemberRequest, stage: str, message: int) -> HttpResponse:
+def source(request: MemberRequest, stage_key: str, message_id: int) -> HttpResponse:
     """The bytes as the app gave them, as plain text."""
-    found = _find_with_content(request, stage, message)
-    return HttpResponse(source_of(found), content_type="text/plain; charset=utf-8", headers=_DOWNLOAD_HEADERS)
+    message = _find_with_content(request, stage_key, message_id)
+    return HttpResponse(source_of(message), content_type="text/plain; charset=utf-8", headers=_DOWNLOAD_HEADERS)
 
 
 @require_safe
 @never_cache
-def attachment(request: MemberRequest, stage: str, message: int, number: int) -> HttpResponse:
+def attachment(request: MemberRequest, stage_key: str, message_id: int, number: int) -> HttpResponse:
     """One attachment, to be saved and never opened in the portal's place."""
-    found = _find_with_content(request, stage, message)
-    opened = read_attachment(found, number)
+    message = _find_with_content(request, stage_key, message_id)
+    opened = read_attachment(message, number)
     if opened is None:
         raise Http404("The mail has no such attachment.")
     file, data = opened
@@ -111,16 +111,16 @@ class _Tab:
     number: int | None = None  # of attachments
 
 
-def _content(message: Message, wanted: str) -> dict[str, object]:
+def _content(message: Message, tab_key: str) -> dict[str, object]:
     """The tabs, and what the chosen one shows; the first one, when that isn't there."""
-    seen = preview(message)
-    tabs = _tabs(seen)
-    shown = wanted if wanted in {tab.key for tab in tabs} else tabs[0].key
+    content = preview(message)
+    tabs = _tabs(content)
+    shown = tab_key if tab_key in {tab.key for tab in tabs} else tabs[0].key
     place = [message.stage.key, message.pk]
     context: dict[str, object] = {
         "tabs": tabs,
         "shown": shown,
-        "seen": seen,
+        "content": content,
         "html_url": reverse("email-log-html", args=place),
         "source_url": reverse("email-log-source", args=place),
     }
@@ -132,23 +132,23 @@ def _content(message: Message, wanted: str) -> dict[str, object]:
     return context
 
 
-def _tabs(seen: Preview) -> list[_Tab]:
-    tabs = [_Tab("html", "HTML")] if seen.html else []
-    if seen.text:
+def _tabs(content: Preview) -> list[_Tab]:
+    tabs = [_Tab("html", "HTML")] if content.html else []
+    if content.text:
         tabs.append(_Tab("text", "Text"))
-    if seen.invitations:
+    if content.invitations:
         tabs.append(_Tab("invitation", "Invitation"))
-    if seen.attachments:
-        tabs.append(_Tab("attachments", "Attachments", len(seen.attachments)))
+    if content.attachments:
+        tabs.append(_Tab("attachments", "Attachments", len(content.attachments)))
     return [*tabs, _Tab("headers", "Headers"), _Tab("source", "Source")]
 
 
-def _find_with_content(request: MemberRequest, stage: str, message: int) -> Message:
-    found = find_message(request.user, stage, message)
-    require_content(request.user, found)
-    if not has_content(found):
+def _find_with_content(request: MemberRequest, stage_key: str, message_id: int) -> Message:
+    message = find_message(request.user, stage_key, message_id)
+    require_content(request.user, message)
+    if not has_content(message):
         raise Http404(_content_gone())
-    return found
+    return message
 
 
 def _content_gone() -> str:

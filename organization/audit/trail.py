@@ -69,7 +69,7 @@ def snapshot(instance: models.Model) -> Values:
             values[field.name] = _encoder.default(value)
     if instance.pk:
         for related in instance._meta.many_to_many:
-            values[related.name] = sorted(str(one) for one in getattr(instance, related.name).all())
+            values[related.name] = sorted(str(row) for row in getattr(instance, related.name).all())
     return values
 
 

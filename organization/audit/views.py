@@ -28,14 +28,14 @@ from organization.permissions import Permission
 def audit_trail(request: MemberRequest) -> HttpResponse:
     """A page of the trail: the newest entries, or those before an entry (decision 6)."""
     require(request.user, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
-    asked = AuditFilter(request.GET)
-    before, events = row_number(request.GET, "before"), asked.events()
+    event_filter = AuditFilter(request.GET)
+    before, events = row_number(request.GET, "before"), event_filter.events()
     if before is not None:
         events = events.filter(pk__lt=before)
     page = page_below(list(events[:ROWS_TO_READ]), before)
     context = {
-        "filter": asked,
-        "filtered": bool(asked.asked),
+        "filter": event_filter,
+        "filtered": bool(event_filter.given_values),
         "time_zone": request.user.time_zone,
         "rows": [(event, changes_of(event, sees_addresses=_sees_addresses(request))) for event in page.rows],
         "newer_url": "" if before is None else query_url(request) or "?",  # the newest
@@ -53,10 +53,12 @@ def export(request: MemberRequest) -> StreamingHttpResponse:
     The trail records who exported it.
     """
     require(request.user, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
-    asked = AuditFilter(request.GET)
-    audit.record(request.user, audit.Operation.EXPORT, AuditEvent, after={"what": "audit trail", "filters": asked.asked})
+    event_filter = AuditFilter(request.GET)
+    audit.record(
+        request.user, audit.Operation.EXPORT, AuditEvent, after={"what": "audit trail", "filters": event_filter.given_values}
+    )
     zone = timezone.get_current_timezone()  # the member's zone, which is no longer set while the lines are streamed
-    return csv_download("audit-trail", csv_lines(rows_of(asked.events(), zone, sees_addresses=_sees_addresses(request))))
+    return csv_download("audit-trail", csv_lines(rows_of(event_filter.events(), zone, sees_addresses=_sees_addresses(request))))
 
 
 def _sees_addresses(request: MemberRequest) -> bool:

@@ -48,12 +48,12 @@ def change_policy(
     *,
     until: datetime | None = None,
     typed_stage_name: str = "",
-    read_at: int | None = None,
+    expected_version: int | None = None,
 ) -> Stage:
     """Put `policy` in force at once; `until` is the end of a wider one. Returns the stage as it is stored now.
 
-    `read_at` is the policy version that the change was made from: a wider policy over a newer version is refused, a narrower
-    one isn't. Raises PermissionDenied, ValidationError (with the fields `policy`, `until`, `stage_name`), StaleVersion.
+    `expected_version` is the policy version that the change was made from: a wider policy over a newer version is refused, a
+    narrower one isn't. Raises PermissionDenied, ValidationError (with the fields `policy`, `until`, `stage_name`), StaleVersion.
     """
     require(actor, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     with transaction.atomic():
@@ -62,7 +62,7 @@ def change_policy(
         lasts_longer = policy == current and end is not None and (until is None or until > end)
         if policy.is_wider_than(current) or lasts_longer:
             _check_name(stored, typed_stage_name)
-            _check_read_at(stored, read_at)
+            _check_read_at(stored, expected_version)
         elif until is not None and (policy != current or end is None):
             raise ValidationError({"until": "Only a wider policy has an end. This one stays until you change it."})
         _check_end(until, now)
@@ -81,7 +81,7 @@ def allow(
     *,
     until: datetime | None = None,
     typed_stage_name: str = "",
-    read_at: int | None = None,
+    expected_version: int | None = None,
 ) -> list[AllowedAddress]:
     """Allow addresses and domains from the next email on. What is allowed already gets the new end.
 
@@ -91,7 +91,7 @@ def allow(
     with transaction.atomic():
         stored, now = _locked(stage), database_now()
         _check_name(stored, typed_stage_name)
-        _check_read_at(stored, read_at)
+        _check_read_at(stored, expected_version)
         _check_end(until, now)
         normal = _normalized(patterns)
         stored.policy_version += 1
@@ -130,7 +130,7 @@ def emails_leaving(stage: Stage) -> int:
     return sum(count for _, count in answers)
 
 
-def wait_until_nothing_leaves(stage: Stage, seconds: float = NARROWING_WAIT_SECONDS) -> int:
+def wait_until_none_in_flight(stage: Stage, seconds: float = NARROWING_WAIT_SECONDS) -> int:
     """Wait for what was handed over before a change to the narrower. Returns what is still on the wire: 0 means it holds."""
     return wait_until_zero(lambda: emails_leaving(stage), seconds)
 
@@ -145,9 +145,9 @@ def _check_name(stage: Stage, typed: str) -> None:
         raise ValidationError({"stage_name": f"This isn't the stage's name: it is “{stage.name}”."})
 
 
-def _check_read_at(stage: Stage, read_at: int | None) -> None:
+def _check_read_at(stage: Stage, expected_version: int | None) -> None:
     """Of two who change it at once the safer change wins: a wider one is made from what is stored, or not at all."""
-    if read_at is not None and read_at != stage.policy_version:
+    if expected_version is not None and expected_version != stage.policy_version:
         raise StaleVersion()
 
 

@@ -11,8 +11,8 @@ from organization.recipient_policy.policy import PolicyState
 
 
 def query_policy(stage_id: int) -> Callable[[], PolicyState]:
-    """What is in force in the stage now; read when it is called (see sql.ask)."""
-    rows = sql.ask(statements.POLICY, stage_id)
+    """What is in force in the stage now; read when it is called (see sql.query_lazy)."""
+    rows = sql.query_lazy(statements.POLICY, stage_id)
     return lambda: rows()[0]
 
 

@@ -25,11 +25,11 @@ from organization.services import save_app
 @require_safe
 def apps(request: MemberRequest) -> HttpResponse:
     query = search_words(request.GET, "q")
-    found = App.objects.filter(archived=False)
+    visible_apps = App.objects.filter(archived=False)
     if query:
-        found = found.filter(Q(name__icontains=query) | Q(key__icontains=query))
+        visible_apps = visible_apps.filter(Q(name__icontains=query) | Q(key__icontains=query))
     can_create = allowed(request.user, EVERYWHERE, Permission.MANAGE_APPS)
-    return render(request, "organization/apps.html", {"apps": found, "query": query, "can_create": can_create})
+    return render(request, "organization/apps.html", {"apps": visible_apps, "query": query, "can_create": can_create})
 
 
 @require_http_methods(["GET", "POST"])
@@ -39,10 +39,10 @@ def create_app(request: MemberRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-def edit_app(request: MemberRequest, app: str) -> HttpResponse:
-    found = get_object_or_404(App, key=app)
-    require(request.user, Scope(app=found), Permission.MANAGE_APPS)
-    return _edit(request, found)
+def edit_app(request: MemberRequest, app_key: str) -> HttpResponse:
+    app = get_object_or_404(App, key=app_key)
+    require(request.user, Scope(app=app), Permission.MANAGE_APPS)
+    return _edit(request, app)
 
 
 def _edit(request: MemberRequest, app: App) -> HttpResponse:
@@ -60,34 +60,34 @@ def _edit(request: MemberRequest, app: App) -> HttpResponse:
 
 
 @require_safe
-def app(request: MemberRequest, app: str) -> HttpResponse:
+def app(request: MemberRequest, app_key: str) -> HttpResponse:
     """Open an app at Configuration, Emails, in the stage that was shown last."""
-    found = get_object_or_404(App, key=app)
+    app = get_object_or_404(App, key=app_key)
     stage = last_stage(request)
     if stage is None:
         messages.warning(request, "There is no stage yet. An administrator creates the first one under Management, Stages.")
         return redirect("apps")
-    return redirect("app-emails", found.key, stage.key)
+    return redirect("app-emails", app.key, stage.key)
 
 
 @require_POST
 @never_cache
 @sensitive_variables("new", "context")
-def credential_create(request: MemberRequest, app: str, stage: str) -> HttpResponse:
+def credential_create(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
     """Create a credential and show its secret once.
 
     The response is the page itself instead of a redirect, so that the secret is stored nowhere.
     """
-    found_app, found_stage = get_object_or_404(App, key=app), get_object_or_404(Stage, key=stage)
-    require(request.user, Scope(found_app, found_stage), *MAY_MANAGE)
+    app, stage = get_object_or_404(App, key=app_key), get_object_or_404(Stage, key=stage_key)
+    require(request.user, Scope(app, stage), *MAY_MANAGE)
     try:
-        new = create_credential(found_app, found_stage, request.user, request.POST.get("name", "").strip() or "Default")
+        new = create_credential(app, stage, request.user, request.POST.get("name", "").strip() or "Default")
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
-        return redirect("app-emails", found_app.key, found_stage.key)
+        return redirect("app-emails", app.key, stage.key)
     context = {
-        "app": found_app,
-        "stage": found_stage,
+        "app": app,
+        "stage": stage,
         "credential": new.credential,
         "password": new.password,
         **gateway_context(),
@@ -96,15 +96,17 @@ def credential_create(request: MemberRequest, app: str, stage: str) -> HttpRespo
 
 
 @require_http_methods(["GET", "POST"])
-def credential_revoke(request: MemberRequest, app: str, stage: str, credential: int) -> HttpResponse:
+def credential_revoke(request: MemberRequest, app_key: str, stage_key: str, credential_id: int) -> HttpResponse:
     """Ask for confirmation, then revoke."""
-    found = get_object_or_404(Credential.objects.select_related("app", "stage"), pk=credential, app__key=app, stage__key=stage)
-    require(request.user, Scope(found.app, found.stage), *MAY_MANAGE)
+    credential = get_object_or_404(
+        Credential.objects.select_related("app", "stage"), pk=credential_id, app__key=app_key, stage__key=stage_key
+    )
+    require(request.user, Scope(credential.app, credential.stage), *MAY_MANAGE)
     if request.method == "POST":
-        revoke_credential(found, request.user)
-        messages.success(request, f"The credential {found.username} was revoked. No app can sign in with it.")
-        return redirect("app-emails", found.app.key, found.stage.key)
-    context = {"app": found.app, "stage": found.stage, "credential": found}
+        revoke_credential(credential, request.user)
+        messages.success(request, f"The credential {credential.username} was revoked. No app can sign in with it.")
+        return redirect("app-emails", credential.app.key, credential.stage.key)
+    context = {"app": credential.app, "stage": credential.stage, "credential": credential}
     return render(request, "organization/confirm_credential_revoke.html", context)
 
 

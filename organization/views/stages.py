@@ -30,46 +30,46 @@ def create_stage(request: MemberRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-def edit_stage(request: MemberRequest, stage: str) -> HttpResponse:
+def edit_stage(request: MemberRequest, stage_key: str) -> HttpResponse:
     _require(request)
-    return _edit(request, get_object_or_404(Stage, key=stage))
+    return _edit(request, get_object_or_404(Stage, key=stage_key))
 
 
 @require_POST
-def move(request: MemberRequest, stage: str, by: int) -> HttpResponse:
+def move(request: MemberRequest, stage_key: str, by: int) -> HttpResponse:
     """Move a stage one place up or down in the order of all stage selectors."""
-    move_stage(get_object_or_404(Stage, key=stage), by, request.user)
+    move_stage(get_object_or_404(Stage, key=stage_key), by, request.user)
     return redirect("stages")
 
 
 @require_http_methods(["GET", "POST"])
-def archive(request: MemberRequest, stage: str) -> HttpResponse:
+def archive(request: MemberRequest, stage_key: str) -> HttpResponse:
     """Say what archiving means, ask for confirmation, and archive."""
     _require(request)
-    found = get_object_or_404(Stage, key=stage)
-    form = StageConfirmation(request.POST if request.method == "POST" else None, found)
+    stage = get_object_or_404(Stage, key=stage_key)
+    form = StageConfirmation(request.POST if request.method == "POST" else None, stage)
     if request.method == "POST" and form.is_valid():
         try:
-            _set_archived(request, found, archived=True)
+            _set_archived(request, stage, archived=True)
         except ValidationError as error:
             add_refusal(form, error)
         else:
-            messages.success(request, f"{found.name} was archived. It no longer accepts emails.")
+            messages.success(request, f"{stage.name} was archived. It no longer accepts emails.")
             return redirect("stages")
     return render(
-        request, "organization/confirm_stage_archive.html", {"stage": found, "form": form}, status=422 if form.errors else 200
+        request, "organization/confirm_stage_archive.html", {"stage": stage, "form": form}, status=422 if form.errors else 200
     )
 
 
 @require_POST
-def restore(request: MemberRequest, stage: str) -> HttpResponse:
-    found = get_object_or_404(Stage, key=stage)
+def restore(request: MemberRequest, stage_key: str) -> HttpResponse:
+    stage = get_object_or_404(Stage, key=stage_key)
     try:
-        _set_archived(request, found, archived=False)
+        _set_archived(request, stage, archived=False)
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
     else:
-        messages.success(request, f"{found.name} accepts emails again.")
+        messages.success(request, f"{stage.name} accepts emails again.")
     return redirect("stages")
 
 

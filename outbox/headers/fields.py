@@ -99,7 +99,9 @@ def _encoded(name: bytes, value: bytes) -> bytes:
     if _OF_ADDRESSES.fullmatch(name):
         people, complete = read_mailboxes(text)
         if people and complete and all(has_wire_form(person.address) for person in people):
-            return address_header([NamedAddress(wire_address(one.address), readable(one.name.encode())) for one in people])
+            return address_header(
+                [NamedAddress(wire_address(person.address), readable(person.name.encode())) for person in people]
+            )
     if _OF_PARAMETERS.fullmatch(name):
         text = _PARAMETER.sub(_parameter, text)
     return _in_words(readable(text.encode("utf-8", "replace")), _is_foreign)

@@ -33,7 +33,7 @@ _RENAMED = b"X-Original-"
 
 
 @dataclass(frozen=True)
-class Departure:
+class HeaderContext:
     """What decides the header that a message leaves with, beside its own fields and the stage's settings.
 
     `test_list`: the people to whom test mail goes, none where it goes to allowed addresses alone; None when it is real mail.
@@ -68,14 +68,14 @@ class OutgoingHeader(NamedTuple):
     notes: list[str]
 
 
-def outgoing(fields: Sequence[HeaderField], departure: Departure, settings: SmtpSettings) -> OutgoingHeader:
+def outgoing(fields: Sequence[HeaderField], context: HeaderContext, settings: SmtpSettings) -> OutgoingHeader:
     """The header of a message with these `fields`, as the stage's server gets it."""
     fields = [field for field in fields if field.name not in _STRIPPED and not _is_empty_and_needed(field)]
-    if departure.test_list is None:
+    if context.test_list is None:
         lines, notes = _real_mail(fields, settings)
     else:
-        lines, notes = _test_mail(fields, departure, settings)
-    lines = [departure.hop.received_line(), *_missing(fields, departure), *map(transportable, lines)]
+        lines, notes = _test_mail(fields, context, settings)
+    lines = [context.hop.received_line(), *_missing(fields, context), *map(transportable, lines)]
     return OutgoingHeader(b"".join(lines) + b"\r\n", notes)
 
 
@@ -92,13 +92,13 @@ def _is_empty_and_needed(field: HeaderField) -> bool:
     return field.name in (b"message-id", b"date") and not field.value
 
 
-def _missing(fields: Sequence[HeaderField], departure: Departure) -> list[bytes]:
+def _missing(fields: Sequence[HeaderField], context: HeaderContext) -> list[bytes]:
     """The fields that every message needs, where the app gave none."""
     lines = []
     if not header_values(fields, b"message-id"):
-        lines.append(folded(b"Message-ID: " + departure.message_id.encode()))
+        lines.append(folded(b"Message-ID: " + context.message_id.encode()))
     if not header_values(fields, b"date"):
-        lines.append(folded(b"Date: " + header_date(departure.hop.date).encode()))
+        lines.append(folded(b"Date: " + header_date(context.hop.date).encode()))
     return lines
 
 
@@ -123,50 +123,50 @@ def _without_foreign_sender(fields: Sequence[HeaderField], settings: SmtpSetting
     return lines, [f"{problem}, so that field was left out."] if problem else []
 
 
-def _test_mail(fields: Sequence[HeaderField], departure: Departure, settings: SmtpSettings) -> tuple[list[bytes], list[str]]:
+def _test_mail(fields: Sequence[HeaderField], context: HeaderContext, settings: SmtpSettings) -> tuple[list[bytes], list[str]]:
     """What is harmless, and everything else under a name of which nobody makes anything."""
-    problem = _problem_in_test_mail(header_values(fields, b"from"), departure, settings)
+    problem = _problem_in_test_mail(header_values(fields, b"from"), context, settings)
     answers = header_values(fields, b"reply-to")
-    staying = {b"from": not problem, b"reply-to": _names_only(answers, departure.may_read)}
-    if departure.only_allowed:
-        staying |= {name: _names_only(header_values(fields, name), departure.allows) for name in (b"to", b"cc")}
+    staying = {b"from": not problem, b"reply-to": _names_only(answers, context.may_read)}
+    if context.only_allowed:
+        staying |= {name: _names_only(header_values(fields, name), context.allows) for name in (b"to", b"cc")}
 
     def stays(field: HeaderField) -> bool:
         if field.name in staying:
             return staying[field.name]
-        is_kept = field.name in departure.kept_headers and _holds_only(field.value, departure.may_read)
+        is_kept = field.name in context.kept_headers and _holds_only(field.value, context.may_read)
         return is_kept or field.name in _HARMLESS
 
-    lines = _marks(departure)
+    lines = _marks(context)
     if not staying.get(b"to"):
-        lines.insert(0, _recipients_of_test_mail(fields, departure))
+        lines.insert(0, _recipients_of_test_mail(fields, context))
     if problem:
         lines.append(b"From: " + _stage_sender(settings))
     if any(answers) and not staying[b"reply-to"]:
         lines.append(b"Reply-To: " + _stage_sender(settings))
-    if departure.subject_tag:
-        lines.append(_tagged_subject(fields, departure.subject_tag))
+    if context.subject_tag:
+        lines.append(_tagged_subject(fields, context.subject_tag))
         fields = [field for field in fields if field.name != b"subject"]
     rest = (field.raw if stays(field) else _RENAMED + field.raw for field in fields)
     return [*map(folded, lines), *rest], [_left_as(problem, settings)] if problem else []
 
 
-def _recipients_of_test_mail(fields: Sequence[HeaderField], departure: Departure) -> bytes:
+def _recipients_of_test_mail(fields: Sequence[HeaderField], context: HeaderContext) -> bytes:
     """The list; without one those allowed recipients whom the app's To or Cc named, and never a Bcc (RFC 5322 section 3.4)."""
-    if departure.test_list:
-        return b"To: " + address_header(departure.test_list)
+    if context.test_list:
+        return b"To: " + address_header(context.test_list)
     named = mailboxes_in([*header_values(fields, b"to"), *header_values(fields, b"cc")]).people
     keys = {same_address_key(mailbox.address) for mailbox in named}
-    people = [NamedAddress(address) for address in departure.allowed_recipients if same_address_key(address) in keys]
+    people = [NamedAddress(address) for address in context.allowed_recipients if same_address_key(address) in keys]
     return b"To: " + (address_header(people) if people else b"undisclosed-recipients:;")
 
 
-def _marks(departure: Departure) -> list[bytes]:
+def _marks(context: HeaderContext) -> list[bytes]:
     """Where the message comes from, for those who test."""
-    hop = departure.hop
+    hop = context.hop
     lines = [f"X-Email-App: {hop.app_key}", f"X-Email-Stage: {hop.stage_key}"]
-    if departure.log_url:
-        lines.append(f"X-Email-Log: {departure.log_url}")
+    if context.log_url:
+        lines.append(f"X-Email-Log: {context.log_url}")
     return [line.encode() for line in lines]
 
 
@@ -191,17 +191,17 @@ def _problem(name: str, values: Sequence[bytes], may_send: Callable[[str], bool]
         return f"The app's {name} can't be read"
     if not mailboxes.people:
         return f"The app's {name} names no address" if any(values) else f"The app gave no {name}"
-    strangers = [one.address for one in mailboxes.people if not may_send(one.address)]
+    strangers = [person.address for person in mailboxes.people if not may_send(person.address)]
     return f"The app's sender {', '.join(strangers)} isn't of a domain this stage {verb}" if strangers else ""
 
 
-def _problem_in_test_mail(values: Sequence[bytes], departure: Departure, settings: SmtpSettings) -> str:
+def _problem_in_test_mail(values: Sequence[bytes], context: HeaderContext, settings: SmtpSettings) -> str:
     """Here a domain counts only where the stage names it, and the sender's name is looked at too: programs show it."""
-    if departure.only_allowed and _names_only(values, departure.allows):
+    if context.only_allowed and _names_only(values, context.allows):
         return ""
     if problem := _problem("From", values, settings.names_sender, "names"):
         return problem
-    if not _holds_only(b", ".join(values), lambda address: settings.names_sender(address) or departure.may_read(address)):
+    if not _holds_only(b", ".join(values), lambda address: settings.names_sender(address) or context.may_read(address)):
         return "The name in the app's From may hold another person's address"
     return ""
 

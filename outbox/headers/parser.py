@@ -104,7 +104,7 @@ def mailboxes_in(values: Iterable[bytes]) -> Mailboxes:
 
 def addresses_in(values: Iterable[bytes]) -> list[NamedAddress]:
     """The people named in address headers, as far as they can be read."""
-    return [NamedAddress(one.address, readable(one.name.encode())) for one in mailboxes_in(values).people]
+    return [NamedAddress(person.address, readable(person.name.encode())) for person in mailboxes_in(values).people]
 
 
 # The same few senders again and again.

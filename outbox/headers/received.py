@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from outbox.headers.parser import HeaderField
-from outbox.models import Door
+from outbox.models import Source
 
 # RFC 5321 section 6.3 asks for 100 at least; Postfix stops at 50.
 MAX_RECEIVED_LINES = 50
 MAX_OWN_LINES = 3
-_PROTOCOLS: dict[str, str] = {Door.GATEWAY: "ESMTPSA"}  # others hand their messages over on this machine: LOCAL
+_PROTOCOLS: dict[str, str] = {Source.GATEWAY: "ESMTPSA"}  # others hand their messages over on this machine: LOCAL
 # In test mail the lines of others, and ours of an earlier round, carry a name of which a mailbox fetcher makes nothing.
 _RECEIVED = re.compile(rb"(?:x-original-)*received")
 _OURS = re.compile(rb"from ([a-z0-9-]+) by \S+ with (?:ESMTPSA|HTTP|LOCAL) id ([A-Za-z0-9-]+)\.\d+; .* \(([a-z0-9-]+)\)")

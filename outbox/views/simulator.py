@@ -19,13 +19,15 @@ from testlists.state import NO_LIST, ListState
 
 
 @require_safe
-def simulate(request: MemberRequest, app: str, stage: str) -> HttpResponse:
+def simulate(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
     """Every member may ask; who is on the list is masked as on the list's own page."""
-    found_app, found_stage = get_object_or_404(App, key=app), get_object_or_404(Stage, key=stage)
+    found_app, found_stage = get_object_or_404(App, key=app_key), get_object_or_404(Stage, key=stage_key)
     test_list = test_list_of(found_app, found_stage)
     form = SimulationForm(request.GET if "to" in request.GET else None)
-    asked = form.is_bound and form.is_valid()
-    decided = route(form.recipients(), _as_if(test_list, form.cleaned_data["as_if"]), policy_of(found_stage)) if asked else None
+    is_complete = form.is_bound and form.is_valid()
+    decided = (
+        route(form.recipients(), _as_if(test_list, form.cleaned_data["as_if"]), policy_of(found_stage)) if is_complete else None
+    )
     is_open = sees_addresses(request.user, found_app, found_stage)
     context = {
         "app": found_app,

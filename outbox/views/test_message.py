@@ -19,19 +19,19 @@ from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from outbox.exceptions import SubmissionRefused
 from outbox.forms import TestMailForm
-from outbox.models import Door, Message
+from outbox.models import Message, Source
 from outbox.submission import Envelope, new_message_id, submit
 
 
 @require_http_methods(["GET", "POST"])
-def send_test_mail(request: MemberRequest, stage: str) -> HttpResponse:
+def send_test_mail(request: MemberRequest, stage_key: str) -> HttpResponse:
     """Ask for app and address, submit, and show the mail on its way."""
-    found = get_object_or_404(Stage, key=stage)
-    require(request.user, Scope(stage=found), Permission.MANAGE_EMAIL_CONFIGURATIONS)
-    settings = settings_of(found)
+    stage = get_object_or_404(Stage, key=stage_key)
+    require(request.user, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    settings = settings_of(stage)
     if settings is None:
-        messages.error(request, f"{found.name} has no email configuration yet.")
-        return redirect("email-configuration", found.key)
+        messages.error(request, f"{stage.name} has no email configuration yet.")
+        return redirect("email-configuration", stage.key)
     form = TestMailForm(request.POST or None, initial={"address": request.user.email})
     if request.method == "POST" and form.is_valid():
         app, address = form.cleaned_data["app"], form.cleaned_data["address"]
@@ -41,10 +41,10 @@ def send_test_mail(request: MemberRequest, stage: str) -> HttpResponse:
             form.add_error("address", refused.text)
         else:
             messages.success(request, "The test mail was accepted.")
-            if allowed(request.user, Scope(app, found), Permission.ACCESS_ASSET_LOGS):
-                return redirect("email-log-message", found.key, mail.pk)
-            return redirect("email-configuration", found.key)
-    context = {"stage": found, "settings": settings, "form": form}
+            if allowed(request.user, Scope(app, stage), Permission.ACCESS_ASSET_LOGS):
+                return redirect("email-log-message", stage.key, mail.pk)
+            return redirect("email-configuration", stage.key)
+    context = {"stage": stage, "settings": settings, "form": form}
     return render(request, "outbox/send_test_mail.html", context, status=422 if form.errors else 200)
 
 
@@ -55,6 +55,6 @@ def _submit(settings: SmtpSettings, app: App, address: str, member: Member) -> M
         f"Test mail of {stage.name}", text, str(sender), [address], headers={"Message-ID": new_message_id(sender.email)}
     )
     with transaction.atomic():
-        message = submit(app, stage, Envelope(sender.email, [address]), mail.message().as_bytes(), via=Door.PORTAL)
+        message = submit(app, stage, Envelope(sender.email, [address]), mail.message().as_bytes(), via=Source.PORTAL)
         audit.record(member, audit.Operation.SEND_TEST_MESSAGE, message)
     return message

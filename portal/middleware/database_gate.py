@@ -28,8 +28,8 @@ class DatabaseGateMiddleware:
         self._lock = threading.Lock()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if self._watch.hangs or (self._pages >= _PAGES_UNASKED and not self._watch.ask()):
-            self._watch.ask()  # so that the end of it is noticed
+        if self._watch.hangs or (self._pages >= _PAGES_UNASKED and not self._watch.latest()):
+            self._watch.latest()  # so that the end of it is noticed
             page = render(None, "503.html", status=503)  # no request: what belongs to one asks the database
             page["Retry-After"] = "10"
             return page

@@ -60,8 +60,8 @@ def is_trusted(address: str, proxies: Proxies) -> bool:
         return UNIX_SOCKET in proxies
     if not _is_address(address):
         return False
-    found = ip_address(address)
-    return any(found in network for network in proxies if not isinstance(network, str))
+    ip = ip_address(address)
+    return any(ip in network for network in proxies if not isinstance(network, str))
 
 
 def _is_address(text: str) -> bool:

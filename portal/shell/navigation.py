@@ -59,13 +59,13 @@ class Shell(TypedDict):
     navigation: Navigation | None
     theme: str
     release: str
-    toasts: Iterable[Message]
+    flash_messages: Iterable[Message]
 
 
 def shell(request: HttpRequest) -> Shell:
     """The context processor of the frame. Pages for nobody signed in have no navigation.
 
-    Django's messages are called toasts here: the email log's page has messages of its own.
+    Django's messages are called flash messages here: the email log's page has messages of its own.
     """
     member = _member(request)
     return Shell(
@@ -73,7 +73,7 @@ def shell(request: HttpRequest) -> Shell:
         navigation=navigation(request.path, member) if member else None,
         theme=member.theme if member else THEME_OF_THE_SYSTEM,
         release=RELEASE,
-        toasts=get_messages(request),
+        flash_messages=get_messages(request),
     )
 
 

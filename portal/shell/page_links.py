@@ -19,7 +19,7 @@ class PageLinks(TypedDict, total=False):
 
 def page_links(request: HttpRequest) -> PageLinks:
     """The context processor. A page belongs to the stage whose key is in its address."""
-    key = request.resolver_match.kwargs.get("stage") if request.resolver_match else None
+    key = request.resolver_match.kwargs.get("stage_key") if request.resolver_match else None
     if key is None:
         return {}
     return {"email_log_url": reverse("email-log", args=[key]), "test_mail_url": reverse("send-test-mail", args=[key])}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
-from delivery.backoff import all_in_trouble, trouble_of
+from delivery.backoff import failing_stages, failure_of
 from delivery.connection_slots import silent_connections
 from organization.access import Scope, allowed
 from organization.permissions import Permission
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 class StageBanner(TypedDict, total=False):
     """All but the first are missing on pages that belong to no stage. Looked up by pages that show it, not by parts of pages."""
 
-    stages_in_trouble: SimpleLazyObject[Any]  # a list of StageQueue
-    stage_trouble: SimpleLazyObject[Any]  # a StageQueue, or None when all is well
+    stages_in_trouble: SimpleLazyObject[Any]  # a list of StageBackoff
+    stage_trouble: SimpleLazyObject[Any]  # a StageBackoff, or None when all is well
     stage_evidence: SimpleLazyObject[str]  # what the server said
     can_resume: SimpleLazyObject[bool]
-    stage_silence: SimpleLazyObject[Any]  # the Connection over which the server hangs for longest, if any
+    stage_silence: SimpleLazyObject[Any]  # the slot over which the server hangs for longest, if any
     silent_mail_url: SimpleLazyObject[str]  # of the mail it hangs over; empty for members who may not open it
 
 
 def stage_banner(request: HttpRequest) -> StageBanner:
     """The context processor. A page belongs to the stage whose key is in its address."""
-    key = request.resolver_match.kwargs.get("stage") if request.resolver_match else None
+    key = request.resolver_match.kwargs.get("stage_key") if request.resolver_match else None
     member = getattr(request, "user", None)
     if member is None or not member.is_authenticated:
         return {}
-    all_stages: StageBanner = {"stages_in_trouble": SimpleLazyObject(all_in_trouble)}
+    all_stages: StageBanner = {"stages_in_trouble": SimpleLazyObject(failing_stages)}
     if key is None:
         return all_stages
-    trouble: SimpleLazyObject[Any] = SimpleLazyObject(lambda: trouble_of(key))
+    trouble: SimpleLazyObject[Any] = SimpleLazyObject(lambda: failure_of(key))
     silence = SimpleLazyObject(lambda: silent_connections(key).first())
     may = Permission.MANAGE_EMAIL_CONFIGURATIONS
     return {

@@ -20,7 +20,7 @@ class TestListBanner(TypedDict, total=False):
 
 def test_list_banner(request: HttpRequest) -> TestListBanner:
     """The context processor. A page belongs to the app whose key is in its address."""
-    key = request.resolver_match.kwargs.get("app") if request.resolver_match else None
+    key = request.resolver_match.kwargs.get("app_key") if request.resolver_match else None
     member = getattr(request, "user", None)
     if key is None or member is None or not member.is_authenticated:
         return {}

@@ -50,14 +50,14 @@ def numbers(text: str) -> dict[str, str]:
 def test_the_page_shows_the_numbers(as_administrator, some_mail, crm, qa):
     accepted(crm, qa, ago(hours=3), status=Status.QUEUED)
     accepted(crm, qa, ago(hours=2), status=Status.HELD)
-    found = numbers(page(as_administrator))
-    assert found["Accepted"] == "6"
-    assert found["Sent"] == "5"
-    assert found["Failed"] == "1"
-    assert found["Deferred"] == "0"
-    assert found["Waiting now"] == found["Held now"] == "1"
-    assert found["Time to send"] == "1.5 s"
-    assert found["To test lists"] == "66.7%"
+    figures = numbers(page(as_administrator))
+    assert figures["Accepted"] == "6"
+    assert figures["Sent"] == "5"
+    assert figures["Failed"] == "1"
+    assert figures["Deferred"] == "0"
+    assert figures["Waiting now"] == figures["Held now"] == "1"
+    assert figures["Time to send"] == "1.5 s"
+    assert figures["To test lists"] == "66.7%"
     text = page(as_administrator)
     assert "oldest 3 h" in text
     assert "The server doesn't know this mailbox." in text
@@ -111,15 +111,15 @@ def test_apps_and_days_add_up_in_every_time_zone(crm, shop, qa, production, zone
     with timezone.override(zone):
         for places in ({qa: [crm, shop], production: [crm, shop]}, {qa: [crm], production: [crm, shop]}, {qa: [shop]}):
             for one in RANGES:
-                found = analytics(places, one)
+                analysis = analytics(places, one)
                 wanted: Counter[object] = Counter()
                 for row in HourlyCount.objects.filter(hour__gte=one.begin()):
                     if row.app in places.get(row.stage, ()):
                         wanted.update({row.app: row.accepted, one.period_of(row.hour): row.accepted})
-                assert {sums.app: sums.sums.counts["accepted"] for sums in found.apps}.items() <= wanted.items()
-                assert all(sums.counts["accepted"] == wanted[period] for period, sums in found.periods.items())
-                assert sum(one.sums.counts["accepted"] for one in found.apps) == found.total.counts["accepted"] > 0
-                assert sum((one.sums.latencies for one in found.apps), Counter()) == found.total.latencies
+                assert {sums.app: sums.sums.counts["accepted"] for sums in analysis.apps}.items() <= wanted.items()
+                assert all(sums.counts["accepted"] == wanted[period] for period, sums in analysis.periods.items())
+                assert sum(app.sums.counts["accepted"] for app in analysis.apps) == analysis.total.counts["accepted"] > 0
+                assert sum((app.sums.latencies for app in analysis.apps), Counter()) == analysis.total.latencies
 
 
 def test_what_was_counted_before_there_were_totals_is_summed_up(some_mail, monkeypatch):
@@ -191,8 +191,8 @@ def test_it_is_only_for_looking(as_administrator, qa):
 def test_a_developer_sees_the_numbers_of_their_apps_alone(as_developer, some_mail, shop, qa):
     accepted(shop, qa, ago(hours=1), status=Status.QUEUED)
     for path in ("qa/", ""):
-        found = numbers(text := page(as_developer, path))
-        assert (found["Accepted"], found["Sent"], found["Waiting now"]) == ("3", "2", "0")
+        figures = numbers(text := page(as_developer, path))
+        assert (figures["Accepted"], figures["Sent"], figures["Waiting now"]) == ("3", "2", "0")
         assert "Web Shop" not in text
 
 

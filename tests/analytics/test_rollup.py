@@ -75,7 +75,7 @@ def test_held_is_the_most_that_was_held_at_one_time_of_the_hour(crm, shop, qa, p
     accepted(shop, production, ago(days=3), status=Status.HELD, hold_reason=HoldReason.TEST_LIST_EMPTY)
     for held in (1, 3, 2, 0):
         Message.objects.filter(stage=qa).update(**in_state(Status.SENT))
-        Message.objects.filter(pk__in=[one.pk for one in mails[:held]]).update(**in_state(Status.HELD))
+        Message.objects.filter(pk__in=[mail.pk for mail in mails[:held]]).update(**in_state(Status.HELD))
         roll_up()
     hour += timedelta(hours=1)
     roll_up()
@@ -91,9 +91,9 @@ def test_of_a_days_hours_the_one_with_the_most_held_mail_counts(crm, shop, qa):
     for another in (False, True):  # which the member doesn't see: then the stage's totals don't help
         if another:
             make_app("another", "Another")
-        found = analytics({qa: [crm, shop]}, range_of("7d"))
-        assert [sums.counts["held"] for sums in found.periods.values()] == [0, 0, 0, 0, 1, 5, 0]
-        assert (found.total.counts["held"], found.total.counts["accepted"]) == (5, 4)
+        analysis = analytics({qa: [crm, shop]}, range_of("7d"))
+        assert [sums.counts["held"] for sums in analysis.periods.values()] == [0, 0, 0, 0, 1, 5, 0]
+        assert (analysis.total.counts["held"], analysis.total.counts["accepted"]) == (5, 4)
 
 
 def test_really_delivered_mail(crm, qa, smtp_server, monkeypatch):
@@ -173,19 +173,19 @@ def test_the_counts_are_those_of_a_plain_count(crm, shop, qa, monkeypatch, event
         hour = mail.created.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         expected[mail.app_id, hour, "accepted"] += 1
         expected[mail.app_id, hour, "to_test_list"] += mail.route == RouteKind.TEST_LIST
-    for one in Attempt.objects.select_related("message"):
-        hour = one.created.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        expected[one.message.app_id, hour, one.outcome] += 1
-        if one.outcome == "sent":
-            buckets[bucket_of((one.created - one.message.created).total_seconds())] += 1
-    found = Counter(
+    for attempt in Attempt.objects.select_related("message"):
+        hour = attempt.created.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        expected[attempt.message.app_id, hour, attempt.outcome] += 1
+        if attempt.outcome == "sent":
+            buckets[bucket_of((attempt.created - attempt.message.created).total_seconds())] += 1
+    counts = Counter(
         {
             (row.app_id, row.hour, column): getattr(row, column)
             for row in HourlyCount.objects.all()
             for column in ("accepted", "to_test_list", *OUTCOMES)
         }
     )
-    assert +found == +expected
+    assert +counts == +expected
     assert Counter({row.bucket: 0 for row in HourlyLatency.objects.all()}).keys() == buckets.keys()
     assert HourlyLatency.objects.aggregate(n=Sum("sent"))["n"] == (sum(buckets.values()) or None)
     troubles = HourlyCause.objects.aggregate(deferred=Sum("deferred"), failed=Sum("failed"), unknown=Sum("unknown"))

@@ -32,8 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    return {**browser_type_launch_args, "args": _ARGUMENTS, **({"executable_path": found} if found else {})}
+    result = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    return {**browser_type_launch_args, "args": _ARGUMENTS, **({"executable_path": result} if result else {})}
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from delivery.models import StageQueue
+from delivery.models import StageBackoff
 from emailconfig.models import SmtpSettings
 from organization.models import AuditEvent
 from tests.support.outbox import deliver, send
@@ -165,10 +165,10 @@ def test_a_paused_stage_is_resumed_where_one_sees_it(request, script, crm, qa, s
     expect(page.get_by_text("The server doesn't accept username and password.").first).to_be_visible()
     smtp_server.users = {"portal": "refused"}
     page.get_by_role("button", name="Resume").click()
-    assert "were resumed" in somebody.toast
+    assert "were resumed" in somebody.flash_message
     assert page.url.endswith(f"/monitor/email-log/qa/{message.pk}/")
     expect(page.get_by_text("Deliveries of QA are paused.")).to_have_count(0)
-    assert not StageQueue.objects.filter(failures__gt=0).exists()
+    assert not StageBackoff.objects.filter(failures__gt=0).exists()
     deliver()
     assert len(smtp_server.arrived) == 1
 

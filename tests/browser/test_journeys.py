@@ -48,7 +48,7 @@ def test_an_administrator_sets_up_email_for_a_stage(somebody, crm, development, 
     page.locator("[name=password]").fill("s3cret-canary")
     page.get_by_role("button", name="Save").click()
     page.wait_for_url("**/management/configure/emails/qa/")
-    assert "saved" in somebody.toast
+    assert "saved" in somebody.flash_message
     assert "s3cret-canary" not in page.content()
     expect(page.get_by_text("••••••••")).to_be_visible()
 
@@ -94,7 +94,7 @@ def test_a_developer_keeps_a_test_list_and_real_people_get_nothing(somebody, crm
     expect(page.get_by_role("switch")).to_be_checked()
     page.get_by_role("button", name="Save").click()
     page.wait_for_url("**/apps/crm/configuration/emails/qa/")
-    assert "Active" in somebody.toast
+    assert "Active" in somebody.flash_message
     assert [person.email for person in list_of(crm, qa).people()] == ["tess.tester@acme.example", "qa@acme.example"]
 
     send(crm, qa, "customer@example.com")
@@ -135,7 +135,7 @@ def test_an_app_gets_a_credential_that_is_shown_once(somebody, crm, qa):
     assert password not in page.content()
     page.get_by_role("link", name=re.compile("^Revoke")).click()
     page.get_by_role("button", name=re.compile("Revoke")).click()
-    assert "revoked" in somebody.toast
+    assert "revoked" in somebody.flash_message
     assert Credential.objects.get().revoked
 
 

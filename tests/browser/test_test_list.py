@@ -122,7 +122,7 @@ def test_the_preview_and_the_confirmation_are_accessible(person, crm, production
     expect(page.locator("#paste").get_by_text("Not an address: 2")).to_be_visible()
     page.wait_for_function("document.getAnimations().length === 0")  # the toggle's and the buttons' colours take a moment
     violations = Axe().run(page, options=RULES).response["violations"]
-    assert [(one["id"], one["nodes"][0]["html"][:120]) for one in violations] == []
+    assert [(violation["id"], violation["nodes"][0]["html"][:120]) for violation in violations] == []
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     page.on("dialog", lambda dialog: dialog.accept())  # the form is left unsaved
 

@@ -100,10 +100,10 @@ def test_what_is_no_address_is_refused_and_named(typed: str) -> None:
     "hidden", ["\r", "\n", "\t", "\0", "\x7f", "\x85", "\u200b", "\u200d", "\u2028", "\u202e", "\u2066", "\ufeff", "\ud800"]
 )
 def test_line_breaks_and_invisible_characters_are_refused_and_shown_escaped(hidden: str) -> None:
-    said = refusal(f"an{hidden}a@example.com")
-    assert "invisible character" in said
-    assert f"\\u{ord(hidden):04x}" in said
-    assert hidden not in said
+    errors = refusal(f"an{hidden}a@example.com")
+    assert "invisible character" in errors
+    assert f"\\u{ord(hidden):04x}" in errors
+    assert hidden not in errors
 
 
 @pytest.mark.parametrize("domain", ["exam\u200bple.com", "exam\u200dple.com", "exam\u200eple.com", "ශ්\u200bරී.example"])

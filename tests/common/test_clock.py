@@ -16,10 +16,10 @@ def test_every_time_in_a_statement_comes_from_one_place():
         re.IGNORECASE,
     )
     rooms = [path for room in ROOMS for path in Path(ROOT, room).rglob("*.py")]
-    found = {
+    result = {
         (path.name, match.group())
         for path in rooms
         if "migrations" not in path.parts and path != Path(ROOT, "common", "sql.py")
         for match in others.finditer(re.sub(r"\b(timezone|datetime|database_)\.?now\(\)|\bNow\(\)", "", path.read_text()))
     }
-    assert found == set()
+    assert result == set()

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from delivery.backoff import note_trouble, pause_after
-from delivery.models import StageQueue
-from emailconfig.connection import ConnectionTrouble
+from delivery.backoff import pause_after, record_failure
+from delivery.models import StageBackoff
+from emailconfig.connection import ConnectionFailure
 from outbox.models import Status
 from tests.support.outbox import deliver, deliver_beside, now_due, outcomes, send
 from tests.support.portal import configure, eventually
@@ -26,14 +26,14 @@ def test_a_server_that_cannot_be_reached_backs_off_the_stage_and_costs_the_mail_
     message.refresh_from_db()
     assert (message.status, message.owner) == (Status.QUEUED, "")
     assert not message.attempts.exists()
-    queue = StageQueue.objects.get(stage=qa)
+    queue = StageBackoff.objects.get(stage=qa)
     assert queue.code == "connection_refused"
     assert not queue.paused
     with SmtpServer() as server:
         configure(qa, server)  # saving starts at once
         deliver()
         assert len(server.arrived) == 1
-    assert not StageQueue.objects.filter(failures__gt=0).exists()
+    assert not StageBackoff.objects.filter(failures__gt=0).exists()
 
 
 def test_refused_sign_in_pauses_the_stage_after_one_try_for_all_its_mail(crm, qa):
@@ -43,7 +43,7 @@ def test_refused_sign_in_pauses_the_stage_after_one_try_for_all_its_mail(crm, qa
             send(crm, qa)
         deliver()
         assert server.logins == [("portal", "wrong")]
-        assert StageQueue.objects.get(stage=qa).paused
+        assert StageBackoff.objects.get(stage=qa).paused
         configure(qa, server, new_secret="right")
         deliver()
         assert len(server.arrived) == 5
@@ -55,11 +55,11 @@ def test_a_server_that_turns_every_mail_away_is_asked_less_and_less_often(crm, q
     for failures in (1, 2, 3):
         now_due()
         deliver()
-        assert StageQueue.objects.get(stage=qa).failures == failures
+        assert StageBackoff.objects.get(stage=qa).failures == failures
 
 
 def test_a_pause_of_the_stage_that_is_too_far_off_is_over(crm, qa, configured, smtp_server):
-    StageQueue.objects.create(stage=qa, failures=1, retry_at=timezone.now() + timedelta(days=3))
+    StageBackoff.objects.create(stage=qa, failures=1, retry_at=timezone.now() + timedelta(days=3))
     send(crm, qa)
     deliver()
     assert len(smtp_server.arrived) == 1
@@ -100,9 +100,9 @@ def test_a_dead_stage_does_not_delay_another(crm, qa, production, smtp_server):
     ],
 )
 def test_only_a_refused_sign_in_waits_longer_than_a_minute_for_a_person(qa, code, longest):
-    StageQueue.objects.create(stage=qa, failures=500, since=timezone.now() - timedelta(hours=9))
-    note_trouble(qa.pk, ConnectionTrouble("AUTH", code))
-    pause = StageQueue.objects.get(stage=qa).retry_at - timezone.now()
+    StageBackoff.objects.create(stage=qa, failures=500, since=timezone.now() - timedelta(hours=9))
+    record_failure(qa.pk, ConnectionFailure("AUTH", code))
+    pause = StageBackoff.objects.get(stage=qa).retry_at - timezone.now()
     assert longest - 5 < pause.total_seconds() <= longest
 
 
@@ -115,9 +115,9 @@ def test_trouble_is_over_with_the_first_email_after_the_pause_whatever_the_fract
     """SQLite compares times as text, so that those with and without a fraction don't agree."""
     for _ in range(5):
         message = send(crm, qa)
-        StageQueue.objects.update_or_create(
+        StageBackoff.objects.update_or_create(
             stage=qa, defaults={"failures": 3, "retry_at": timezone.now(), "since": timezone.now() - timedelta(hours=1)}
         )
         deliver()
         assert outcomes(message) == [("customer@example.com", "sent")]
-        assert not StageQueue.objects.filter(failures__gt=0).exists()
+        assert not StageBackoff.objects.filter(failures__gt=0).exists()

@@ -62,7 +62,7 @@ def test_a_list_that_is_being_saved_keeps_its_mail_and_no_other(crm, shop, qa, c
         editor.join(60)
         test_list_saved.disconnect(save_slowly)
     (taken,) = take(qa, 10, owner="worker")
-    assert (taken.pk, [one.address for one in taken.recipients]) == (real.pk, ["ana@acme.example"])
+    assert (taken.pk, [recipient.address for recipient in taken.recipients]) == (real.pk, ["ana@acme.example"])
 
 
 def test_a_due_time_beyond_every_pause_counts_as_due(crm, qa, configured, smtp_server):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from delivery.models import StageQueue
+from delivery.models import StageBackoff
 from organization.models import Stage
 from outbox.models import Status
 from tests.support.certificates import Authority
@@ -56,7 +56,7 @@ def test_a_certificate_that_cannot_be_verified_pauses_the_stage_and_no_secret_le
         with_password(qa, server, security, "" if fault == "unknown authority" else authority.pem)
         message = send(crm, qa)
         deliver()
-        queue = StageQueue.objects.get(stage=qa)
+        queue = StageBackoff.objects.get(stage=qa)
         assert (queue.step, queue.code) == ("TLS" if implicit else "STARTTLS", says)
         assert queue.paused
         assert (server.arrived, server.logins) == ([], [])
@@ -69,7 +69,7 @@ def test_starttls_is_never_opportunistic(crm, qa):
         configure(qa, server, security="starttls", authentication="basic", username="portal", new_secret="secret")
         send(crm, qa)
         deliver()
-        assert StageQueue.objects.get(stage=qa).code == "starttls_not_offered"
+        assert StageBackoff.objects.get(stage=qa).code == "starttls_not_offered"
         assert (server.arrived, server.logins) == ([], [])
 
 
@@ -78,5 +78,5 @@ def test_security_and_port_that_do_not_belong_together_are_explained(crm, qa, au
         configure(qa, server, server="localhost", security="tls", ca_certificate=authority.pem)
         send(crm, qa)
         deliver()
-        queue = StageQueue.objects.get(stage=qa)
+        queue = StageBackoff.objects.get(stage=qa)
         assert queue.code == "no_tls_from_the_start"

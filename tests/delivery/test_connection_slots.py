@@ -7,8 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from delivery.connection_slots import forget, register
-from delivery.connection_slots import take as take_places
+from delivery.connection_slots import acquire, register, unregister
 from delivery.models import Worker
 from tests.support.portal import configure
 
@@ -19,9 +18,9 @@ def test_workers_together_open_no_more_connections_than_the_stage_allows(crm, qa
     configure(qa, smtp_server, from_domains="*", connections=3)
     register("one")
     register("two")
-    assert [len(take_places(worker, qa.pk, 1)) for worker in ("one", "two", "one", "two")] == [1, 1, 1, 0]
-    forget("one")
-    assert len(take_places("two", qa.pk, 5)) == 2  # with the one that it has, all three
+    assert [len(acquire(worker, qa.pk, 1)) for worker in ("one", "two", "one", "two")] == [1, 1, 1, 0]
+    unregister("one")
+    assert len(acquire("two", qa.pk, 5)) == 2  # with the one that it has, all three
 
 
 def test_workers_share_a_stages_connections_evenly(crm, qa, smtp_server):
@@ -29,6 +28,6 @@ def test_workers_share_a_stages_connections_evenly(crm, qa, smtp_server):
     configure(qa, smtp_server, from_domains="*", connections=4)
     register("one")
     register("two")
-    assert [len(take_places("one", qa.pk, wanted)) for wanted in (1, 3, 3)] == [1, 1, 0]
+    assert [len(acquire("one", qa.pk, wanted)) for wanted in (1, 3, 3)] == [1, 1, 0]
     Worker.objects.filter(name="two").update(seen=timezone.now() - timedelta(minutes=1))
-    assert [len(take_places("one", qa.pk, wanted)) for wanted in (3, 3)] == [2, 0]
+    assert [len(acquire("one", qa.pk, wanted)) for wanted in (3, 3)] == [2, 0]

@@ -68,7 +68,7 @@ def test_what_a_stopped_worker_has_locked_is_passed_over(crm, qa, production, sm
         beside = {f"beside{number}@example.com" for number in range(5)}
         with worker():
             eventually(lambda: smtp_server.recipients >= elsewhere | beside, seconds=20)
-        assert not {one for one in smtp_server.recipients if one.startswith("locked")}
+        assert not {recipient for recipient in smtp_server.recipients if recipient.startswith("locked")}
     leases_run_out()
     now_due()
     deliver()
@@ -106,7 +106,7 @@ def Worker_has_reported() -> bool:
     return Reported.objects.exists()
 
 
-@pytest.mark.turns_fail
+@pytest.mark.batches_fail
 @pytest.mark.parametrize("error", [OperationalError, ProgrammingError, DataError, InternalError])
 def test_an_error_of_the_database_in_a_session_is_one_log_line(crm, qa, closed_port, monkeypatch, caplog, error):
     def fail(*_: object) -> None:
@@ -114,7 +114,7 @@ def test_an_error_of_the_database_in_a_session_is_one_log_line(crm, qa, closed_p
 
     configure(qa, port=closed_port)
     send(crm, qa)
-    monkeypatch.setattr(delivery.backoff, "note_trouble", fail)
+    monkeypatch.setattr(delivery.backoff, "record_failure", fail)
     Worker().drain(seconds=0.5)
     lines = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert lines

@@ -9,13 +9,13 @@ import time
 import pytest
 from django.db import connection
 
-import emailconfig.connection.opening
-from delivery.models import StageQueue
+import emailconfig.connection.setup
+from delivery.models import StageBackoff
 from delivery.retry_schedule import PAUSES
 from emailconfig.services import settings_of
 from outbox.models import HoldReason, Message, Recipient, Status
 from outbox.states import release_what_waits
-from testlists.services import mails_leaving, wait_until_nothing_leaves
+from testlists.services import in_flight_count, wait_until_none_in_flight
 from tests.support.outbox import deliver, deliver_beside, now_due, outcomes, send, set_list, statuses
 from tests.support.portal import configure, mail
 from tests.support.smtp_server import SmtpServer
@@ -148,7 +148,7 @@ def test_each_recipient_ends_by_its_own_answer(crm, qa, configured, smtp_server)
     message.refresh_from_db()
     assert statuses(message) == {"yes@example.com": "sent", "no@example.com": "failed", "later@example.com": "sent"}
     assert message.status == Status.FAILED
-    assert [one.recipients for one in smtp_server.arrived] == [["yes@example.com"], ["later@example.com"]]
+    assert [arrival.recipients for arrival in smtp_server.arrived] == [["yes@example.com"], ["later@example.com"]]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_lost_final_answer_is_an_unknown_outcome_and_goes_again_with_the_same_
     now_due()
     deliver()
     assert outcomes(message)[-1] == ("customer@example.com", "sent")
-    assert len({one.mail["Message-ID"] for one in smtp_server.arrived}) == 1
+    assert len({arrival.mail["Message-ID"] for arrival in smtp_server.arrived}) == 1
 
 
 def test_a_server_that_repeats_the_password_in_its_refusal_gives_nothing_away(crm, qa):
@@ -201,7 +201,7 @@ def test_a_server_that_repeats_the_password_in_its_refusal_gives_nothing_away(cr
         configure(qa, server, authentication="basic", username="portal", new_secret="hunter2hunter2")
         send(crm, qa)
         deliver()
-    assert StageQueue.objects.get(stage=qa).evidence == "535 5.7.8 refused: •••• •••• ••••"
+    assert StageBackoff.objects.get(stage=qa).evidence == "535 5.7.8 refused: •••• •••• ••••"
 
 
 def test_a_password_outside_ascii_works(crm, qa):
@@ -291,10 +291,10 @@ def test_activating_waits_for_mail_on_the_wire_and_says_how_many(crm, qa, config
     worker.start()
     assert on_the_wire.wait(60)
     activated = set_list(crm, qa, "ana@acme.example")
-    assert mails_leaving(activated) == 1
-    assert wait_until_nothing_leaves(activated, seconds=0.3) == 1
+    assert in_flight_count(activated) == 1
+    assert wait_until_none_in_flight(activated, seconds=0.3) == 1
     finish.set()
-    assert wait_until_nothing_leaves(activated, seconds=60) == 0
+    assert wait_until_none_in_flight(activated, seconds=60) == 0
     worker.join(60)
     send(crm, qa)
     deliver()
@@ -322,12 +322,12 @@ def test_mail_accepted_while_held_mail_is_released_stays_whole(crm, production, 
         connection.close()
 
     def between(execute, sql, params, many, context):
-        found = execute(sql, params, many, context)
+        result = execute(sql, params, many, context)
         if sql.startswith('UPDATE "outbox_recipient"') and not threading.current_thread().name.startswith("other"):
             other = threading.Thread(target=accept_one_more, name="other")
             other.start()
             other.join(60)
-        return found
+        return result
 
     with connection.execute_wrapper(between):
         configure(production, smtp_server, from_domains="*")
@@ -361,7 +361,7 @@ def test_a_mail_that_cannot_be_sent_is_finished_also_when_the_connection_breaks_
 
 
 def test_a_server_that_takes_its_time_over_the_content_gets_the_mail_once(crm, qa, configured, smtp_server, monkeypatch):
-    monkeypatch.setattr(emailconfig.connection.opening, "REPLY_SECONDS", 1.0)
+    monkeypatch.setattr(emailconfig.connection.setup, "REPLY_SECONDS", 1.0)
     smtp_server.data = lambda _: time.sleep(1.5)
     message = send(crm, qa)
     deliver()

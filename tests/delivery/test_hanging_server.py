@@ -13,7 +13,7 @@ import pytest
 from django.utils import timezone
 
 from delivery.config import DeliveryConfig
-from delivery.models import Connection, StageQueue
+from delivery.models import ConnectionSlot, StageBackoff
 from outbox.models import Attempt, Message, Recipient, Status
 from tests.support.outbox import deliver, deliver_beside, now_due, outcomes, send, statuses
 from tests.support.portal import configure, eventually, mail
@@ -67,16 +67,16 @@ def test_an_email_over_which_the_server_hangs_holds_up_no_other(crm, qa, configu
             assert hanging.wait(60)
             later = [send(crm, qa, content=mail(subject=f"later {number}")) for number in range(5)]
             eventually(lambda: Message.objects.filter(status=Status.SENT).count() == 7)
-            assert [one.mail["Subject"] for one in smtp_server.arrived].count("poison") == 0
+            assert [arrival.mail["Subject"] for arrival in smtp_server.arrived].count("poison") == 0
             shown = " ".join(unescape(re.sub("<[^>]*>", "", as_viewer.get(BASE).content.decode())).split())
             assert f"The SMTP server of QA doesn't answer about email #{poison.pk}." in shown
             assert "server_hangs" in caplog.text
         finally:
             answer.set()
     assert outcomes(poison) == [("customer@example.com", "sent")]
-    assert {one for message in (*beside, *later) for one in outcomes(message)} == {("customer@example.com", "sent")}
+    assert {outcome for message in (*beside, *later) for outcome in outcomes(message)} == {("customer@example.com", "sent")}
     assert len(smtp_server.arrived) == 8
-    assert not Connection.objects.exists()
+    assert not ConnectionSlot.objects.exists()
     assert "doesn't answer about" not in unescape(as_viewer.get(BASE).content.decode())
 
 
@@ -88,11 +88,11 @@ def test_with_one_connection_everything_waits_and_nothing_goes_twice(crm, qa, sm
     with a_worker():
         try:
             assert hanging.wait(60)
-            eventually(lambda: Connection.objects.exclude(silent_since=None).exists())
+            eventually(lambda: ConnectionSlot.objects.exclude(silent_since=None).exists())
             assert smtp_server.connections == 1
         finally:
             answer.set()
-    assert [one.mail["Subject"] for one in smtp_server.arrived] == ["poison", "beside", "behind"]
+    assert [arrival.mail["Subject"] for arrival in smtp_server.arrived] == ["poison", "beside", "behind"]
     assert smtp_server.connections == 1
 
 
@@ -103,7 +103,7 @@ def test_a_server_that_hangs_over_every_email_gets_no_more_connections_than_the_
     messages = [send(crm, qa) for _ in range(6)]
     with a_worker():
         try:
-            eventually(lambda: Connection.objects.exclude(silent_since=None).count() == 2)
+            eventually(lambda: ConnectionSlot.objects.exclude(silent_since=None).count() == 2)
             eventually(lambda: Message.objects.filter(status=Status.QUEUED).count() == 4)
             assert smtp_server.connections == 2
         finally:
@@ -130,25 +130,25 @@ def test_a_server_that_puts_off_everybody_is_tried_again_within_a_minute_however
     messages = [send(crm, qa) for _ in range(4)]
     for _ in range(3):  # the first minute: as for any email
         deliver()
-        StageQueue.objects.update(deferring_since=timezone.now() - timedelta(minutes=1), retry_at=None)
+        StageBackoff.objects.update(deferring_since=timezone.now() - timedelta(minutes=1), retry_at=None)
         Recipient.objects.update(due=timezone.now())
         Message.objects.update(due=timezone.now())
     tries = set(Recipient.objects.values_list("tries", flat=True))
     for failures in range(2, 5):
         now_due()
         deliver()
-        queue = StageQueue.objects.get(stage=qa)
+        queue = StageBackoff.objects.get(stage=qa)
         assert (queue.code, queue.paused, queue.failures >= failures) == ("puts_everybody_off", False, True)
         assert queue.retry_at <= timezone.now() + timedelta(minutes=1)
     assert set(Recipient.objects.values_list("tries", flat=True)) == tries  # it counts on no email
     Message.objects.filter(pk=messages[0].pk).update(status=Status.DEFERRED, due=timezone.now() + timedelta(hours=1))
     Recipient.objects.filter(message=messages[0]).update(status=Status.DEFERRED, due=timezone.now() + timedelta(hours=1))
     setattr(smtp_server, where, lambda _: None)
-    StageQueue.objects.update(retry_at=timezone.now())
+    StageBackoff.objects.update(retry_at=timezone.now())
     deliver()  # nothing else was made due: what was put off before goes with the others
     deliver()
     assert {status for message in messages for status in statuses(message).values()} == {"sent"}
-    assert not StageQueue.objects.exclude(failures=0, deferrals=0, deferring_since=None).exists()
+    assert not StageBackoff.objects.exclude(failures=0, deferrals=0, deferring_since=None).exists()
 
 
 def test_what_is_put_off_for_the_recipients_sake_is_no_trouble_of_the_server(crm, qa, configured, smtp_server):
@@ -156,5 +156,5 @@ def test_what_is_put_off_for_the_recipients_sake_is_no_trouble_of_the_server(crm
     for _ in range(3):
         send(crm, qa)
         deliver()
-    assert not StageQueue.objects.exclude(failures=0, deferring_since=None).exists()
+    assert not StageBackoff.objects.exclude(failures=0, deferring_since=None).exists()
     assert Attempt.objects.count() == 3

@@ -59,7 +59,7 @@ def test_a_look_that_finds_nothing_is_one_statement(crm, qa, smtp_server):
 def test_an_idle_worker_is_told_of_new_mail(crm, qa, smtp_server):
     configure(qa, smtp_server, from_domains="*")
     with sleepy_worker() as worker:
-        eventually(lambda: worker._alarm.works)
+        eventually(lambda: worker._listener.works)
         first = send(crm, qa)
         eventually(lambda: statuses(first) == {"customer@example.com": "sent"})
         assert manage("send_email", "crm", "qa", "--to", "a@example.com", "--subject", "of a process that ends").returncode == 0
@@ -70,10 +70,10 @@ def test_an_idle_worker_is_told_of_new_mail(crm, qa, smtp_server):
 def test_a_worker_whose_hints_are_cut_off_looks_by_itself_until_they_come_again(crm, qa, smtp_server, caplog):
     configure(qa, smtp_server, from_domains="*")
     with sleepy_worker() as worker:
-        eventually(lambda: worker._alarm.works)
+        eventually(lambda: worker._listener.works)
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
         eventually(lambda: "hints_unavailable" in caplog.text)
         message = send(crm, qa)
         eventually(lambda: statuses(message) == {"customer@example.com": "sent"})
-        eventually(lambda: worker._alarm.works)
+        eventually(lambda: worker._listener.works)

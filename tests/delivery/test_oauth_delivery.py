@@ -14,7 +14,7 @@ from django.db import connection
 from flask import Response
 
 from delivery import backoff
-from delivery.models import StageQueue
+from delivery.models import StageBackoff
 from emailconfig.doctor.examination import examine
 from emailconfig.models import OAuthToken, SmtpSettings
 from emailconfig.services import delete_smtp_settings
@@ -94,7 +94,7 @@ def test_mail_goes_with_a_fresh_token_when_the_kept_one_was_revoked(crm, qa, con
     deliver()
     assert len(smtp_server.arrived) == 2
     assert (oauth.requests, len(smtp_server.logins)) == (2, 3)
-    assert not StageQueue.objects.filter(failures__gt=0).exists()
+    assert not StageBackoff.objects.filter(failures__gt=0).exists()
 
 
 def test_a_token_that_is_not_accepted_pauses_the_stage_after_two_sign_ins(crm, qa, configured, smtp_server, oauth):
@@ -104,7 +104,7 @@ def test_a_token_that_is_not_accepted_pauses_the_stage_after_two_sign_ins(crm, q
     configure(qa, connections=1, port=smtp_server.port, new_secret=SECRET)
     deliver()
     deliver()
-    queue = StageQueue.objects.get(stage=qa)
+    queue = StageBackoff.objects.get(stage=qa)
     assert (queue.paused, queue.code, queue.failures) == (True, "token_not_accepted", 1)
     assert '"schemes":"bearer"' in queue.evidence
     assert (len(smtp_server.logins), oauth.requests) == (2, 2)
@@ -130,7 +130,7 @@ def test_without_a_token_the_mail_waits(crm, qa, configured, smtp_server, oauth,
     oauth.before = lambda: answer
     message = send(crm, qa)
     deliver()
-    queue = StageQueue.objects.get(stage=qa)
+    queue = StageBackoff.objects.get(stage=qa)
     assert (queue.step, queue.code, queue.paused, oauth.requests) == ("token", code, paused, 1)
     oauth.before = lambda: None
     now_due()
@@ -149,7 +149,7 @@ def test_without_the_key_the_mail_waits_and_goes_when_it_is_back(
     keys, settings.ENCRYPTION_KEYS = settings.ENCRYPTION_KEYS, [Fernet.generate_key().decode()]
     message = send(crm, qa)
     deliver()
-    queue = StageQueue.objects.get(stage=qa)
+    queue = StageBackoff.objects.get(stage=qa)
     message.refresh_from_db()
     assert (queue.code, queue.paused, message.status) == ("secret_unreadable", True, Status.QUEUED)
     assert oauth.requests == token_is_kept
@@ -172,7 +172,7 @@ def test_a_stage_whose_settings_are_deleted_while_its_workers_want_a_token_keeps
     worker = threading.Thread(target=deliver_beside)
     worker.start()
     eventually(lambda: oauth.requests == 1 and smtp_server.connections > 1)
-    delete_smtp_settings(qa, OPERATOR, read_at=configured.version)
+    delete_smtp_settings(qa, OPERATOR, expected_version=configured.version)
     go.set()
     worker.join(60)
     assert not worker.is_alive()
@@ -200,16 +200,16 @@ def test_client_secret_and_token_show_nowhere(crm, qa, configured, smtp_server, 
         deliver()
         pages.append(str(examine(configured)))
         pages += [manage("check_smtp", "qa", "--json").stdout, manage("show_smtp", "qa").stdout, *_pages(as_administrator)]
-        backoff.clear(qa.pk)
+        backoff.reset(qa.pk)
     deliver()
     assert configured.secret.stored not in "".join(pages)
     assert kept
     assert kept not in "".join(pages)
-    said = caplog.text + "".join(capfd.readouterr()) + "".join(pages) + _tables()
+    text = caplog.text + "".join(capfd.readouterr()) + "".join(pages) + _tables()
     assert len(smtp_server.arrived) == 2
-    assert "stage_in_trouble" in said
-    assert "••••" in said
-    assert "kanarienvogel" not in said
+    assert "stage_in_trouble" in text
+    assert "••••" in text
+    assert "kanarienvogel" not in text
     if connection.vendor == "sqlite":
         file = Path(connection.settings_dict["NAME"])
         files = [str(part) for part in file.parent.glob(f"{file.name}*")]

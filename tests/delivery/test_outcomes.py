@@ -7,8 +7,8 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from delivery.outcomes import ask_held, record
-from delivery.values import Finished, Outcome
+from delivery.outcomes import query_held, record
+from delivery.values import MessageResult, Outcome
 from outbox.models import Attempt, Message, Status
 from tests.support.outbox import send, take
 from tests.support.portal import configure
@@ -23,12 +23,12 @@ def test_notes_on_many_emails_cost_no_more_statements_than_on_one(crm, qa):
     def statements(count: int) -> int:
         messages = [send(crm, qa).pk for _ in range(count)]
         finished = [
-            Finished(one, [Outcome(one.recipients[0], Attempt.Outcome.SENT, "content", 250, "250 Ok")], notes=[note])
+            MessageResult(one, [Outcome(one.recipients[0], Attempt.Outcome.SENT, "content", 250, "250 Ok")], notes=[note])
             for one in take(qa, count, "worker")
         ]
         Message.objects.update(notes=["Said before.", note])
         with transaction.atomic(), CaptureQueriesContext(connection) as captured:
-            record(finished, ask_held(finished)(), timezone.now())
+            record(finished, query_held(finished)(), timezone.now())
         stored = Message.objects.filter(pk__in=messages).values_list("status", "notes")
         assert list(stored) == [(Status.SENT, ["Said before.", note])] * count
         return len(captured)

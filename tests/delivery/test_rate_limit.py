@@ -7,7 +7,7 @@ import time
 import pytest
 from django.utils import timezone
 
-from delivery.models import StageQueue
+from delivery.models import StageBackoff
 from outbox.models import Attempt, Message, Status
 from tests.support.outbox import deliver, now_due, send
 from tests.support.portal import configure
@@ -33,7 +33,7 @@ def test_a_limit_keeps_the_connection_open_and_ends_when_nothing_is_left(crm, qa
     configure(qa, smtp_server, from_domains="*", mails_per_minute=60, connections=1)
     for _ in range(3):
         send(crm, qa)
-    StageQueue.objects.create(stage=qa, allowance=1, allowance_at=timezone.now())
+    StageBackoff.objects.create(stage=qa, allowance=1, allowance_at=timezone.now())
     Message.objects.filter(pk=Message.objects.last().pk).delete()
     deliver()
     assert (len(smtp_server.arrived), smtp_server.connections) == (2, 1)
@@ -59,7 +59,7 @@ def test_a_server_that_asks_for_fewer_mails_slows_its_stage_down(crm, qa, smtp_s
         send(crm, qa)
     deliver()
     tried = Attempt.objects.values("message").distinct().count()
-    trouble = StageQueue.objects.filter(stage=qa, failures=1).first()
+    trouble = StageBackoff.objects.filter(stage=qa, failures=1).first()
     assert (bool(trouble), tried <= 2) == (slower, slower)
     if slower:
         assert trouble.code == "throttled"
@@ -67,10 +67,10 @@ def test_a_server_that_asks_for_fewer_mails_slows_its_stage_down(crm, qa, smtp_s
         assert not trouble.paused
         now_due()
         deliver()
-        assert StageQueue.objects.get(stage=qa).failures == 2
+        assert StageBackoff.objects.get(stage=qa).failures == 2
     setattr(smtp_server, where, lambda _: None)
     for _ in range(2):
         now_due()
         deliver()
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
-    assert not StageQueue.objects.filter(failures__gt=0).exists()
+    assert not StageBackoff.objects.filter(failures__gt=0).exists()

@@ -12,10 +12,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from delivery.models import StageQueue
+from delivery.models import StageBackoff
 from emailconfig.models import SmtpSettings
 from organization.models import App, AuditEvent, Stage
-from outbox.models import Door, Message, Status
+from outbox.models import Message, Source, Status
 from tests.support.certificates import Authority
 from tests.support.emailconfig import manager_of
 from tests.support.outbox import deliver, now_due, send
@@ -54,7 +54,7 @@ def paused(crm: App, qa: Stage, refused: SmtpSettings) -> Message:
     """A mail that waits, because its stage is paused."""
     message = send(crm, qa)
     deliver()
-    assert StageQueue.objects.get(stage=qa).paused
+    assert StageBackoff.objects.get(stage=qa).paused
     return message
 
 
@@ -75,7 +75,7 @@ def test_what_needs_a_person_pauses_the_stage_with_one_alarm_however_much_mail_w
             send(crm, qa)
         deliver()
         assert alarms(caplog) == 1
-        queue = StageQueue.objects.get(stage=qa)
+        queue = StageBackoff.objects.get(stage=qa)
         assert (queue.paused, queue.failures) == (True, 1)
         assert queue.code == {"sign-in": "auth_refused", "certificate": "certificate_unknown_authority"}[cause]
         before = server.connections
@@ -90,9 +90,9 @@ def test_while_it_lasts_one_connection_probes_after_ever_longer_pauses(crm, qa, 
     for _ in range(30):
         send(crm, qa)
     deliver()
-    pauses, since = [], StageQueue.objects.get(stage=qa).since
+    pauses, since = [], StageBackoff.objects.get(stage=qa).since
     for _ in range(6):
-        queue = StageQueue.objects.get(stage=qa)
+        queue = StageBackoff.objects.get(stage=qa)
         pauses.append((queue.retry_at - timezone.now()).total_seconds() / 60)
         now_due()
         before = smtp_server.connections
@@ -101,12 +101,12 @@ def test_while_it_lasts_one_connection_probes_after_ever_longer_pauses(crm, qa, 
     assert [round(pause) for pause in pauses] == [1, 2, 4, 8, 16, 30]
     assert all(shorter < longer for shorter, longer in pairwise(pauses))
     assert alarms(caplog) == 1
-    assert StageQueue.objects.get(stage=qa).since == since
+    assert StageBackoff.objects.get(stage=qa).since == since
     smtp_server.users = {"portal": "wrong as well"}
     now_due()
     deliver()
     assert len(smtp_server.arrived) == 30
-    assert not StageQueue.objects.filter(failures__gt=0).exists()
+    assert not StageBackoff.objects.filter(failures__gt=0).exists()
 
 
 # The banner
@@ -160,7 +160,7 @@ def test_the_page_about_all_stages_says_so_beside_configured(as_viewer, qa, prod
     assert places == sorted(places)
     with CaptureQueriesContext(connection) as one_in_trouble:
         as_viewer.get("/management/configure/emails/")
-    StageQueue.objects.create(stage=production, failures=1, code=StageQueue.objects.get(stage=qa).code)
+    StageBackoff.objects.create(stage=production, failures=1, code=StageBackoff.objects.get(stage=qa).code)
     with django_assert_num_queries(len(one_in_trouble)):
         shown = words(as_viewer.get("/management/configure/emails/"))
     assert (shown.count("Paused"), shown.count("Failing")) == (1, 1)
@@ -232,7 +232,7 @@ def test_resuming_too_early_pauses_again(as_administrator, qa, paused, caplog):
     caplog.set_level(logging.WARNING)
     as_administrator.post(RESUME)
     deliver()
-    queue = StageQueue.objects.get(stage=qa)
+    queue = StageBackoff.objects.get(stage=qa)
     assert (queue.paused, queue.failures, alarms(caplog)) == (True, 1, 1)
 
 
@@ -271,7 +271,7 @@ def test_who_may_not_resumes_nothing(client, as_viewer, as_developer, paused, pr
     forger = Client(enforce_csrf_checks=True)
     forger.force_login(administrator)
     assert forger.post(RESUME).status_code == 403
-    assert StageQueue.objects.get().paused
+    assert StageBackoff.objects.get().paused
     assert not AuditEvent.objects.filter(operation="Resume deliveries").exists()
 
 
@@ -279,13 +279,13 @@ def test_resuming_is_a_post_to_a_stage_that_is_there(as_administrator, paused):
     assert as_administrator.get(RESUME).status_code == 405
     assert as_administrator.put(RESUME).status_code == 405
     assert as_administrator.post(RESUME.replace("/qa/", "/nowhere/")).status_code == 404
-    assert StageQueue.objects.get().paused
+    assert StageBackoff.objects.get().paused
 
 
 def test_with_trouble_the_test_mail_waits_like_any_other(as_administrator, crm, qa, paused, smtp_server):
     as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"})
     deliver()
-    assert Message.objects.get(via=Door.PORTAL).status == Status.QUEUED
+    assert Message.objects.get(via=Source.PORTAL).status == Status.QUEUED
     smtp_server.users = {"portal": "wrong"}
     as_administrator.post(RESUME)
     deliver()

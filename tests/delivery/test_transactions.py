@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from django.core.management import call_command
 
-from delivery.models import StageQueue
+from delivery.models import StageBackoff
 from outbox.models import Attempt, Message, Status
 from tests.support.outbox import deliver, now_due, outcomes, send, statuses
 from tests.support.portal import configure
@@ -42,16 +42,20 @@ def at_most(server: SmtpServer, number: int, reply: str) -> None:
 
 
 def copies(server: SmtpServer) -> Counter[str]:
-    return Counter(address for one in server.arrived for address in one.recipients)
+    return Counter(address for arrival in server.arrived for address in arrival.recipients)
 
 
 def test_an_email_to_more_recipients_than_the_stage_allows_goes_in_several_transactions(crm, qa, smtp_server):
     configure(qa, smtp_server, from_domains="*", recipients_per_transaction=25)
     message, other = send(crm, qa, *SIXTY), send(crm, qa)
     deliver()
-    assert [len(one.recipients) for one in smtp_server.arrived if "customer@example.com" not in one.recipients] == [25, 25, 10]
+    assert [len(arrival.recipients) for arrival in smtp_server.arrived if "customer@example.com" not in arrival.recipients] == [
+        25,
+        25,
+        10,
+    ]
     assert copies(smtp_server) == Counter([*SIXTY, "customer@example.com"])
-    assert {one.mail["Message-ID"] for one in smtp_server.arrived} == {message.message_id, other.message_id}
+    assert {arrival.mail["Message-ID"] for arrival in smtp_server.arrived} == {message.message_id, other.message_id}
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
     assert Counter(outcomes(message)) == Counter((address, "sent") for address in SIXTY)
     assert smtp_server.connections == 1
@@ -79,7 +83,7 @@ def test_sixty_recipients_behind_a_server_that_takes_fifty_all_arrive(crm, qa, c
     assert copies(smtp_server) == Counter(SIXTY)
     assert set(statuses(message).values()) == {"sent"}
     assert set(message.recipients.values_list("tries", flat=True)) == {1}
-    assert not StageQueue.objects.filter(failures__gt=0).exists()
+    assert not StageBackoff.objects.filter(failures__gt=0).exists()
     before = Attempt.objects.exclude(outcome="sent").count()
     again = send(crm, qa, *SIXTY)
     deliver()  # another worker, which has to learn it for itself
@@ -121,7 +125,7 @@ def test_smtputf8_is_asked_for_only_when_an_address_needs_it(crm, qa, configured
     content = "From: crm@acme.example\r\nSubject: Grüße\r\n\r\nHi\r\n".encode()
     send(crm, qa, "ok1@customer.example", "kündé@customer.example", content=content)
     deliver()
-    assert [one.recipients for one in smtp_server.arrived] == [["ok1@customer.example"], ["kündé@customer.example"]]
+    assert [arrival.recipients for arrival in smtp_server.arrived] == [["ok1@customer.example"], ["kündé@customer.example"]]
     assert ["SMTPUTF8" in one for one in said] == [False, True]
 
 
@@ -154,7 +158,7 @@ def test_a_complaint_about_our_greeting_is_the_stages_trouble_and_fails_no_email
     smtp_server.rcpt = lambda _: complaint
     messages = [send(crm, qa) for _ in range(5)]
     deliver()
-    queue = StageQueue.objects.get(stage=qa)
+    queue = StageBackoff.objects.get(stage=qa)
     assert (queue.failures, queue.code, queue.step, queue.evidence) == (1, "hello_refused", "RCPT TO", complaint)
     assert not Attempt.objects.exists()
     smtp_server.rcpt = lambda _: None

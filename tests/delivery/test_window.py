@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from delivery.smtp_dialogue import Offer, Transmission, outcome_of
-from delivery.values import Addressee, Finished, HandOver, Outcome
+from delivery.smtp_dialogue import MailTransaction, OutgoingMessage, outcome_of
+from delivery.values import ClaimedMessage, DueRecipient, MessageResult, Outcome
 from delivery.window import OfferedMessage, Window
 from emailconfig.models import SmtpSettings
 
 SETTINGS = SmtpSettings(server="mail.acme.example", port=25)
 
 
-def message(number: int) -> HandOver:
-    return HandOver(
+def message(number: int) -> ClaimedMessage:
+    return ClaimedMessage(
         pk=number,
         owner="worker-1",
         app_key="crm",
@@ -28,24 +28,24 @@ def message(number: int) -> HandOver:
         created=datetime(2026, 1, 1, tzinfo=UTC),
         size=100,
         content=b"",
-        recipients=[Addressee(number, "customer@example.com", "", 0)],
+        recipients=[DueRecipient(number, "customer@example.com", "", 0)],
         test_people=None,
         kept_headers=frozenset(),
         complete=True,
     )
 
 
-def prepare(claimed: HandOver) -> OfferedMessage:
-    offer = Offer(Transmission("crm@acme.example", claimed.recipients, (), claimed.size))
-    return OfferedMessage(claimed, offer, SETTINGS, [], started=10.0)
+def prepare(claimed: ClaimedMessage) -> OfferedMessage:
+    transaction = MailTransaction(OutgoingMessage("crm@acme.example", claimed.recipients, (), claimed.size))
+    return OfferedMessage(claimed, transaction, SETTINGS, [], started=10.0)
 
 
-def conclude(offered: OfferedMessage) -> Finished:
-    return offered.finished(offered.offer.outcomes, now=12.5)
+def conclude(offered: OfferedMessage) -> MessageResult:
+    return offered.result(offered.transaction.outcomes, now=12.5)
 
 
-def conclude_broken(offered: OfferedMessage, outcomes: Sequence[Outcome]) -> Finished:
-    return offered.finished(outcomes, now=12.5)
+def conclude_broken(offered: OfferedMessage, outcomes: Sequence[Outcome]) -> MessageResult:
+    return offered.result(outcomes, now=12.5)
 
 
 def window_with(*numbers: int) -> Window:
@@ -57,15 +57,15 @@ def window_with(*numbers: int) -> Window:
 
 def server_takes_the_envelope(window: Window) -> None:
     assert window.offered is not None
-    window.offered.offer.answered = window.offered.offer.wants_content = True
-    window.offered.offer.accepted = list(window.offered.offer.mail.recipients)
+    window.offered.transaction.answered = window.offered.transaction.wants_content = True
+    window.offered.transaction.accepted = list(window.offered.transaction.mail.recipients)
 
 
 def server_answers_the_content(window: Window, code: int = 250) -> None:
     assert window.sending is not None
-    offer = window.sending.offer
-    offer.outcomes = [outcome_of(recipient, "content", code, b"as it likes") for recipient in offer.accepted]
-    offer.wants_content = False
+    transaction = window.sending.transaction
+    transaction.outcomes = [outcome_of(recipient, "content", code, b"as it likes") for recipient in transaction.accepted]
+    transaction.wants_content = False
 
 
 def send_one(window: Window) -> None:
@@ -78,12 +78,12 @@ def send_one(window: Window) -> None:
     window.settle(conclude)
 
 
-def numbers(finished: Sequence[Finished]) -> list[int]:
-    return [one.taken.pk for one in finished]
+def numbers(results: Sequence[MessageResult]) -> list[int]:
+    return [result.message.pk for result in results]
 
 
-def results(finished: Sequence[Finished]) -> dict[int, list[str]]:
-    return {one.taken.pk: [outcome.result.value for outcome in one.outcomes] for one in finished}
+def results_by_message(results: Sequence[MessageResult]) -> dict[int, list[str]]:
+    return {result.message.pk: [outcome.result.value for outcome in result.outcomes] for result in results}
 
 
 def test_a_message_goes_from_the_claim_to_the_record():
@@ -99,8 +99,8 @@ def test_a_message_goes_from_the_claim_to_the_record():
     server_answers_the_content(window)
     window.settle(conclude)
     assert window.is_settled is False
-    (finished,) = window.report()
-    assert (finished.taken.pk, finished.seconds, finished.settings, finished.is_simple) == (1, 2.5, SETTINGS, True)
+    (result,) = window.report()
+    assert (result.message.pk, result.seconds, result.settings, result.all_sent) == (1, 2.5, SETTINGS, True)
     assert window.claimed == ()
     window.take([])
     assert window.is_settled
@@ -131,7 +131,7 @@ def test_what_was_reported_counts_as_unfinished_until_it_is_recorded():
 
 def test_a_message_that_cannot_be_sent_at_all_is_finished_and_the_next_is_offered():
     window = window_with(1, 2)
-    window.next_offer(lambda claimed: Finished(claimed) if claimed.pk == 1 else prepare(claimed))
+    window.next_offer(lambda claimed: MessageResult(claimed) if claimed.pk == 1 else prepare(claimed))
     assert window.offered is not None
     assert (window.offered.message.pk, numbers(window.to_report)) == (2, [1])
 
@@ -140,24 +140,24 @@ def test_a_message_whose_content_cannot_be_read_now_stays():
     """The database is away: nothing is known about the message, so it goes back to the queue."""
     window = window_with(1)
 
-    def fail(_: HandOver) -> Finished:
+    def fail(_: ClaimedMessage) -> MessageResult:
         raise ConnectionError("the database is away")
 
     with pytest.raises(ConnectionError):
         window.next_offer(fail)
     assert window.has_unoffered
-    assert results(window.unfinished(conclude_broken)) == {1: []}
+    assert results_by_message(window.unfinished(conclude_broken)) == {1: []}
 
 
 def test_a_message_whose_envelope_is_refused_is_finished_without_its_content():
     window = window_with(1)
     window.next_offer(prepare)
     assert window.offered is not None
-    offer = window.offered.offer
-    offer.outcomes = [outcome_of(recipient, "RCPT TO", 550, b"unknown") for recipient in offer.mail.recipients]
+    transaction = window.offered.transaction
+    transaction.outcomes = [outcome_of(recipient, "RCPT TO", 550, b"unknown") for recipient in transaction.mail.recipients]
     window.settle(conclude)
     assert (window.sending, window.offered) == (None, None)
-    assert results(window.report()) == {1: ["failed"]}
+    assert results_by_message(window.report()) == {1: ["failed"]}
 
 
 def test_a_message_is_finished_once_also_when_the_next_one_cannot_be_concluded():
@@ -166,7 +166,7 @@ def test_a_message_is_finished_once_also_when_the_next_one_cannot_be_concluded()
     window.next_offer(prepare)
     server_answers_the_content(window)
 
-    def fail_at_the_second(offered: OfferedMessage) -> Finished:
+    def fail_at_the_second(offered: OfferedMessage) -> MessageResult:
         if offered.message.pk == 2:
             raise ConnectionError("the database is away")
         return conclude(offered)
@@ -191,18 +191,18 @@ def test_when_the_connection_breaks_each_message_is_as_far_as_the_server_said(an
     assert window.offered is not None
     if answered != "nothing":
         server_answers_the_content(window)
-    window.offered.offer.answered = "MAIL FROM" in answered
-    finished = window.unfinished(conclude_broken)
-    assert results(finished) == {1: [first], 2: [second] if second else [], 3: []}
+    window.offered.transaction.answered = "MAIL FROM" in answered
+    results = window.unfinished(conclude_broken)
+    assert results_by_message(results) == {1: [first], 2: [second] if second else [], 3: []}
     # One that the server hung up on goes behind the others: it may be the reason. One it never saw keeps its place.
-    assert [one.goes_behind for one in finished] == [False, second is None, False]
+    assert [result.requeue_last for result in results] == [False, second is None, False]
 
 
 def test_what_was_not_offered_is_given_back_with_the_next_report():
     window = window_with(1, 2)
     window.give_back()
     assert not window.has_unoffered
-    assert results(window.report()) == {1: [], 2: []}
+    assert results_by_message(window.report()) == {1: [], 2: []}
     assert window.claimed == ()
 
 

@@ -1,1 +1,1 @@
-from tests.support.emailconfig import configured, door, with_tokens  # noqa: F401
+from tests.support.emailconfig import configured, entry_point, with_tokens  # noqa: F401

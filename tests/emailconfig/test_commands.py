@@ -39,11 +39,16 @@ def refusal(*arguments: str, stdin: str = "") -> str:
 
 
 def test_set_smtp_takes_the_defaults_for_what_is_left_out(configured: SmtpSettings) -> None:
-    said = run("set_smtp", "qa", "--server", "other.example.com", "--sender-address", "qa@acme.example")
-    assert said == "QA sends through other.example.com:587. This applies to all apps from the next email on.\n"
-    found = SmtpSettings.objects.get()
-    assert (found.security, found.authentication, found.username, found.sender_name) == ("starttls", "none", "", "")
-    assert not found.secret
+    output = run("set_smtp", "qa", "--server", "other.example.com", "--sender-address", "qa@acme.example")
+    assert output == "QA sends through other.example.com:587. This applies to all apps from the next email on.\n"
+    smtp_settings = SmtpSettings.objects.get()
+    assert (smtp_settings.security, smtp_settings.authentication, smtp_settings.username, smtp_settings.sender_name) == (
+        "starttls",
+        "none",
+        "",
+        "",
+    )
+    assert not smtp_settings.secret
 
 
 def test_the_operator_is_named_in_the_audit_trail(qa: Stage) -> None:
@@ -101,12 +106,20 @@ def test_in_a_shell_the_password_comes_from_standard_input_and_errors_are_one_li
 def test_set_smtp_takes_what_oauth_needs_and_the_client_secret_from_standard_input(qa: Stage) -> None:
     scopes = "https://outlook.office365.com/.default offline"
     more = ["--scopes", scopes, "--client-authentication", "client_secret_basic", "--username", "mailbox@acme.example"]
-    said = run("set_smtp", "qa", *OAUTH, *more, "--client-secret-stdin", stdin=f"{CANARY}\n")
-    assert CANARY not in said
-    found = SmtpSettings.objects.get()
-    assert (found.authentication, found.token_url, found.client_id) == ("oauth2", "https://login.example.com/token", "portal")
-    assert (found.scopes, found.client_authentication, found.mailbox) == (scopes, "client_secret_basic", "mailbox@acme.example")
-    assert found.secret.reveal() == CANARY
+    output = run("set_smtp", "qa", *OAUTH, *more, "--client-secret-stdin", stdin=f"{CANARY}\n")
+    assert CANARY not in output
+    smtp_settings = SmtpSettings.objects.get()
+    assert (smtp_settings.authentication, smtp_settings.token_url, smtp_settings.client_id) == (
+        "oauth2",
+        "https://login.example.com/token",
+        "portal",
+    )
+    assert (smtp_settings.scopes, smtp_settings.client_authentication, smtp_settings.mailbox) == (
+        scopes,
+        "client_secret_basic",
+        "mailbox@acme.example",
+    )
+    assert smtp_settings.secret.reveal() == CANARY
     for shown in (run("show_smtp", "qa"), run("show_smtp", "qa", "--json")):
         assert "login.example.com" in shown
         assert "••••••••" in shown
@@ -117,12 +130,16 @@ def test_set_smtp_takes_what_oauth_needs_and_the_client_secret_from_standard_inp
 def test_oauth_has_defaults_and_keeps_the_stored_client_secret_while_it_goes_to_the_same_place(qa: Stage) -> None:
     run("set_smtp", "qa", *OAUTH, "--client-secret-stdin", stdin=f"{CANARY}\n")
     run("set_smtp", "qa", *OAUTH, "--sender-name", "Acme")
-    found = SmtpSettings.objects.get()
-    assert (found.client_authentication, found.mailbox, found.sender_name) == ("client_secret_post", "qa@acme.example", "Acme")
-    assert found.secret.reveal() == CANARY
+    smtp_settings = SmtpSettings.objects.get()
+    assert (smtp_settings.client_authentication, smtp_settings.mailbox, smtp_settings.sender_name) == (
+        "client_secret_post",
+        "qa@acme.example",
+        "Acme",
+    )
+    assert smtp_settings.secret.reveal() == CANARY
     for option, value in (("--client-id", "other"), ("--token-url", "https://evil.example/token"), ("--username", "x@y.example")):
         assert refusal("set_smtp", "qa", *OAUTH, option, value).startswith("client_secret: Enter the client secret again")
-    assert SmtpSettings.objects.get().version == found.version
+    assert SmtpSettings.objects.get().version == smtp_settings.version
 
 
 @pytest.mark.parametrize(
@@ -162,14 +179,14 @@ def checked(qa: Stage, smtp_server: SmtpServer) -> SmtpSettings:
 
 
 def test_check_smtp_says_step_by_step_that_all_is_well_and_sends_nothing(checked: SmtpSettings, smtp_server: SmtpServer) -> None:
-    said = run("check_smtp", "qa", "--to", "customer@example.com")
-    steps = [line.split()[1] for line in said.splitlines() if line.startswith("ok ")]
+    output = run("check_smtp", "qa", "--to", "customer@example.com")
+    steps = [line.split()[1] for line in output.splitlines() if line.startswith("ok ")]
     assert steps == ["name", "TCP", "greeting", "EHLO", "AUTH", "MAIL", "RCPT", "RSET"]
-    assert said.endswith(f"{checked} accepts email from no-reply@acme.example.\n")
-    assert "RCPT TO:<customer@example.com>" in said
+    assert output.endswith(f"{checked} accepts email from no-reply@acme.example.\n")
+    assert "RCPT TO:<customer@example.com>" in output
     assert smtp_server.logins == [("portal", CANARY)]
     assert smtp_server.arrived == []
-    assert CANARY not in said
+    assert CANARY not in output
 
 
 def test_check_smtp_says_what_is_wrong_and_what_to_do(checked: SmtpSettings, smtp_server: SmtpServer) -> None:

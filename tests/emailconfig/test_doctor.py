@@ -17,13 +17,13 @@ import pytest
 from pytest_django import Settings
 
 import emailconfig.connection.networks
-import emailconfig.connection.opening
+import emailconfig.connection.setup
 import emailconfig.doctor.examination
-from emailconfig.connection import ConnectionTrouble
+from emailconfig.connection import ConnectionFailure
 from emailconfig.connection.explanations import EXPLANATIONS
-from emailconfig.connection.networks import Address, reach
+from emailconfig.connection.failure import diagnosing
+from emailconfig.connection.networks import Address, connect_any
 from emailconfig.connection.token_request import request_token
-from emailconfig.connection.trouble import explained
 from emailconfig.doctor.examination import Finding, examine, is_healthy
 from emailconfig.models import SmtpSettings
 from organization.models import Stage
@@ -64,8 +64,11 @@ def names_lead_to(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Tell what the system's resolver answers, whatever it is asked; without addresses, that it knows no such name."""
 
     def lead(*addresses: str, port: int) -> None:
-        found = [(socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in addresses]
-        monkeypatch.setattr(socket, "getaddrinfo", (lambda *_, **__: found) if found else _unknown)
+        result = [
+            (socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
+            for address in addresses
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", (lambda *_, **__: result) if result else _unknown)
 
     return lead
 
@@ -98,7 +101,7 @@ def settings_for(port: int, **values: Any) -> SmtpSettings:
 def secrets() -> set[str]:
     """As they could stand in a finding or in what a server hears."""
     shapes = [CANARY, f"\0portal\0{CANARY}", TOKEN, f"user=portal\x01auth=Bearer {TOKEN}\x01\x01"]
-    encoded = [base64.b64encode(one.encode()).decode() for one in shapes]
+    encoded = [base64.b64encode(shape.encode()).decode() for shape in shapes]
     # smtplib takes the first four characters of a line for its code
     return {part for one in (*shapes, *encoded) for part in (one, one[4:])}
 
@@ -112,7 +115,7 @@ def assert_found(findings: list[Finding], step: str, code: str) -> None:
     *before, last = findings
     assert (last.step, last.code, last.ok) == (step, code, False)
     assert (last.cause, last.next) == (EXPLANATIONS[code].cause, EXPLANATIONS[code].next_step)
-    assert [(one.ok, one.code, one.cause, one.next) for one in before] == [(True, "ok", "", "")] * len(before)
+    assert [(finding.ok, finding.code, finding.cause, finding.next) for finding in before] == [(True, "ok", "", "")] * len(before)
     assert_no_secret_in(repr(findings))
 
 
@@ -125,7 +128,7 @@ def test_each_fault_is_found_where_it_is_and_explained(
     if fault.code == "too_slow":
         monkeypatch.setattr(emailconfig.doctor.examination, "TOTAL_SECONDS", 1.0)
     if fault.code in SILENT:
-        monkeypatch.setattr(emailconfig.connection.opening, "REPLY_SECONDS", 1.0)
+        monkeypatch.setattr(emailconfig.connection.setup, "REPLY_SECONDS", 1.0)
     unvouched = fault.tls in ("unknown authority", "self-signed")
     tls = forger.context(fault.tls) if fault.tls else None
     with FaultyServer(fault.answers, tls, fault.from_the_start, fault.offers) as server:
@@ -152,10 +155,10 @@ def assert_nothing_follows(fault: Fault, server: FaultyServer) -> None:
 @pytest.mark.parametrize("reply", [ONE_LONG_LINE, MANY_LINES], ids=["one line of a megabyte", "a megabyte of lines"])
 @pytest.mark.parametrize("step", ["greeting", "EHLO", "MAIL", "RSET"])
 def test_a_reply_of_a_megabyte_counts_by_its_code(step: str, reply: bytes) -> None:
-    said = reply.replace(b"250", b"220") if step == "greeting" else reply
-    with FaultyServer({step: said}) as server:
+    text = reply.replace(b"250", b"220") if step == "greeting" else reply
+    with FaultyServer({step: text}) as server:
         findings = examine(settings_for(server.port, authentication="none"))
-    assert [one.step for one in findings if not one.ok] == []
+    assert [finding.step for finding in findings if not finding.ok] == []
     assert len(repr(findings)) < 100_000
 
 
@@ -204,7 +207,7 @@ def test_there_is_no_way_to_the_server(monkeypatch: pytest.MonkeyPatch, names_le
 def test_an_address_of_a_protocol_that_this_machine_does_not_speak_is_passed_over() -> None:
     with FaultyServer() as server:
         foreign = Address(socket.AF_UNSPEC, ("2001:db8::1", 587, 0, 0))
-        with reach([foreign, Address(socket.AF_INET, ("127.0.0.1", server.port))]) as connection:
+        with connect_any([foreign, Address(socket.AF_INET, ("127.0.0.1", server.port))]) as connection:
             assert connection.getpeername() == ("127.0.0.1", server.port)
 
 
@@ -278,7 +281,7 @@ def test_the_same_is_said_of_a_token_servers_name(
     by_token = settings_for(587, authentication="oauth2", token_url="https://login.acme.example/token")
     names_lead_to(*addresses, port=443)
     for for_operator, code in ((False, "name_not_usable"), (True, exactly)):
-        with pytest.raises(ConnectionTrouble) as trouble:
+        with pytest.raises(ConnectionFailure) as trouble:
             request_token(by_token)
         told = trouble.value.for_operator if for_operator else trouble.value
         assert told is not None
@@ -290,7 +293,7 @@ def test_an_address_that_was_typed_is_answered_exactly() -> None:
 
 
 def test_a_connection_that_is_gone_before_tls_starts_was_dropped() -> None:
-    with pytest.raises(ConnectionTrouble) as trouble, explained("STARTTLS"), socket.socket() as sock:
+    with pytest.raises(ConnectionFailure) as trouble, diagnosing("STARTTLS"), socket.socket() as sock:
         sock.getpeername()  # as TLS asks first, after an RST
     assert trouble.value.code == "dropped"
 
@@ -302,8 +305,8 @@ def test_a_server_that_is_well_is_asked_and_gets_no_mail(smtp_server: SmtpServer
     told: list[Finding] = []
     findings = examine(settings_for(smtp_server.port, authentication="none"), RECIPIENT, told.append)
     assert is_healthy(findings)
-    assert [one.step for one in findings] == ["name", "TCP", "greeting", "EHLO", "MAIL FROM", "RCPT TO", "RSET"]
-    assert told == [one for finding in findings for one in (Finding(finding.step), finding)]
+    assert [step.step for step in findings] == ["name", "TCP", "greeting", "EHLO", "MAIL FROM", "RCPT TO", "RSET"]
+    assert told == [step for finding in findings for step in (Finding(finding.step), finding)]
     assert smtp_server.arrived == []
 
 
@@ -317,7 +320,7 @@ def test_over_tls_the_certificate_is_shown_and_the_secret_is_not(
     with FaultyServer(tls=forger.context("good"), tls_from_the_start=from_the_start) as server:
         findings = examine(settings_for(server.port, server="localhost", security=security, ca_certificate=forger.pem))
     assert is_healthy(findings)
-    assert [one.step for one in findings] == ["name", "TCP", *steps, "MAIL FROM", "RSET"]
+    assert [finding.step for finding in findings] == ["name", "TCP", *steps, "MAIL FROM", "RSET"]
     assert "Certificate for localhost; issued by Test authority; valid until" in repr(findings)
     assert server.commands[-3:] == ["AUTH", "MAIL", "RSET"]
     assert CANARY in base64.b64decode(server.heard[-3].split()[-1]).decode()
@@ -337,7 +340,7 @@ def test_a_server_without_8bitmime_is_well_and_the_doctor_says_what_it_means(for
         values = {"server": "localhost", "security": "starttls", "ca_certificate": forger.pem, "authentication": "none"}
         findings = examine(settings_for(server.port, **values))
     assert is_healthy(findings)
-    (remark,) = [one for one in findings if one.code != "ok"]
+    (remark,) = [finding for finding in findings if finding.code != "ok"]
     explanation = EXPLANATIONS["no_8bitmime"]
     assert (remark.step, remark.code) == ("MAIL FROM", "no_8bitmime")
     assert (remark.cause, remark.next) == (explanation.cause, explanation.next_step)

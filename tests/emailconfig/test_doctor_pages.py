@@ -15,7 +15,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from emailconfig.connection.explanations import EXPLANATIONS
-from emailconfig.doctor.runs import AT_ONCE, INTERRUPTED_AFTER
+from emailconfig.doctor.runs import INTERRUPTED_AFTER, MAX_RUNNING
 from emailconfig.models import ConnectionTest, SmtpSettings
 from organization.exceptions import STALE
 from organization.models import AuditEvent, Member, Stage
@@ -233,8 +233,8 @@ def test_saved_settings_are_tried_with_their_secret_whatever_else_is_sent(
     as_administrator.post(START, {**SAVED, **typed(1, sender_name="Mine")}, **HTMX)
     assert all(finding["ok"] for finding in when_over().findings)
     assert smtp_server.logins == [("portal", CANARY)]
-    found = SmtpSettings.objects.get()
-    assert (found.version, found.sender_name) == (before.version, "Acme")
+    smtp_settings = SmtpSettings.objects.get()
+    assert (smtp_settings.version, smtp_settings.sender_name) == (before.version, "Acme")
 
 
 def test_an_edited_form_may_keep_the_stored_secret_where_it_goes_to_the_same_place(
@@ -345,15 +345,15 @@ def test_a_server_that_hangs_holds_no_request(as_administrator: Client, qa: Stag
 def test_so_many_tests_run_at_once_and_the_next_is_refused_in_words_until_one_has_ended(
     as_administrator: Client, qa: Stage, smtp_server: SmtpServer, hanging_server: HangingServer
 ) -> None:
-    for _ in range(AT_ONCE):
+    for _ in range(MAX_RUNNING):
         assert as_administrator.post(START, typed(hanging_server.port), **HTMX).status_code == 200
     refused = as_administrator.post(START, typed(smtp_server), **HTMX)
     assert refused.status_code == 422
     assert "Too many connection tests are running" in words(refused)
-    assert (ConnectionTest.objects.count(), smtp_server.connections) == (AT_ONCE, 0)
+    assert (ConnectionTest.objects.count(), smtp_server.connections) == (MAX_RUNNING, 0)
     hanging_server.go()
     eventually(lambda: not under_way())
-    for _ in range(AT_ONCE + 1):
+    for _ in range(MAX_RUNNING + 1):
         assert as_administrator.post(START, typed(smtp_server), **HTMX).status_code == 200
         when_over()
 

@@ -30,12 +30,12 @@ def test_each_explanation_has_a_cause_and_a_next_step(code: str) -> None:
     cause, next_step, _ = EXPLANATIONS[code]
     assert cause.endswith((".", "?"))
     assert next_step.endswith((".", "?"))
-    assert len(code) <= 40  # as many as StageQueue.code holds
+    assert len(code) <= 40  # as many as StageBackoff.code holds
     assert code.isidentifier()
 
 
 def test_no_two_explanations_are_the_same() -> None:
-    assert len({one.cause for one in EXPLANATIONS.values()}) == len(EXPLANATIONS)
+    assert len({explanation.cause for explanation in EXPLANATIONS.values()}) == len(EXPLANATIONS)
 
 
 def test_each_sign_leads_to_an_explanation() -> None:

@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 import emailconfig.connection.networks
 from emailconfig.address_rules import is_allowed, is_own
-from emailconfig.connection import ConnectionTrouble, connect
+from emailconfig.connection import ConnectionFailure, connect
 from emailconfig.connection.networks import resolve
 from emailconfig.exceptions import AddressRefused, NameNotUsable, NameServersSilent
 from emailconfig.models import SmtpSettings
@@ -160,10 +160,10 @@ def answering(monkeypatch: pytest.MonkeyPatch, *answers: list[str], port: int) -
 
     def getaddrinfo(host: str, *_: object, **__: object) -> list[Any]:
         asked.append(host)
-        found = answers[min(len(asked), len(answers)) - 1]
-        if not found:
+        result = answers[min(len(asked), len(answers)) - 1]
+        if not result:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in found]
+        return [(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in result]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return asked
@@ -184,7 +184,7 @@ def test_a_refusal_tells_nothing_of_what_is_inside(
     answering(monkeypatch, addresses, port=closed_port)
     monkeypatch.setattr(emailconfig.connection.networks, "_REFUSAL_SECONDS", 0.5)
     started = time.monotonic()
-    with pytest.raises(ConnectionTrouble) as refused:
+    with pytest.raises(ConnectionFailure) as refused:
         connect(settings_for("inside.acme.example", 587))
     assert time.monotonic() - started >= 0.5
     assert (refused.value.step, refused.value.code, refused.value.evidence) == ("name", "name_not_usable", "")
@@ -202,7 +202,7 @@ def test_a_name_cannot_lead_elsewhere_after_it_was_checked(settings: Settings, m
         assert smtp.sock.getpeername() == ("127.0.0.1", server.port)
         smtp.close()
         assert asked == ["rebinding.example"]
-        with pytest.raises(ConnectionTrouble, match="can't be used"):
+        with pytest.raises(ConnectionFailure, match="can't be used"):
             connect(settings_for("rebinding.example", 587))
     assert asked == ["rebinding.example"] * 2
     assert server.connections == 1

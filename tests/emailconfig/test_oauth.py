@@ -23,7 +23,7 @@ from flask import Response, redirect
 from pytest_django import Settings
 
 from common.encryption import EncryptedValue
-from emailconfig.connection import ConnectionTrouble, connect, token_request, tokens
+from emailconfig.connection import ConnectionFailure, connect, token_request, tokens
 from emailconfig.doctor.examination import examine
 from emailconfig.models import OAuthToken, SmtpSettings
 from emailconfig.services import delete_smtp_settings
@@ -66,8 +66,8 @@ def sign_in(settings: SmtpSettings) -> None:
     connect(settings).close()
 
 
-def trouble_with(settings: SmtpSettings) -> ConnectionTrouble:
-    with pytest.raises(ConnectionTrouble) as raised:
+def trouble_with(settings: SmtpSettings) -> ConnectionFailure:
+    with pytest.raises(ConnectionFailure) as raised:
         connect(settings)
     return raised.value
 
@@ -558,7 +558,7 @@ def test_a_kept_token_that_no_key_opens_is_asked_for_anew(
 
 def test_settings_that_are_deleted_take_their_token_along(qa: Stage, configured: SmtpSettings) -> None:
     sign_in(configured)
-    delete_smtp_settings(qa, OPERATOR, read_at=configured.version)
+    delete_smtp_settings(qa, OPERATOR, expected_version=configured.version)
     assert not OAuthToken.objects.exists()
 
 

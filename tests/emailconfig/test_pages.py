@@ -105,10 +105,10 @@ def test_what_is_typed_is_shown_as_text(as_administrator: Client, qa: Stage) -> 
 
 
 def test_a_stale_save_is_refused_and_overwrites_nothing(as_administrator: Client, configured: SmtpSettings) -> None:
-    read_at = configured.version
+    expected_version = configured.version
     configure(configured.stage, **{**VALUES, "password": "", "sender_name": "Saved meanwhile"})
     events = AuditEvent.objects.count()
-    answer = as_administrator.post(EDIT, {**WITH_PASSWORD, "sender_name": "Mine", "version": read_at})
+    answer = as_administrator.post(EDIT, {**WITH_PASSWORD, "sender_name": "Mine", "version": expected_version})
     assert answer.status_code == 422
     assert STALE in answer.context["form"].non_field_errors()
     assert 'value="Mine"' in answer.content.decode()
@@ -150,15 +150,15 @@ def test_the_audit_trail_names_the_member_the_stage_and_the_request(
     assert event.request_id
 
 
-WRITE_DOORS = [EDIT, "/admin/emailconfig/smtpsettings/add/", "/admin/emailconfig/smtpsettings/{}/change/"]
+WRITE_ENTRY_POINTS = [EDIT, "/admin/emailconfig/smtpsettings/add/", "/admin/emailconfig/smtpsettings/{}/change/"]
 
 
-@pytest.mark.parametrize("door", WRITE_DOORS)
+@pytest.mark.parametrize("entry_point", WRITE_ENTRY_POINTS)
 @pytest.mark.parametrize("who", ["viewer", "developer", "manager of another stage", "manager for one app alone"])
 def test_without_manage_email_configurations_here_every_write_is_answered_403(
-    qa: Stage, production: Stage, crm: App, viewer: Member, developer: Member, door: str, who: str
+    qa: Stage, production: Stage, crm: App, viewer: Member, developer: Member, entry_point: str, who: str
 ) -> None:
-    found = configure(production if "add" in door else qa, sender_name="Untouched")
+    smtp_settings = configure(production if "add" in entry_point else qa, sender_name="Untouched")
     clients = {
         "viewer": lambda: signed_in(viewer),
         "developer": lambda: signed_in(developer),
@@ -167,7 +167,9 @@ def test_without_manage_email_configurations_here_every_write_is_answered_403(
     }
     client = clients[who]()
     Member.objects.update(is_staff=True)
-    answer = client.post(door.format(found.pk), {**VALUES, "sender_name": "Mine", "stage": qa.pk, "version": found.version})
+    answer = client.post(
+        entry_point.format(smtp_settings.pk), {**VALUES, "sender_name": "Mine", "stage": qa.pk, "version": smtp_settings.version}
+    )
     assert answer.status_code == 403
     assert not SmtpSettings.objects.filter(sender_name="Mine").exists()
 
@@ -199,8 +201,8 @@ def test_the_stage_of_settings_cannot_be_changed_in_admin(
     change = f"/admin/emailconfig/smtpsettings/{configured.pk}/change/"
     values = {**WITH_PASSWORD, "password": "", "sender_name": "Mine", "version": 1, "stage": production.pk}
     assert as_administrator.post(change, values).status_code == 302
-    found = SmtpSettings.objects.get()
-    assert (found.stage, found.sender_name) == (configured.stage, "Mine")
+    smtp_settings = SmtpSettings.objects.get()
+    assert (smtp_settings.stage, smtp_settings.sender_name) == (configured.stage, "Mine")
 
 
 def test_a_form_that_was_sent_without_its_cookie_is_refused(administrator: Member, qa: Stage) -> None:

@@ -69,8 +69,8 @@ def test_a_preset_is_saved_once_what_is_missing_was_given(as_administrator: Clie
         assert "Prepare " in words(incomplete)
     token_url = form["token_url"].replace("TENANT", "acme.example")
     assert as_administrator.post(f"{EDIT}?preset={preset.key}", {**form, **MISSING, "token_url": token_url}).status_code == 302
-    found = SmtpSettings.objects.get()
-    assert {name: str(getattr(found, name)) for name in preset.values}.items() <= {**form, "token_url": token_url}.items()
+    smtp_settings = SmtpSettings.objects.get()
+    assert {name: str(getattr(smtp_settings, name)) for name in preset.values}.items() <= {**form, "token_url": token_url}.items()
 
 
 def test_a_tenant_that_was_not_filled_in_is_refused_before_anybody_is_asked(as_administrator: Client, qa: Stage) -> None:
@@ -176,8 +176,8 @@ def test_a_copy_keeps_the_stages_own_secret_only_where_it_goes_to_the_same_place
     values = shown(as_administrator.get(EDIT, {"copy_from": "production"}))
     answer = as_administrator.post(EDIT, values)
     assert answer.status_code == (302 if same_user else 422)
-    found = SmtpSettings.objects.get(stage__key="qa")
-    assert (found.sender_name, found.secret.reveal()) == ("Copied" if same_user else "Acme", CANARY)
+    smtp_settings = SmtpSettings.objects.get(stage__key="qa")
+    assert (smtp_settings.sender_name, smtp_settings.secret.reveal()) == ("Copied" if same_user else "Acme", CANARY)
 
 
 def test_copying_needs_the_permission_where_it_is_copied_to(
@@ -253,9 +253,9 @@ def test_in_production_the_name_of_the_stage_is_typed(as_administrator: Client, 
 
 
 def test_settings_that_were_saved_meanwhile_are_not_deleted(as_administrator: Client, configured: SmtpSettings) -> None:
-    read_at = configured.version
+    expected_version = configured.version
     configure(configured.stage, **{**VALUES, "password": "", "sender_name": "Saved meanwhile"})
-    answer = delete(as_administrator, version=read_at)
+    answer = delete(as_administrator, version=expected_version)
     assert answer.status_code == 422
     assert STALE in words(answer)
     assert SmtpSettings.objects.get().sender_name == "Saved meanwhile"
@@ -335,7 +335,7 @@ def test_a_form_that_was_open_before_the_settings_were_deleted_and_made_anew_ove
 def test_the_version_of_deleted_settings_comes_along_from_the_audit_trail(qa: Stage, production: Stage) -> None:
     for _ in range(2):  # the version counts on, and the newest entry counts
         settings = configure(qa)
-        delete_smtp_settings(qa, OPERATOR, read_at=settings.version)
+        delete_smtp_settings(qa, OPERATOR, expected_version=settings.version)
     configure(production)
     DeletedSettings.objects.all().delete()
     import_module("emailconfig.migrations.0009_deleted_settings").read_audit_trail(apps, None)

@@ -19,11 +19,11 @@ from pytest_django import Settings
 
 from common.encryption import EncryptedValue, decrypt, encrypt
 from common.exceptions import UndecryptableSecret
-from emailconfig.connection import ConnectionTrouble, connect
+from emailconfig.connection import ConnectionFailure, connect
 from emailconfig.models import SmtpSettings
 from emailconfig.signals import smtp_settings_saved
 from organization.models import AuditEvent, Member, Stage
-from tests.support.emailconfig import CANARY, DOORS, WITH_PASSWORD, Door, edit_url, version_of
+from tests.support.emailconfig import CANARY, ENTRY_POINTS, WITH_PASSWORD, EntryPoint, edit_url, version_of
 from tests.support.portal import configure
 from tests.support.smtp_server import SmtpServer
 
@@ -51,27 +51,27 @@ def test_no_admin_page_shows_a_password(as_administrator: Client, as_viewer: Cli
             assert configured.secret.stored not in answer.content.decode()
 
 
-@pytest.mark.parametrize("door", ["browser", "admin"])
+@pytest.mark.parametrize("entry_point", ["browser", "admin"])
 def test_a_password_that_was_typed_is_not_shown_again_when_something_else_was_wrong(
-    as_administrator: Client, qa: Stage, door: str
+    as_administrator: Client, qa: Stage, entry_point: str
 ) -> None:
-    url = edit_url(qa) if door == "browser" else "/admin/emailconfig/smtpsettings/add/"
+    url = edit_url(qa) if entry_point == "browser" else "/admin/emailconfig/smtpsettings/add/"
     page = as_administrator.post(url, {**WITH_PASSWORD, "stage": qa.pk, "version": 0, "port": "25"}).content.decode()
     assert "smtp.example.com" in page  # what else was typed is
     assert CANARY not in page
 
 
 def test_saving_tells_nobody_the_password(
-    door: Door, qa: Stage, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    entry_point: EntryPoint, qa: Stage, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert door(qa, **WITH_PASSWORD) == ""
-    assert door(qa, **{**WITH_PASSWORD, "port": "25"}) != ""
+    assert entry_point(qa, **WITH_PASSWORD) == ""
+    assert entry_point(qa, **{**WITH_PASSWORD, "port": "25"}) != ""
     out, err = capfd.readouterr()
     assert CANARY not in caplog.text + out + err
 
 
-def test_the_database_holds_no_password_in_clear(door: Door, qa: Stage) -> None:
-    assert door(qa, **WITH_PASSWORD) == ""
+def test_the_database_holds_no_password_in_clear(entry_point: EntryPoint, qa: Stage) -> None:
+    assert entry_point(qa, **WITH_PASSWORD) == ""
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names(cursor):
             cursor.execute(f'SELECT * FROM "{table}"')
@@ -81,7 +81,7 @@ def test_the_database_holds_no_password_in_clear(door: Door, qa: Stage) -> None:
 @pytest.mark.requires_sqlite  # the test above reads PostgreSQL's tables
 @pytest.mark.django_db(transaction=True)
 def test_the_bytes_on_disk_hold_no_password_in_clear(qa: Stage) -> None:
-    assert DOORS["browser"](qa, **{**WITH_PASSWORD, "username": "canary-user"}) == ""
+    assert ENTRY_POINTS["browser"](qa, **{**WITH_PASSWORD, "username": "canary-user"}) == ""
     file = Path(connection.settings_dict["NAME"])
     # By another process: closing the file here would drop the locks that SQLite holds on it in this one.
     files = [str(part) for part in file.parent.glob(f"{file.name}*")]
@@ -116,10 +116,10 @@ def test_a_secret_that_is_printed_shows_dots() -> None:
     assert str(EncryptedValue()) == ""
 
 
-@pytest.mark.parametrize("door", ["browser", "admin"])
+@pytest.mark.parametrize("entry_point", ["browser", "admin"])
 @pytest.mark.parametrize("cause", ["somebody who listens fails", "the encryption key is broken"])
 def test_the_report_of_a_failed_save_holds_no_password(
-    as_administrator: Client, qa: Stage, settings: Settings, door: str, cause: str
+    as_administrator: Client, qa: Stage, settings: Settings, entry_point: str, cause: str
 ) -> None:
     reports: list[str] = []
 
@@ -137,7 +137,7 @@ def test_the_report_of_a_failed_save_holds_no_password(
     else:
         settings.ENCRYPTION_KEYS = ["no key"]
     try:
-        url = edit_url(qa) if door == "browser" else "/admin/emailconfig/smtpsettings/add/"
+        url = edit_url(qa) if entry_point == "browser" else "/admin/emailconfig/smtpsettings/add/"
         answer = as_administrator.post(url, {**WITH_PASSWORD, "stage": qa.pk, "version": 0})
     finally:
         smtp_settings_saved.disconnect(fail)
@@ -150,10 +150,10 @@ def test_the_report_of_a_failed_save_holds_no_password(
 
 
 def test_what_is_encrypted_differs_each_time_and_comes_back_the_same() -> None:
-    one, other = encrypt(CANARY), encrypt(CANARY)
-    assert one != other
-    assert CANARY not in one + other
-    assert decrypt(one) == decrypt(other) == CANARY
+    first, second = encrypt(CANARY), encrypt(CANARY)
+    assert first != second
+    assert CANARY not in first + second
+    assert decrypt(first) == decrypt(second) == CANARY
 
 
 @pytest.mark.parametrize("plain", ["", "x", "pässwört-€-密码", " ", "x" * 4000])
@@ -161,9 +161,9 @@ def test_a_secret_survives_the_database(qa: Stage, plain: str) -> None:
     settings = configure(qa)
     settings.secret = EncryptedValue.of(plain)
     settings.save()
-    found = SmtpSettings.objects.get()
-    assert found.secret.reveal() == plain
-    assert bool(found.secret) is bool(plain)
+    smtp_settings = SmtpSettings.objects.get()
+    assert smtp_settings.secret.reveal() == plain
+    assert bool(smtp_settings.secret) is bool(plain)
 
 
 def test_the_wrong_key_opens_nothing_and_says_so(configured: SmtpSettings, settings: Settings) -> None:
@@ -203,10 +203,10 @@ def test_pages_work_while_the_stored_password_cannot_be_opened(
 def test_a_password_that_cannot_be_opened_is_told_in_words_when_connecting(
     qa: Stage, smtp_server: SmtpServer, settings: Settings
 ) -> None:
-    found = configure(qa, smtp_server, authentication="basic", username="portal", new_secret=CANARY)
+    smtp_settings = configure(qa, smtp_server, authentication="basic", username="portal", new_secret=CANARY)
     settings.ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
-    with pytest.raises(ConnectionTrouble, match="can't be read") as trouble:
-        connect(found)
+    with pytest.raises(ConnectionFailure, match="can't be read") as trouble:
+        connect(smtp_settings)
     assert trouble.value.needs_a_person
     assert smtp_server.logins == []
 

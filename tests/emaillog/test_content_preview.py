@@ -105,8 +105,8 @@ def test_the_page_says_where_texts_events_and_nesting_stopped(as_administrator, 
     parts = ("\n" + "x" * 60, "\n" + "x" * 60, f"Content-Type: text/calendar\n\n{calendar}", f"{nested}\nDEEP")
     content = "Content-Type: multipart/mixed; boundary=b\n\n" + "".join(f"--b\n{part}\n" for part in parts)
     page = as_administrator.get(url(send(crm, qa, content=content.encode())))
-    assert page.context["seen"].text == "x" * 60 + "\n" + "x" * 40
-    assert page.context["seen"].limits == [
+    assert page.context["content"].text == "x" * 60 + "\n" + "x" * 40
+    assert page.context["content"].limits == [
         f"Parts that are nested deeper than {DEPTH_AT_MOST} levels are only listed as attachments.",
         "Only the first 100 characters of its text are shown.",
         "Only the first 1 events are shown.",
@@ -170,7 +170,7 @@ def test_every_part_is_shown(as_administrator, crm, qa, content, tabs, text, htm
     configure(qa)
     page = as_administrator.get(url(send(crm, qa, content=content.encode())))
     assert [tab.key for tab in page.context["tabs"]] == [*tabs, "headers", "source"]
-    seen = page.context["seen"]
+    seen = page.context["content"]
     assert (seen.text, seen.html, len(seen.attachments)) == (text, html, int("attachments" in tabs))
     assert seen.limits == []
 
@@ -191,7 +191,7 @@ def test_an_invitation_that_is_sent_as_a_file_as_well_is_shown_once(as_administr
     configure(qa)
     file = CALENDAR.replace("text/calendar", 'application/ics; name="invite.ics"')
     content = multipart("mixed", multipart("alternative", PLAIN, CALENDAR, boundary="a"), file)
-    seen = as_administrator.get(url(send(crm, qa, content=content.encode()))).context["seen"]
+    seen = as_administrator.get(url(send(crm, qa, content=content.encode()))).context["content"]
     assert [invitation.summary for invitation in seen.invitations] == ["Meet <b>us</b>"]
     assert [attachment.safe_name for attachment in seen.attachments] == ["attachment", "invite.ics"]
 
@@ -201,9 +201,9 @@ def test_the_page_names_the_hosts_that_were_not_asked(as_administrator, crm, qa)
     pictures = "".join(f"<img src='https://{number}.example/x.png'>" for number in range(12))
     html = f"<img src='https://pixel.example/1'><img src='https://pixel.example/2'>{pictures}"
     page = as_administrator.get(url(send(crm, qa, content=f"Content-Type: text/html\n\n{html}".encode())))
-    said = " ".join(page.content.decode().split())
-    assert "14 remote files were blocked: 2 from <bdi>pixel.example</bdi>, 1 from" in said
-    assert "and 3 more hosts." in said
+    text = " ".join(page.content.decode().split())
+    assert "14 remote files were blocked: 2 from <bdi>pixel.example</bdi>, 1 from" in text
+    assert "and 3 more hosts." in text
 
 
 def test_pictures_of_the_email_are_shown_in_its_html(as_administrator, as_viewer, crm, qa):

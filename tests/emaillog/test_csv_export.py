@@ -45,16 +45,16 @@ def test_the_file_has_a_row_for_each_mail(as_administrator, crm, qa):
     response = answer(as_administrator)
     assert response["Content-Type"] == "text/csv; charset=utf-8"
     assert response["Content-Disposition"] == f'attachment; filename="email-log-qa-{timezone.now():%Y-%m-%d}.csv"'
-    found = rows(response)
-    assert found[0] == HEADER
-    cells = dict(zip(HEADER, found[1], strict=True))
+    lines = rows(response)
+    assert lines[0] == HEADER
+    cells = dict(zip(HEADER, lines[1], strict=True))
     assert cells["Number"] == str(message.pk)
     assert cells["Time"] == "2026-05-19 12:00:00+00:00"
     assert cells["Subject"] == "Grüße, Ana; “1”"
     assert cells["Requested by the app"] == "ana@example.com; cc@example.com"
     assert cells["Routed to"] == "tess@acme.example; ben@acme.example"
     assert cells["Route"] == "Test list"
-    assert len(found) == 2
+    assert len(lines) == 2
 
 
 def test_the_filters_hold_and_nobody_gets_mail_of_other_apps(as_administrator, as_developer, crm, shop, qa):
@@ -75,15 +75,15 @@ def test_no_cell_is_taken_for_a_formula(as_administrator, crm, qa, start):
 
 
 def test_it_comes_in_pieces_and_ends_with_a_remark(as_administrator, crm, qa, monkeypatch):
-    monkeypatch.setattr(csv_export, "_AT_ONCE", 3)
+    monkeypatch.setattr(csv_export, "_ROWS_PER_SCAN", 3)
     monkeypatch.setattr(csv_export, "ROWS_AT_MOST", 10)
     for number in range(10):
         named(crm, qa, f"{number}")
     assert column(answer(as_administrator), "Subject") == [str(number) for number in range(9, -1, -1)]
     named(crm, qa, "10")
-    found = rows(answer(as_administrator))
-    assert len(found) == 12
-    assert found[-1] == [
+    lines = rows(answer(as_administrator))
+    assert len(lines) == 12
+    assert lines[-1] == [
         "Not all mail that matches is in this file: it ends after 10 mails. Choose a time range to get the others."
     ]
 

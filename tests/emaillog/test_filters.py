@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from emaillog import bounded_scan
 from organization.credentials import create_credential
-from outbox.models import Door, Message, Status
+from outbox.models import Message, Source, Status
 from outbox.submission import Envelope, submit
 from tests.support.emaillog import log, named, subjects
 from tests.support.outbox import in_state, set_list, take
@@ -114,7 +114,7 @@ def test_the_mail_of_one_credential(as_administrator, crm, shop, qa):
             qa,
             Envelope("a@acme.example", ["b@example.com"]),
             mail(subject=credential.name),
-            via=Door.GATEWAY,
+            via=Source.GATEWAY,
             credential=credential,
         )
     page = log(as_administrator, credential=one.username)
@@ -149,7 +149,7 @@ def test_a_filter_that_makes_no_sense_is_left_out_and_says_so(as_administrator, 
 
 @pytest.fixture
 def ten_at_once(monkeypatch) -> None:
-    monkeypatch.setattr(bounded_scan, "AT_ONCE", 10)
+    monkeypatch.setattr(bounded_scan, "SCAN_LIMIT", 10)
 
 
 def follow(client, address: str):
@@ -182,10 +182,10 @@ def test_no_request_reads_more_than_a_piece(as_administrator, crm, qa, monkeypat
     """Whatever is asked, the queries on the mail are limited by number or by row."""
     for number in range(30):
         named(crm, qa, f"hay {number}")
-    monkeypatch.setattr(bounded_scan, "AT_ONCE", 10)
+    monkeypatch.setattr(bounded_scan, "SCAN_LIMIT", 10)
     with CaptureQueriesContext(connection) as queries:
         log(as_administrator, q="needle", status="held", recipient="nobody", since="30d")
-    on_mail = [one["sql"] for one in queries if 'FROM "outbox_message"' in one["sql"]]
+    on_mail = [query["sql"] for query in queries if 'FROM "outbox_message"' in query["sql"]]
     assert on_mail
     assert all("LIMIT" in one for one in on_mail)
     assert not any("OFFSET" in one or "COUNT(*)" in one for one in on_mail)

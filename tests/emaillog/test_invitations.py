@@ -78,7 +78,7 @@ def test_times_that_no_clock_here_knows_are_told_in_the_words_of_the_invitation(
 
 
 def test_an_invitation_that_is_cut_off_is_read_as_far_as_it_goes():
-    assert [one.summary for one in read_invitations("BEGIN:VEVENT\nSUMMARY:x\nLOCATION:R")] == ["x"]
+    assert [invitation.summary for invitation in read_invitations("BEGIN:VEVENT\nSUMMARY:x\nLOCATION:R")] == ["x"]
     assert list(read_invitations("no calendar\nEND:VEVENT\nSUMMARY:x")) == []
 
 

@@ -124,9 +124,9 @@ def test_a_developer_sees_the_mail_of_their_apps_alone(as_developer, crm, shop, 
 def test_what_a_mail_says_needs_its_own_permission(as_viewer, as_administrator, crm, qa):
     message = named(crm, qa, "one")
     Content.objects.filter(message=message).update(data=b"Subject: x\r\n\r\nCANARY-IN-THE-BODY")
-    seen = as_viewer.get(url(message))
-    assert seen.status_code == 200
-    assert b"CANARY" not in seen.content
+    answer = as_viewer.get(url(message))
+    assert answer.status_code == 200
+    assert b"CANARY" not in answer.content
     assert as_viewer.get(url(message, "html")).status_code == 403
     assert as_viewer.get(url(message, "source")).status_code == 403
     assert b"CANARY" in as_administrator.get(url(message)).content
@@ -167,7 +167,7 @@ def test_the_detail_shows_what_was_asked_for_where_it_went_and_why(as_administra
 
 
 def outcomes_of_requested(client, message) -> dict[str, str]:
-    return {one.address: one.outcome for one in client.get(url(message)).context["requested"]}
+    return {requested.address: requested.outcome for requested in client.get(url(message)).context["requested"]}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -295,10 +295,10 @@ def test_the_detail_says_what_the_servers_words_mean(as_administrator, crm, qa, 
 
 
 def test_a_stage_in_trouble_says_so_on_its_log(as_administrator, qa):
-    from delivery.backoff import note_trouble
-    from emailconfig.connection import ConnectionTrouble
+    from delivery.backoff import record_failure
+    from emailconfig.connection import ConnectionFailure
 
-    note_trouble(qa.pk, ConnectionTrouble("AUTH", "auth_refused", "535 5.7.8 no"))
+    record_failure(qa.pk, ConnectionFailure("AUTH", "auth_refused", "535 5.7.8 no"))
     assert "535 5.7.8 no" in log(as_administrator).content.decode()
 
 

@@ -97,11 +97,11 @@ def test_no_page_of_the_log_shows_an_address(told, page):
         Message.objects.update(**in_state("deferred"))
         told.recipients.update(status="deferred")
     member = reader("Acts blindly", Permission.ACCESS_ASSET_LOGS, *ACTS)
-    seen = signed_in(member).get(url(told, page))
-    assert seen.status_code == 200
-    assert reveals(seen.content.decode()) == []
-    assert "•••@" in seen.content.decode()
-    assert b"Tess Tester" not in seen.content
+    answer = signed_in(member).get(url(told, page))
+    assert answer.status_code == 200
+    assert reveals(answer.content.decode()) == []
+    assert "•••@" in answer.content.decode()
+    assert b"Tess Tester" not in answer.content
     assert reveals(log(signed_in(member)).content.decode()) == []
 
 
@@ -173,7 +173,7 @@ def test_why_a_resend_is_refused_is_masked_too(told, monkeypatch):
 
     monkeypatch.setattr(actions, "resend", refuse)
     member = reader("Acts blindly", Permission.ACCESS_ASSET_LOGS, *ACTS)
-    page = signed_in(member).post(url(told, "resend"), {"read_at": "0"}, follow=True).content.decode()
+    page = signed_in(member).post(url(told, "resend"), {"expected_version": "0"}, follow=True).content.decode()
     assert "has no valid domain" in page
     assert reveals(page) == []
 
@@ -204,9 +204,9 @@ def test_what_a_servers_trouble_says_of_a_recipient_is_masked_in_banner_and_log(
     nobody_in_particular = signed_in(make_member("Mia"))
     may_see_mail_of_one_app = signed_in(reader("One", *ALL, app=crm))
     for client in (as_viewer, nobody_in_particular, may_see_mail_of_one_app):
-        said = client.get(page).content.decode()
-        assert "too many messages to &lt;a•••@example.com&gt;" in said
-        assert "ana.silva" not in said
+        text = client.get(page).content.decode()
+        assert "too many messages to &lt;a•••@example.com&gt;" in text
+        assert "ana.silva" not in text
     assert "ana.silva: too many messages" in signed_in(reader("All", *ALL)).get(page).content.decode()
     assert "stage_in_trouble" in caplog.text
     assert "ana.silva" not in caplog.text

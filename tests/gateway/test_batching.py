@@ -10,29 +10,29 @@ import pytest
 from django.db import connection
 
 from common import sql
-from gateway.batching import BYTES_PER_COMMIT, MAILS_PER_COMMIT, Handed, Waiting, next_group, store
+from gateway.batching import BYTES_PER_COMMIT, MESSAGES_PER_COMMIT, PendingMessage, ReceivedMessage, next_group, store
 from organization.credentials import NewCredential, create_credential
 from organization.models import App
 from outbox.models import Message
 from outbox.submission import Envelope
-from outbox.values import Accepted
+from outbox.values import AcceptedMessage
 from tests.support.portal import OPERATOR, mail
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def waiting(*sizes: int) -> queue.SimpleQueue[Waiting | None]:
+def waiting(*sizes: int) -> queue.SimpleQueue[PendingMessage | None]:
     loop = asyncio.new_event_loop()
-    mails: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+    mails: queue.SimpleQueue[PendingMessage | None] = queue.SimpleQueue()
     for size in sizes:
-        mails.put(Waiting(Handed(1, Envelope("", ["a@example.com"]), bytes(size)), loop.create_future(), loop))
+        mails.put(PendingMessage(ReceivedMessage(1, Envelope("", ["a@example.com"]), bytes(size)), loop.create_future(), loop))
     loop.close()
     return mails
 
 
 def test_a_group_of_one_commit_is_bounded_in_number_and_bytes():
-    many = waiting(*[1] * (MAILS_PER_COMMIT + 1))
-    assert [len(next_group(many)), len(next_group(many))] == [MAILS_PER_COMMIT, 1]
+    many = waiting(*[1] * (MESSAGES_PER_COMMIT + 1))
+    assert [len(next_group(many)), len(next_group(many))] == [MESSAGES_PER_COMMIT, 1]
     half = BYTES_PER_COMMIT // 2
     large = waiting(half, half, half, BYTES_PER_COMMIT, 1)
     assert [len(next_group(large)) for _ in range(3)] == [2, 2, 1]
@@ -49,7 +49,7 @@ def test_a_full_disk_is_said_and_nothing_accepted(credential, crm, qa, monkeypat
         (pages,) = cursor.execute("PRAGMA page_count").fetchone()
         (unused,) = cursor.execute("PRAGMA freelist_count").fetchone()
     body = "x" * 4096 * (unused + 20)
-    handed = Handed(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail(body=body))
+    handed = ReceivedMessage(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail(body=body))
     options = connection.settings_dict["OPTIONS"]
     with monkeypatch.context() as full:
         full.setitem(options, "init_command", f"{options['init_command']}; PRAGMA max_page_count = {pages}")
@@ -59,7 +59,7 @@ def test_a_full_disk_is_said_and_nothing_accepted(credential, crm, qa, monkeypat
     assert sql.is_out_of_space(answer)
     assert not Message.objects.exists()
     (answer,) = store([handed])
-    assert isinstance(answer, Accepted)
+    assert isinstance(answer, AcceptedMessage)
 
 
 @pytest.mark.requires_postgresql
@@ -71,7 +71,7 @@ def test_a_column_that_changes_its_type_under_a_running_gateway_refuses_no_mail(
             cursor.execute(f"ALTER TABLE organization_app ALTER name TYPE {to}")
         connection.close()
 
-    handed = Handed(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail())
+    handed = ReceivedMessage(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail())
     for _ in range(10):  # from the fifth time on they are prepared
         store([handed])
     with ThreadPoolExecutor(max_workers=1) as elsewhere:
@@ -81,11 +81,11 @@ def test_a_column_that_changes_its_type_under_a_running_gateway_refuses_no_mail(
         finally:
             connection.close()
             elsewhere.submit(alter, f"varchar({App._meta.get_field('name').max_length})").result()
-    assert [type(answer) for answer in answers] == [Accepted, Accepted]
+    assert [type(answer) for answer in answers] == [AcceptedMessage, AcceptedMessage]
 
 
 def test_a_database_that_can_only_be_read_takes_no_mail_and_says_so(credential, crm, qa, monkeypatch):
-    handed = Handed(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail())
+    handed = ReceivedMessage(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail())
     options = connection.settings_dict["OPTIONS"]
     with monkeypatch.context() as read_only:
         if connection.vendor == "sqlite":

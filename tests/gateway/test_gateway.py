@@ -15,7 +15,7 @@ from django.core.mail import EmailMessage, get_connection
 
 from organization.credentials import NewCredential, create_credential, revoke_credential
 from organization.models import App
-from outbox.models import Door, Message
+from outbox.models import Message, Source
 from tests.support.certificates import Authority
 from tests.support.portal import OPERATOR, configure, mail, manage, running_gateway
 
@@ -54,7 +54,7 @@ def test_smtplib_sends_and_250_means_stored(signed_in, crm, qa, credential):
     code, reply = signed_in.data(mail())
     message = Message.objects.get()
     assert (code, reply) == (250, f"2.0.0 Ok: queued as {message.pk}".encode())
-    assert (message.app, message.stage, message.via, message.credential) == (crm, qa, Door.GATEWAY, credential.credential)
+    assert (message.app, message.stage, message.via, message.credential) == (crm, qa, Source.GATEWAY, credential.credential)
     assert (message.subject, message.requested) == ("Hello", ["customer@example.com"])
 
 

@@ -64,7 +64,7 @@ def test_djangos_tests_pass_but_for_addresses_without_a_domain(crm, qa, settings
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(through_the_outbox(django_tests.BaseEmailBackendTests))
     result = unittest.TestResult()
     suite.run(result)
-    said = dict([*result.failures, *result.errors])
-    failed = {test.id().rpartition(".")[2] for test in said}
-    assert failed == WITHOUT_DOMAIN, "\n".join(said.values())
+    text = dict([*result.failures, *result.errors])
+    failed = {test.id().rpartition(".")[2] for test in text}
+    assert failed == WITHOUT_DOMAIN, "\n".join(text.values())
     assert result.testsRun == len(WITHOUT_DOMAIN) + 16

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from delivery.models import StageQueue
+from delivery.models import StageBackoff
 from organization.models import AuditEvent
 from outbox.models import Message, Status
 from tests.interop.postfix import Postfix
@@ -137,7 +137,7 @@ def test_who_signs_in_may_send_anywhere(crm, qa, relay, settings_for):
     assert [statuses(message) for message in messages] == [{CUSTOMER: "sent"}] * 3
     eventually(lambda: len(relay.inbox) == 3)
     assert all(b"(Authenticated sender: portal)" in received and b"using TLSv1." in received for received in relay.inbox)
-    assert not StageQueue.objects.filter(failures__gt=0).exists()
+    assert not StageBackoff.objects.filter(failures__gt=0).exists()
 
 
 def test_a_wrong_password_pauses_the_stage_and_is_explained(crm, qa, relay, settings_for):
@@ -145,7 +145,7 @@ def test_a_wrong_password_pauses_the_stage_and_is_explained(crm, qa, relay, sett
     for _ in range(3):
         send(crm, qa, CUSTOMER)
     deliver()
-    queue = StageQueue.objects.get(stage=qa)
+    queue = StageBackoff.objects.get(stage=qa)
     assert (queue.paused, queue.failures, queue.step, queue.code) == (True, 1, "AUTH", "auth_refused")
     assert queue.evidence.startswith("535 5.7.8 Error: authentication failed")
     assert set(Message.objects.values_list("status", flat=True)) == {Status.QUEUED}

@@ -1,4 +1,4 @@
-"""A judge that reads what really arrived, while people toggle test lists, mail flows through all doors and workers die."""
+"""A judge that reads what really arrived, while people toggle test lists, mail flows through all entry points and workers die."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from organization.credentials import create_credential
 from organization.models import App, Stage
 from outbox.backend import EmailBackend
 from outbox.models import Message, Recipient, Status
-from testlists.services import wait_until_nothing_leaves
+from testlists.services import wait_until_none_in_flight
 from tests.interop.processes import Process, printed
 from tests.support.header_judge import strays
 from tests.support.outbox import now_due, set_list
@@ -75,18 +75,18 @@ def test_no_toggle_no_door_and_no_death_lets_test_mail_out(crm: App, shop: App, 
     judge, stop, accepted, toggles = Judge(), threading.Event(), set[str](), {"crm": 0, "shop": 0}
     dice = random.Random(11)
 
-    def mail(app: App, door: str) -> EmailMessage:
+    def mail(app: App, entry_point: str) -> EmailMessage:
         real = [f"real{number}@{app.key}.example" for number in range(2)]
         acted_on = {"X-SMTPAPI": f'{{"to": ["{real[0]}"]}}', "Sender": real[1], "List-Unsubscribe": f"<mailto:{real[0]}>"}
         headers = {"Message-ID": make_msgid(), **acted_on}
-        return EmailMessage(door, "Hi", "app@acme.example", real[:1], bcc=real[1:], reply_to=real[:1], headers=headers)
+        return EmailMessage(entry_point, "Hi", "app@acme.example", real[:1], bcc=real[1:], reply_to=real[:1], headers=headers)
 
     def through_django(app: App) -> None:
         backend = EmailBackend(app=app.key, stage=qa.key)
         while not stop.is_set():
-            one = mail(app, "django")
-            backend.send_messages([one])
-            accepted.add(one.extra_headers["Message-ID"])
+            email = mail(app, "django")
+            backend.send_messages([email])
+            accepted.add(email.extra_headers["Message-ID"])
             time.sleep(0.04)
         connection.close()
 
@@ -94,16 +94,16 @@ def test_no_toggle_no_door_and_no_death_lets_test_mail_out(crm: App, shop: App, 
         with smtplib.SMTP("127.0.0.1", port, timeout=60) as smtp:
             smtp.login(username, password)
             while not stop.is_set():
-                one = mail(app, "gateway")
-                smtp.sendmail(one.to[0], one.recipients(), one.message().as_bytes())
-                accepted.add(one.extra_headers["Message-ID"])
+                email = mail(app, "gateway")
+                smtp.sendmail(email.to[0], email.recipients(), email.message().as_bytes())
+                accepted.add(email.extra_headers["Message-ID"])
                 time.sleep(0.04)
 
     def toggle(app: App) -> None:
         testers = [TESTERS[0], f"tester-{app.key}@acme.example"]
         while not stop.is_set():
             activated = set_list(app, qa, *testers)
-            if wait_until_nothing_leaves(activated, PATIENCE_SECONDS) == 0:
+            if wait_until_none_in_flight(activated, PATIENCE_SECONDS) == 0:
                 judge.protected.add(app.key)
                 time.sleep(dice.uniform(0.2, 2.0))
                 judge.protected.discard(app.key)
@@ -126,12 +126,12 @@ def test_no_toggle_no_door_and_no_death_lets_test_mail_out(crm: App, shop: App, 
         ]
         for worker in workers:
             stack.callback(worker.end)
-        doors = [work for app, new in secrets.items() for work in (
+        entry_points = [work for app, new in secrets.items() for work in (
             lambda app=app: through_django(app),
             lambda app=app, new=new: through_gateway(app, port, new.credential.username, new.password),
             lambda app=app: toggle(app),
         )]  # fmt: skip
-        with threads(*doors, lambda: kill(workers)):
+        with threads(*entry_points, lambda: kill(workers)):
             time.sleep(SECONDS)
             stop.set()
         printed(f"{len(accepted)} mails accepted, {Counter(Message.objects.values_list('status', flat=True))} when they ended")

@@ -16,7 +16,7 @@ from django.db import connection
 from delivery.models import Worker
 from emailconfig.models import SmtpSettings
 from organization.credentials import create_credential
-from outbox.models import Door, Message, Status
+from outbox.models import Message, Source, Status
 from outbox.submission import Envelope, submit_together
 from outbox.values import Submission
 from tests.interop.processes import App, Portal, Sink, printed, rabbitmq, redis, sink
@@ -66,9 +66,9 @@ def all_sent() -> bool:
 def waits(server: Sink, accepted: dict[str, float]) -> str:
     """From acceptance to the server's 250, in words."""
     arrived = {message_id: moment for moment, message_id in reversed(server.arrivals)}
-    found = sorted(1000 * (arrived[message_id] - moment) for message_id, moment in accepted.items())
-    p95 = found[int(0.95 * len(found))]
-    return f"p50 {statistics.median(found):.0f} ms, p95 {p95:.0f} ms, most {found[-1]:.0f} ms ({len(found)} mails)"
+    delays = sorted(1000 * (arrived[message_id] - moment) for message_id, moment in accepted.items())
+    p95 = delays[int(0.95 * len(delays))]
+    return f"p50 {statistics.median(delays):.0f} ms, p95 {p95:.0f} ms, most {delays[-1]:.0f} ms ({len(delays)} mails)"
 
 
 def test_mail_from_two_gateways_two_web_processes_and_commands_arrives_once(crm, qa, server, broker, start_portal):
@@ -134,7 +134,7 @@ def submit_many(crm, qa, mails: int) -> None:
     envelope = Envelope("crm@acme.example", ["customer@example.com"])
     content = b"From: crm@acme.example\r\nSubject: Hi\r\n\r\nHi\r\n"  # without a From each would get a note, which costs time
     for start in range(0, mails, 500):
-        submit_together([Submission(crm, qa, envelope, content, Door.COMMAND)] * min(500, mails - start))
+        submit_together([Submission(crm, qa, envelope, content, Source.COMMAND)] * min(500, mails - start))
 
 
 def rate_of(server: Sink) -> float:

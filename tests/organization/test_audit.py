@@ -43,7 +43,7 @@ def test_admin_offers_the_operations_of_the_newest_events(crm: App, qa: Stage, a
         audit.record(OPERATOR, operation, entity)
     page = as_administrator.get("/admin/organization/auditevent/", {"operation": "Update"})
     shown = page.context["cl"]
-    choices = {spec.title: [one["display"] for one in spec.choices(shown)] for spec in shown.filter_specs}
+    choices = {spec.title: [choice["display"] for choice in spec.choices(shown)] for spec in shown.filter_specs}
     assert choices == {"operation": ["All", "Create", "Update"], "entity": ["All", "app", "stage"]}
     assert [event.operation for event in shown.result_list] == ["Update", "Update"]
     old = as_administrator.get("/admin/organization/auditevent/", {"operation": "Revoke"})

@@ -167,8 +167,8 @@ def test_it_is_exported_with_the_same_filters_and_says_who_took_it(
     assert (rows[0]["Name"], rows[0]["What changed"]) == ("'=Quality()", "name: QA → =Quality(); version: 0 → 1")
     assert rows[0]["Member"] == "Ada Admin <ada.admin@acme.example>"
     assert SECRET not in str(rows)
-    taken = AuditEvent.objects.get(operation="Export")
-    assert (taken.actor, taken.after) == (administrator, {"what": "audit trail", "filters": {"stage": "qa"}})
+    event = AuditEvent.objects.get(operation="Export")
+    assert (event.actor, event.after) == (administrator, {"what": "audit trail", "filters": {"stage": "qa"}})
     everything = file_of(as_administrator)
     assert [row["Operation"] for row in everything] == [*["Export"] * 2, *["Update"] * 5, "Create"]
     page = as_administrator.get(URL, {"operation": "Update"}).content.decode()

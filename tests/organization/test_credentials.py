@@ -22,15 +22,15 @@ CREATE = f"{SECTION}credentials/"
 
 
 def test_a_secret_has_256_bits_and_only_its_hash_is_stored(crm: App, qa: Stage) -> None:
-    one, other = create_credential(crm, qa, OPERATOR), create_credential(crm, qa, OPERATOR)
-    assert one.password != other.password
-    assert len(one.password) == 43  # 32 bytes in base64
-    assert one.credential.secret_hash == hashlib.sha256(one.password.encode()).hexdigest()
-    assert one.credential.username.startswith("crm-qa-")
+    first, second = create_credential(crm, qa, OPERATOR), create_credential(crm, qa, OPERATOR)
+    assert first.password != second.password
+    assert len(first.password) == 43  # 32 bytes in base64
+    assert first.credential.secret_hash == hashlib.sha256(first.password.encode()).hexdigest()
+    assert first.credential.username.startswith("crm-qa-")
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names(cursor):
             cursor.execute(f'SELECT * FROM "{table}"')
-            assert one.password not in str(cursor.fetchall()), table
+            assert first.password not in str(cursor.fetchall()), table
 
 
 def test_the_audit_trail_knows_the_credential_but_neither_secret_nor_hash(crm: App, qa: Stage) -> None:
@@ -45,9 +45,9 @@ def test_the_audit_trail_knows_the_credential_but_neither_secret_nor_hash(crm: A
 
 def test_a_credential_signs_in_with_its_app_and_stage(crm: App, qa: Stage) -> None:
     new = create_credential(crm, qa, OPERATOR)
-    found = authenticate(new.credential.username, new.password)
-    assert found is not None
-    assert (found.app, found.stage) == (crm, qa)
+    credential = authenticate(new.credential.username, new.password)
+    assert credential is not None
+    assert (credential.app, credential.stage) == (crm, qa)
 
 
 @pytest.mark.parametrize("password", ["", "wrong", "\ud800", "x" * 100_000, "\0"])
@@ -162,7 +162,7 @@ def test_a_member_with_the_longest_name_may_create_one_too(crm: App, qa: Stage) 
 def test_a_bad_name_is_told_and_nothing_is_made(as_developer: Client, crm: App, qa: Stage, name: str) -> None:
     answer = as_developer.post(CREATE, {"name": name}, follow=True)
     assert answer.status_code in (200, 422)
-    assert "toast--error" in answer.content.decode() or answer.status_code == 422
+    assert "flash-message--error" in answer.content.decode() or answer.status_code == 422
     assert not Credential.objects.exists()
 
 

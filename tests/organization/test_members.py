@@ -175,10 +175,10 @@ def test_the_profile_changes_name_theme_and_time_zone_alone(viewer: Member) -> N
         "version": 0,
     }
     assert client.post(PROFILE, typed)["Location"] == PROFILE
-    found = Member.objects.get()
-    assert (found.name, found.theme, found.time_zone, found.email) == ("Vera V.", "dark", "Europe/Lisbon", viewer.email)
-    assert not found.is_staff
-    assert not found.is_superuser
+    member = Member.objects.get()
+    assert (member.name, member.theme, member.time_zone, member.email) == ("Vera V.", "dark", "Europe/Lisbon", viewer.email)
+    assert not member.is_staff
+    assert not member.is_superuser
     assert 'data-theme="dark"' in client.get("/apps/").content.decode()
     event = AuditEvent.objects.get()
     assert (event.before["name"], event.after["name"]) == ("Vera Viewer", "Vera V.")

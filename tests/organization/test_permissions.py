@@ -32,7 +32,7 @@ def places(crm: App, shop: App, qa: Stage, production: Stage) -> dict[str, Scope
 
 def grant(member: Member, *permissions: Permission, app: App | None = None, stages: tuple[Stage, ...] = ()) -> Member:
     """A role of its own with these permissions, given to the member. Returns them as the next request sees them."""
-    role = Role.objects.create(name=f"Role {Role.objects.count()}", permissions=[one.value for one in permissions])
+    role = Role.objects.create(name=f"Role {Role.objects.count()}", permissions=[permission.value for permission in permissions])
     role.stages.set(stages)
     RoleGrant.objects.create(member=member, role=role, app=app)
     return Member.objects.get(pk=member.pk)
@@ -77,7 +77,9 @@ def test_grants_add_up_and_none_takes_away(places: dict[str, Scope], crm: App, s
 
 def test_a_member_without_grants_may_do_nothing(places: dict[str, Scope]) -> None:
     member = make_member("Mia")
-    assert {one for one in Permission if where(member, places, one) or member.has_perm_anywhere(one.path)} == set()
+    assert {
+        permission for permission in Permission if where(member, places, permission) or member.has_perm_anywhere(permission.path)
+    } == set()
 
 
 def test_a_removed_member_may_do_nothing(places: dict[str, Scope]) -> None:
@@ -89,7 +91,7 @@ def test_a_removed_member_may_do_nothing(places: dict[str, Scope]) -> None:
 
 def test_a_superuser_and_an_operator_may_do_all(places: dict[str, Scope]) -> None:
     for actor in (make_member("Sam", is_superuser=True), Operator("root")):
-        assert all(allowed(actor, scope, one) for scope in places.values() for one in Permission)
+        assert all(allowed(actor, scope, permission) for scope in places.values() for permission in Permission)
 
 
 def test_one_of_several_permissions_is_enough(places: dict[str, Scope]) -> None:

@@ -58,7 +58,7 @@ def test_rotation_names_what_no_key_opens_and_goes_on_with_the_rest(stored: Smtp
 
 def test_rotation_is_in_the_audit_trail_with_no_secret(stored: SmtpSettings) -> None:
     out = rotate()
-    said = out + str(list(AuditEvent.objects.filter(operation="Rotate key").values_list()))
+    text = out + str(list(AuditEvent.objects.filter(operation="Rotate key").values_list()))
     assert AuditEvent.objects.filter(operation="Rotate key").count() == 2
-    assert "kanarienvogel" not in said
-    assert "a-token" not in said
+    assert "kanarienvogel" not in text
+    assert "a-token" not in text

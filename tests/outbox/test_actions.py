@@ -17,7 +17,7 @@ from organization.models import AuditEvent, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from outbox.actions import cancel, release_held, resend, resend_to_real_recipients, retry_now
 from outbox.models import Content, HoldReason, Message, RouteKind, Status
-from testlists.services import mails_leaving, test_list_of, wait_until_nothing_leaves
+from testlists.services import in_flight_count, test_list_of, wait_until_none_in_flight
 from tests.support.outbox import deliver, deliver_beside, leases_run_out, now_due, outcomes, send, set_list, statuses, take
 from tests.support.portal import OPERATOR, configure, make_member, signed_in
 from tests.support.smtp_server import SmtpServer
@@ -95,7 +95,7 @@ def test_retrying_leaves_those_who_are_done_alone(crm, qa, configured, smtp_serv
     answers.clear()
     retry_now(message, OPERATOR)
     deliver()
-    assert [one.recipients for one in smtp_server.arrived] == [["early@example.com"], ["late@example.com"]]
+    assert [arrival.recipients for arrival in smtp_server.arrived] == [["early@example.com"], ["late@example.com"]]
     assert statuses(message)["no@example.com"] == "failed"
 
 
@@ -225,10 +225,10 @@ def test_mail_that_a_worker_is_taking_is_not_cancelled_behind_its_back(crm, qa, 
 @pytest.mark.requires_postgresql  # SQLite has one writer at a time
 def test_a_worker_passes_over_mail_that_is_being_cancelled(crm, qa, configured):
     cancelled, other = send(crm, qa), send(crm, qa, "other@example.com")
-    taken = []
+    claimed = []
 
     def take_what_is_due():
-        taken.extend(take(qa, 10, owner="worker"))
+        claimed.extend(take(qa, 10, owner="worker"))
         connection.close()
 
     with transaction.atomic():
@@ -236,7 +236,7 @@ def test_a_worker_passes_over_mail_that_is_being_cancelled(crm, qa, configured):
         worker = threading.Thread(target=take_what_is_due)
         worker.start()
         worker.join(60)
-        assert [one.pk for one in taken] == [other.pk]
+        assert [message.pk for message in claimed] == [other.pk]
     assert take(qa, 10, owner="worker") == []
     assert statuses(cancelled) == {"customer@example.com": "failed"}
 
@@ -259,7 +259,7 @@ def test_mail_is_either_cancelled_or_sent_whatever_the_order(crm, qa, configured
     deliver()
     person.join(60)
     deliver()
-    arrived = [address for one in smtp_server.arrived for address in one.recipients]
+    arrived = [address for arrival in smtp_server.arrived for address in arrival.recipients]
     assert len(arrived) == len(set(arrived))
     assert set(arrived) | cancelled == {message.requested[0] for message in messages}
     assert not set(arrived) & cancelled
@@ -318,7 +318,7 @@ def test_mail_that_was_held_half_way_is_released_to_those_who_are_left(crm, qa, 
     release_held(message, OPERATOR)
     assert AuditEvent.objects.get(entity="message").after["recipients"] == ["late@example.com"]
     deliver()
-    assert [one.recipients for one in smtp_server.arrived] == [["early@example.com"], ["late@example.com"]]
+    assert [arrival.recipients for arrival in smtp_server.arrived] == [["early@example.com"], ["late@example.com"]]
     assert statuses(message) == {"early@example.com": "sent", "no@example.com": "failed", "late@example.com": "sent"}
 
 
@@ -379,7 +379,7 @@ def test_held_mail_goes_to_the_real_recipients_or_to_the_list_whoever_is_first(c
     person.join(60)
     sweep()
     deliver()
-    arrived = [address for one in smtp_server.arrived for address in one.recipients]
+    arrived = [address for arrival in smtp_server.arrived for address in arrival.recipients]
     assert len(arrived) == len(messages)
     assert {address for address in arrived if address != "ana@acme.example"} == released
     assert {message.requested[0] for message in Message.objects.filter(route=RouteKind.RELEASED)} == released
@@ -424,7 +424,7 @@ def test_the_null_sender_stays_null_when_a_bounce_is_resent(crm, qa, configured,
     deliver()
     resend(original, OPERATOR)
     deliver()
-    assert [one.sender for one in smtp_server.arrived] == ["", ""]
+    assert [arrival.sender for arrival in smtp_server.arrived] == ["", ""]
 
 
 def test_an_active_list_catches_mail_that_is_resent(crm, qa, configured, smtp_server):
@@ -433,7 +433,7 @@ def test_an_active_list_catches_mail_that_is_resent(crm, qa, configured, smtp_se
     set_list(crm, qa, "ana@acme.example")
     again = resend(original, OPERATOR)
     deliver()
-    assert [one.recipients for one in smtp_server.arrived] == [["customer@example.com"], ["ana@acme.example"]]
+    assert [arrival.recipients for arrival in smtp_server.arrived] == [["customer@example.com"], ["ana@acme.example"]]
     assert stored(again).route == RouteKind.TEST_LIST
 
 
@@ -488,7 +488,7 @@ def test_two_people_who_resend_the_same_mail_at_once_send_it_once(crm, qa, confi
 
     def resend_it():
         try:
-            resend(message, OPERATOR, read_at=0)
+            resend(message, OPERATOR, known_resend=0)
         except ValidationError as refused:
             refusals.append(refused.messages[0])
         connection.close()
@@ -502,7 +502,7 @@ def test_two_people_who_resend_the_same_mail_at_once_send_it_once(crm, qa, confi
     assert len(smtp_server.arrived) == 2
     assert len(refusals) == 3
     assert f"resent as #{stored(message).resent_as}" in refusals[0]
-    assert resend(message, OPERATOR, read_at=stored(message).resent_as)
+    assert resend(message, OPERATOR, known_resend=stored(message).resent_as)
 
 
 # Resend to the real recipients
@@ -520,7 +520,7 @@ def test_released_mail_reaches_the_real_recipients_though_the_list_is_active_and
         ("customer@example.com", "boss@example.com"),
         ("ana@acme.example",),
     }
-    real = next(one for one in smtp_server.arrived if one.recipients[0] == "customer@example.com")
+    real = next(arrival for arrival in smtp_server.arrived if arrival.recipients[0] == "customer@example.com")
     assert real.mail["To"] == "customer@example.com"
     assert real.mail["X-Original-To"] is None
     assert stored(released).route == RouteKind.RELEASED
@@ -570,10 +570,10 @@ def test_released_mail_on_the_wire_counts_as_leaving(crm, qa, configured, smtp_s
     resend_to_real_recipients(original, OPERATOR)
     take(qa, 1, owner="worker")
     activated = set_list(crm, qa, "ana@acme.example")
-    assert mails_leaving(activated) == 1
+    assert in_flight_count(activated) == 1
     leases_run_out()
     deliver()
-    assert wait_until_nothing_leaves(activated, seconds=60) == 0
+    assert wait_until_none_in_flight(activated, seconds=60) == 0
 
 
 def test_released_mail_that_is_held_for_its_stage_goes_to_the_real_recipients_later(crm, qa, configured, smtp_server):
@@ -604,7 +604,7 @@ def test_each_act_needs_its_permission_over_the_app_in_the_stage(crm, shop, qa, 
     message = held(crm, qa) if act == release_held else deferred(crm, qa, smtp_server)
     if act in (resend, resend_to_real_recipients):
         cancel(message, OPERATOR)
-    others = [one.value for one in Permission if one != ACTS[act]]
+    others = [permission.value for permission in Permission if permission != ACTS[act]]
     wrong = make_member("Wrong Role", Role.objects.create(name="All but this", permissions=others))
     role = Role.objects.create(name="This alone", permissions=[ACTS[act].value])
     elsewhere = make_member("Other App", role, shop)
@@ -633,13 +633,13 @@ def url(message: Message, act: str = "message") -> str:
     return reverse(f"email-log-{act}", args=[message.stage.key, message.pk])
 
 
-def said(response) -> str:
-    """The toast on the page that a browser is sent to."""
-    return " ".join(str(one) for one in response.context["messages"])
+def message_text(response) -> str:
+    """The flash message on the page that a browser is sent to."""
+    return " ".join(str(message) for message in response.context["messages"])
 
 
-def read_at(message: Message) -> dict[str, str]:
-    return {"read_at": str(stored(message).resent_as or 0)}
+def known_resend(message: Message) -> dict[str, str]:
+    return {"known_resend": str(stored(message).resent_as or 0)}
 
 
 @pytest.fixture
@@ -682,7 +682,7 @@ def test_nobody_acts_without_the_permission_on_missing_mail_or_by_the_wrong_meth
     as_administrator, as_developer, as_viewer, shop, production, finished, act
 ):
     address = url(finished, act)
-    assert as_viewer.post(address, read_at(finished)).status_code == 403
+    assert as_viewer.post(address, known_resend(finished)).status_code == 403
     assert signed_in(make_member("Nobody Special")).post(address).status_code == 403
     assert as_developer.post(url(send(shop, finished.stage), act)).status_code == 404
     for missing in ("/qa/", "/production/"), ("/qa/", "/nowhere/"), (f"/{finished.pk}/", "/999999/"):
@@ -705,21 +705,21 @@ def test_a_forged_request_does_nothing(administrator, waiting):
 def test_retry_now_is_one_click(as_developer, waiting, smtp_server):
     answer = as_developer.post(url(waiting, "retry"), follow=True)
     assert answer.redirect_chain == [(url(waiting), 302)]
-    assert "due now" in said(answer)
+    assert "due now" in message_text(answer)
     deliver()
     assert len(smtp_server.arrived) == 1
 
 
 @pytest.mark.parametrize("act", ["retry", "cancel"])
 def test_a_finished_mail_is_neither_retried_nor_cancelled(as_administrator, finished, act):
-    assert "is finished" in said(as_administrator.post(url(finished, act), follow=True))
+    assert "is finished" in message_text(as_administrator.post(url(finished, act), follow=True))
     assert trail() == []
 
 
 @pytest.mark.parametrize("act", ["resend", "release"])
 def test_a_mail_under_way_is_not_resent(as_administrator, waiting, act):
-    assert "not finished yet" in said(as_administrator.post(url(waiting, act), {"read_at": "0"}, follow=True))
-    assert "not finished yet" in said(as_administrator.get(url(waiting, act), follow=True))
+    assert "not finished yet" in message_text(as_administrator.post(url(waiting, act), {"known_resend": "0"}, follow=True))
+    assert "not finished yet" in message_text(as_administrator.get(url(waiting, act), follow=True))
     assert Message.objects.count() == 1
 
 
@@ -729,7 +729,7 @@ def test_cancelling_asks_first_and_names_whom_it_hits(as_developer, waiting):
     assert stored(waiting).status == Status.DEFERRED
     answer = as_developer.post(url(waiting, "cancel"), follow=True)
     assert answer.redirect_chain == [(url(waiting), 302)]
-    assert "was cancelled" in said(answer)
+    assert "was cancelled" in message_text(answer)
     assert "Cancelled by Devon Dev." in answer.content.decode()
 
 
@@ -743,9 +743,9 @@ def test_in_production_the_name_of_the_stage_is_typed(as_administrator, crm, pro
     as_administrator.post(url(held, "cancel"), {"stage_name": "Production"})
     assert stored(held).status == Status.FAILED
     set_list(crm, production, "ana@acme.example")
-    assert as_administrator.post(url(held, "release"), read_at(held)).status_code == 422
+    assert as_administrator.post(url(held, "release"), known_resend(held)).status_code == 422
     assert Message.objects.count() == 1
-    as_administrator.post(url(held, "release"), {**read_at(held), "stage_name": "Production"})
+    as_administrator.post(url(held, "release"), {**known_resend(held), "stage_name": "Production"})
     assert Message.objects.get(resent_from=held.pk).route == RouteKind.RELEASED
 
 
@@ -763,7 +763,7 @@ def test_releasing_held_mail_asks_first_names_the_real_people_and_is_done_once(a
     answer = as_administrator.post(page, {"stage_name": "Production"}, follow=True)
     assert answer.redirect_chain == [(url(message), 302)]
     assert "a person released it to the recipients the app gave" in answer.content.decode()
-    assert "isn't held any more" in said(as_administrator.post(page, {"stage_name": "Production"}, follow=True))
+    assert "isn't held any more" in message_text(as_administrator.post(page, {"stage_name": "Production"}, follow=True))
     assert len(trail()) == 1
     deliver()
     assert smtp_server.recipients == {"customer@example.com", "boss@example.com"}
@@ -772,7 +772,7 @@ def test_releasing_held_mail_asks_first_names_the_real_people_and_is_done_once(a
 def test_mail_of_a_stage_without_a_server_says_who_sets_it_up(as_administrator, as_developer, crm, production):
     message, set_up = held(crm, production), 'href="/management/configure/emails/production/edit/"'
     answer = as_administrator.get(url(message, "release-held"), follow=True)
-    assert "nowhere to send the mail" in said(answer)
+    assert "nowhere to send the mail" in message_text(answer)
     assert set_up in answer.content.decode()
     assert set_up not in as_developer.get(url(message)).content.decode()
 
@@ -780,7 +780,7 @@ def test_mail_of_a_stage_without_a_server_says_who_sets_it_up(as_administrator, 
 def test_resending_says_who_gets_it_and_leads_to_the_new_mail(as_developer, finished, smtp_server):
     asked = as_developer.get(url(finished, "resend"))
     assert asked.context["addresses"] == ["ana@acme.example"]
-    answer = as_developer.post(url(finished, "resend"), read_at(finished), follow=True)
+    answer = as_developer.post(url(finished, "resend"), known_resend(finished), follow=True)
     new = Message.objects.get(resent_from=finished.pk)
     assert answer.redirect_chain == [(url(new), 302)]
     assert f'<a href="{url(finished)}">#{finished.pk}</a>' in answer.content.decode()
@@ -791,9 +791,9 @@ def test_resending_says_who_gets_it_and_leads_to_the_new_mail(as_developer, fini
 
 @pytest.mark.parametrize("act", ["resend", "release"])
 def test_a_second_click_does_not_send_twice(as_administrator, finished, act):
-    page = read_at(finished)
+    page = known_resend(finished)
     as_administrator.post(url(finished, act), page)
-    assert "was resent as #" in said(as_administrator.post(url(finished, act), page, follow=True))
+    assert "was resent as #" in message_text(as_administrator.post(url(finished, act), page, follow=True))
     assert as_administrator.post(url(finished, act), {}).status_code == 422
     assert Message.objects.count() == 2
 
@@ -803,7 +803,7 @@ def test_releasing_asks_first_names_the_real_people_and_shows_who_did_it(as_admi
     assert "customer@example.com" in asked
     assert "boss@example.com" in asked
     assert Message.objects.count() == 1
-    page = as_administrator.post(url(finished, "release"), read_at(finished), follow=True).content.decode()
+    page = as_administrator.post(url(finished, "release"), known_resend(finished), follow=True).content.decode()
     assert "Released to the real recipients by Ada Admin" in page
     assert "a person released it to the recipients the app gave" in page
     deliver()
@@ -821,5 +821,5 @@ def test_a_role_with_the_right_to_release_alone_can_release(crm, finished):
     RoleGrant.objects.create(member=member, role=role, app=crm)
     client = signed_in(member)
     assert url(finished, "release") in client.get(url(finished)).content.decode()
-    assert client.post(url(finished, "resend"), read_at(finished)).status_code == 403
-    assert client.post(url(finished, "release"), read_at(finished)).status_code == 302
+    assert client.post(url(finished, "resend"), known_resend(finished)).status_code == 403
+    assert client.post(url(finished, "release"), known_resend(finished)).status_code == 302

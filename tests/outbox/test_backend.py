@@ -35,7 +35,7 @@ def _outbox(settings, crm, qa):
 
 
 def stored() -> list:
-    return [message_from_bytes(bytes(one.content.data), policy=policy.default) for one in Message.objects.order_by("pk")]
+    return [message_from_bytes(bytes(message.content.data), policy=policy.default) for message in Message.objects.order_by("pk")]
 
 
 def test_send_returns_how_many_were_accepted():

@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from outbox.models import Door, Message
+from outbox.models import Message, Source
 from tests.support.outbox import set_list
 from tests.support.portal import configure
 
@@ -30,7 +30,7 @@ def test_send_email_submits_like_every_other_door(crm, qa, tmp_path):
     facts = json.loads(printed)
     message = Message.objects.get(pk=facts["id"])
     assert facts["recipients"] == ["a@example.com", "b@example.com", "c@example.com", "d@example.com"]
-    assert (facts["status"], facts["route"], message.via) == ("queued", "recipients", Door.COMMAND)
+    assert (facts["status"], facts["route"], message.via) == ("queued", "recipients", Source.COMMAND)
     assert message.from_address == "no-reply@acme.example"
     content = bytes(message.content.data)
     assert b"datei.txt" in content
@@ -82,7 +82,7 @@ def test_explain_route_says_who_gets_it_and_stores_nothing(crm, qa):
     set_list(crm, qa, "ana@acme.example")
     printed = json.loads(run("explain_route", "crm", "qa", "--to", "a@example.com", "--bcc", "b@example.com", "--json"))
     assert printed["route"] == "test_list"
-    assert [(one["requested"], one["delivered_to"]) for one in printed["decisions"]] == [
+    assert [(decision["requested"], decision["delivered_to"]) for decision in printed["decisions"]] == [
         ("a@example.com", ["ana@acme.example"]),
         ("b@example.com", ["ana@acme.example"]),
     ]

@@ -11,11 +11,11 @@ from django.db import transaction
 from delivery import leases
 from delivery.worker import sweep
 from emailconfig.services import delete_smtp_settings
-from gateway.batching import Handed, store
+from gateway.batching import ReceivedMessage, store
 from organization.credentials import create_credential
 from outbox import actions, event_log
 from outbox.exceptions import SubmissionRefused
-from outbox.models import Door, Message
+from outbox.models import Message, Source
 from outbox.states import hold_unconfigured
 from outbox.submission import Envelope, submit
 from testlists.models import TestList
@@ -47,7 +47,7 @@ def test_an_accepted_email_says_who_handed_it_in_and_from_where(crm, qa, lines):
     configure(qa)
     credential = create_credential(crm, qa, OPERATOR).credential
     content = b"Message-ID: <42@acme.example>\r\nSubject: For your eyes only\r\n\r\nHi\r\n"
-    (accepted,) = store([Handed(credential.pk, Envelope("crm@acme.example", ["ana@example.com"]), content, "10.0.0.7")])
+    (accepted,) = store([ReceivedMessage(credential.pk, Envelope("crm@acme.example", ["ana@example.com"]), content, "10.0.0.7")])
     (line,) = lines()
     assert line.startswith("email_accepted")
     for part in (
@@ -77,7 +77,7 @@ def test_an_email_is_logged_when_it_is_committed_and_never_after_a_rollback(crm,
 
 def test_a_refused_email_is_logged_with_the_reason_and_without_addresses(crm, qa, lines):
     with pytest.raises(SubmissionRefused):
-        submit(crm, qa, Envelope("crm@acme.example", ["secret.person@example..com"]), mail(), via=Door.COMMAND)
+        submit(crm, qa, Envelope("crm@acme.example", ["secret.person@example..com"]), mail(), via=Source.COMMAND)
     (line,) = lines()
     assert line.startswith("email_refused")
     assert "code=553" in line
@@ -111,7 +111,7 @@ def test_each_answer_of_the_server_is_a_line(crm, qa, smtp_server, lines):
 def test_an_outcome_names_the_credential_that_handed_the_email_in(crm, qa, smtp_server, lines):
     configure(qa, smtp_server, from_domains="*")
     credential = create_credential(crm, qa, OPERATOR).credential
-    store([Handed(credential.pk, Envelope("crm@acme.example", ["ana@example.com"]), mail(), "10.0.0.7")])
+    store([ReceivedMessage(credential.pk, Envelope("crm@acme.example", ["ana@example.com"]), mail(), "10.0.0.7")])
     deliver()
     assert [f"credential={credential.username}" in line for line in lines()] == [True, True]
 
@@ -144,7 +144,7 @@ def test_what_a_worker_that_died_left_and_what_a_person_ends_are_told_too(crm, q
 def test_held_mail_is_told_with_its_reason(crm, qa, smtp_server, lines):
     configure(qa, smtp_server, from_domains="*")
     first, second = send(crm, qa), send(crm, qa)
-    delete_smtp_settings(qa, OPERATOR, read_at=1)
+    delete_smtp_settings(qa, OPERATOR, known_resend=1)
     hold_unconfigured(qa.pk)
     test_list = TestList.objects.get(app=crm, stage=qa)  # as no entry point lets it be: nobody is on it
     test_list.active, test_list.version, test_list.active_version = True, 2, 2

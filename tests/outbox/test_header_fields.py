@@ -47,7 +47,7 @@ def test_raw_letters_of_a_text_are_encoded(raw, text):
 
 def test_raw_letters_in_names_of_people_are_encoded_and_their_addresses_kept():
     mail = parsed('To: Jörg <joerg@acme.example>, "Müller, Ana" <ana@bücher.example>')
-    assert [(one.display_name, one.addr_spec) for one in mail["To"].addresses] == [
+    assert [(address.display_name, address.addr_spec) for address in mail["To"].addresses] == [
         ("Jörg", "joerg@acme.example"),
         ("Müller, Ana", "ana@xn--bcher-kva.example"),
     ]

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from common.addresses import NamedAddress
 from emailconfig.models import SmtpSettings
 from organization.recipient_policy.policy import AllowedPattern
-from outbox.headers.outgoing import Departure, envelope_sender, outgoing
+from outbox.headers.outgoing import HeaderContext, envelope_sender, outgoing
 from outbox.headers.parser import split_header, with_crlf
 from outbox.headers.received import Hop
-from outbox.models import Door
+from outbox.models import Source
 from tests.support.header_judge import strays
 
 LIST = [NamedAddress("ana@acme.example", "Ana Silva"), NamedAddress("ben@acme.example")]
 SENDER = "no-reply@acme.example"
-HOP = Hop("crm", "qa", Door.GATEWAY, "acme-1", "portal.acme.example", 17, datetime(2026, 11, 23, tzinfo=UTC))
+HOP = Hop("crm", "qa", Source.GATEWAY, "acme-1", "portal.acme.example", 17, datetime(2026, 11, 23, tzinfo=UTC))
 
 
 def stage(from_domains: str = "", sender_name: str = "") -> SmtpSettings:
@@ -33,8 +33,8 @@ def leave(header: str | bytes, *, smtp: SmtpSettings | None = None, **values: An
     """The message as it arrives, and the notes of the log."""
     content = with_crlf(header.encode() if isinstance(header, str) else header) + b"\r\nHi!\r\n"
     fields, body = split_header(content)
-    departure = Departure(HOP, "<set@portal>", **values)
-    block, notes = outgoing(fields, departure, smtp or stage())
+    context = HeaderContext(HOP, "<set@portal>", **values)
+    block, notes = outgoing(fields, context, smtp or stage())
     assert body == b"Hi!\r\n"
     assert block.endswith(b"\r\n\r\n")
     assert all(len(line) <= 998 for line in block.split(b"\r\n"))
@@ -196,7 +196,7 @@ def test_test_mail_keeps_what_is_harmless():
         *("X-Mailer: App 1.0", "User-Agent: App"),
     ]  # fmt: skip
     fields, _ = split_header("".join(f"{line}\r\n" for line in kept).encode())
-    block, _ = outgoing(fields, Departure(HOP, "", test_list=LIST), stage())
+    block, _ = outgoing(fields, HeaderContext(HOP, "", test_list=LIST), stage())
     assert block.decode().endswith("".join(f"{line}\r\n" for line in kept) + "\r\n")
 
 
@@ -339,8 +339,8 @@ _EXAMPLES = settings(
 def test_test_mail_names_nobody_but_the_list_and_the_stages_sender(fields, encoding, domains, tag):
     content = "".join(f"{name}{colon}{value}\r\n" for name, colon, value in fields).encode(encoding, "replace")
     given_fields, _ = split_header(with_crlf(content) + b"\r\n")
-    departure = Departure(HOP, "<set@portal>", LIST, frozenset([b"x-acme-order"]), tag, "https://portal.acme.example/17/")
-    block, _ = outgoing(given_fields, departure, stage(domains))
+    context = HeaderContext(HOP, "<set@portal>", LIST, frozenset([b"x-acme-order"]), tag, "https://portal.acme.example/17/")
+    block, _ = outgoing(given_fields, context, stage(domains))
     people = [person.email for person in LIST]
     assert split_header(block)[1] == b""
     assert all(len(line) <= 998 for line in block.split(b"\r\n"))
@@ -352,7 +352,7 @@ def test_test_mail_names_nobody_but_the_list_and_the_stages_sender(fields, encod
 def test_no_bytes_break_the_header(content):
     fields, _ = split_header(with_crlf(content))
     for people in (LIST, None):
-        block, _ = outgoing(fields, Departure(HOP, "<set@portal>", people), stage())
+        block, _ = outgoing(fields, HeaderContext(HOP, "<set@portal>", people), stage())
         assert b"\r\n\r\n" not in block[:-4]
         assert b"\n" not in block.replace(b"\r\n", b"")
 

@@ -8,10 +8,10 @@ import pytest
 
 from outbox.headers.parser import split_header
 from outbox.headers.received import Hop, loop_reason
-from outbox.models import Door
+from outbox.models import Source
 
 
-def line(app: str = "crm", stage: str = "qa", installation: str = "acme-1", via: Door = Door.GATEWAY) -> bytes:
+def line(app: str = "crm", stage: str = "qa", installation: str = "acme-1", via: Source = Source.GATEWAY) -> bytes:
     date = datetime(2026, 11, 26, 20, 15, tzinfo=UTC)
     return Hop(app, stage, via, installation, "portal.acme.example", 17, date).received_line()
 
@@ -20,7 +20,7 @@ def reason(*lines: bytes, app: str = "crm", stage: str = "qa") -> str:
     return loop_reason(split_header(b"".join(lines))[0], app, stage, "acme-1")
 
 
-@pytest.mark.parametrize(("via", "protocol"), [(Door.GATEWAY, "ESMTPSA"), (Door.BACKEND, "LOCAL"), (Door.RESEND, "LOCAL")])
+@pytest.mark.parametrize(("via", "protocol"), [(Source.GATEWAY, "ESMTPSA"), (Source.BACKEND, "LOCAL"), (Source.RESEND, "LOCAL")])
 def test_the_line_says_who_and_how_but_nothing_of_the_client(via, protocol):
     (field,) = split_header(line(via=via))[0]
     assert field.value.decode() == (

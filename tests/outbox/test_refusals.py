@@ -16,7 +16,7 @@ from organization.models import Credential
 from outbox import refusals
 from outbox.exceptions import SubmissionRefused
 from outbox.masking import for_log
-from outbox.models import Door, Message, Refusal
+from outbox.models import Message, Refusal, Source
 from outbox.refusals import KEPT_OF_EACH, RefusalRecorder, record, refusal
 from outbox.retention import prune
 from outbox.submission import Envelope, submit
@@ -33,7 +33,7 @@ def credential(crm, qa) -> NewCredential:
 
 def refused(new: NewCredential, number: int) -> Refusal:
     address = f"no.body-{number}@example"
-    return refusal(new.credential, Door.GATEWAY, "RCPT", address, f"553 5.1.3 “{address}” isn't an address.")
+    return refusal(new.credential, Source.GATEWAY, "RCPT", address, f"553 5.1.3 “{address}” isn't an address.")
 
 
 @pytest.mark.django_db
@@ -49,7 +49,7 @@ def test_the_newest_of_each_credential_are_kept(credential, crm, qa):
 
 @pytest.mark.django_db
 def test_what_no_database_takes_is_kept_readable(credential):
-    record([refusal(credential.credential, Door.GATEWAY, "RCPT", "a\x00\udc80" + "b" * 300, "553 " + "x" * 900)])
+    record([refusal(credential.credential, Source.GATEWAY, "RCPT", "a\x00\udc80" + "b" * 300, "553 " + "x" * 900)])
     (kept,) = Refusal.objects.all()
     assert kept.address.startswith("a\\u0000\\udc80bbb")
 
@@ -83,7 +83,7 @@ def test_the_gateway_leaves_a_trace_at_every_step(credential, settings, caplog):
         assert client.say("DATA").startswith("354")
         client.socket.sendall(b"x" * 200 + b"\r\n.\r\n")
         assert client.hear().startswith("552")
-    kept = [(one.credential, one.step, one.address, one.reply[:9]) for one in Refusal.objects.order_by("pk")]
+    kept = [(refusal.credential, refusal.step, refusal.address, refusal.reply[:9]) for refusal in Refusal.objects.order_by("pk")]
     assert kept == [
         (credential.credential, "MAIL", "crm@acme.example", "552 5.3.4"),
         (credential.credential, "MAIL", r"no\u200bbody@acme.example", "553 5.1.7"),
@@ -92,8 +92,8 @@ def test_the_gateway_leaves_a_trace_at_every_step(credential, settings, caplog):
     ]
     assert not Message.objects.exists()
     assert caplog.text.count("email_refused") == 4
-    said = ("client=127.0.0.1", credential.credential.username, "app=crm", "step=DATA", "b•••@customer.example")
-    assert [part for part in said if part not in caplog.text] == []
+    text = ("client=127.0.0.1", credential.credential.username, "app=crm", "step=DATA", "b•••@customer.example")
+    assert [part for part in text if part not in caplog.text] == []
     assert "bob@" not in caplog.text
 
 
@@ -101,12 +101,12 @@ def test_the_gateway_leaves_a_trace_at_every_step(credential, settings, caplog):
 def test_every_other_entry_point_leaves_one_with_its_credential(credential, crm, qa, monkeypatch):
     def refuse(recipients: list[str], **who: Credential) -> None:
         with pytest.raises(SubmissionRefused):
-            submit(crm, qa, Envelope("crm@acme.example", recipients), b"Subject: x\r\n\r\nHi\r\n", via=Door.BACKEND, **who)
+            submit(crm, qa, Envelope("crm@acme.example", recipients), b"Subject: x\r\n\r\nHi\r\n", via=Source.BACKEND, **who)
 
     refuse(["ana@-.example", "ben@-.example"], credential=credential.credential)
     refuse([], credential=credential.credential)
     refuse(["ana@-.example"])
-    kept = [(one.via, one.step, one.address, one.reply[:9]) for one in Refusal.objects.order_by("pk")]
+    kept = [(refusal.via, refusal.step, refusal.address, refusal.reply[:9]) for refusal in Refusal.objects.order_by("pk")]
     of_ana = ("backend", "submit", "ana@-.example", "553 5.1.3")
     assert kept == [of_ana, ("backend", "submit", "", "554 5.5.1"), of_ana]
     assert not Message.objects.exists()
@@ -118,7 +118,7 @@ def test_every_other_entry_point_leaves_one_with_its_credential(credential, crm,
 def test_a_loop_that_django_or_a_command_hands_in_is_shown_on_the_apps_page(crm, qa, shop, administrator):
     hop = Hop("crm", "qa", "backend", installation_id(), "portal.example", 7, timezone.now())
     content = hop.received_line() + b"Subject: again\r\n\r\nHi\r\n"
-    for via in (Door.BACKEND, Door.COMMAND):
+    for via in (Source.BACKEND, Source.COMMAND):
         for _ in range(KEPT_OF_EACH):
             with pytest.raises(SubmissionRefused, match="Mail loop"):
                 submit(crm, qa, Envelope("crm@acme.example", ["ana@example.com"]), content, via=via)
@@ -151,7 +151,7 @@ def test_the_apps_page_shows_them_to_those_who_may_read_its_log(credential, admi
 @pytest.mark.parametrize("typed", ["ana.silva", "ana silva@example.com", "ana.silva@"])
 def test_what_was_refused_as_an_address_is_masked_too(credential, viewer, typed):
     reply = f"553 5.1.3 “{typed}” isn't an email address."
-    record([refusal(credential.credential, Door.GATEWAY, "RCPT", typed, reply)])
+    record([refusal(credential.credential, Source.GATEWAY, "RCPT", typed, reply)])
     page = signed_in(viewer).get(PAGE).content.decode()
     assert "isn&#x27;t an email address" in page
     assert "silva" not in page
@@ -181,4 +181,4 @@ def test_they_go_when_the_log_goes(credential, settings):
     record([refused(credential, 1), refused(credential, 2)])
     Refusal.objects.filter(address__contains="-1@").update(at=timezone.now() - timedelta(days=settings.LOG_RETENTION_DAYS + 1))
     prune()
-    assert [one.address for one in Refusal.objects.all()] == ["no.body-2@example"]
+    assert [refusal.address for refusal in Refusal.objects.all()] == ["no.body-2@example"]

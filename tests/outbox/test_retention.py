@@ -17,7 +17,7 @@ from common.jobs import Periodic
 from delivery.worker import Worker
 from outbox import retention
 from outbox.models import Attempt, Content, HoldReason, Message, Recipient, Status
-from outbox.retention import Pruned, prune
+from outbox.retention import PruneResult, prune
 from portal.housekeeping import JOBS
 from tests.support.outbox import deliver, in_state, send, set_list, wait_for_thread
 from tests.support.portal import configure
@@ -43,24 +43,24 @@ def test_content_goes_after_its_days_and_the_mail_after_its_own(crm, qa, configu
     aged(young, 29)
     aged(old, 31, status=Status.FAILED)
     aged(ancient, 366)
-    assert prune() == Pruned(contents=2, messages=1)
+    assert prune() == PruneResult(contents=2, messages=1)
     assert list(Content.objects.values_list("message", flat=True)) == [young.pk]
     assert set(Message.objects.values_list("pk", flat=True)) == {young.pk, old.pk}
     assert Recipient.objects.count() == Attempt.objects.count() == 2
-    assert prune() == Pruned(contents=0, messages=0)
+    assert prune() == PruneResult(contents=0, messages=0)
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.SENDING, Status.DEFERRED, Status.HELD])
 def test_mail_that_is_not_final_is_never_touched(crm, qa, status):
     message = aged(send(crm, qa), 4000, status=status)
-    assert prune() == Pruned(contents=0, messages=0)
+    assert prune() == PruneResult(contents=0, messages=0)
     assert Content.objects.get().message_id == message.pk
 
 
 def test_the_days_are_counted_from_the_end_not_from_the_beginning(crm, qa):
     """A mail that was held for months and sent yesterday can still be read."""
     aged(send(crm, qa), 400, final_for=1)
-    assert prune() == Pruned(contents=0, messages=0)
+    assert prune() == PruneResult(contents=0, messages=0)
 
 
 def test_a_mail_held_for_long_keeps_its_content_when_it_is_sent_at_last(crm, qa, smtp_server):
@@ -70,18 +70,18 @@ def test_a_mail_held_for_long_keeps_its_content_when_it_is_sent_at_last(crm, qa,
     configure(qa, smtp_server, from_domains="*")
     deliver()
     assert Message.objects.get().status == Status.SENT
-    assert prune() == Pruned(contents=0, messages=0)
+    assert prune() == PruneResult(contents=0, messages=0)
     assert Content.objects.filter(message=message).exists()
 
 
 def test_it_goes_in_slices_however_much_there_is(crm, qa, monkeypatch):
-    monkeypatch.setattr(retention, "MAILS_AT_ONCE", 10)
+    monkeypatch.setattr(retention, "MESSAGES_AT_ONCE", 10)
     for _ in range(35):
         aged(send(crm, qa), 40)
     held = aged(send(crm, qa), 40, status=Status.HELD)
     young = [send(crm, qa) for _ in range(25)]
     with CaptureQueriesContext(connection) as queries:
-        assert prune() == Pruned(contents=35, messages=0)
+        assert prune() == PruneResult(contents=35, messages=0)
     assert sum(query["sql"].startswith('DELETE FROM "outbox_content"') for query in queries) <= 4
     assert Content.objects.filter(message=held).exists()
     assert Content.objects.count() == 1 + len(young)

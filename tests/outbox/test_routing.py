@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from common.addresses import NamedAddress, same_address_key
 from organization.recipient_policy.policy import OPEN, AllowedPattern, PolicyState, RecipientPolicy
 from outbox.models import HoldReason, RouteKind, Rule
-from outbox.routing import Decided, release, route, route_again, route_resent
+from outbox.routing import StoredRoute, release, route, route_again, route_resent
 from testlists.state import NO_LIST, ListState
 
 ANA, BEN = NamedAddress("ana@acme.example", "Ana"), NamedAddress("ben@acme.example")
@@ -30,10 +30,10 @@ OFF, EMPTY, ACTIVE = ListState(False, (ANA, BEN)), ListState(True, ()), ListStat
     ],
 )
 def test_who_gets_a_mail(requested, test_list, kind, delivered_to, hold):
-    found = route(requested, test_list, OPEN)
-    assert (found.kind, [person.email for person in found.people], found.hold_reason) == (kind, delivered_to, hold)
-    assert [decision.requested for decision in found.decisions] == requested
-    assert all(decision.reason for decision in found.decisions)
+    routing = route(requested, test_list, OPEN)
+    assert (routing.kind, [person.email for person in routing.people], routing.hold_reason) == (kind, delivered_to, hold)
+    assert [decision.requested for decision in routing.decisions] == requested
+    assert all(decision.reason for decision in routing.decisions)
 
 
 WAS_ACTIVE = ListState(False, (ANA, BEN), version=3, active_version=2)
@@ -44,33 +44,43 @@ WAS_ACTIVE_AND_EMPTIED = ListState(False, (), version=3, active_version=2)
     ("decided", "test_list", "kind", "delivered_to"),
     [
         # Nothing changed, or the list was switched off: what was decided holds.
-        (Decided(RouteKind.RECIPIENTS, 0, 0, True), OFF, None, None),
-        (Decided(RouteKind.TEST_LIST, 0, 0, True), OFF, None, None),
-        (Decided(RouteKind.RECIPIENTS, 2, 0, True), WAS_ACTIVE, None, None),
-        (Decided(RouteKind.TEST_LIST, 2, 0, True), WAS_ACTIVE, None, None),
+        (StoredRoute(RouteKind.RECIPIENTS, 0, 0, True), OFF, None, None),
+        (StoredRoute(RouteKind.TEST_LIST, 0, 0, True), OFF, None, None),
+        (StoredRoute(RouteKind.RECIPIENTS, 2, 0, True), WAS_ACTIVE, None, None),
+        (StoredRoute(RouteKind.TEST_LIST, 2, 0, True), WAS_ACTIVE, None, None),
         # A person released it: no list catches it, whatever became of the list since.
-        (Decided(RouteKind.RELEASED, 0, 0, True), ACTIVE, None, None),
-        (Decided(RouteKind.RELEASED, 0, 0, True), EMPTY, None, None),
-        (Decided(RouteKind.RELEASED, 1, 0, True), WAS_ACTIVE, None, None),
+        (StoredRoute(RouteKind.RELEASED, 0, 0, True), ACTIVE, None, None),
+        (StoredRoute(RouteKind.RELEASED, 0, 0, True), EMPTY, None, None),
+        (StoredRoute(RouteKind.RELEASED, 1, 0, True), WAS_ACTIVE, None, None),
         # A list that is Active now, or was meanwhile, catches what is still queued; test mail follows the list.
-        (Decided(RouteKind.RECIPIENTS, 0, 0, True), ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
-        (Decided(RouteKind.TEST_LIST, 0, 0, True), ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
-        (Decided(RouteKind.RECIPIENTS, 1, 0, True), WAS_ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
-        (Decided(RouteKind.RECIPIENTS, 1, 0, True), WAS_ACTIVE_AND_EMPTIED, RouteKind.TEST_LIST, []),
-        (Decided(RouteKind.RECIPIENTS, 0, 0, True), EMPTY, RouteKind.TEST_LIST, []),
-        # Without a list all of it is held; one that was made again since may have been Active before.
-        (Decided(RouteKind.RECIPIENTS, 1, 0, True), NO_LIST, RouteKind.TEST_LIST, []),
-        (Decided(RouteKind.TEST_LIST, 1, 0, True), NO_LIST, RouteKind.TEST_LIST, []),
-        (Decided(RouteKind.RELEASED, 1, 0, True), NO_LIST, None, None),
+        (StoredRoute(RouteKind.RECIPIENTS, 0, 0, True), ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
+        (StoredRoute(RouteKind.TEST_LIST, 0, 0, True), ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
         (
-            Decided(RouteKind.RECIPIENTS, 2, 0, True),
+            StoredRoute(RouteKind.RECIPIENTS, 1, 0, True),
+            WAS_ACTIVE,
+            RouteKind.TEST_LIST,
+            ["ana@acme.example", "ben@acme.example"],
+        ),
+        (StoredRoute(RouteKind.RECIPIENTS, 1, 0, True), WAS_ACTIVE_AND_EMPTIED, RouteKind.TEST_LIST, []),
+        (StoredRoute(RouteKind.RECIPIENTS, 0, 0, True), EMPTY, RouteKind.TEST_LIST, []),
+        # Without a list all of it is held; one that was made again since may have been Active before.
+        (StoredRoute(RouteKind.RECIPIENTS, 1, 0, True), NO_LIST, RouteKind.TEST_LIST, []),
+        (StoredRoute(RouteKind.TEST_LIST, 1, 0, True), NO_LIST, RouteKind.TEST_LIST, []),
+        (StoredRoute(RouteKind.RELEASED, 1, 0, True), NO_LIST, None, None),
+        (
+            StoredRoute(RouteKind.RECIPIENTS, 2, 0, True),
             ListState(False, (ANA,), version=1),
             RouteKind.TEST_LIST,
             ["ana@acme.example"],
         ),
         # Test mail that was held with nobody to get it never turns into real mail.
-        (Decided(RouteKind.TEST_LIST, 3, 0, False), WAS_ACTIVE, RouteKind.TEST_LIST, ["ana@acme.example", "ben@acme.example"]),
-        (Decided(RouteKind.TEST_LIST, 0, 0, False), ListState(False, ()), RouteKind.TEST_LIST, []),
+        (
+            StoredRoute(RouteKind.TEST_LIST, 3, 0, False),
+            WAS_ACTIVE,
+            RouteKind.TEST_LIST,
+            ["ana@acme.example", "ben@acme.example"],
+        ),
+        (StoredRoute(RouteKind.TEST_LIST, 0, 0, False), ListState(False, ()), RouteKind.TEST_LIST, []),
     ],
 )
 def test_the_second_look_goes_only_toward_safer(decided, test_list, kind, delivered_to):
@@ -97,16 +107,16 @@ def test_the_second_look_goes_only_toward_safer(decided, test_list, kind, delive
     ],
 )
 def test_a_resent_mail_is_routed_as_of_now_only_toward_safer(original, test_list, kind, delivered_to):
-    found = route_resent(original, ["c@x.example"], test_list, OPEN)
-    assert (found.kind, [person.email for person in found.people]) == (kind, delivered_to)
-    assert bool(found.hold_reason) is (delivered_to == [])
+    routing = route_resent(original, ["c@x.example"], test_list, OPEN)
+    assert (routing.kind, [person.email for person in routing.people]) == (kind, delivered_to)
+    assert bool(routing.hold_reason) is (delivered_to == [])
 
 
 def test_released_mail_goes_to_each_recipient_of_its_envelope_once():
-    found = release(["c@x.example", "d@x.example", "c@X.example"])
-    assert (found.kind, [person.email for person in found.people]) == (RouteKind.RELEASED, ["c@x.example", "d@x.example"])
-    assert [decision.delivered_to for decision in found.decisions] == [("c@x.example",), ("d@x.example",), ("c@X.example",)]
-    assert found.hold_reason is None
+    routing = release(["c@x.example", "d@x.example", "c@X.example"])
+    assert (routing.kind, [person.email for person in routing.people]) == (RouteKind.RELEASED, ["c@x.example", "d@x.example"])
+    assert [decision.delivered_to for decision in routing.decisions] == [("c@x.example",), ("d@x.example",), ("c@X.example",)]
+    assert routing.hold_reason is None
 
 
 TEST_LIST_KINDS = [RouteKind.TEST_LIST, RouteKind.RECIPIENTS, RouteKind.RELEASED]
@@ -118,8 +128,8 @@ lists = st.builds(
 
 @given(requested=st.lists(addresses, min_size=1), test_list=lists)
 def test_nobody_outside_an_active_list_and_nobody_twice(requested, test_list):
-    found = route(requested, test_list, OPEN)
-    keys = [same_address_key(person.email) for person in found.people]
+    routing = route(requested, test_list, OPEN)
+    keys = [same_address_key(person.email) for person in routing.people]
     assert len(keys) == len(set(keys))
     allowed = [person.email for person in test_list.people] if test_list.active else requested
     assert set(keys) == {same_address_key(address) for address in allowed}
@@ -127,7 +137,7 @@ def test_nobody_outside_an_active_list_and_nobody_twice(requested, test_list):
 
 @given(
     requested=st.lists(addresses, min_size=1),
-    decided=st.builds(Decided, st.sampled_from(TEST_LIST_KINDS), st.integers(0, 3), st.just(0), st.booleans()),
+    decided=st.builds(StoredRoute, st.sampled_from(TEST_LIST_KINDS), st.integers(0, 3), st.just(0), st.booleans()),
     test_list=lists,
 )
 def test_test_mail_never_becomes_real_mail(requested, decided, test_list):
@@ -198,21 +208,35 @@ ALLOWED_SINCE = PolicyState(RecipientPolicy.LISTED_ONLY, (AllowedPattern("x.exam
     ("decided", "requested", "test_list", "policy", "kind", "delivered_to"),
     [
         # A policy that became narrower catches what is queued, also when it was widened again meanwhile.
-        (Decided(RouteKind.RECIPIENTS, 0, 0, True), [OUT], OFF, LISTED, RouteKind.CAPTURED, []),
-        (Decided(RouteKind.RECIPIENTS, 0, 3, True), [OUT], OFF, REOPENED, RouteKind.CAPTURED, []),
-        (Decided(RouteKind.RECIPIENTS, 0, 4, True), [OUT], OFF, REOPENED, None, None),
-        (Decided(RouteKind.TEST_LIST, 0, 1, True), [OUT], ACTIVE, REOPENED, RouteKind.CAPTURED, []),
-        (Decided(RouteKind.TEST_LIST, 0, 3, True), [OUT], OFF, REOPENED, None, None),
-        (Decided(RouteKind.RELEASED, 0, 0, True), [OUT], OFF, NOBODY, RouteKind.CAPTURED, []),
-        (Decided(RouteKind.RELEASED, 0, 0, True), [OUT], OFF, LISTED, None, None),
+        (StoredRoute(RouteKind.RECIPIENTS, 0, 0, True), [OUT], OFF, LISTED, RouteKind.CAPTURED, []),
+        (StoredRoute(RouteKind.RECIPIENTS, 0, 3, True), [OUT], OFF, REOPENED, RouteKind.CAPTURED, []),
+        (StoredRoute(RouteKind.RECIPIENTS, 0, 4, True), [OUT], OFF, REOPENED, None, None),
+        (StoredRoute(RouteKind.TEST_LIST, 0, 1, True), [OUT], ACTIVE, REOPENED, RouteKind.CAPTURED, []),
+        (StoredRoute(RouteKind.TEST_LIST, 0, 3, True), [OUT], OFF, REOPENED, None, None),
+        (StoredRoute(RouteKind.RELEASED, 0, 0, True), [OUT], OFF, NOBODY, RouteKind.CAPTURED, []),
+        (StoredRoute(RouteKind.RELEASED, 0, 0, True), [OUT], OFF, LISTED, None, None),
         # An address that was allowed after the email was accepted frees nothing; one that is no longer allowed gets nothing.
-        (Decided(RouteKind.RECIPIENTS, 0, 1, True), [OUT], OFF, ALLOWED_SINCE, RouteKind.CAPTURED, []),
-        (Decided(RouteKind.ALLOWED, 0, 1, True, (DAN,)), [DAN], OFF, NOT_ALLOWED_ANY_MORE, RouteKind.CAPTURED, []),
-        (Decided(RouteKind.ALLOWED, 0, 0, True, (DAN,)), [DAN, OUT], OFF, LISTED_ALLOWED, None, None),
-        (Decided(RouteKind.TEST_LIST, 0, 1, True, (DAN,)), [DAN, OUT], OFF, NOT_ALLOWED_ANY_MORE, RouteKind.TEST_LIST, PEOPLE),
+        (StoredRoute(RouteKind.RECIPIENTS, 0, 1, True), [OUT], OFF, ALLOWED_SINCE, RouteKind.CAPTURED, []),
+        (StoredRoute(RouteKind.ALLOWED, 0, 1, True, (DAN,)), [DAN], OFF, NOT_ALLOWED_ANY_MORE, RouteKind.CAPTURED, []),
+        (StoredRoute(RouteKind.ALLOWED, 0, 0, True, (DAN,)), [DAN, OUT], OFF, LISTED_ALLOWED, None, None),
+        (
+            StoredRoute(RouteKind.TEST_LIST, 0, 1, True, (DAN,)),
+            [DAN, OUT],
+            OFF,
+            NOT_ALLOWED_ANY_MORE,
+            RouteKind.TEST_LIST,
+            PEOPLE,
+        ),
         # What went to allowed addresses alone goes to nobody else once the stage is open; a list that is Active catches it.
-        (Decided(RouteKind.ALLOWED, 0, 0, True, (DAN,)), [DAN, OUT], OFF, OPEN_ALLOWED, None, None),
-        (Decided(RouteKind.ALLOWED, 0, 0, True, (DAN,)), [DAN, OUT], ACTIVE, OPEN_ALLOWED, RouteKind.TEST_LIST, [*PEOPLE, DAN]),
+        (StoredRoute(RouteKind.ALLOWED, 0, 0, True, (DAN,)), [DAN, OUT], OFF, OPEN_ALLOWED, None, None),
+        (
+            StoredRoute(RouteKind.ALLOWED, 0, 0, True, (DAN,)),
+            [DAN, OUT],
+            ACTIVE,
+            OPEN_ALLOWED,
+            RouteKind.TEST_LIST,
+            [*PEOPLE, DAN],
+        ),
     ],
 )
 def test_the_second_look_at_the_policy_goes_only_toward_safer(decided, requested, test_list, policy, kind, delivered_to):
@@ -251,7 +275,7 @@ policies = st.builds(
 def test_a_second_look_never_adds_anybody_outside_list_and_allowed(requested, accepted_list, accepted_policy, test_list, policy):
     first = route(requested, accepted_list, accepted_policy)
     allowed = tuple(item.person.email for item in first.recipients if item.rule == Rule.ALLOWED)
-    decided = Decided(first.kind, accepted_list.version, accepted_policy.version, bool(first.people), allowed)
+    decided = StoredRoute(first.kind, accepted_list.version, accepted_policy.version, bool(first.people), allowed)
     again = route_again(decided, requested, test_list, policy)
     if again is None:
         return

@@ -29,7 +29,7 @@ def test_an_app_or_stage_that_is_not_there(as_viewer, crm, qa, path):
 
 def test_an_inactive_list_lets_the_mail_through(as_viewer, crm, qa):
     page = ask(as_viewer, cc="Boss <boss@example.com>", bcc="x@example.com, y@example.com")
-    assert [one.requested for one in page.context["route"].decisions] == [
+    assert [decision.requested for decision in page.context["route"].decisions] == [
         "customer@example.com",
         "boss@example.com",
         "x@example.com",
@@ -41,7 +41,7 @@ def test_an_inactive_list_lets_the_mail_through(as_viewer, crm, qa):
 def test_an_active_list_takes_every_place(as_viewer, crm, qa):
     set_list(crm, qa, "tess@acme.example", active=True)
     page = ask(as_viewer, cc="boss@example.com")
-    assert {one.delivered_to for one in page.context["route"].decisions} == {("tess@acme.example",)}
+    assert {decision.delivered_to for decision in page.context["route"].decisions} == {("tess@acme.example",)}
 
 
 def test_what_if_it_were_active_before_it_is(as_viewer, crm, qa):
@@ -85,7 +85,7 @@ def test_asking_sends_and_stores_nothing(as_viewer, crm, qa):
 def test_it_says_what_delivery_does(as_viewer, crm, qa, smtp_server, active):
     configure(qa, smtp_server, from_domains="*")
     set_list(crm, qa, "tess@acme.example", active=active)
-    said = ask(as_viewer).context["route"]
+    route = ask(as_viewer).context["route"]
     send(crm, qa, content=mail())
     deliver()
-    assert smtp_server.recipients == {person.email for person in said.people}
+    assert smtp_server.recipients == {person.email for person in route.people}

@@ -46,11 +46,11 @@ def test_an_accepted_mail_is_queued_with_what_the_app_asked_for(crm, qa):
     ],
 )
 def test_a_bad_envelope_is_refused_and_nothing_is_stored(crm, qa, recipients, code, enhanced):
-    from outbox.models import Door
+    from outbox.models import Source
     from outbox.submission import Envelope, submit
 
     with pytest.raises(SubmissionRefused) as refused:
-        submit(crm, qa, Envelope("crm@acme.example", recipients), mail(), via=Door.COMMAND)
+        submit(crm, qa, Envelope("crm@acme.example", recipients), mail(), via=Source.COMMAND)
     assert (refused.value.code, refused.value.enhanced) == (code, enhanced)
     assert not Message.objects.exists()
     assert not Content.objects.exists()

@@ -73,7 +73,7 @@ def test_recipients_are_counted_up_to_a_thousand(crm: App, qa: Stage, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("active", "found", "words"),
+    ("active", "recent_mail", "words"),
     [
         (True, RecentMail(0, 0, 0, True), "In the last 24 hours Customer Relations sent no emails in QA."),
         (True, RecentMail(1, 0, 0, True), "In the last 24 hours the list caught 1 email."),
@@ -97,8 +97,10 @@ def test_recipients_are_counted_up_to_a_thousand(crm: App, qa: Stage, monkeypatc
         ),
     ],
 )
-def test_the_numbers_are_said_in_words(crm: App, qa: Stage, monkeypatch, active: bool, found: RecentMail, words: str) -> None:
-    monkeypatch.setattr("outbox.receivers.recent_mail", lambda _: found)
+def test_the_numbers_are_said_in_words(
+    crm: App, qa: Stage, monkeypatch, active: bool, recent_mail: RecentMail, words: str
+) -> None:
+    monkeypatch.setattr("outbox.receivers.recent_mail", lambda _: recent_mail)
     assert recent_mail_in_words(set_list(crm, qa, "ana@acme.example", active=active)) == words
 
 
@@ -108,10 +110,10 @@ def test_both_pages_say_it(some_mail: None, as_developer: Client) -> None:
 
 
 def test_the_work_is_bounded_by_the_logs_index(some_mail: None, shop: App, qa: Stage) -> None:
-    found = plan(statements.RECENT_OF_APP.statement, qa.pk, qa.pk, 5_000, shop.pk, timezone.now(), 1_001)
-    assert "message_log" in found
-    assert "pkey" not in found
-    assert "SCAN outbox_message" not in found
+    query_plan = plan(statements.RECENT_OF_APP.statement, qa.pk, qa.pk, 5_000, shop.pk, timezone.now(), 1_001)
+    assert "message_log" in query_plan
+    assert "pkey" not in query_plan
+    assert "SCAN outbox_message" not in query_plan
     assert "message_log" in plan(statements.IS_RECENT.statement, timezone.now(), qa.pk, qa.pk, 5_000)
 
 

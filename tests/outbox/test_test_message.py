@@ -8,7 +8,7 @@ import pytest
 
 from emailconfig.models import SmtpSettings
 from organization.models import App, AuditEvent, Stage
-from outbox.models import Door, Message, RouteKind
+from outbox.models import Message, RouteKind, Source
 from tests.support.emailconfig import manager_of
 from tests.support.outbox import deliver, set_list
 from tests.support.pages import said, words
@@ -45,7 +45,7 @@ def test_a_test_mail_goes_the_way_of_all_mail_and_stands_in_the_log(
     message = Message.objects.get()
     assert answer.redirect_chain == [(f"/monitor/email-log/qa/{message.pk}/", 302)]
     assert "The test mail was accepted" in said(answer)
-    assert (message.via, message.app, message.stage) == (Door.PORTAL, crm, qa)
+    assert (message.via, message.app, message.stage) == (Source.PORTAL, crm, qa)
     assert "Portal (test mail)" in words(answer)
     assert "Test mail of QA" in words(as_administrator.get("/monitor/email-log/qa/"))
     deliver()

@@ -31,8 +31,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def use_broker(settings, monkeypatch) -> Iterator[Callable[[str], Celery]]:
     """Celery with the broker at an address, as in a process that was started so."""
-    hints = wakeup.Hints()
-    monkeypatch.setattr(wakeup, "_hints", hints)
+    hints = wakeup.Notifier()
+    monkeypatch.setattr(wakeup, "_notifier", hints)
 
     def use(url: str) -> Celery:
         settings.CELERY_BROKER_URL = url
@@ -55,7 +55,7 @@ def hints(broker: Celery) -> int:
 
 def read_hints(broker: Celery) -> list[str]:
     """Take all hints out of the broker. Returns the tasks' names."""
-    found = []
+    tasks = []
     folder = Path(broker.conf.broker_transport_options["data_folder_in"])
     # A file is there a moment before what it says.
     eventually(lambda: all(file.stat().st_size for file in folder.iterdir() if file.is_file()))
@@ -63,17 +63,17 @@ def read_hints(broker: Celery) -> list[str]:
         queue = connection.SimpleQueue("email")
         while hints(broker):
             message = queue.get(block=False)
-            found.append(message.headers["task"])
+            tasks.append(message.headers["task"])
             message.ack()
         queue.close()
-    return found
+    return tasks
 
 
 def test_without_a_broker_there_is_no_celery(crm, qa):
     configure(qa)
     code = (
         "import django; django.setup(); import sys; from organization.models import App, Stage;"
-        "from outbox.submission import Envelope, submit; from outbox.models import Door;"
+        "from outbox.submission import Envelope, submit; from outbox.models import Source;"
         "submit(App.objects.get(), Stage.objects.get(), Envelope('', ['a@example.com']), b'Subject: x', via=Door.COMMAND);"
         "import delivery.worker; assert not {'celery', 'kombu'} & set(sys.modules)"
     )
@@ -110,7 +110,7 @@ def test_a_hint_comes_after_the_commit_and_none_after_a_rollback(broker, crm, qa
 def test_a_thousand_mails_in_a_moment_are_one_hint(broker, crm, qa):
     with transaction.atomic():
         for _ in range(1000):
-            wakeup.after_commit()
+            wakeup.notify_on_commit()
     eventually(lambda: hints(broker))
     time.sleep(0.5)
     assert hints(broker) == 1
@@ -129,7 +129,7 @@ def test_hints_of_one_process_are_a_tenth_of_a_second_apart(broker, monkeypatch)
                 published.append(time.monotonic())
 
     def more_are_wanted() -> bool:
-        wakeup.after_commit()
+        wakeup.notify_on_commit()
         return len(published) < 6
 
     reader = threading.Thread(target=read_at_once)

@@ -14,7 +14,7 @@ from organization.credentials import authenticate
 from organization.models import App, Credential, Member, Role, RoleGrant, Stage
 from portal import demo
 from testlists.models import TestList
-from testlists.services import Wanted, save_test_list
+from testlists.services import ListChange, save_test_list
 from tests.support.portal import OPERATOR
 
 
@@ -39,7 +39,7 @@ def test_the_demo_keeps_what_people_changed(db: None) -> None:
     SmtpSettings.objects.update(server="smtp.changed.example")
     App.objects.filter(key="crm").update(name="Changed")
     devons = TestList.objects.get(app__key="crm", stage__key="development")
-    save_test_list(devons.app, devons.stage, Wanted(False, True, [], devons.people()), OPERATOR)
+    save_test_list(devons.app, devons.stage, ListChange(False, True, [], devons.people()), OPERATOR)
     demo.seed_demo(OPERATOR, 9999)
     assert set(SmtpSettings.objects.values_list("server", flat=True)) == {"smtp.changed.example"}
     assert App.objects.get(key="crm").name == "Changed"

@@ -42,14 +42,14 @@ def test_the_list_of_pages_is_whole(administrator: Member, busy_portal: dict[str
 
 def _routes(resolver: URLResolver | None = None, above: str = "") -> list[str]:
     """The route of every address but Django admin's."""
-    found = []
-    for one in (resolver or get_resolver()).url_patterns:
-        route = f"{above}{one.pattern}"
-        if isinstance(one, URLPattern):
-            found.append(route)
-        elif one.namespace != "admin":
-            found += _routes(one, route)
-    return found
+    routes = []
+    for pattern in (resolver or get_resolver()).url_patterns:
+        route = f"{above}{pattern.pattern}"
+        if isinstance(pattern, URLPattern):
+            routes.append(route)
+        elif pattern.namespace != "admin":
+            routes += _routes(pattern, route)
+    return routes
 
 
 def test_no_page_is_heavier_than_its_budget(administrator: Member, busy_portal: dict[str, int]) -> None:

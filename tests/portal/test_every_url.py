@@ -21,12 +21,12 @@ Sessions = dict[str, str]
 
 
 def routes(resolver: URLResolver | None = None, above: str = "") -> Iterator[str]:
-    for one in (resolver or get_resolver()).url_patterns:
-        route = f"{above}{one.pattern}"
-        if isinstance(one, URLPattern):
+    for pattern in (resolver or get_resolver()).url_patterns:
+        route = f"{above}{pattern.pattern}"
+        if isinstance(pattern, URLPattern):
             yield route
         else:
-            yield from routes(one, route)
+            yield from routes(pattern, route)
 
 
 def test_every_url_has_its_row() -> None:

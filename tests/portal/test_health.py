@@ -13,11 +13,11 @@ from django.test import Client
 from django.utils import timezone
 
 from common.database_trouble import WRITE_LOCK_HELD
-from delivery.models import StageQueue, Worker
+from delivery.models import StageBackoff, Worker
 from gateway.models import Gateway
 from organization.models import App, Stage
 from outbox import storage
-from outbox.models import Door, Status
+from outbox.models import Source, Status
 from outbox.submission import Envelope, submit
 from portal import health, readiness
 from portal.release import RELEASE
@@ -35,7 +35,7 @@ def alive(db: None) -> None:
 def probed(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """/readyz looks on a thread of its own, which leaves no connection behind."""
     monkeypatch.setattr("portal.watch.QUIET_SECONDS", 0.01)
-    monkeypatch.setattr(health, "watch", Watch(readiness.look, readiness.database_away(readiness.HANGS)))
+    monkeypatch.setattr(health, "watch", Watch(readiness.check, readiness.database_away(readiness.HANGS)))
     return Client()
 
 
@@ -49,8 +49,8 @@ def test_the_members_menu_names_the_release(as_administrator: Client) -> None:
 
 
 def test_with_a_gateway_and_a_worker_the_portal_is_ready(alive: None) -> None:
-    found = readiness.look()
-    assert (found.ready, found.causes, found.warnings) == (True, [], [])
+    result = readiness.check()
+    assert (result.ready, result.causes, result.warnings) == (True, [], [])
 
 
 @pytest.mark.django_db(transaction=True)  # a test's own transaction would hold SQLite's write lock
@@ -60,19 +60,19 @@ def test_one_that_has_not_reported_lately_is_missing(
     alive: None, model: type[Worker] | type[Gateway], words: str, silent: int, ready: bool
 ) -> None:
     model.objects.update(seen=timezone.now() - timedelta(seconds=silent))
-    found = readiness.look()
-    assert found.ready is ready
-    assert found.facts["worker" if model is Worker else "gateway"] is ready
-    assert ready or words in found.causes[0]
+    result = readiness.check()
+    assert result.ready is ready
+    assert result.facts["worker" if model is Worker else "gateway"] is ready
+    assert ready or words in result.causes[0]
 
 
 def test_it_tells_how_long_the_oldest_email_of_each_stage_waits(crm: App, qa: Stage, production: Stage, alive: None) -> None:
     for stage, seconds in ((qa, 90), (production, 30)):
         configure(stage)
-        message = submit(crm, stage, Envelope("crm@acme.example", ["ana@example.com"]), mail(), via=Door.COMMAND)
+        message = submit(crm, stage, Envelope("crm@acme.example", ["ana@example.com"]), mail(), via=Source.COMMAND)
         type(message).objects.filter(pk=message.pk).update(created=timezone.now() - timedelta(seconds=seconds))
     type(message).objects.filter(stage=production).update(status=Status.DEFERRED)
-    facts = readiness.look().facts
+    facts = readiness.check().facts
     assert 90 <= facts["stages"]["qa"]["oldest_waiting_seconds"] < 300
     assert 30 <= facts["stages"]["production"]["oldest_waiting_seconds"] < 90
     assert facts["oldest_queued_seconds"] == facts["stages"]["qa"]["oldest_waiting_seconds"]
@@ -81,11 +81,11 @@ def test_it_tells_how_long_the_oldest_email_of_each_stage_waits(crm: App, qa: St
 def test_paused_stages_and_held_mail_are_told_apart_and_are_no_reason_to_take_the_portal_away(
     crm: App, qa: Stage, production: Stage, alive: None
 ) -> None:
-    submit(crm, qa, Envelope("", ["ana@example.com"]), mail(), via=Door.COMMAND)
-    StageQueue.objects.create(stage=production, failures=2, paused=True, code="authentication_refused")
-    found = readiness.look()
-    assert found.ready
-    assert found.facts["stages"] == {
+    submit(crm, qa, Envelope("", ["ana@example.com"]), mail(), via=Source.COMMAND)
+    StageBackoff.objects.create(stage=production, failures=2, paused=True, code="authentication_refused")
+    result = readiness.check()
+    assert result.ready
+    assert result.facts["stages"] == {
         "qa": {"oldest_waiting_seconds": 0, "trouble": "", "paused": False, "held": 1},
         "production": {"oldest_waiting_seconds": 0, "trouble": "authentication_refused", "paused": True, "held": 0},
     }
@@ -93,11 +93,11 @@ def test_paused_stages_and_held_mail_are_told_apart_and_are_no_reason_to_take_th
 
 def test_storage_that_is_full_for_every_gateway_is_a_cause(alive: None) -> None:
     Gateway.objects.create(name="g2", accepting=False)
-    assert readiness.look().ready
+    assert readiness.check().ready
     Gateway.objects.update(accepting=False, warning="The gateway's certificate ends on 2026-12-01.")
-    found = readiness.look()
-    assert found.causes == ["The storage is full: nothing can be stored."]
-    assert found.warnings == ["The gateway's certificate ends on 2026-12-01."]
+    result = readiness.check()
+    assert result.causes == ["The storage is full: nothing can be stored."]
+    assert result.warnings == ["The gateway's certificate ends on 2026-12-01."]
 
 
 @pytest.mark.requires_sqlite  # PostgreSQL has no such lock
@@ -105,12 +105,12 @@ def test_storage_that_is_full_for_every_gateway_is_a_cause(alive: None) -> None:
 def test_a_process_that_keeps_sqlites_write_lock_is_named_once_others_cannot_report(alive: None) -> None:
     with closing(sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
-        assert readiness.look().ready
+        assert readiness.check().ready
         holder.execute("UPDATE outbox_gateway SET seen = '2026-01-01'")
         holder.execute("COMMIT")
-        assert readiness.look().causes == [readiness._NO_GATEWAY]
+        assert readiness.check().causes == [readiness._NO_GATEWAY]
         holder.execute("BEGIN IMMEDIATE")
-        assert readiness.look().causes == [WRITE_LOCK_HELD]
+        assert readiness.check().causes == [WRITE_LOCK_HELD]
         holder.execute("ROLLBACK")
 
 
@@ -132,12 +132,12 @@ def test_a_full_storage_is_noticed_and_so_is_that_it_has_room_again(crm: App, qa
     fill(True)
     try:
         with pytest.raises(OperationalError if connection.vendor == "sqlite" else Exception, match=r"full|read-only"):
-            submit(crm, qa, envelope, content, via=Door.COMMAND)
+            submit(crm, qa, envelope, content, via=Source.COMMAND)
         assert not storage.has_room()
     finally:
         fill(False)
     assert storage.has_room()
-    submit(crm, qa, envelope, content, via=Door.COMMAND)
+    submit(crm, qa, envelope, content, via=Source.COMMAND)
     assert storage.has_room()
 
 
@@ -153,8 +153,8 @@ def test_a_database_that_is_away_is_told_with_its_cause(db: None, error: str, ca
         raise OperationalError(error)
 
     with connection.execute_wrapper(down):
-        found = readiness.look()
-    assert (found.causes, found.facts) == ([cause], {"database": False})
+        result = readiness.check()
+    assert (result.causes, result.facts) == ([cause], {"database": False})
 
 
 @pytest.mark.requires_postgresql  # SQLite has no such limit
@@ -166,11 +166,11 @@ def test_a_server_without_a_connection_left_is_told_with_its_cause(monkeypatch: 
     try:
         with monkeypatch.context() as patch:
             patch.setitem(connection.settings_dict, "USER", "crowded")
-            found = readiness.look()
+            result = readiness.check()
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DROP ROLE crowded")
-    assert found.causes == ["The database has no connection left for the portal (max_connections)."]
+    assert result.causes == ["The database has no connection left for the portal (max_connections)."]
 
 
 def test_readyz_answers_with_503_and_the_causes_and_with_200(probed: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,13 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from delivery.backoff import note_trouble
+from delivery.backoff import record_failure
 from delivery.models import Worker
-from emailconfig.connection import ConnectionTrouble
+from emailconfig.connection import ConnectionFailure
 from emailconfig.models import SmtpSettings
 from gateway.models import Gateway
 from organization.models import App, Stage
-from outbox.models import Door, Message
+from outbox.models import Message, Source
 from outbox.submission import Envelope, submit
 from testlists.models import TestList
 from tests.support.portal import configure, mail, make_app, make_stage
@@ -59,7 +59,7 @@ def test_an_archived_stage_waits_for_nobody(as_administrator: Client, crm: App, 
 )
 def test_everybody_hears_of_a_stage_in_trouble(as_viewer: Client, crm: App, qa: Stage, code: str, says: str) -> None:
     configure(qa)
-    note_trouble(qa.pk, ConnectionTrouble("AUTH", code))
+    record_failure(qa.pk, ConnectionFailure("AUTH", code))
     assert titles(as_viewer) == [says]
 
 
@@ -74,7 +74,7 @@ def test_what_to_do_about_trouble_is_said_to_whom_may_do_it(
     as_administrator: Client, as_viewer: Client, crm: App, qa: Stage, code: str, todo: str, for_others: str
 ) -> None:
     configure(qa)
-    note_trouble(qa.pk, ConnectionTrouble("AUTH", code))
+    record_failure(qa.pk, ConnectionFailure("AUTH", code))
     (for_administrators,) = as_administrator.get("/").context["waiting"]
     (for_viewers,) = as_viewer.get("/").context["waiting"]
     assert todo in for_administrators.text and for_others not in for_administrators.text
@@ -120,7 +120,7 @@ def _hold_mail_of(stage: Stage, *apps: App) -> None:
         test_list = TestList.objects.get(app=app, stage=stage)
         test_list.active, test_list.version, test_list.active_version = True, 1, 1  # emptied behind our back
         test_list.save()
-        submit(app, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)
+        submit(app, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Source.COMMAND)
 
 
 def test_no_worker_is_told_first(as_administrator: Client, as_viewer: Client, crm: App, qa: Stage) -> None:
@@ -146,6 +146,6 @@ def test_the_number_of_queries_does_not_grow(
 ) -> None:
     for number in range(30):
         stage = make_stage(f"s{number}", f"S{number}")
-        note_trouble(stage.pk, ConnectionTrouble("AUTH", "auth_refused"))
+        record_failure(stage.pk, ConnectionFailure("AUTH", "auth_refused"))
     with django_assert_max_num_queries(18):
         assert len(titles(as_administrator)) == 61

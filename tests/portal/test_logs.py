@@ -73,7 +73,7 @@ def test_every_line_is_one_object(crm, qa, tmp_path):
     assert life_of_gateway == ["gateway_listening", "gateway_stopping", "gateway_stopped"]
     assert {line["event"] for line in read(worker)} >= {"worker_started", "worker_stopped"}
     assert {line["logger"] for line in read(web)} >= {"gunicorn.error"}
-    said = "".join(file.read_text() for file in (gateway, worker, web))
+    text = "".join(file.read_text() for file in (gateway, worker, web))
     for secret in ("Never in a log", "ana@example.com", "Requiring AUTH"):
-        assert secret not in said
+        assert secret not in text
     assert Gateway.objects.count() == 0  # it said goodbye

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from organization.models import App, Member, RoleGrant, Stage
-from outbox.models import Door, Message
+from outbox.models import Message, Source
 from outbox.submission import Envelope, submit
 from tests.support.portal import configure, mail, make_app, make_member, make_stage, signed_in
 from tests.support.testlists import keep_list
@@ -37,17 +37,17 @@ class Links(HTMLParser):
 
 def walk(client: Client, start: str = "/") -> dict[str, int]:
     """Follow every internal link by GET. Django admin's sorting and filtering links count as the page they sort."""
-    seen: dict[str, int] = {}
+    statuses: dict[str, int] = {}
     todo = {start}
     while todo:
         path = todo.pop()
-        if path in seen:
+        if path in statuses:
             continue
         if path.startswith("/static/"):
-            seen[path] = 200 if finders.find(path.removeprefix("/static/")) else 404
+            statuses[path] = 200 if finders.find(path.removeprefix("/static/")) else 404
             continue
         answer = client.get(path)
-        seen[path] = answer.status_code
+        statuses[path] = answer.status_code
         if answer.status_code in (301, 302):
             todo.add(urljoin(path, answer["Location"]))
         elif answer.status_code == 200 and answer["Content-Type"].startswith("text/html"):
@@ -57,12 +57,12 @@ def walk(client: Client, start: str = "/") -> dict[str, int]:
                 if link.netloc == "testserver" and not link.path.startswith("/admin/jsi18n"):
                     query = f"?{link.query}" if link.query and not link.path.startswith("/admin/") else ""
                     todo.add(link.path + query)
-    return seen
+    return statuses
 
 
 def test_no_link_is_dead_for_the_administrator(everything: Member) -> None:
-    seen = walk(signed_in(everything))
-    assert {path: code for path, code in seen.items() if code not in (200, 302)} == {}
+    statuses = walk(signed_in(everything))
+    assert {path: code for path, code in statuses.items() if code not in (200, 302)} == {}
     for page in (
         "/apps/new/",
         "/apps/crm/edit/",
@@ -74,16 +74,16 @@ def test_no_link_is_dead_for_the_administrator(everything: Member) -> None:
         "/accounts/password/",
         "/admin/emailconfig/smtpsettings/",
     ):
-        assert seen[page] == 200, page
+        assert statuses[page] == 200, page
 
 
 @pytest.mark.parametrize("who", ["developer", "viewer", "nobody in particular"])
 def test_no_page_shows_a_link_to_what_the_member_may_not_open(everything: Member, who: str) -> None:
     member = Member.objects.filter(name__startswith={"developer": "Devon", "viewer": "Vera"}.get(who, "-")).first()
-    seen = walk(signed_in(member or make_member("Mia")))
-    assert {path: code for path, code in seen.items() if code not in (200, 302)} == {}
-    assert not [path for path in seen if path.startswith("/admin/")]
-    assert "/management/configure/emails/qa/edit/" not in seen
+    statuses = walk(signed_in(member or make_member("Mia")))
+    assert {path: code for path, code in statuses.items() if code not in (200, 302)} == {}
+    assert not [path for path in statuses if path.startswith("/admin/")]
+    assert "/management/configure/emails/qa/edit/" not in statuses
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_no_page_asks_the_database_more_often_when_there_is_more_of_everything(
             configure(stage)
             keep_list(app, qa, "ana@acme.example")
             for place in ((crm, qa), (app, qa), (crm, stage)):
-                submit(*place, Envelope("crm@acme.example", ["c@example.com"]), mail(), via=Door.COMMAND)
+                submit(*place, Envelope("crm@acme.example", ["c@example.com"]), mail(), via=Source.COMMAND)
         Message.objects.filter(stage__key="stage-0").update(status="held", hold_reason="test_list_empty")
 
     def queries(client: Client, *paths: str) -> dict[str, int]:

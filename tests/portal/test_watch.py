@@ -32,7 +32,7 @@ def test_twelve_probes_of_a_database_that_hangs_take_one_thread() -> None:
     assert watched.hangs
     assert len(looks) == 1
     answers.set()
-    eventually(lambda: watched.ask() == "answers")
+    eventually(lambda: watched.latest() == "answers")
     assert not watched.hangs
     assert len(set(looks)) == 1
 
@@ -47,5 +47,5 @@ def test_what_goes_wrong_while_looking_is_told_and_the_next_look_is_a_new_one() 
 
     watched = watch.Watch(look, hangs="hangs")
     with pytest.raises(ZeroDivisionError):
-        watched.ask()
-    assert watched.ask() == "answers"
+        watched.latest()
+    assert watched.latest() == "answers"

@@ -7,7 +7,7 @@ import threading
 import pytest
 from django.test import Client
 
-from delivery.models import StageQueue
+from delivery.models import StageBackoff
 from delivery.worker import sweep
 from emailconfig.services import delete_smtp_settings, settings_of
 from organization.models import Stage
@@ -24,7 +24,7 @@ NOT_CONFIGURED = (Status.HELD, HoldReason.STAGE_NOT_CONFIGURED)
 def delete_configuration(stage: Stage) -> None:
     settings = settings_of(stage)
     assert settings
-    delete_smtp_settings(stage, OPERATOR, read_at=settings.version)
+    delete_smtp_settings(stage, OPERATOR, known_resend=settings.version)
 
 
 def state(message: Message) -> tuple[str, str]:
@@ -63,7 +63,7 @@ def test_trouble_with_the_server_goes_with_its_settings(as_administrator, crm, q
     configure(qa, server="127.0.0.1", port=1)
     message = send(crm, qa)
     deliver()
-    assert StageQueue.objects.get(stage=qa).failures == 1
+    assert StageBackoff.objects.get(stage=qa).failures == 1
     delete_configuration(qa)
     assert "Trouble with the SMTP server" not in as_administrator.get(f"/management/configure/emails/{qa.key}/").content.decode()
     deliver()

@@ -22,15 +22,15 @@ from django.utils import timezone
 import delivery.coordinator
 import delivery.rate_limit
 import delivery.session
-import emailconfig.connection.opening
+import emailconfig.connection.setup
 from delivery.backoff import pause_after
 from delivery.config import DeliveryConfig
 from delivery.leases import DEATHS_UNTIL_FAILED
-from delivery.models import StageQueue
+from delivery.models import StageBackoff
 from delivery.worker import sweep
 from organization.credentials import create_credential
 from outbox.models import Attempt, Message, Recipient, Status
-from testlists.services import mails_leaving
+from testlists.services import in_flight_count
 from tests.support.outbox import deliver, hold_the_line, leases_run_out, now_due, outcomes, send, set_list, statuses, take
 from tests.support.portal import OPERATOR, ROOT, configure, environment, eventually, mail, manage, running, running_gateway
 from tests.support.smtp_server import SmtpServer
@@ -67,7 +67,7 @@ def test_workers_killed_again_and_again_lose_nothing_and_repeat_little(crm, qa, 
         sweep()
         now_due()
     deliver()
-    arrived = Counter(one.mail["Message-ID"] for one in smtp_server.arrived)
+    arrived = Counter(arrival.mail["Message-ID"] for arrival in smtp_server.arrived)
     assert set(arrived) == accepted
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
     assert max(arrived.values()) <= 1 + kills
@@ -100,13 +100,13 @@ def test_mail_of_an_active_list_stays_there_while_workers_die_and_people_toggle(
         for _ in range(4):
             with worker():
                 set_list(crm, qa, active=False)
-                eventually(lambda: any("real@example.com" in one.recipients for one in smtp_server.arrived[-20:]))
+                eventually(lambda: any("real@example.com" in arrival.recipients for arrival in smtp_server.arrived[-20:]))
                 set_list(crm, qa, "tester@acme.example")
                 eventually(lambda: not Message.objects.filter(status=Status.SENDING, route="recipients").exists())
                 # Nothing is leaving any more: from here on nobody else may get anything.
                 mark = len(smtp_server.arrived)
                 eventually(lambda seen=mark: len(smtp_server.arrived) > seen + 20)
-                protected |= {address for one in smtp_server.arrived[mark:] for address in one.recipients}
+                protected |= {address for arrival in smtp_server.arrived[mark:] for address in arrival.recipients}
             leases_run_out()
             # A hand-over that was under way when the worker died goes again, to the list.
             sweep()
@@ -117,7 +117,9 @@ def test_mail_of_an_active_list_stays_there_while_workers_die_and_people_toggle(
     assert protected == {"tester@acme.example"}
     deliver()
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
-    assert {one.mail["Message-ID"] for one in smtp_server.arrived} == set(Message.objects.values_list("message_id", flat=True))
+    assert {arrival.mail["Message-ID"] for arrival in smtp_server.arrived} == set(
+        Message.objects.values_list("message_id", flat=True)
+    )
 
 
 def test_a_stalled_worker_that_wakes_up_overwrites_nothing(crm, qa, smtp_server):
@@ -230,15 +232,15 @@ def test_database_connections_that_are_cut_are_made_again(crm, qa, configured, s
 
 def test_a_turn_that_was_rolled_back_is_done_again(crm, qa, configured, smtp_server, monkeypatch):
     """What became of the mails before it is written once, and the tries are counted once."""
-    real, failures = delivery.rate_limit.hand_over, iter([False, True, False, True])
+    real, failures = delivery.rate_limit.claim_due, iter([False, True, False, True])
 
-    def hand_over(*request):
-        taken = real(*request)
+    def claim_due(*request):
+        claimed = real(*request)
         if next(failures, False):
             raise OperationalError("the connection went away before the commit")
-        return taken
+        return claimed
 
-    monkeypatch.setattr(delivery.rate_limit, "hand_over", hand_over)
+    monkeypatch.setattr(delivery.rate_limit, "claim_due", claim_due)
     smtp_server.rcpt = lambda _: "451 4.7.1 greylisted"
     for _ in range(10):
         send(crm, qa)
@@ -249,24 +251,24 @@ def test_a_turn_that_was_rolled_back_is_done_again(crm, qa, configured, smtp_ser
 
 def test_a_commit_that_happened_although_it_failed_strands_nothing(crm, qa, configured, smtp_server, monkeypatch):
     """The hand-over is stored, but its answer is lost with the connection: the mail is sent when its lease has run out."""
-    real, failures = delivery.coordinator.Ledger._serve, iter([False, True])
+    real, failures = delivery.coordinator.Coordinator._run_batch, iter([False, True])
 
-    def serve(ledger, requests):
-        turns = real(ledger, requests)
+    def serve(coordinator, requests):
+        turns = real(coordinator, requests)
         if next(failures, False):
             raise OperationalError("the connection went away after the commit")
         return turns
 
-    monkeypatch.setattr(delivery.coordinator.Ledger, "_serve", serve)
+    monkeypatch.setattr(delivery.coordinator.Coordinator, "_run_batch", serve)
     messages = [send(crm, qa) for _ in range(10)]
     deliver()
     leases_run_out()
     deliver()
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
-    assert {one.mail["Message-ID"] for one in smtp_server.arrived} == {message.message_id for message in messages}
+    assert {arrival.mail["Message-ID"] for arrival in smtp_server.arrived} == {message.message_id for message in messages}
 
 
-@pytest.mark.turns_fail
+@pytest.mark.batches_fail
 def test_an_outcome_that_the_database_refuses_harms_no_other_mail_and_ends(crm, qa, configured, smtp_server, monkeypatch, caplog):
     real = delivery.coordinator.record
     messages = [send(crm, qa) for _ in range(6)]
@@ -274,7 +276,7 @@ def test_an_outcome_that_the_database_refuses_harms_no_other_mail_and_ends(crm, 
 
     def record(finished, ours, now):
         real(finished, ours, now)
-        if any(one.taken.pk == spoiled for one in finished):
+        if any(one.message.pk == spoiled for one in finished):
             raise DataError("a value that the database takes from nobody")
 
     monkeypatch.setattr(delivery.coordinator, "record", record)
@@ -284,11 +286,11 @@ def test_an_outcome_that_the_database_refuses_harms_no_other_mail_and_ends(crm, 
         sweep()
         now_due()
     assert "outcome_not_recorded" in caplog.text
-    assert "ledger_waits_for_the_database" not in caplog.text  # it would for a minute each time
+    assert "coordinator_waits_for_the_database" not in caplog.text  # it would for a minute each time
     ends = dict(Message.objects.values_list("pk", "status"))
     assert ends.pop(spoiled) == Status.FAILED
     assert set(ends.values()) == {Status.SENT}
-    assert Counter(one.mail["Message-ID"] for one in smtp_server.arrived)[messages[2].message_id] == 5
+    assert Counter(arrival.mail["Message-ID"] for arrival in smtp_server.arrived)[messages[2].message_id] == 5
 
 
 class NotReading:
@@ -337,7 +339,7 @@ def test_a_mail_whose_lease_cannot_be_renewed_is_cut_off_before_anybody_else_may
         assert server.ended.wait(60)
         assert server.got < len(body)
     assert outcomes(message) == [("customer@example.com", "unknown")]
-    assert mails_leaving(set_list(crm, qa, "ana@acme.example")) == 0
+    assert in_flight_count(set_list(crm, qa, "ana@acme.example")) == 0
     now_due()
     with SmtpServer() as other:
         configure(qa, other, from_domains="*")
@@ -371,12 +373,12 @@ class Dripper:
 
 
 def test_a_server_that_drips_cannot_hold_a_worker(crm, qa, monkeypatch):
-    monkeypatch.setattr(emailconfig.connection.opening, "OPENING_SECONDS", 1.0)
+    monkeypatch.setattr(emailconfig.connection.setup, "SETUP_SECONDS", 1.0)
     with Dripper() as dripper:
         configure(qa, port=dripper.port)
         message = send(crm, qa)
         deliver()
-    assert StageQueue.objects.get(stage=qa).failures == 1
+    assert StageBackoff.objects.get(stage=qa).failures == 1
     assert statuses(message) == {"customer@example.com": "queued"}
 
 
@@ -393,17 +395,17 @@ def test_a_server_that_never_answers_the_content_is_cut_and_the_outcome_is_unkno
 
 def test_a_server_that_closes_after_each_mail_gets_them_all_over_new_connections(crm, qa, smtp_server):
     smtp_server.data = lambda _: "250 Ok"
-    said = Counter[str]()
+    text = Counter[str]()
 
     def one_per_connection(sender: str) -> str | None:
-        said["mail"] += 1
-        return "421 4.7.0 too many mails on this connection" if said["mail"] % 2 == 0 else None
+        text["mail"] += 1
+        return "421 4.7.0 too many mails on this connection" if text["mail"] % 2 == 0 else None
 
     smtp_server.mail = one_per_connection
     configure(qa, smtp_server, from_domains="*", connections=1)
     messages = [send(crm, qa) for _ in range(4)]
     for _ in range(12):
-        StageQueue.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
+        StageBackoff.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
         deliver()
     assert [list(statuses(message).values()) for message in messages] == [["sent"]] * 4
     assert len(smtp_server.arrived) == 4
@@ -413,10 +415,10 @@ def test_a_poison_mail_fails_and_the_next_goes_on(crm, qa, configured, smtp_serv
     poison, fine = send(crm, qa), send(crm, qa)
     real = delivery.session.prepare
 
-    def prepare(taken, *rest):
-        if taken.pk == poison.pk:
+    def prepare(claimed, *rest):
+        if claimed.pk == poison.pk:
             raise RuntimeError("a header that breaks our own code")
-        return real(taken, *rest)
+        return real(claimed, *rest)
 
     monkeypatch.setattr(delivery.session, "prepare", prepare)
     deliver()
@@ -460,7 +462,7 @@ def test_a_worker_killed_at_any_instant_of_a_hand_over_leaves_a_mail_that_goes_a
     deliver()
     assert outcomes(message) == [("customer@example.com", "unknown"), ("customer@example.com", "sent")]
     assert len(smtp_server.arrived) == arrived_before + 1
-    assert len({one.mail["Message-ID"] for one in smtp_server.arrived}) == 1
+    assert len({arrival.mail["Message-ID"] for arrival in smtp_server.arrived}) == 1
 
 
 @contextlib.contextmanager
@@ -502,19 +504,19 @@ def test_a_clock_that_jumps_by_days_stops_no_mail(crm, qa, smtp_server, days):
     for recipient in Recipient.objects.all():
         recipient.due += jump
         recipient.save()
-    StageQueue.objects.create(stage=qa, failures=1, retry_at=timezone.now() + jump)
+    StageBackoff.objects.create(stage=qa, failures=1, retry_at=timezone.now() + jump)
     for _ in range(2):
         deliver()
         now_due()
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
-    assert {one.mail["Message-ID"] for one in smtp_server.arrived} == {waiting.message_id, being_sent.message_id}
+    assert {arrival.mail["Message-ID"] for arrival in smtp_server.arrived} == {waiting.message_id, being_sent.message_id}
 
 
 def test_a_name_that_cannot_be_resolved_holds_up_its_stage_and_loses_nothing(crm, qa, smtp_server):
     configure(qa, server="mail.nowhere.invalid", port=587)
     message = send(crm, qa)
     deliver()
-    queue = StageQueue.objects.get(stage=qa)
+    queue = StageBackoff.objects.get(stage=qa)
     assert queue.code in ("name_not_usable", "name_servers_silent")  # as this machine's resolver has it
     assert not queue.paused
     assert statuses(message) == {"customer@example.com": "queued"}
@@ -532,7 +534,7 @@ def test_migrating_while_mail_is_queued_and_delivered_loses_nothing(crm, qa, smt
         done = manage("migrate")
         assert done.returncode == 0, done.stderr
         eventually(lambda: not _waiting())
-    assert {one.mail["Message-ID"] for one in smtp_server.arrived} == accepted
+    assert {arrival.mail["Message-ID"] for arrival in smtp_server.arrived} == accepted
 
 
 @pytest.mark.requires_postgresql
@@ -584,12 +586,12 @@ def test_a_long_outage_is_over_within_minutes_of_its_end(crm, qa, smtp_server):
     """Hours of a server that can't be reached cost the mail no try, and one look a minute finds it again."""
     configure(qa, smtp_server, from_domains="*")
     messages = [send(crm, qa) for _ in range(30)]
-    StageQueue.objects.create(
+    StageBackoff.objects.create(
         stage=qa, failures=500, retry_at=timezone.now() + timedelta(seconds=59), since=timezone.now() - timedelta(hours=9)
     )
     deliver()
     assert smtp_server.connections == 0
     assert pause_after(501, needs_a_person=False) <= timedelta(minutes=1)
-    StageQueue.objects.update(retry_at=timezone.now())  # a minute later
+    StageBackoff.objects.update(retry_at=timezone.now())  # a minute later
     deliver()
     assert {status for message in messages for status in statuses(message).values()} == {"sent"}

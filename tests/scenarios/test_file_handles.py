@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from organization.credentials import create_credential
-from outbox.models import Door, Message, Status
+from outbox.models import Message, Source, Status
 from outbox.submission import Envelope, submit_together
 from outbox.values import Submission
 from tests.support.gateway_client import Client
@@ -44,9 +44,9 @@ def connect(port: int) -> socket.socket:
 
 
 def assert_short(log: Path) -> None:
-    said = log.read_text()
-    assert "Traceback" not in said
-    assert len(said) < 10_000
+    text = log.read_text()
+    assert "Traceback" not in text
+    assert len(text) < 10_000
 
 
 def test_silent_clients_of_the_gateway_keep_no_app_from_sending(crm, qa, tmp_path):
@@ -94,7 +94,7 @@ def test_a_worker_with_more_connections_allowed_than_files_delivers_all(crm, dev
         for stage in (development, qa, production):
             configure(stage, server, from_domains="*", connections=20)
             envelope = Envelope("crm@acme.example", ["customer@example.com"])
-            submit_together([Submission(crm, stage, envelope, mail(), Door.COMMAND)] * 200)
+            submit_together([Submission(crm, stage, envelope, mail(), Source.COMMAND)] * 200)
         with with_few_files(log, "manage.py", "deliver", "--once") as process:
             eventually(lambda: server.connections >= 4)
             answer.set()

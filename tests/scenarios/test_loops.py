@@ -7,7 +7,7 @@ import smtplib
 
 import pytest
 
-from delivery.models import StageQueue
+from delivery.models import StageBackoff
 from emailconfig.doctor.examination import examine
 from organization.credentials import create_credential
 from organization.installation import installation_id
@@ -86,7 +86,7 @@ def test_no_stage_sends_through_the_gateway_of_its_own_portal(crm, shop, qa, pro
         deliver()
         message.refresh_from_db()
         assert message.status == Status.QUEUED
-        assert StageQueue.objects.get(stage=qa).code == "own_gateway"
+        assert StageBackoff.objects.get(stage=qa).code == "own_gateway"
         configure(production, smtp_server, from_domains="*")
         send(crm, production)
         deliver()

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from delivery.models import StageQueue
-from delivery.values import HandOver
+from delivery.models import StageBackoff
+from delivery.values import ClaimedMessage
 from delivery.worker import sweep
 from organization.models import App, Stage
 from outbox.actions import cancel, release_held, resend, resend_to_real_recipients, retry_now
@@ -45,7 +45,7 @@ class MailAndToggles(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         Message.objects.all().delete()
-        StageQueue.objects.all().delete()
+        StageBackoff.objects.all().delete()
         self.app, self.stage = App.objects.get(key="crm"), Stage.objects.get(key="qa")
         self.server.rcpt = self.server.mail = self.server.data = lambda _: None
         self.server.arrived.clear()
@@ -115,12 +115,12 @@ class MailAndToggles(RuleBasedStateMachine):
         past = timezone.now() - timedelta(seconds=1)
         Message.objects.filter(status__in=[Status.QUEUED, Status.DEFERRED]).update(due=past)
         Recipient.objects.filter(status__in=[Status.QUEUED, Status.DEFERRED]).update(due=past)
-        StageQueue.objects.update(retry_at=past)
+        StageBackoff.objects.update(retry_at=past)
 
     @rule()
     def worker_dies_in_hand_over(self) -> None:
-        for taken in take(self.stage, 2, owner="dead"):
-            self.handed_over(taken)
+        for claimed in take(self.stage, 2, owner="dead"):
+            self.handed_over(claimed)
         Message.objects.filter(owner="dead").update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
 
@@ -129,11 +129,11 @@ class MailAndToggles(RuleBasedStateMachine):
     def held_mail_is_swept(self) -> None:
         sweep()
 
-    def handed_over(self, taken: HandOver) -> None:
-        addresses = {recipient.address for recipient in taken.recipients}
-        if taken.pk in self.test_mail:
+    def handed_over(self, claimed: ClaimedMessage) -> None:
+        addresses = {recipient.address for recipient in claimed.recipients}
+        if claimed.pk in self.test_mail:
             assert addresses <= set(TESTERS)
-        if self.active and taken.pk not in self.released:
+        if self.active and claimed.pk not in self.released:
             assert addresses <= self.listed
 
     @invariant()
@@ -160,7 +160,7 @@ class MailAndToggles(RuleBasedStateMachine):
             assert recipients or message.status not in FINAL or message.pk in self.cancelled
             if message.pk in self.released:
                 assert {recipient.address for recipient in recipients} >= set(message.requested)
-                assert all(one.address in message.requested for one in recipients if one.status not in FINAL)
+                assert all(recipient.address in message.requested for recipient in recipients if recipient.status not in FINAL)
                 assert message.route == RouteKind.RELEASED
             if message.status == Status.SENT:
                 assert all(recipient.status == Status.SENT for recipient in recipients)

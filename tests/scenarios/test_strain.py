@@ -17,16 +17,16 @@ import delivery.rate_limit
 import delivery.receivers
 import delivery.session
 import delivery.smtp_dialogue
-import emailconfig.connection.opening
+import emailconfig.connection.setup
 from delivery import backoff, connection_slots
 from delivery.config import DeliveryConfig
 from delivery.leases import recover_abandoned
-from delivery.models import Connection, StageQueue
+from delivery.models import ConnectionSlot, StageBackoff
 from delivery.worker import Worker, sweep
-from emailconfig.connection import ConnectionTrouble
+from emailconfig.connection import ConnectionFailure
 from outbox.models import Message, Recipient, Status
 from outbox.states import release_what_waits
-from testlists.services import wait_until_nothing_leaves
+from testlists.services import wait_until_none_in_flight
 from tests.support.certificates import Authority
 from tests.support.outbox import deliver, deliver_beside, hold_the_line, leases_run_out, outcomes, send, set_list, statuses, take
 from tests.support.portal import configure, eventually, mail, running
@@ -93,7 +93,7 @@ SHORT_PATIENCE = DeliveryConfig(final_reply_seconds=1.0)
 
 
 def no_connection_is_left():
-    return not Connection.objects.exists()
+    return not ConnectionSlot.objects.exists()
 
 
 @pytest.mark.requires_postgresql  # SQLite has no connections to cut
@@ -111,7 +111,7 @@ def test_a_database_restart_leaves_the_stage_its_connections(crm, qa, smtp_serve
 def test_a_connection_whose_place_cannot_be_freed_now_is_freed_later(crm, qa, smtp_server, monkeypatch):
     """The same by hand, for both databases: one failing DELETE and the stage has no connection any more."""
     configure(qa, smtp_server, from_domains="*", connections=1)
-    real, failed = connection_slots.free, threading.Event()
+    real, failed = connection_slots.release, threading.Event()
 
     def free(place):
         if not failed.is_set():
@@ -119,7 +119,7 @@ def test_a_connection_whose_place_cannot_be_freed_now_is_freed_later(crm, qa, sm
             raise OperationalError("database is locked")
         real(place)
 
-    monkeypatch.setattr(connection_slots, "free", free)
+    monkeypatch.setattr(connection_slots, "release", free)
     with live():
         first = send(crm, qa)
         eventually(lambda: sent(first))
@@ -149,11 +149,11 @@ def short_leases(lease, renew_every):
 def test_a_lost_lease_strands_none_of_the_connections_other_mails(crm, qa, smtp_server, monkeypatch):
     """The database is away for nearly a lease: the mail before is not ours any more, the one just taken is renewed for ever."""
     configure(qa, smtp_server, from_domains="*", connections=1)
-    real = delivery.rate_limit.hand_over
+    real = delivery.rate_limit.claim_due
     calls = [0]
     away = [0.0, 0.0]
 
-    def hand_over(*request):
+    def claim_due(*request):
         calls[0] += 1
         if calls[0] == 3:
             away[:] = [time.monotonic(), time.monotonic() + 4.5]
@@ -161,7 +161,7 @@ def test_a_lost_lease_strands_none_of_the_connections_other_mails(crm, qa, smtp_
             raise OperationalError("the database is away")
         return real(*request)
 
-    monkeypatch.setattr(delivery.rate_limit, "hand_over", hand_over)
+    monkeypatch.setattr(delivery.rate_limit, "claim_due", claim_due)
     [send(crm, qa) for _ in range(6)]
 
     def all_are_sent():
@@ -190,7 +190,7 @@ def test_mail_is_accepted_while_somebody_saves_the_settings(crm, qa, smtp_server
         accepted.set()
         connection.close()
 
-    monkeypatch.setattr(delivery.receivers.backoff, "clear", save_slowly)
+    monkeypatch.setattr(delivery.receivers.backoff, "reset", save_slowly)
     thread = threading.Thread(target=accept)
     thread.start()
     configure(qa, smtp_server, from_domains="*")
@@ -263,7 +263,7 @@ def test_what_a_killed_worker_had_written_does_not_arrive_later(crm, qa):
         leases_run_out()
         activated = set_list(crm, qa, "ana@acme.example")
         sweep()
-        assert wait_until_nothing_leaves(activated) == 0
+        assert wait_until_none_in_flight(activated) == 0
         server.read_on.set()
         assert server.ended.wait(60)
         assert not server.got.endswith(b"\r\n.\r\n"), f"{len(server.got)} bytes, the final dot included, for real@example.com"
@@ -277,7 +277,7 @@ def test_what_was_written_before_a_reply_timed_out_does_not_arrive_later(crm, qa
         deliver(SHORT_PATIENCE)
         assert outcomes(message) == [("real@example.com", "unknown")]
         activated = set_list(crm, qa, "ana@acme.example")
-        assert wait_until_nothing_leaves(activated) == 0
+        assert wait_until_none_in_flight(activated) == 0
         server.read_on.set()
         assert server.ended.wait(60)
         assert not server.got.endswith(b"\r\n.\r\n"), f"{len(server.got)} bytes, the final dot included, for real@example.com"
@@ -330,7 +330,7 @@ def test_one_sender_that_the_server_turns_away_does_not_stop_the_stage(crm, qa, 
     send(crm, qa, sender="bad@acme.example")
     good = send(crm, qa)
     for _ in range(8):
-        StageQueue.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
+        StageBackoff.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
         deliver()
     assert statuses(good) == {"customer@example.com": "sent"}
 
@@ -347,30 +347,30 @@ def test_a_refused_connection_beside_one_that_works_is_no_lasting_trouble(crm, q
             calls[0] += 1
             if calls[0] == 2:
                 time.sleep(0.5)  # the first one is welcome by now
-                raise ConnectionTrouble("greeting", "too_many_connections", "421 too many connections")
+                raise ConnectionFailure("greeting", "too_many_connections", "421 too many connections")
             if calls[0] in (3, 4):
                 time.sleep(0.4)
-                raise ConnectionTrouble("greeting", "too_many_connections", "421 too many connections")
+                raise ConnectionFailure("greeting", "too_many_connections", "421 too many connections")
             return real(settings)
 
-        real_note, noted = backoff.note_trouble, threading.Event()
+        real_note, noted = backoff.record_failure, threading.Event()
 
-        def note_trouble(*trouble):
+        def record_failure(*trouble):
             real_note(*trouble)
             noted.set()
 
         monkeypatch.setattr(delivery.session, "connect", connect)
-        monkeypatch.setattr(backoff, "note_trouble", note_trouble)
+        monkeypatch.setattr(backoff, "record_failure", record_failure)
         for _ in range(150):
             send(crm, qa)
         with live():
             assert noted.wait(60)
-            eventually(lambda: not StageQueue.objects.filter(failures__gt=0).exists())
+            eventually(lambda: not StageBackoff.objects.filter(failures__gt=0).exists())
             assert len(server.arrived) < 150  # the first session still runs
 
 
 def test_a_server_that_drips_after_a_slow_handshake_is_cut_off_too(crm, qa, tmp_path, monkeypatch):
-    monkeypatch.setattr(emailconfig.connection.opening, "OPENING_SECONDS", 1.0)
+    monkeypatch.setattr(emailconfig.connection.setup, "SETUP_SECONDS", 1.0)
     authority = Authority(tmp_path)
     context = authority.server_context("localhost")
     listener = socket.create_server(("localhost", 0))
@@ -398,17 +398,17 @@ def test_a_server_that_drips_after_a_slow_handshake_is_cut_off_too(crm, qa, tmp_
     assert not alive, "still in connect() after 25 s of a limit of 1 s"
 
 
-@pytest.mark.turns_fail
+@pytest.mark.batches_fail
 def test_a_hand_over_that_the_database_refuses_is_not_tried_without_a_pause(crm, qa, smtp_server, monkeypatch):
     from django.db import DataError
 
     configure(qa, smtp_server, from_domains="*", connections=1)
     send(crm, qa)
 
-    def hand_over(*request):
+    def claim_due(*request):
         raise DataError("value too long")
 
-    monkeypatch.setattr(delivery.rate_limit, "hand_over", hand_over)
+    monkeypatch.setattr(delivery.rate_limit, "claim_due", claim_due)
     with live():
         time.sleep(3)
         assert smtp_server.connections < 10, smtp_server.connections
@@ -434,18 +434,18 @@ def test_a_large_mail_leaves_piece_by_piece():
                 self.first = len(read)
 
     smtp = Smtp()
-    conversation = delivery.smtp_dialogue.Conversation(smtp, lambda: None, time.monotonic, DeliveryConfig())
-    conversation._send_content(delivery.smtp_dialogue.Transmission("", (), parts(), 10_000_000), b"")
+    dialogue = delivery.smtp_dialogue.SmtpDialogue(smtp, lambda: None, time.monotonic, DeliveryConfig())
+    dialogue._send_content(delivery.smtp_dialogue.OutgoingMessage("", (), parts(), 10_000_000), b"")
     assert smtp.first <= 2, f"{smtp.first} of 10 pieces in memory before the first left"
 
 
 def test_a_limit_of_recipients_said_as_552_fails_nobody(crm, qa, smtp_server):
     """RFC 5321 section 4.5.3.1.10: a 552 to RCPT TO is to be treated as a 452."""
-    taken = Counter()
+    count = Counter()
 
     def rcpt(_):
-        taken["n"] += 1
-        return "552 too many recipients" if taken["n"] > 2 else None
+        count["n"] += 1
+        return "552 too many recipients" if count["n"] > 2 else None
 
     smtp_server.rcpt = rcpt
     configure(qa, smtp_server, from_domains="*")
@@ -497,17 +497,17 @@ def test_an_answer_too_many_is_not_taken_for_the_next_mails(crm, qa):
         second = send(crm, qa, "fine@example.com", "nobody@example.com")
         deliver()
         assert statuses(second).get("fine@example.com") != "failed", [
-            (one.address, one.status, one.last_reply) for one in second.recipients.all()
+            (recipient.address, recipient.status, recipient.last_reply) for recipient in second.recipients.all()
         ]
 
 
 @pytest.mark.requires_postgresql  # SQLite has no connections to cut
 def test_saving_the_settings_of_a_stage_in_trouble_and_its_workers_do_not_block_each_other(crm, qa, smtp_server, monkeypatch):
     configure(qa, smtp_server, from_domains="*")
-    StageQueue.objects.create(stage=qa, failures=1, retry_at=timezone.now())
+    StageBackoff.objects.create(stage=qa, failures=1, retry_at=timezone.now())
     connection_slots.register("w")
     errors = []
-    real_clear, real_create = backoff.clear, Connection.objects.bulk_create
+    real_clear, real_create = backoff.reset, ConnectionSlot.objects.bulk_create
     locked, saving = threading.Event(), threading.Event()
 
     def clear(stage_id):
@@ -523,14 +523,14 @@ def test_saving_the_settings_of_a_stage_in_trouble_and_its_workers_do_not_block_
     def take_place():
         saving.wait(60)
         try:
-            connection_slots.take("w", qa.pk, 1)
+            connection_slots.acquire("w", qa.pk, 1)
         except Exception as error:
             errors.append(("worker", str(error).splitlines()[0]))
         finally:
             connection.close()
 
-    monkeypatch.setattr(delivery.receivers.backoff, "clear", clear)
-    monkeypatch.setattr(Connection.objects, "bulk_create", create)
+    monkeypatch.setattr(delivery.receivers.backoff, "reset", clear)
+    monkeypatch.setattr(ConnectionSlot.objects, "bulk_create", create)
     thread = threading.Thread(target=take_place)
     thread.start()
     try:
@@ -555,4 +555,4 @@ def test_a_limit_of_mails_per_connection_costs_a_new_connection_and_no_pause(crm
     with live():
         eventually(lambda: len(smtp_server.arrived) == 30)
     assert smtp_server.connections == 3
-    assert not StageQueue.objects.filter(failures__gt=0).exists()
+    assert not StageBackoff.objects.filter(failures__gt=0).exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from organization.credentials import create_credential
-from outbox.models import Door, Message, Status
+from outbox.models import Message, Source, Status
 from tests.support.outbox import send, set_list
 from tests.support.portal import OPERATOR, configure, environment, eventually, mail, manage, running, running_gateway
 from tests.support.smtp_server import SmtpServer
@@ -45,7 +45,7 @@ def test_the_backend_works_in_the_portals_own_process(crm, qa, smtp_server):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert Message.objects.get().via == Door.BACKEND
+    assert Message.objects.get().via == Source.BACKEND
 
 
 def test_a_worker_process_delivers_what_is_accepted_while_it_runs(crm, qa, configured, smtp_server):

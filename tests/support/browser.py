@@ -54,8 +54,8 @@ class Person:
         self.page.wait_for_url(self.url + "/")
 
     @property
-    def toast(self) -> str:
-        return self.page.locator(".toast").first.inner_text()
+    def flash_message(self) -> str:
+        return self.page.locator(".flash-message").first.inner_text()
 
     def fault_free(self) -> None:
         """No script error, nothing the content security policy had to stop, no part of a page that didn't come."""

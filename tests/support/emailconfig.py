@@ -1,4 +1,4 @@
-"""The doors through which SMTP settings come in, each as one function that says what was refused."""
+"""The entry points through which SMTP settings come in, each as one function that says what was refused."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ WITH_CLIENT_SECRET = {
 }
 _SECRETS = ("password", "client_secret")
 
-Door = Callable[..., str]  # (stage, **values) -> what was said against them; empty when they were saved
+EntryPoint = Callable[..., str]  # (stage, **values) -> what was said against them; empty when they were saved
 
 
 def edit_url(stage: Stage) -> str:
@@ -66,8 +66,8 @@ def edit_url(stage: Stage) -> str:
 
 
 def version_of(stage: Stage) -> int:
-    found = settings_of(stage)
-    return found.version if found else 0
+    settings = settings_of(stage)
+    return settings.version if settings else 0
 
 
 def by_browser(stage: Stage, **values: Any) -> str:
@@ -79,8 +79,8 @@ def by_browser(stage: Stage, **values: Any) -> str:
 
 
 def by_admin(stage: Stage, **values: Any) -> str:
-    found = settings_of(stage)
-    url = f"/admin/emailconfig/smtpsettings/{found.pk}/change/" if found else "/admin/emailconfig/smtpsettings/add/"
+    settings = settings_of(stage)
+    url = f"/admin/emailconfig/smtpsettings/{settings.pk}/change/" if settings else "/admin/emailconfig/smtpsettings/add/"
     answer = _administrator().post(url, {**VALUES, "stage": stage.pk, "version": version_of(stage), **values})
     if answer.status_code == 302:
         return ""
@@ -109,24 +109,24 @@ def by_command(stage: Stage, **values: Any) -> str:
 
 def by_service(stage: Stage, **values: Any) -> str:
     values = {**VALUES, **values}
-    found = settings_of(stage) or SmtpSettings(stage=stage)
+    settings = settings_of(stage) or SmtpSettings(stage=stage)
     secrets = {name: values.pop(name) for name in _SECRETS}
-    found.new_secret = secrets["client_secret" if values["authentication"] == "oauth2" else "password"]
+    settings.new_secret = secrets["client_secret" if values["authentication"] == "oauth2" else "password"]
     for name, value in values.items():
-        setattr(found, name, value)
+        setattr(settings, name, value)
     try:
-        save_smtp_settings(found, OPERATOR)
+        save_smtp_settings(settings, OPERATOR)
     except ValidationError as error:
-        return " ".join(f"{field}: {' '.join(said)}" for field, said in error.message_dict.items())
+        return " ".join(f"{field}: {' '.join(errors)}" for field, errors in error.message_dict.items())
     return ""
 
 
-DOORS = {"browser": by_browser, "admin": by_admin, "command": by_command, "service": by_service}
+ENTRY_POINTS = {"browser": by_browser, "admin": by_admin, "command": by_command, "service": by_service}
 
 
-@pytest.fixture(params=DOORS)
-def door(request: pytest.FixtureRequest) -> Door:
-    return DOORS[request.param]
+@pytest.fixture(params=ENTRY_POINTS)
+def entry_point(request: pytest.FixtureRequest) -> EntryPoint:
+    return ENTRY_POINTS[request.param]
 
 
 @pytest.fixture
@@ -146,12 +146,12 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _administrator() -> Client:
-    member = Member.objects.filter(email="door@acme.example").first()
-    return signed_in(member or make_member("Door", Role.objects.get(name=ADMINISTRATOR), is_staff=True))
+    member = Member.objects.filter(email="entry@acme.example").first()
+    return signed_in(member or make_member("Entry", Role.objects.get(name=ADMINISTRATOR), is_staff=True))
 
 
 def _errors_of(form: SmtpSettingsForm) -> str:
-    return " ".join(f"{field}: {' '.join(said)}" for field, said in form.errors.items())
+    return " ".join(f"{field}: {' '.join(errors)}" for field, errors in form.errors.items())
 
 
 def manager_of(*stages: Stage, app: App | None = None, **fields: Any) -> Client:

@@ -125,7 +125,7 @@ class FaultyServer:
 
     def _hello(self, conversation: Conversation) -> str:
         starttls = ["STARTTLS"] if self.tls is not None and not conversation.encrypted else []
-        return "\n".join(["250-smtp.test", *(f"250-{one}" for one in (*self.offers, *starttls)), "250 HELP"])
+        return "\n".join(["250-smtp.test", *(f"250-{keyword}" for keyword in (*self.offers, *starttls)), "250 HELP"])
 
     def _answer(self, conversation: Conversation, command: str, usual: Answer) -> None:
         answer = self.answers.get(command, usual)
@@ -182,9 +182,9 @@ def say_and(reply: str | bytes, then: Act) -> Act:
 
 def repeat_the_secret(conversation: Conversation) -> None:
     """As it came, and in clear."""
-    said = conversation.server.heard[-1].split()[-1]
-    clear = base64.b64decode(said).decode().replace("\0", " ")
-    conversation.say(f"535-5.7.8 You said {said}\n535-5.7.8 {clear}\n535 5.7.8 That is wrong")
+    secret = conversation.server.heard[-1].split()[-1]
+    clear = base64.b64decode(secret).decode().replace("\0", " ")
+    conversation.say(f"535-5.7.8 You said {secret}\n535-5.7.8 {clear}\n535 5.7.8 That is wrong")
 
 
 def echo_the_password(conversation: Conversation) -> None:
@@ -455,14 +455,14 @@ def deaf_port() -> Iterator[int]:
         listener.listen(0)
         port = int(listener.getsockname()[1])
         waiting = [socket.socket() for _ in range(4)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.1", port))
+        for client in waiting:
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port))
         try:
             yield port
         finally:
-            for one in waiting:
-                one.close()
+            for client in waiting:
+                client.close()
 
 
 @contextmanager

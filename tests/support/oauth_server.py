@@ -37,8 +37,8 @@ class Client(ClientMixin):
         return self.client_id
 
     def get_allowed_scope(self, scope: str | None) -> str | None:
-        wanted = set(scope_to_list(scope or self.scopes))
-        return list_to_scope(wanted) if wanted <= set(scope_to_list(self.scopes)) else None
+        requested = set(scope_to_list(scope or self.scopes))
+        return list_to_scope(requested) if requested <= set(scope_to_list(self.scopes)) else None
 
     def check_client_secret(self, client_secret: str) -> bool:
         return secrets.compare_digest(self.client_secret.encode(), client_secret.encode())

@@ -13,20 +13,20 @@ from django.utils import timezone
 
 from common.addresses import NamedAddress
 from common.clock import database_now
-from delivery.claims import ask_due_mail, hand_over
+from delivery.claims import claim_due, query_due
 from delivery.config import DeliveryConfig
-from delivery.models import StageQueue
+from delivery.models import StageBackoff
 from delivery.models import Worker as WorkerRow
-from delivery.outcomes import ask_held, record
-from delivery.values import Claim, Finished, HandOver, Outcome
+from delivery.outcomes import query_held, record
+from delivery.values import Claim, ClaimedMessage, MessageResult, Outcome
 from delivery.worker import Worker
 from emailconfig.models import SmtpSettings
 from organization.models import App, Stage
 from outbox import models
-from outbox.models import Door, HoldReason, Message, Status
+from outbox.models import HoldReason, Message, Source, Status
 from outbox.submission import Envelope, submit
 from testlists.models import TestList
-from testlists.services import Wanted, save_test_list
+from testlists.services import ListChange, save_test_list
 from tests.support.portal import OPERATOR, configure, eventually, mail
 from tests.support.smtp_server import SmtpServer
 
@@ -39,7 +39,7 @@ def _quick_passwords(settings: Any) -> None:
 # What a worker logs when its own code, not a server or the database's absence, keeps a turn from succeeding. It goes on
 # another, slower way then, so that nothing but the log tells.
 _FAULTS = (
-    *("turn_failed", "ledger_failed", "hand_over_failed", "outcome_not_recorded", "session_failed"),
+    *("batch_failed", "coordinator_failed", "claim_failed", "outcome_not_recorded", "session_failed"),
     *("allowance_not_reserved", "allowance_not_given_back"),
 )
 
@@ -47,9 +47,9 @@ _FAULTS = (
 @pytest.fixture(autouse=True)
 def _no_turn_fails(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
-    if request.node.get_closest_marker("turns_fail") is None:
-        found = [record.getMessage() for record in caplog.get_records("call")]
-        assert [text for text in found if any(fault in text for fault in _FAULTS)] == []
+    if request.node.get_closest_marker("batches_fail") is None:
+        result = [record.getMessage() for record in caplog.get_records("call")]
+        assert [text for text in result if any(fault in text for fault in _FAULTS)] == []
 
 
 @pytest.fixture(params=["step by step", "pipelining"])
@@ -67,7 +67,7 @@ def configured(qa: Stage, smtp_server: SmtpServer) -> SmtpSettings:
 
 def send(app: App, stage: Stage, *to: str, content: bytes | None = None, sender: str = "crm@acme.example") -> Message:
     return submit(
-        app, stage, Envelope(sender, to or ("customer@example.com",)), mail() if content is None else content, via=Door.COMMAND
+        app, stage, Envelope(sender, to or ("customer@example.com",)), mail() if content is None else content, via=Source.COMMAND
     )
 
 
@@ -81,8 +81,8 @@ def in_state(status: str) -> dict[str, str]:
 
 
 def set_list(app: App, stage: Stage, *people: str, active: bool = True, **options: Any) -> TestList:
-    wanted = Wanted(active, options.get("tag_subject", False), [], [NamedAddress(person) for person in people])
-    return save_test_list(app, stage, wanted, OPERATOR)
+    change = ListChange(active, options.get("tag_subject", False), [], [NamedAddress(person) for person in people])
+    return save_test_list(app, stage, change, OPERATOR)
 
 
 def wait_for_thread(name: str) -> None:
@@ -115,17 +115,17 @@ def deliver_beside(config: DeliveryConfig | None = None) -> None:
         connection.close()
 
 
-def take(stage: Stage, wanted: int, owner: str) -> list[HandOver]:
+def take(stage: Stage, at_most: int, owner: str) -> list[ClaimedMessage]:
     """What a worker's turn does: some due mails are on the wire from now on, as `owner`'s."""
     with transaction.atomic():
-        return hand_over(ask_due_mail(stage.pk, wanted), Claim(owner, DeliveryConfig().lease), database_now())
+        return claim_due(query_due(stage.pk, at_most), Claim(owner, DeliveryConfig().lease), database_now())
 
 
-def report(taken: HandOver, outcome: Outcome) -> None:
+def report(claimed: ClaimedMessage, outcome: Outcome) -> None:
     """What a worker's turn does with a mail whose hand-over ended like this."""
-    finished, now = [Finished(taken, [outcome])], database_now()
+    results, now = [MessageResult(claimed, [outcome])], database_now()
     with transaction.atomic():
-        record(finished, ask_held(finished)(), now)
+        record(results, query_held(results)(), now)
 
 
 def leases_run_out() -> None:
@@ -138,7 +138,7 @@ def now_due() -> None:
     """As if every pause were over."""
     Message.objects.filter(status__in=models.WAITING).update(due=timezone.now() - timedelta(seconds=1))
     models.Recipient.objects.filter(status__in=models.WAITING).update(due=timezone.now() - timedelta(seconds=1))
-    StageQueue.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
+    StageBackoff.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
 
 
 def statuses(message: Message) -> dict[str, str]:

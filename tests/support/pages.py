@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from analytics import rollup
 from analytics.models import HourlyCause, HourlyCount, HourlyLatency, RollUpPosition
-from delivery.models import Connection, StageQueue, Worker
+from delivery.models import ConnectionSlot, StageBackoff, Worker
 from emailconfig.doctor import runs
 from emailconfig.models import ConnectionTest, DeletedSettings, OAuthToken, SmtpSettings
 from gateway.models import Gateway
@@ -21,7 +21,7 @@ from organization.credentials import create_credential
 from organization.kept_headers import keep_header
 from organization.models import App, Member, Stage
 from organization.recipient_policy.changes import allow
-from outbox.models import Attempt, Door, Message, Refusal
+from outbox.models import Attempt, Message, Refusal, Source
 from outbox.submission import Envelope, submit
 from tests.support.outbox import deliver, send, set_list
 from tests.support.portal import OPERATOR, configure, eventually, mail
@@ -128,7 +128,7 @@ def _in_trouble(app: App, stage: Stage) -> None:
         configure(stage, refusing, authentication="basic", username="portal", new_secret="another")
         send(app, stage)
         deliver()
-    assert StageQueue.objects.get(stage=stage).paused
+    assert StageBackoff.objects.get(stage=stage).paused
 
 
 def _failed_test(stage: Stage, member: Member, port: int) -> ConnectionTest:
@@ -150,20 +150,20 @@ def everything(
     ConnectionTest.objects.create(stage=qa, member=administrator, server=str(settings), sender=settings.sender_address)
     keep_list(crm, qa, "ana@example.com", members=(viewer,), active=True)
     credential = create_credential(crm, qa, OPERATOR).credential
-    Refusal.objects.create(app=crm, stage=qa, credential=credential, via=Door.GATEWAY, step="DATA", reply="552 Too large")
+    Refusal.objects.create(app=crm, stage=qa, credential=credential, via=Source.GATEWAY, step="DATA", reply="552 Too large")
     keep_header(qa, "X-Campaign", OPERATOR, typed_stage_name=qa.name)
     allow(qa, ["dan@example.com"], OPERATOR, typed_stage_name=qa.name)
     Gateway.objects.create(name="g1")
     for stage in (qa, production):
-        message = submit(crm, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)
+        message = submit(crm, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Source.COMMAND)
     Attempt.objects.create(message=message, address="customer@example.com", outcome=Attempt.Outcome.DEFERRED)
-    StageQueue.objects.get_or_create(stage=qa)
+    StageBackoff.objects.get_or_create(stage=qa)
     hour = timezone.now().replace(minute=0, second=0, microsecond=0)
     key = (qa.pk, hour, crm.pk)
     rollup._add({HourlyCount: {key: Counter(accepted=2, sent=1, deferred=1)}})
     rollup._add({HourlyLatency: {(*key, 3): Counter(sent=1)}, HourlyCause: {(*key, "greylisted"): Counter(deferred=1)}})
     RollUpPosition.objects.create(counted="mails", last=2)
-    Connection.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
+    ConnectionSlot.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
     audit.record(OPERATOR, "Update", crm)
     return administrator
 
@@ -172,6 +172,6 @@ def words(answer: HttpResponse) -> str:
     return " ".join(unescape(answer.content.decode()).split())
 
 
-def said(answer: HttpResponse) -> str:
-    """The toast on the page that a browser is sent to."""
-    return " ".join(str(one) for one in answer.context["messages"])
+def message_text(answer: HttpResponse) -> str:
+    """The flash message on the page that a browser is sent to."""
+    return " ".join(str(message) for message in answer.context["messages"])

@@ -61,12 +61,12 @@ def signed_in(member: Member) -> Client:
 
 
 def configure(stage: Stage, relay: SmtpServer | None = None, /, **values: Any) -> SmtpSettings:
-    """Point the stage at `relay` without encryption, or as `values` say; saved as every door saves."""
-    found = settings_of(stage) or SmtpSettings(stage=stage)
+    """Point the stage at `relay` without encryption, or as `values` say; saved as every entry point saves."""
+    settings = settings_of(stage) or SmtpSettings(stage=stage)
     defaults = {"server": "127.0.0.1", "port": relay.port if relay else 2526, "security": "none"}
     for name, value in {**defaults, "sender_address": "no-reply@acme.example", "sender_name": "Acme", **values}.items():
-        setattr(found, name, value)
-    return save_smtp_settings(found, OPERATOR)
+        setattr(settings, name, value)
+    return save_smtp_settings(settings, OPERATOR)
 
 
 def environment() -> dict[str, str]:

@@ -93,7 +93,7 @@ class SmtpServer:
     @property
     def recipients(self) -> set[str]:
         """Everybody who got any mail."""
-        return {address for one in self.arrived for address in one.recipients}
+        return {address for arrival in self.arrived for address in arrival.recipients}
 
     def __enter__(self) -> SmtpServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -183,10 +183,10 @@ class _Handler:
         return await self._signed_in(server, arguments, r"n,a=(.+),\x01auth=Bearer (.+)\x01\x01", b"\x01")
 
     async def _signed_in(self, server: SMTP, arguments: list[str], form: str, farewell: bytes) -> AuthResult:
-        found = re.fullmatch(form, base64.b64decode(arguments[1], validate=True).decode())
-        if found is None:
+        match = re.fullmatch(form, base64.b64decode(arguments[1], validate=True).decode())
+        if match is None:
             return AuthResult(success=False, handled=False, message="501 5.5.2 Malformed")
-        mailbox, token = found[1].replace("=2C", ",").replace("=3D", "="), found[2]
+        mailbox, token = match[1].replace("=2C", ",").replace("=3D", "="), match[2]
         self.server.logins.append((mailbox, token))
         refusal = self.server.token(mailbox, token)
         if refusal and await server.challenge_auth(self.server.challenge(token)) != farewell:

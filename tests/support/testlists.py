@@ -7,7 +7,7 @@ import pytest
 from common.addresses import NamedAddress
 from organization.models import App, Member, Stage
 from testlists.models import TestList
-from testlists.services import Wanted, save_test_list, test_list_of
+from testlists.services import ListChange, save_test_list, test_list_of
 from tests.support.organization import quick_passwords  # noqa: F401
 from tests.support.portal import OPERATOR
 
@@ -25,7 +25,7 @@ def numbered(count: int) -> list[str]:
 
 def keep_list(app: App, stage: Stage, *addresses: str, members: tuple[Member, ...] = (), active: bool = False) -> TestList:
     """Make the list these addresses and members, as an operator."""
-    return save_test_list(app, stage, Wanted(active, False, members, people(*addresses)), OPERATOR)
+    return save_test_list(app, stage, ListChange(active, False, members, people(*addresses)), OPERATOR)
 
 
 def on_list(app: App, stage: Stage) -> list[str]:

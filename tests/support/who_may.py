@@ -44,12 +44,12 @@ class Row(NamedTuple):
     delete: People = NOBODY
 
 
-_CREDENTIALS = "apps/<slug:app>/configuration/emails/<slug:stage>/credentials/"
-_EMAILS = "apps/<slug:app>/configuration/emails/<slug:stage>/"
+_CREDENTIALS = "apps/<slug:app_key>/configuration/emails/<slug:stage_key>/credentials/"
+_EMAILS = "apps/<slug:app_key>/configuration/emails/<slug:stage_key>/"
 _STAGES = "management/configure/stages/"
-_SETTINGS = "management/configure/emails/<slug:stage>/"
-_LOG = "monitor/email-log/<slug:stage>/"
-_MESSAGE = f"{_LOG}<int:message>/"
+_SETTINGS = "management/configure/emails/<slug:stage_key>/"
+_LOG = "monitor/email-log/<slug:stage_key>/"
+_MESSAGE = f"{_LOG}<int:message_id>/"
 
 PAGES: dict[str, Row] = {
     "": Row(MEMBERS),
@@ -64,15 +64,15 @@ PAGES: dict[str, Row] = {
     # Apps
     "apps/": Row(MEMBERS),
     "apps/new/": Row(PLATFORM, PLATFORM),
-    "apps/<slug:app>/": Row(MEMBERS),
-    "apps/<slug:app>/edit/": Row(APP_EDITORS, APP_EDITORS),
+    "apps/<slug:app_key>/": Row(MEMBERS),
+    "apps/<slug:app_key>/edit/": Row(APP_EDITORS, APP_EDITORS),
     _EMAILS: Row(MEMBERS),
     f"{_EMAILS}edit/": Row(LIST_EDITORS, LIST_EDITORS),
     f"{_EMAILS}edit/members/": Row(LIST_EDITORS),
     f"{_EMAILS}preview/": Row(NOBODY, LIST_EDITORS),
     f"{_EMAILS}route/": Row(MEMBERS),
     _CREDENTIALS: Row(NOBODY, LIST_EDITORS),
-    f"{_CREDENTIALS}<int:credential>/revoke/": Row(LIST_EDITORS, LIST_EDITORS),
+    f"{_CREDENTIALS}<int:credential_id>/revoke/": Row(LIST_EDITORS, LIST_EDITORS),
     # Management
     "management/configure/emails/": Row(MEMBERS),
     _SETTINGS: Row(MEMBERS),
@@ -84,23 +84,23 @@ PAGES: dict[str, Row] = {
     f"{_SETTINGS}recipients/allow/": Row(NOBODY, CONFIGURATORS),
     f"{_SETTINGS}recipients/allow-me/": Row(NOBODY, CONFIGURATORS),
     f"{_SETTINGS}recipients/<int:entry>/disallow/": Row(NOBODY, CONFIGURATORS),
-    f"{_SETTINGS}kept-headers/<int:kept>/remove/": Row(NOBODY, CONFIGURATORS),
+    f"{_SETTINGS}kept-headers/<int:kept_id>/remove/": Row(NOBODY, CONFIGURATORS),
     f"{_SETTINGS}test/": Row(NOBODY, CONFIGURATORS),
-    f"{_SETTINGS}test/<int:test>/": Row(CONFIGURATORS),
+    f"{_SETTINGS}test/<int:test_id>/": Row(CONFIGURATORS),
     f"{_SETTINGS}resume/": Row(NOBODY, CONFIGURATORS),
     f"{_SETTINGS}test-mail/": Row(CONFIGURATORS, CONFIGURATORS),
     _STAGES: Row(PLATFORM),
     f"{_STAGES}new/": Row(PLATFORM, PLATFORM),
-    f"{_STAGES}<slug:stage>/edit/": Row(PLATFORM, PLATFORM),
-    f"{_STAGES}<slug:stage>/archive/": Row(PLATFORM, PLATFORM),
-    f"{_STAGES}<slug:stage>/restore/": Row(NOBODY, PLATFORM),
-    f"{_STAGES}<slug:stage>/up/": Row(NOBODY, PLATFORM),
-    f"{_STAGES}<slug:stage>/down/": Row(NOBODY, PLATFORM),
+    f"{_STAGES}<slug:stage_key>/edit/": Row(PLATFORM, PLATFORM),
+    f"{_STAGES}<slug:stage_key>/archive/": Row(PLATFORM, PLATFORM),
+    f"{_STAGES}<slug:stage_key>/restore/": Row(NOBODY, PLATFORM),
+    f"{_STAGES}<slug:stage_key>/up/": Row(NOBODY, PLATFORM),
+    f"{_STAGES}<slug:stage_key>/down/": Row(NOBODY, PLATFORM),
     "management/view/audit-trail/": Row(PLATFORM),
     "management/view/audit-trail/export/": Row(PLATFORM),
     # Monitor
     "monitor/analytics/": Row(LOG_READERS),
-    "monitor/analytics/<slug:stage>/": Row(LOG_READERS),
+    "monitor/analytics/<slug:stage_key>/": Row(LOG_READERS),
     "monitor/email-log/": Row(MEMBERS),  # leads to the log of a stage
     _LOG: Row(LOG_READERS),
     f"{_LOG}new/": Row(LOG_READERS),
@@ -163,7 +163,7 @@ ADMIN: dict[str, Model] = {
     **dict.fromkeys(
         [
             *("outbox/message", "outbox/recipient", "outbox/content", "outbox/attempt", "outbox/refusal"),
-            *("delivery/stagequeue", "delivery/worker", "delivery/connection", "gateway/gateway"),
+            *("delivery/stagebackoff", "delivery/worker", "delivery/connectionslot", "gateway/gateway"),
             *("analytics/hourlycount", "analytics/hourlylatency", "analytics/hourlycause", "analytics/rollupposition"),
             *("analytics/dailycount", "analytics/dailylatency", "analytics/stagecount", "analytics/stagelatency"),
         ],

@@ -10,7 +10,7 @@ from django.test import Client
 from common.addresses import NamedAddress
 from organization.models import App, AuditEvent, Member, Stage
 from testlists.models import TestList
-from testlists.services import Wanted, save_test_list, test_list_of
+from testlists.services import ListChange, save_test_list, test_list_of
 from tests.support.portal import OPERATOR, signed_in
 from tests.support.testlists import keep_list, numbered, on_list
 
@@ -28,9 +28,9 @@ def test_admin_saves_through_the_service(
 ) -> None:
     lines = f"{viewer.email}\r\n\r\nCarl <carl@EXAMPLE.com>\r\n"
     assert post(as_administrator, ana_and_bob, people=lines, active="on").status_code == 302
-    found = test_list_of(crm, qa)
-    assert found.active
-    assert [str(person) for person in found.people()] == ["Vera Viewer <vera.viewer@acme.example>", "Carl <carl@example.com>"]
+    test_list = test_list_of(crm, qa)
+    assert test_list.active
+    assert [str(person) for person in test_list.people()] == ["Vera Viewer <vera.viewer@acme.example>", "Carl <carl@example.com>"]
     assert AuditEvent.objects.latest("pk").after["active"] is True
 
 
@@ -41,7 +41,7 @@ def test_what_admin_shows_can_be_saved_as_it_is(as_administrator: Client, viewer
         NamedAddress("j@example.com", "José 👩‍💻"),
         NamedAddress("x@example.com", "a;b<c>"),
     ]
-    test_list = save_test_list(crm, qa, Wanted(False, False, [viewer], people), OPERATOR)
+    test_list = save_test_list(crm, qa, ListChange(False, False, [viewer], people), OPERATOR)
     before = test_list.people()
     shown = as_administrator.get(admin_url(test_list)).context["adminform"].form["people"].value()
     answer = post(as_administrator, test_list, people=shown)

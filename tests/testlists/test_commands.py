@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 
 from common.addresses import NamedAddress
 from organization.models import App, AuditEvent, Member, Stage
-from testlists.services import EMPTY_CANT_BE_ACTIVE, Wanted, save_test_list, test_list_of
+from testlists.services import EMPTY_CANT_BE_ACTIVE, ListChange, save_test_list, test_list_of
 from tests.support.portal import OPERATOR, manage
 from tests.support.testlists import keep_list, on_list
 
@@ -37,12 +37,16 @@ def test_the_command_shows_a_list(crm: App, qa: Stage, viewer: Member) -> None:
 
 
 def test_the_command_adds_removes_and_switches_and_keeps_the_rest(crm: App, qa: Stage, viewer: Member) -> None:
-    save_test_list(crm, qa, Wanted(False, True, [viewer], [NamedAddress("ana@example.com", "Ana")]), OPERATOR)
+    save_test_list(crm, qa, ListChange(False, True, [viewer], [NamedAddress("ana@example.com", "Ana")]), OPERATOR)
     run("--add", "Bob <bob@example.com>", "--add", "carl@example.com", "--remove", "vera.viewer@ACME.example", "--activate")
-    found = test_list_of(crm, qa)
-    assert found.active
-    assert found.tag_subject
-    assert [str(person) for person in found.people()] == ["Ana <ana@example.com>", "Bob <bob@example.com>", "carl@example.com"]
+    test_list = test_list_of(crm, qa)
+    assert test_list.active
+    assert test_list.tag_subject
+    assert [str(person) for person in test_list.people()] == [
+        "Ana <ana@example.com>",
+        "Bob <bob@example.com>",
+        "carl@example.com",
+    ]
     run("--deactivate")
     assert not test_list_of(crm, qa).active
     assert AuditEvent.objects.latest("pk").actor_name.endswith("(manage.py test_list)")

@@ -41,16 +41,16 @@ def people(crm: App, qa: Stage, viewer: Member) -> TestList:
 def test_no_page_about_a_list_says_who_is_on_it(people: TestList, path: str) -> None:
     page = editor().get(path)
     assert page.status_code == 200
-    said = page.content.decode()
-    assert "a•••@example.com" in said
-    assert not [name for name in NAMED if name in said]
+    text = page.content.decode()
+    assert "a•••@example.com" in text
+    assert not [name for name in NAMED if name in text]
 
 
 def test_who_may_see_whom_mail_is_for_sees_the_list(as_developer: Client, people: TestList) -> None:
     for path in (SECTION, EDIT):
-        said = as_developer.get(path).content.decode()
-        assert all(name in said for name in NAMED)
-        assert "•••" not in said
+        text = as_developer.get(path).content.decode()
+        assert all(name in text for name in NAMED)
+        assert "•••" not in text
     assert "anita@example.com" in as_developer.get(f"{SECTION}route/?to=customer@example.com").content.decode()
 
 

@@ -18,7 +18,7 @@ from tests.support.testlists import EDIT, SECTION, keep_list, numbered, on_list,
 MEMBERS = f"{EDIT}members/"
 
 
-def said(answer: Any) -> str:
+def message_text(answer: Any) -> str:
     """Everything that the answered form has against what was typed."""
     assert answer.status_code == 422
     return " ".join(message for messages in answer.context["form"].errors.values() for message in messages)
@@ -58,10 +58,10 @@ def test_people_are_added_kept_and_removed_and_the_list_switched_on(
     answer = as_developer.post(EDIT, data, follow=True)
     assert answer.redirect_chain == [(SECTION, 302)]
     assert "It is Active: only the people on it get this app&#x27;s emails in this stage." in answer.content.decode()
-    found = test_list_of(crm, qa)
-    assert found.active
-    assert found.tag_subject
-    assert [str(person) for person in found.people()] == [
+    test_list = test_list_of(crm, qa)
+    assert test_list.active
+    assert test_list.tag_subject
+    assert [str(person) for person in test_list.people()] == [
         "Vera Viewer <vera.viewer@acme.example>",
         "bob@example.com",
         "Carl C. <carl@example.com>",
@@ -122,12 +122,12 @@ def test_ten_thousand_pasted_addresses_are_answered_with_at_most_100(
     as_developer: Client, ana_and_bob: TestList, separator: str, crm: App, qa: Stage
 ) -> None:
     answer = as_developer.post(EDIT, typed(ana_and_bob, add=separator.join(numbered(10_000))))
-    assert said(answer) == "A test list has at most 100 addresses. You pasted 10,000."
+    assert message_text(answer) == "A test list has at most 100 addresses. You pasted 10,000."
     assert len(on_list(crm, qa)) == 2
 
 
 def test_the_hundred_and_first_is_refused(as_developer: Client, ana_and_bob: TestList, crm: App, qa: Stage) -> None:
-    assert said(as_developer.post(EDIT, typed(ana_and_bob, add="\n".join(numbered(99))))).endswith("would have 101.")
+    assert message_text(as_developer.post(EDIT, typed(ana_and_bob, add="\n".join(numbered(99))))).endswith("would have 101.")
     assert as_developer.post(EDIT, typed(ana_and_bob, add="\n".join(numbered(98)))).status_code == 302
     assert len(on_list(crm, qa)) == 100
 
@@ -158,14 +158,14 @@ def test_an_empty_list_is_not_activated(as_developer: Client, crm: App, qa: Stag
 
 def test_an_active_list_is_not_emptied(as_developer: Client, crm: App, qa: Stage) -> None:
     test_list = keep_list(crm, qa, "ana@example.com", active=True)
-    assert EMPTY_CANT_BE_ACTIVE in said(as_developer.post(EDIT, typed(test_list, keep=[])))
+    assert EMPTY_CANT_BE_ACTIVE in message_text(as_developer.post(EDIT, typed(test_list, keep=[])))
     assert (test_list_of(crm, qa).active, on_list(crm, qa)) == (True, ["ana@example.com"])
 
 
 def test_a_stale_save_is_refused_and_overwrites_nothing(as_developer: Client, ana_and_bob: TestList, crm: App, qa: Stage) -> None:
     keep_list(crm, qa, "carl@example.com", active=True)
     answer = as_developer.post(EDIT, typed(ana_and_bob, version=1, keep=["aana@example.com"]))
-    assert said(answer) == STALE
+    assert message_text(answer) == STALE
     assert (test_list_of(crm, qa).active, on_list(crm, qa)) == (True, ["carl@example.com"])
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from common.addresses import NamedAddress
-from testlists.paste_parser import read_pasted
+from testlists.paste_parser import parse_paste
 
 
 def people_of(text: str) -> list[NamedAddress | None]:
-    return [entry.person for entry in read_pasted(text)]
+    return [entry.person for entry in parse_paste(text)]
 
 
 @pytest.mark.parametrize(
@@ -50,18 +50,18 @@ def test_two_addresses_on_a_line_are_two_people() -> None:
     "titles", ["Name\tE-mail", "E-MAIL\tName", "email", "Name,Address", '"Full name"\t"Email address"', "Name\t\t"]
 )
 def test_column_titles_are_left_out(titles: str) -> None:
-    first, second = read_pasted(f"\n{titles}\nAna\tana@example.com")
+    first, second = parse_paste(f"\n{titles}\nAna\tana@example.com")
     assert (first.person, first.problem) == (None, "")
     assert (second.number, second.person) == (2, NamedAddress("ana@example.com", "Ana"))
 
 
 @pytest.mark.parametrize("text", ["Name", "Name\tE-mail", "ana@example.com\nName\tE-mail", "Ann\tMail\nana@example.com", ",\n,"])
 def test_what_may_be_a_persons_mistake_is_no_title(text: str) -> None:
-    assert all(entry.person or entry.problem for entry in read_pasted(text))
+    assert all(entry.person or entry.problem for entry in parse_paste(text))
 
 
 @pytest.mark.parametrize(
     "row", ["Ana Silva\tana.example.com", "ana.example.com", "Ana\t@", "Ana\u202e\tana@example.com", "a\tb\tc"]
 )
 def test_what_names_nobody_is_told(row: str) -> None:
-    assert all(entry.person is None and entry.problem for entry in read_pasted(row))
+    assert all(entry.person is None and entry.problem for entry in parse_paste(row))

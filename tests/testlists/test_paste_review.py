@@ -85,8 +85,12 @@ def test_the_check_button_shows_the_same_without_javascript(
 
 def test_a_preview_stores_nothing(as_developer: Client, ana_and_bob: TestList, crm: App, qa: Stage) -> None:
     as_developer.post(PREVIEW, typed(ana_and_bob, keep=[], add="carl@example.com", active="on", tag_subject="on"))
-    found = test_list_of(crm, qa)
-    assert (found.version, found.active, on_list(crm, qa)) == (ana_and_bob.version, False, ["ana@example.com", "bob@example.com"])
+    test_list = test_list_of(crm, qa)
+    assert (test_list.version, test_list.active, on_list(crm, qa)) == (
+        ana_and_bob.version,
+        False,
+        ["ana@example.com", "bob@example.com"],
+    )
 
 
 def test_htmx_is_told_in_a_sentence_to_read_out(as_developer: Client, ana_and_bob: TestList) -> None:

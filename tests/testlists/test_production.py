@@ -42,8 +42,8 @@ def test_without_the_stages_name_nothing_is_saved_and_nothing_lost(
     assert "half-typed, x@example.com" in page
     assert answer.context["form"]["active"].value()
     assert answer.context["form"]["tag_subject"].value()
-    found = test_list_of(crm, production)
-    assert (found.active, found.version, on_list(crm, production)) == (False, ana.version, ["ana@example.com"])
+    test_list = test_list_of(crm, production)
+    assert (test_list.active, test_list.version, on_list(crm, production)) == (False, ana.version, ["ana@example.com"])
 
 
 def test_with_the_stages_name_the_list_is_activated(as_developer: Client, ana: TestList, crm: App, production: Stage) -> None:

@@ -20,21 +20,21 @@ from organization.services import save_app, save_in_organization
 from testlists.models import TestList, TestListAddress
 from testlists.services import (
     EMPTY_CANT_BE_ACTIVE,
-    Wanted,
-    ask_lists_for_hand_over,
-    mails_leaving,
+    ListChange,
+    in_flight_count,
+    query_lists_for_claim,
     save_test_list,
     test_list_of,
-    wait_until_nothing_leaves,
+    wait_until_none_in_flight,
 )
-from testlists.signals import count_leaving
+from testlists.signals import count_in_flight
 from tests.support.portal import OPERATOR, make_member
 from tests.support.testlists import keep_list, numbered, on_list, people
 
 
-def refusal(app: App, stage: Stage, wanted: Wanted) -> dict[str, list[str]]:
+def refusal(app: App, stage: Stage, change: ListChange) -> dict[str, list[str]]:
     with pytest.raises(ValidationError) as refused:
-        save_test_list(app, stage, wanted, OPERATOR)
+        save_test_list(app, stage, change, OPERATOR)
     return refused.value.message_dict
 
 
@@ -121,7 +121,7 @@ def test_the_list_becomes_what_is_wanted(crm: App, qa: Stage, viewer: Member) ->
 
 
 def test_an_empty_list_cannot_be_active_and_an_active_one_not_emptied(crm: App, qa: Stage) -> None:
-    empty = Wanted(True, False, [], [])
+    empty = ListChange(True, False, [], [])
     assert refusal(crm, qa, empty) == {"active": [EMPTY_CANT_BE_ACTIVE]}
     keep_list(crm, qa, "ana@example.com", active=True)
     assert refusal(crm, qa, empty) == {"active": [EMPTY_CANT_BE_ACTIVE]}
@@ -137,13 +137,13 @@ def test_an_inactive_list_may_be_emptied(crm: App, qa: Stage) -> None:
 def test_a_list_of_removed_members_alone_cannot_be_activated(crm: App, qa: Stage, viewer: Member) -> None:
     viewer.is_active = False
     viewer.save()
-    assert refusal(crm, qa, Wanted(True, False, [viewer], [])) == {"active": [EMPTY_CANT_BE_ACTIVE]}
+    assert refusal(crm, qa, ListChange(True, False, [viewer], [])) == {"active": [EMPTY_CANT_BE_ACTIVE]}
 
 
 def test_a_hundred_addresses_are_kept_and_a_hundred_and_one_refused(crm: App, qa: Stage, viewer: Member) -> None:
     keep_list(crm, qa, *numbered(99), members=(viewer,))
-    said = refusal(crm, qa, Wanted(False, False, [viewer], people(*numbered(100))))
-    assert said == {"people": ["A test list has at most 100 addresses. This one would have 101."]}
+    errors = refusal(crm, qa, ListChange(False, False, [viewer], people(*numbered(100))))
+    assert errors == {"people": ["A test list has at most 100 addresses. This one would have 101."]}
     assert len(on_list(crm, qa)) == 100
 
 
@@ -156,13 +156,13 @@ def test_a_hundred_addresses_are_kept_and_a_hundred_and_one_refused(crm: App, qa
     ],
 )
 def test_nobody_stands_on_a_list_twice(crm: App, qa: Stage, viewer: Member, addresses: list[str], told: str) -> None:
-    said = refusal(crm, qa, Wanted(False, False, [], people(*addresses)))
-    assert len(said["people"]) == 1
-    assert said["people"][0].startswith(told)
+    errors = refusal(crm, qa, ListChange(False, False, [], people(*addresses)))
+    assert len(errors["people"]) == 1
+    assert errors["people"][0].startswith(told)
 
 
 def test_a_member_chosen_and_typed_is_one_too_many(crm: App, qa: Stage, viewer: Member) -> None:
-    assert "more than once" in refusal(crm, qa, Wanted(False, False, [viewer], people(viewer.email)))["people"][0]
+    assert "more than once" in refusal(crm, qa, ListChange(False, False, [viewer], people(viewer.email)))["people"][0]
 
 
 def test_two_mailboxes_that_differ_in_case_are_two(crm: App, qa: Stage) -> None:
@@ -195,10 +195,10 @@ def test_a_removed_member_leaves_every_list(crm: App, qa: Stage, viewer: Member)
     ],
 )
 def test_rubbish_never_gets_on_a_list_and_is_named(crm: App, qa: Stage, person: NamedAddress) -> None:
-    said = refusal(crm, qa, Wanted(False, False, [], [NamedAddress("good@example.com"), person]))
-    assert len(said["people"]) == 1
-    assert person.email[:7] in said["people"][0]
-    assert "\r" not in said["people"][0]
+    errors = refusal(crm, qa, ListChange(False, False, [], [NamedAddress("good@example.com"), person]))
+    assert len(errors["people"]) == 1
+    assert person.email[:7] in errors["people"][0]
+    assert "\r" not in errors["people"][0]
     assert on_list(crm, qa) == []
 
 
@@ -210,10 +210,12 @@ def test_the_database_keeps_members_and_addresses_apart(crm: App, qa: Stage, vie
 
 
 def test_a_stale_save_is_refused_and_overwrites_nothing(crm: App, qa: Stage) -> None:
-    read_at = test_list_of(crm, qa).version
+    expected_version = test_list_of(crm, qa).version
     keep_list(crm, qa, "ana@example.com", active=True)
     with pytest.raises(StaleVersion):
-        save_test_list(crm, qa, Wanted(False, False, [], people("eve@example.com")), OPERATOR, read_at=read_at)
+        save_test_list(
+            crm, qa, ListChange(False, False, [], people("eve@example.com")), OPERATOR, expected_version=expected_version
+        )
     assert (test_list_of(crm, qa).active, on_list(crm, qa)) == (True, ["ana@example.com"])
 
 
@@ -243,18 +245,18 @@ def test_who_may_edit_a_list(
     crm: App, shop: App, qa: Stage, production: Stage, permission: Permission, app: str | None, stage: str | None, may: bool
 ) -> None:
     actor = permitted(permission, App.objects.get(key=app) if app else None, *([Stage.objects.get(key=stage)] if stage else []))
-    wanted = Wanted(False, False, [], people("ana@example.com"))
+    change = ListChange(False, False, [], people("ana@example.com"))
     if may:
-        save_test_list(crm, qa, wanted, actor)
+        save_test_list(crm, qa, change, actor)
     else:
         with pytest.raises(PermissionDenied):
-            save_test_list(crm, qa, wanted, actor)
+            save_test_list(crm, qa, change, actor)
     assert on_list(crm, qa) == (["ana@example.com"] if may else [])
 
 
 def test_the_audit_trail_tells_who_was_added_and_removed(crm: App, qa: Stage, administrator: Member) -> None:
     keep_list(crm, qa, "ana@example.com")
-    save_test_list(crm, qa, Wanted(True, False, [], people("bob@example.com")), administrator)
+    save_test_list(crm, qa, ListChange(True, False, [], people("bob@example.com")), administrator)
     event = AuditEvent.objects.latest("pk")
     assert (event.actor, event.app, event.stage) == (administrator, crm, qa)
     assert (event.before["active"], event.before["addresses"]) == (False, ["ana@example.com"])
@@ -279,21 +281,21 @@ def test_activation_waits_for_what_is_leaving_and_says_what_still_is(ana_and_bob
     def leaving(**_: object) -> int:
         return left.pop(0) if len(left) > 1 else left[0]
 
-    count_leaving.connect(leaving)
+    count_in_flight.connect(leaving)
     try:
-        assert mails_leaving(ana_and_bob) == 0  # inactive: nothing is waited for
+        assert in_flight_count(ana_and_bob) == 0  # inactive: nothing is waited for
         ana_and_bob.active = True
-        assert wait_until_nothing_leaves(ana_and_bob) == 0
+        assert wait_until_none_in_flight(ana_and_bob) == 0
         left[:] = [1]
-        assert wait_until_nothing_leaves(ana_and_bob, seconds=0.2) == 1
+        assert wait_until_none_in_flight(ana_and_bob, seconds=0.2) == 1
     finally:
-        count_leaving.disconnect(leaving)
+        count_in_flight.disconnect(leaving)
 
 
 def test_hand_over_reads_the_list_as_it_is_stored(shop: App, crm: App, qa: Stage) -> None:
     """In raw SQL, where a column too early would make Active of another one."""
     for active in (False, True, False):
         keep_list(crm, qa, "ana@example.com", active=active)
-    (read,) = ask_lists_for_hand_over({crm.pk}, qa.pk)().values()
+    (read,) = query_lists_for_claim({crm.pk}, qa.pk)().values()
     columns = [field.attname for field in TestList._meta.concrete_fields]
     assert [getattr(read, column) for column in columns] == [getattr(test_list_of(crm, qa), column) for column in columns]

@@ -154,8 +154,8 @@ def gateway(portal: Portal, database: str, scale: float, into: Figures) -> None:
         _wait_for(port)
         for sessions in (1, 50):
             count = int(MAILS["gateway"] * scale * (1 if sessions > 1 else 0.2))
-            found = clients.load(port, count, sessions, secret["username"], secret["password"])
-            into.setdefault(f"{database}: gateway, {sessions} sessions", []).append(found["rate"])
+            result = clients.load(port, count, sessions, secret["username"], secret["password"])
+            into.setdefault(f"{database}: gateway, {sessions} sessions", []).append(result["rate"])
     finally:
         process.terminate()
         process.wait()

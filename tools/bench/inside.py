@@ -20,12 +20,12 @@ from django.db import connection, transaction
 from django.test import Client
 
 from common.clock import database_now
-from delivery.claims import ask_due_mail, hand_over
+from delivery.claims import claim_due, query_due
 from delivery.config import DeliveryConfig
 from delivery.due_messages import stages_with_due_mail
 from delivery.values import Claim
 from organization.models import App, Member, Stage
-from outbox.models import Door, Message
+from outbox.models import Message, Source
 from outbox.submission import Envelope, submit
 
 BODY = ("x" * 76 + "\n") * 25
@@ -66,7 +66,7 @@ def fill_large(mails: int) -> dict[str, float]:
     app, stage = App.objects.get(key="crm"), Stage.objects.get(key="production")
     content = b"From: bench@example.com\r\n\r\n" + (b"x" * 78 + b"\r\n") * (25 * 2**20 // 80 - 10)
     for _ in range(mails):
-        submit(app, stage, Envelope("bench@example.com", ["to@example.com"]), content, via=Door.COMMAND)
+        submit(app, stage, Envelope("bench@example.com", ["to@example.com"]), content, via=Source.COMMAND)
     return {}
 
 
@@ -98,7 +98,7 @@ def grow(finished: int) -> dict[str, float]:
 
     def take() -> None:
         with transaction.atomic():
-            assert len(hand_over(ask_due_mail(stage.pk, 2), Claim("bench", DeliveryConfig().lease), database_now())) == 2
+            assert len(claim_due(query_due(stage.pk, 2), Claim("bench", DeliveryConfig().lease), database_now())) == 2
             transaction.set_rollback(True)
 
     def page(path: str) -> None:

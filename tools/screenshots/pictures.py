@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from delivery.models import StageQueue
+from delivery.models import StageBackoff
 from organization.models import Member
 from portal.demo import PASSWORD
 from tests.support.smtp_server import free_port
@@ -224,6 +224,6 @@ class Pictures:
         self._page("mail", "-of-a-viewer")
         self._open(f"{CONFIGURATION}/qa/edit/")
         self._keep("not-allowed")
-        StageQueue.objects.all().delete()
+        StageBackoff.objects.all().delete()
         self._open("/")
         self._keep("home-all-is-well")

@@ -21,9 +21,9 @@ from emailconfig.services import save_smtp_settings, settings_of
 from gateway.models import Gateway
 from organization.models import App, AuditEvent, Credential, Member, Stage
 from organization.services import save_in_organization
-from outbox.models import Attempt, Door, Message
+from outbox.models import Attempt, Message, Source
 from outbox.submission import Envelope, submit
-from testlists.services import Wanted, save_test_list
+from testlists.services import ListChange, save_test_list
 from tests.support.outbox import deliver
 from tests.support.portal import configure
 from tests.support.smtp_server import SmtpServer
@@ -63,7 +63,7 @@ def working_day() -> Iterator[Day]:
         configure(qa, server)
         _a_day_of_mail(shop, hr, qa)
         mail = _test_mail(crm, qa, ada)
-        save_test_list(crm, production, Wanted(False, False, [], [NamedAddress("qa@acme.example", "Quinn QA")]), ada)
+        save_test_list(crm, production, ListChange(False, False, [], [NamedAddress("qa@acme.example", "Quinn QA")]), ada)
         held = _send(hr, staging, "employee@example.com", "Leave request approved")
         _refused_sign_in(crm, development)
         _settings_of_everyday(qa, production, development, ada)
@@ -90,19 +90,19 @@ def _a_day_of_mail(shop: App, hr: App, stage: Stage) -> None:
 def _test_mail(app: App, stage: Stage, member: Member) -> Message:
     devon = list(Member.objects.filter(email="dev.devon@acme.example"))
     testers = [NamedAddress("testers@acme.example", "CRM testers"), NamedAddress("qa@acme.example", "Quinn QA")]
-    save_test_list(app, stage, Wanted(True, True, devon, testers), member)
+    save_test_list(app, stage, ListChange(True, True, devon, testers), member)
     credential = Credential.objects.get(app=app, stage=stage)
     Credential.objects.filter(pk=credential.pk).update(name="web server", created_by=str(member))
     envelope = Envelope("crm@acme.example", ("customer@example.com", "billing@example.com"))
     for subject in "Welcome to Acme", "Reset your password", "Your invoice 7731":
-        mail = submit(app, stage, envelope, HTML.format(subject=subject).encode(), via=Door.GATEWAY, credential=credential)
+        mail = submit(app, stage, envelope, HTML.format(subject=subject).encode(), via=Source.GATEWAY, credential=credential)
     deliver()
     return mail
 
 
 def _send(app: App, stage: Stage, to: str, subject: str) -> Message:
     content = TEXT.format(app=app.key, to=to, subject=subject).encode()
-    return submit(app, stage, Envelope(f"{app.key}@acme.example", (to,)), content, via=Door.GATEWAY)
+    return submit(app, stage, Envelope(f"{app.key}@acme.example", (to,)), content, via=Source.GATEWAY)
 
 
 def _hours_ago(message: Message, hours: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from common.process import keep_no_statements, leave_no_lock_behind, limit_waits, spare_the_collector
+from common.process import freeze_gc, keep_no_statements, leave_no_lock_behind, limit_waits
 from gateway.server import serve
 from organization.cli import PortalCommand
 
@@ -27,7 +27,7 @@ class Command(PortalCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["tls_port"] and not settings.GATEWAY_TLS_CERT:
             raise CommandError("GATEWAY_TLS_PORT needs GATEWAY_TLS_CERT and GATEWAY_TLS_KEY. Set them too.")
-        spare_the_collector()
+        freeze_gc()
         keep_no_statements()
         leave_no_lock_behind()
         limit_waits()

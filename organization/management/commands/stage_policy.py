@@ -15,7 +15,7 @@ from organization.access import Operator
 from organization.cli import PortalCommand, stage_by_key
 from organization.kept_headers import keep_header, stop_keeping_header
 from organization.models import AllowedAddress, Stage
-from organization.recipient_policy.changes import allow, change_policy, disallow, policy_in_force, wait_until_nothing_leaves
+from organization.recipient_policy.changes import allow, change_policy, disallow, policy_in_force, wait_until_none_in_flight
 from organization.recipient_policy.policy import RecipientPolicy
 
 
@@ -49,7 +49,7 @@ class Command(PortalCommand):
         self._show(Stage.objects.get(pk=stage.pk), as_json=options["json"])
 
     def _wait(self, stage: Stage) -> None:
-        if leaving := wait_until_nothing_leaves(stage):
+        if leaving := wait_until_none_in_flight(stage):
             self.stderr.write(f"Still leaving: {leaving} email(s) that were handed to the server before.")
 
     def _show(self, stage: Stage, *, as_json: bool) -> None:

@@ -27,14 +27,19 @@ class Command(PortalCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
         requested = [parse_named_address(text).email for name in ("to", "cc", "bcc") for text in options[name]]
-        found = route(requested, state_of(test_list_of(app, stage)), policy_of(stage))
+        decided = route(requested, state_of(test_list_of(app, stage)), policy_of(stage))
         if options["json"]:
             decisions = [
-                {"requested": one.requested, "delivered_to": one.delivered_to, "rule": one.rule, "reason": one.reason}
-                for one in found.decisions
+                {
+                    "requested": decision.requested,
+                    "delivered_to": decision.delivered_to,
+                    "rule": decision.rule,
+                    "reason": decision.reason,
+                }
+                for decision in decided.decisions
             ]
-            self.write_json({"route": found.kind, "decisions": decisions})
+            self.write_json({"route": decided.kind, "decisions": decisions})
             return
-        for one in found.decisions:
-            self.stdout.write(f"{one.requested} -> {', '.join(one.delivered_to) or 'held'}")
-            self.stdout.write(f"  {one.reason}")
+        for decision in decided.decisions:
+            self.stdout.write(f"{decision.requested} -> {', '.join(decision.delivered_to) or 'held'}")
+            self.stdout.write(f"  {decision.reason}")

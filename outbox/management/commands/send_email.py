@@ -13,7 +13,7 @@ from common.addresses import NamedAddress, parse_named_address, printable, read_
 from emailconfig.services import settings_of
 from organization.cli import PortalCommand, app_by_key, stage_by_key
 from organization.models import Stage
-from outbox.models import Door, Message, Status
+from outbox.models import Message, Source, Status
 from outbox.submission import Envelope, new_message_id, submit
 
 
@@ -47,7 +47,7 @@ class Command(PortalCommand):
         try:
             content = mail.message().as_bytes()
             envelope = Envelope(sender.email, [person.email for person in (*to, *cc, *bcc)])
-            message = submit(app, stage, envelope, content, via=Door.COMMAND)
+            message = submit(app, stage, envelope, content, via=Source.COMMAND)
         except ValueError as error:
             raise CommandError(str(error)) from error
         self._show(message, as_json=options["json"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from common.process import go_by_key, keep_no_statements, leave_no_lock_behind, spare_the_collector
+from common.process import disable_seqscan, freeze_gc, keep_no_statements, leave_no_lock_behind
 from delivery.worker import Worker
 from organization.cli import PortalCommand
 from portal.housekeeping import JOBS
@@ -20,8 +20,8 @@ class Command(PortalCommand):
         parser.add_argument("--once", action="store_true", help="deliver what is due, then end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        spare_the_collector()
-        go_by_key()
+        freeze_gc()
+        disable_seqscan()
         keep_no_statements()
         leave_no_lock_behind()
         worker = Worker(jobs=JOBS)

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from common.addresses import NamedAddress, parse_named_address, same_address_key
 from organization.cli import PortalCommand, app_by_key, stage_by_key
 from testlists.models import TestList
-from testlists.services import Wanted, save_test_list, test_list_of, wait_until_nothing_leaves
+from testlists.services import ListChange, save_test_list, test_list_of, wait_until_none_in_flight
 
 
 class Command(PortalCommand):
@@ -32,9 +32,9 @@ class Command(PortalCommand):
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
         test_list = test_list_of(app, stage)
         if options["add"] or options["remove"] or options["active"] is not None:
-            wanted = _changed(test_list, options["add"], options["remove"], options["active"])
-            test_list = save_test_list(app, stage, wanted, self.operator, read_at=test_list.version)
-            if leaving := wait_until_nothing_leaves(test_list):
+            change = _changed(test_list, options["add"], options["remove"], options["active"])
+            test_list = save_test_list(app, stage, change, self.operator, expected_version=test_list.version)
+            if leaving := wait_until_none_in_flight(test_list):
                 raise CommandError(f"Saved, and it catches every new email. {leaving} email(s) from before are still being sent.")
         self._show(test_list, as_json=options["json"])
 
@@ -55,7 +55,7 @@ class Command(PortalCommand):
             self.stdout.write(f"  {person}")
 
 
-def _changed(test_list: TestList, add: list[str], remove: list[str], active: bool | None) -> Wanted:
+def _changed(test_list: TestList, add: list[str], remove: list[str], active: bool | None) -> ListChange:
     """The list with the changes applied.
 
     Raises ValidationError for an invalid address, or one to remove that isn't on the list.
@@ -67,7 +67,7 @@ def _changed(test_list: TestList, add: list[str], remove: list[str], active: boo
         raise ValidationError(f"{', '.join(missing)} isn't on the list.")
     staying = [entry for entry in entries if same_address_key(entry.person.email) not in leaving]
     others: list[NamedAddress] = [entry.person for entry in staying if not entry.is_member]
-    return Wanted(
+    return ListChange(
         active=test_list.active if active is None else active,
         tag_subject=test_list.tag_subject,
         members=[entry.member for entry in staying if entry.member is not None],

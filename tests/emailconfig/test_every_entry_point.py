@@ -14,7 +14,7 @@ from emailconfig.services import settings_of
 from emailconfig.validators import PORT_25_REFUSED
 from organization.models import AuditEvent, Stage
 from tests.support.certificates import Authority
-from tests.support.emailconfig import CANARY, VALUES, WITH_CLIENT_SECRET, WITH_PASSWORD, Door, by_service, version_of
+from tests.support.emailconfig import CANARY, VALUES, WITH_CLIENT_SECRET, WITH_PASSWORD, EntryPoint, by_service, version_of
 from tests.support.portal import configure
 
 SPELLINGS_OF_25 = ["25", " 25", "25 ", "025", "+25", "25.0", "25.", "٢٥", "２５", "2_5"]
@@ -22,30 +22,30 @@ ONLY_TEXT = {"25.0", "25."}  # a number to the form, not to the model, which ref
 
 
 @pytest.mark.parametrize("port", SPELLINGS_OF_25)
-def test_port_25_is_refused_in_every_spelling(door: Door, qa: Stage, port: str) -> None:
-    said = door(qa, port=port)
-    assert said.startswith("port: ")
-    assert PORT_25_REFUSED in said or (door is by_service and port in ONLY_TEXT)
+def test_port_25_is_refused_in_every_spelling(entry_point: EntryPoint, qa: Stage, port: str) -> None:
+    error = entry_point(qa, port=port)
+    assert error.startswith("port: ")
+    assert PORT_25_REFUSED in error or (entry_point is by_service and port in ONLY_TEXT)
     assert settings_of(qa) is None
 
 
-def test_the_reason_against_port_25_is_said_once_and_in_these_words(door: Door, qa: Stage) -> None:
-    assert door(qa, port="25") == (
+def test_the_reason_against_port_25_is_said_once_and_in_these_words(entry_point: EntryPoint, qa: Stage) -> None:
+    assert entry_point(qa, port="25") == (
         "port: SMTP port 25 isn't supported: it is often targeted for spam and restricted by providers. Use 587."
     )
 
 
 @pytest.mark.parametrize("port", ["0", "-1", "65536", "1" + "0" * 30, "smtp", "587x", "58 7", "0x19", "1e3", "587.5", "\0", ""])
-def test_what_is_no_port_is_refused(door: Door, qa: Stage, port: str) -> None:
-    assert door(qa, port=port).startswith("port: ")
+def test_what_is_no_port_is_refused(entry_point: EntryPoint, qa: Stage, port: str) -> None:
+    assert entry_point(qa, port=port).startswith("port: ")
     assert settings_of(qa) is None
 
 
 @pytest.mark.parametrize(
     ("port", "stored"), [("587", 587), ("465", 465), (" 2525 ", 2525), ("0587", 587), ("1", 1), ("65535", 65535)]
 )
-def test_other_ports_are_stored(door: Door, qa: Stage, port: str, stored: int) -> None:
-    assert door(qa, port=port) == ""
+def test_other_ports_are_stored(entry_point: EntryPoint, qa: Stage, port: str, stored: int) -> None:
+    assert entry_point(qa, port=port) == ""
     assert SmtpSettings.objects.get(stage=qa).port == stored
 
 
@@ -95,18 +95,20 @@ def test_the_port_proposed_is_587() -> None:
         ("ehlo_name", "192.0.2.1"),
     ],
 )
-def test_bad_values_are_refused_at_their_field_and_nothing_is_stored(door: Door, qa: Stage, field: str, value: str) -> None:
-    said = door(qa, **{**WITH_PASSWORD, field: value})
-    assert field.replace("_", "-") in said.replace("_", "-")  # argparse names an option, the others a field
+def test_bad_values_are_refused_at_their_field_and_nothing_is_stored(
+    entry_point: EntryPoint, qa: Stage, field: str, value: str
+) -> None:
+    error = entry_point(qa, **{**WITH_PASSWORD, field: value})
+    assert field.replace("_", "-") in error.replace("_", "-")  # argparse names an option, the others a field
     assert settings_of(qa) is None
     assert not AuditEvent.objects.filter(entity="SMTP settings").exists()
 
 
-def test_a_password_kept_when_left_empty_is_the_stored_one(door: Door, configured: SmtpSettings) -> None:
+def test_a_password_kept_when_left_empty_is_the_stored_one(entry_point: EntryPoint, configured: SmtpSettings) -> None:
     values = {**WITH_PASSWORD, "password": "", "sender_name": "Acme Corp"}
-    assert door(configured.stage, **values) == ""
-    found = SmtpSettings.objects.get()
-    assert (found.sender_name, found.secret.reveal()) == ("Acme Corp", CANARY)
+    assert entry_point(configured.stage, **values) == ""
+    smtp_settings = SmtpSettings.objects.get()
+    assert (smtp_settings.sender_name, smtp_settings.secret.reveal()) == ("Acme Corp", CANARY)
 
 
 CHANGED_DESTINATION = [
@@ -119,46 +121,48 @@ CHANGED_DESTINATION = [
 
 @pytest.mark.parametrize(("field", "value"), CHANGED_DESTINATION)
 def test_the_password_is_asked_for_again_when_its_destination_changes(
-    door: Door, configured: SmtpSettings, field: str, value: str
+    entry_point: EntryPoint, configured: SmtpSettings, field: str, value: str
 ) -> None:
-    said = door(configured.stage, **{**WITH_PASSWORD, "password": "", field: value})
-    assert said == f"password: {SECRET_AGAIN.format(secret='password')}"
-    found = SmtpSettings.objects.get()
-    assert (found.server, found.port, found.version) == ("smtp.example.com", 587, 1)
+    error = entry_point(configured.stage, **{**WITH_PASSWORD, "password": "", field: value})
+    assert error == f"password: {SECRET_AGAIN.format(secret='password')}"
+    smtp_settings = SmtpSettings.objects.get()
+    assert (smtp_settings.server, smtp_settings.port, smtp_settings.version) == ("smtp.example.com", 587, 1)
 
 
 @pytest.mark.parametrize(("field", "value"), CHANGED_DESTINATION)
-def test_a_password_typed_anew_may_go_to_a_new_destination(door: Door, configured: SmtpSettings, field: str, value: str) -> None:
-    assert door(configured.stage, **{**WITH_PASSWORD, "password": "another", field: value}) == ""
-    found = SmtpSettings.objects.get()
-    assert (str(getattr(found, field)), found.secret.reveal()) == (value, "another")
+def test_a_password_typed_anew_may_go_to_a_new_destination(
+    entry_point: EntryPoint, configured: SmtpSettings, field: str, value: str
+) -> None:
+    assert entry_point(configured.stage, **{**WITH_PASSWORD, "password": "another", field: value}) == ""
+    smtp_settings = SmtpSettings.objects.get()
+    assert (str(getattr(smtp_settings, field)), smtp_settings.secret.reveal()) == (value, "another")
 
 
 def test_the_password_belongs_to_the_authority_that_vouches_for_its_server(
-    door: Door, configured: SmtpSettings, tmp_path: Path
+    entry_point: EntryPoint, configured: SmtpSettings, tmp_path: Path
 ) -> None:
     ours = {**WITH_PASSWORD, "ca_certificate": Authority(tmp_path).pem}
     again = f"password: {SECRET_AGAIN.format(secret='password')}"
-    assert door(configured.stage, **{**ours, "password": ""}) == again
-    assert door(configured.stage, **ours) == ""
-    assert door(configured.stage, **{**ours, "password": "", "ca_certificate": Authority(tmp_path).pem}) == again
-    assert door(configured.stage, **{**WITH_PASSWORD, "password": ""}) == again
+    assert entry_point(configured.stage, **{**ours, "password": ""}) == again
+    assert entry_point(configured.stage, **ours) == ""
+    assert entry_point(configured.stage, **{**ours, "password": "", "ca_certificate": Authority(tmp_path).pem}) == again
+    assert entry_point(configured.stage, **{**WITH_PASSWORD, "password": ""}) == again
     in_other_lines = ours["ca_certificate"].replace("\n", "\r\n").strip()
-    assert door(configured.stage, **{**ours, "password": "", "ca_certificate": in_other_lines}) == ""
+    assert entry_point(configured.stage, **{**ours, "password": "", "ca_certificate": in_other_lines}) == ""
     assert SmtpSettings.objects.get().secret.reveal() == CANARY
 
 
-def test_the_same_server_in_other_spelling_is_the_same_destination(door: Door, configured: SmtpSettings) -> None:
-    assert door(configured.stage, **{**WITH_PASSWORD, "password": "", "server": "SMTP.Example.COM."}) == ""
+def test_the_same_server_in_other_spelling_is_the_same_destination(entry_point: EntryPoint, configured: SmtpSettings) -> None:
+    assert entry_point(configured.stage, **{**WITH_PASSWORD, "password": "", "server": "SMTP.Example.COM."}) == ""
 
 
 def test_switching_authentication_off_forgets_user_and_password_so_that_on_again_asks_for_both(
-    door: Door, configured: SmtpSettings
+    entry_point: EntryPoint, configured: SmtpSettings
 ) -> None:
-    assert door(configured.stage, **{**VALUES, "username": "portal"}) == ""
-    found = SmtpSettings.objects.get()
-    assert (found.username, found.secret.stored) == ("", "")
-    assert "Enter the password" in door(configured.stage, **{**WITH_PASSWORD, "password": ""})
+    assert entry_point(configured.stage, **{**VALUES, "username": "portal"}) == ""
+    smtp_settings = SmtpSettings.objects.get()
+    assert (smtp_settings.username, smtp_settings.secret.stored) == ("", "")
+    assert "Enter the password" in entry_point(configured.stage, **{**WITH_PASSWORD, "password": ""})
 
 
 @pytest.mark.parametrize(
@@ -171,17 +175,17 @@ def test_switching_authentication_off_forgets_user_and_password_so_that_on_again
     ],
 )
 def test_basic_authentication_needs_a_user_and_a_password_on_one_line(
-    door: Door, qa: Stage, values: dict[str, Any], field: str
+    entry_point: EntryPoint, qa: Stage, values: dict[str, Any], field: str
 ) -> None:
-    said = door(qa, **{**WITH_PASSWORD, **values})
-    assert said.startswith(f"{field}: ")
-    assert "This field is required" not in said  # but what for
+    error = entry_point(qa, **{**WITH_PASSWORD, **values})
+    assert error.startswith(f"{field}: ")
+    assert "This field is required" not in error  # but what for
     assert settings_of(qa) is None
 
 
 @pytest.mark.parametrize("password", [" surrounded by blanks ", "pässwört-€-密码", "x" * 4000, "'\"\\;--<script>"])
-def test_any_printable_password_is_kept_exactly_as_typed(door: Door, qa: Stage, password: str) -> None:
-    assert door(qa, **{**WITH_PASSWORD, "password": password}) == ""
+def test_any_printable_password_is_kept_exactly_as_typed(entry_point: EntryPoint, qa: Stage, password: str) -> None:
+    assert entry_point(qa, **{**WITH_PASSWORD, "password": password}) == ""
     assert SmtpSettings.objects.get().secret.reveal() == password
 
 
@@ -199,18 +203,18 @@ def test_any_printable_password_is_kept_exactly_as_typed(door: Door, qa: Stage, 
         ("LOCALHOST.", False),
     ],
 )
-def test_a_password_goes_unencrypted_to_this_machine_only(door: Door, qa: Stage, server: str, refused: bool) -> None:
-    said = door(qa, **{**WITH_PASSWORD, "security": "none", "server": server})
-    assert ("A password is never sent unencrypted" in said) is refused
+def test_a_password_goes_unencrypted_to_this_machine_only(entry_point: EntryPoint, qa: Stage, server: str, refused: bool) -> None:
+    error = entry_point(qa, **{**WITH_PASSWORD, "security": "none", "server": server})
+    assert ("A password is never sent unencrypted" in error) is refused
     assert SmtpSettings.objects.exists() is not refused
 
 
-def test_without_a_password_mail_may_go_unencrypted_anywhere(door: Door, qa: Stage) -> None:
-    assert door(qa, security="none") == ""
+def test_without_a_password_mail_may_go_unencrypted_anywhere(entry_point: EntryPoint, qa: Stage) -> None:
+    assert entry_point(qa, security="none") == ""
 
 
-def test_saving_counts_the_version_and_writes_who_changed_what(door: Door, configured: SmtpSettings) -> None:
-    assert door(configured.stage, **{**WITH_PASSWORD, "password": "", "sender_name": "Acme Corp"}) == ""
+def test_saving_counts_the_version_and_writes_who_changed_what(entry_point: EntryPoint, configured: SmtpSettings) -> None:
+    assert entry_point(configured.stage, **{**WITH_PASSWORD, "password": "", "sender_name": "Acme Corp"}) == ""
     assert version_of(configured.stage) == 2
     event = AuditEvent.objects.get(operation="Update", entity="SMTP settings")
     assert event.before.pop("sender_name") == "Acme"
@@ -221,8 +225,10 @@ def test_saving_counts_the_version_and_writes_who_changed_what(door: Door, confi
     assert event.actor_name == SmtpSettings.objects.get().updated_by
 
 
-def test_the_audit_trail_tells_that_a_password_was_changed_but_not_what_it_is(door: Door, configured: SmtpSettings) -> None:
-    assert door(configured.stage, **{**WITH_PASSWORD, "password": "another-canary"}) == ""
+def test_the_audit_trail_tells_that_a_password_was_changed_but_not_what_it_is(
+    entry_point: EntryPoint, configured: SmtpSettings
+) -> None:
+    assert entry_point(configured.stage, **{**WITH_PASSWORD, "password": "another-canary"}) == ""
     event = AuditEvent.objects.get(operation="Update", entity="SMTP settings")
     assert event.before["secret"] == event.after["secret"] == "••••••••"
     assert "another-canary" not in str(AuditEvent.objects.values_list())
@@ -231,21 +237,21 @@ def test_the_audit_trail_tells_that_a_password_was_changed_but_not_what_it_is(do
 # OAuth 2.0
 
 
-def test_client_credentials_are_stored_as_they_were_entered(door: Door, qa: Stage) -> None:
+def test_client_credentials_are_stored_as_they_were_entered(entry_point: EntryPoint, qa: Stage) -> None:
     values = {**WITH_CLIENT_SECRET, "client_id": "a:b%&+ü", "client_authentication": "client_secret_basic"}
-    assert door(qa, **{**values, "client_secret": "a:b%&+ü "}) == ""
-    found = SmtpSettings.objects.get()
-    assert {name: getattr(found, name) for name in ("token_url", "client_id", "scopes", "client_authentication")} == {
+    assert entry_point(qa, **{**values, "client_secret": "a:b%&+ü "}) == ""
+    smtp_settings = SmtpSettings.objects.get()
+    assert {name: getattr(smtp_settings, name) for name in ("token_url", "client_id", "scopes", "client_authentication")} == {
         "token_url": "https://login.example.com/tenant/token",
         "client_id": "a:b%&+ü",
         "scopes": "https://smtp.example.com/.default",
         "client_authentication": "client_secret_basic",
     }
-    assert (found.username, found.secret.reveal()) == ("mailbox@acme.example", "a:b%&+ü ")
+    assert (smtp_settings.username, smtp_settings.secret.reveal()) == ("mailbox@acme.example", "a:b%&+ü ")
 
 
-def test_the_mailbox_and_the_scopes_may_be_left_out(door: Door, qa: Stage) -> None:
-    assert door(qa, **{**WITH_CLIENT_SECRET, "username": "", "scopes": ""}) == ""
+def test_the_mailbox_and_the_scopes_may_be_left_out(entry_point: EntryPoint, qa: Stage) -> None:
+    assert entry_point(qa, **{**WITH_CLIENT_SECRET, "username": "", "scopes": ""}) == ""
     assert SmtpSettings.objects.get().mailbox == "no-reply@acme.example"
 
 
@@ -291,36 +297,36 @@ def test_the_mailbox_and_the_scopes_may_be_left_out(door: Door, qa: Stage) -> No
     ],
 )
 def test_bad_client_credentials_are_refused_at_their_field_and_nothing_is_stored(
-    door: Door, qa: Stage, field: str, value: str
+    entry_point: EntryPoint, qa: Stage, field: str, value: str
 ) -> None:
-    said = door(qa, **{**WITH_CLIENT_SECRET, field: value})
-    assert field.replace("_", "-") in said.replace("_", "-")  # argparse names an option, the others a field
-    assert "This field is required" not in said  # but what for
-    assert CANARY not in said
+    error = entry_point(qa, **{**WITH_CLIENT_SECRET, field: value})
+    assert field.replace("_", "-") in error.replace("_", "-")  # argparse names an option, the others a field
+    assert "This field is required" not in error  # but what for
+    assert CANARY not in error
     assert settings_of(qa) is None
 
 
 @pytest.mark.parametrize("dots", ["••••••••", "●●●●●●●●"])
-def test_the_dots_that_stand_for_a_password_are_none(door: Door, qa: Stage, dots: str) -> None:
-    assert door(qa, **{**WITH_PASSWORD, "password": dots}).startswith("password: The dots are not a password")
+def test_the_dots_that_stand_for_a_password_are_none(entry_point: EntryPoint, qa: Stage, dots: str) -> None:
+    assert entry_point(qa, **{**WITH_PASSWORD, "password": dots}).startswith("password: The dots are not a password")
     assert settings_of(qa) is None
 
 
-def test_a_sender_outside_ascii_needs_a_mailbox_that_is_inside(door: Door, qa: Stage) -> None:
+def test_a_sender_outside_ascii_needs_a_mailbox_that_is_inside(entry_point: EntryPoint, qa: Stage) -> None:
     values = {**WITH_CLIENT_SECRET, "sender_address": "jürgen@bücher.example"}
-    assert door(qa, **{**values, "username": ""}).startswith("username: A mailbox")
-    assert door(qa, **values) == ""
+    assert entry_point(qa, **{**values, "username": ""}).startswith("username: A mailbox")
+    assert entry_point(qa, **values) == ""
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080/token", "http://localhost/token", "http://[::1]/token?a=b"])
 def test_while_debug_is_on_a_token_server_on_this_machine_may_do_without_https(
-    door: Door, qa: Stage, settings: Settings, url: str
+    entry_point: EntryPoint, qa: Stage, settings: Settings, url: str
 ) -> None:
-    assert door(qa, **{**WITH_CLIENT_SECRET, "token_url": url}).startswith("token_url: The URL must start with https://")
+    assert entry_point(qa, **{**WITH_CLIENT_SECRET, "token_url": url}).startswith("token_url: The URL must start with https://")
     settings.DEBUG = True
     for elsewhere in ("http://127.0.0.1.example.com/token", "http://10.0.0.1/token", "ftp://127.0.0.1/token"):
-        assert door(qa, **{**WITH_CLIENT_SECRET, "token_url": elsewhere}).startswith("token_url: ")
-    assert door(qa, **{**WITH_CLIENT_SECRET, "token_url": url}) == ""
+        assert entry_point(qa, **{**WITH_CLIENT_SECRET, "token_url": elsewhere}).startswith("token_url: ")
+    assert entry_point(qa, **{**WITH_CLIENT_SECRET, "token_url": url}) == ""
 
 
 CHANGED_TOKEN_DESTINATION = [
@@ -339,30 +345,32 @@ CHANGED_TOKEN_DESTINATION = [
 
 @pytest.mark.parametrize(("field", "value"), CHANGED_TOKEN_DESTINATION)
 def test_the_client_secret_is_asked_for_again_when_its_destination_changes(
-    door: Door, with_tokens: SmtpSettings, field: str, value: str
+    entry_point: EntryPoint, with_tokens: SmtpSettings, field: str, value: str
 ) -> None:
-    said = door(with_tokens.stage, **{**WITH_CLIENT_SECRET, "client_secret": "", field: value})
-    assert said == f"client_secret: {SECRET_AGAIN.format(secret='client secret')}"
+    error = entry_point(with_tokens.stage, **{**WITH_CLIENT_SECRET, "client_secret": "", field: value})
+    assert error == f"client_secret: {SECRET_AGAIN.format(secret='client secret')}"
     assert version_of(with_tokens.stage) == 1
-    assert door(with_tokens.stage, **{**WITH_CLIENT_SECRET, "client_secret": "another", field: value}) == ""
-    found = SmtpSettings.objects.get()
-    assert (str(getattr(found, field)), found.secret.reveal()) == (value, "another")
+    assert entry_point(with_tokens.stage, **{**WITH_CLIENT_SECRET, "client_secret": "another", field: value}) == ""
+    smtp_settings = SmtpSettings.objects.get()
+    assert (str(getattr(smtp_settings, field)), smtp_settings.secret.reveal()) == (value, "another")
 
 
 @pytest.mark.parametrize(("field", "value"), [("sender_name", "Acme Corp"), ("sender_address", "crm@acme.example")])
-def test_the_client_secret_is_kept_when_left_empty(door: Door, with_tokens: SmtpSettings, field: str, value: str) -> None:
-    assert door(with_tokens.stage, **{**WITH_CLIENT_SECRET, "client_secret": "", field: value}) == ""
-    found = SmtpSettings.objects.get()
-    assert (getattr(found, field), found.secret.reveal()) == (value, CANARY)
+def test_the_client_secret_is_kept_when_left_empty(
+    entry_point: EntryPoint, with_tokens: SmtpSettings, field: str, value: str
+) -> None:
+    assert entry_point(with_tokens.stage, **{**WITH_CLIENT_SECRET, "client_secret": "", field: value}) == ""
+    smtp_settings = SmtpSettings.objects.get()
+    assert (getattr(smtp_settings, field), smtp_settings.secret.reveal()) == (value, CANARY)
 
 
-def test_the_client_secret_belongs_to_the_sender_where_the_sender_is_the_mailbox(door: Door, qa: Stage) -> None:
+def test_the_client_secret_belongs_to_the_sender_where_the_sender_is_the_mailbox(entry_point: EntryPoint, qa: Stage) -> None:
     as_sender = {**WITH_CLIENT_SECRET, "username": ""}
-    assert door(qa, **as_sender) == ""
-    said = door(qa, **{**as_sender, "client_secret": "", "sender_address": "ceo@acme.example"})
-    assert said == f"client_secret: {SECRET_AGAIN.format(secret='client secret')}"
+    assert entry_point(qa, **as_sender) == ""
+    error = entry_point(qa, **{**as_sender, "client_secret": "", "sender_address": "ceo@acme.example"})
+    assert error == f"client_secret: {SECRET_AGAIN.format(secret='client secret')}"
     named = {**as_sender, "username": "no-reply@acme.example"}  # the same mailbox
-    assert door(qa, **{**named, "client_secret": "", "sender_address": "ceo@acme.example"}) == ""
+    assert entry_point(qa, **{**named, "client_secret": "", "sender_address": "ceo@acme.example"}) == ""
     assert (SmtpSettings.objects.get().mailbox, SmtpSettings.objects.get().secret.reveal()) == ("no-reply@acme.example", CANARY)
 
 
@@ -374,39 +382,41 @@ def test_the_client_secret_belongs_to_the_sender_where_the_sender_is_the_mailbox
         ("https://login.xn--bcher-kva.example/token", "https://login.xn--bcher-kva.example/token"),
     ],
 )
-def test_a_token_server_may_have_an_international_name(door: Door, qa: Stage, typed: str, stored: str) -> None:
-    assert door(qa, **{**WITH_CLIENT_SECRET, "token_url": typed}) == ""
-    assert door(qa, **{**WITH_CLIENT_SECRET, "token_url": typed, "client_secret": ""}) == ""
+def test_a_token_server_may_have_an_international_name(entry_point: EntryPoint, qa: Stage, typed: str, stored: str) -> None:
+    assert entry_point(qa, **{**WITH_CLIENT_SECRET, "token_url": typed}) == ""
+    assert entry_point(qa, **{**WITH_CLIENT_SECRET, "token_url": typed, "client_secret": ""}) == ""
     assert SmtpSettings.objects.get().token_url == stored
 
 
 @pytest.mark.parametrize("typed", ["", "typed-in-the-wrong-field"])
-def test_a_password_is_never_taken_for_a_client_secret(door: Door, configured: SmtpSettings, typed: str) -> None:
+def test_a_password_is_never_taken_for_a_client_secret(entry_point: EntryPoint, configured: SmtpSettings, typed: str) -> None:
     values = {**WITH_CLIENT_SECRET, "username": "portal", "client_secret": "", "password": typed}
-    assert door(configured.stage, **values) == f"client_secret: {SECRET_AGAIN.format(secret='client secret')}"
-    found = SmtpSettings.objects.get()
-    assert (found.authentication, found.secret.reveal()) == ("basic", CANARY)
+    assert entry_point(configured.stage, **values) == f"client_secret: {SECRET_AGAIN.format(secret='client secret')}"
+    smtp_settings = SmtpSettings.objects.get()
+    assert (smtp_settings.authentication, smtp_settings.secret.reveal()) == ("basic", CANARY)
 
 
 @pytest.mark.parametrize("typed", ["", "typed-in-the-wrong-field"])
-def test_a_client_secret_is_never_taken_for_a_password(door: Door, with_tokens: SmtpSettings, typed: str) -> None:
+def test_a_client_secret_is_never_taken_for_a_password(entry_point: EntryPoint, with_tokens: SmtpSettings, typed: str) -> None:
     values = {**WITH_PASSWORD, "username": "mailbox@acme.example", "password": "", "client_secret": typed}
-    assert door(with_tokens.stage, **values) == f"password: {SECRET_AGAIN.format(secret='password')}"
-    found = SmtpSettings.objects.get()
-    assert (found.authentication, found.secret.reveal()) == ("oauth2", CANARY)
+    assert entry_point(with_tokens.stage, **values) == f"password: {SECRET_AGAIN.format(secret='password')}"
+    smtp_settings = SmtpSettings.objects.get()
+    assert (smtp_settings.authentication, smtp_settings.secret.reveal()) == ("oauth2", CANARY)
 
 
 @pytest.mark.parametrize("values", [VALUES, WITH_PASSWORD])
-def test_without_oauth_nothing_of_it_is_kept(door: Door, with_tokens: SmtpSettings, values: dict[str, Any]) -> None:
+def test_without_oauth_nothing_of_it_is_kept(entry_point: EntryPoint, with_tokens: SmtpSettings, values: dict[str, Any]) -> None:
     left = {name: WITH_CLIENT_SECRET[name] for name in ("token_url", "client_id", "scopes")}
-    assert door(with_tokens.stage, **{**values, **left, "password": values["password"] and "another"}) == ""
-    found = SmtpSettings.objects.get()
-    assert (found.token_url, found.client_id, found.scopes) == ("", "", "")
-    assert found.secret.reveal() == (values["password"] and "another")
+    assert entry_point(with_tokens.stage, **{**values, **left, "password": values["password"] and "another"}) == ""
+    smtp_settings = SmtpSettings.objects.get()
+    assert (smtp_settings.token_url, smtp_settings.client_id, smtp_settings.scopes) == ("", "", "")
+    assert smtp_settings.secret.reveal() == (values["password"] and "another")
 
 
-def test_the_audit_trail_tells_what_changed_about_tokens_but_no_secret(door: Door, with_tokens: SmtpSettings) -> None:
-    assert door(with_tokens.stage, **{**WITH_CLIENT_SECRET, "client_secret": "another-canary", "client_id": "other"}) == ""
+def test_the_audit_trail_tells_what_changed_about_tokens_but_no_secret(
+    entry_point: EntryPoint, with_tokens: SmtpSettings
+) -> None:
+    assert entry_point(with_tokens.stage, **{**WITH_CLIENT_SECRET, "client_secret": "another-canary", "client_id": "other"}) == ""
     event = AuditEvent.objects.get(operation="Update", entity="SMTP settings")
     assert (event.before["client_id"], event.after["client_id"]) == ("portal", "other")
     assert event.before["secret"] == event.after["secret"] == "••••••••"

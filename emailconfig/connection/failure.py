@@ -33,7 +33,7 @@ _FIRST_STEPS = ("TCP", "TLS", "greeting")
 
 
 @dataclass
-class ConnectionTrouble(PortalError):
+class ConnectionFailure(PortalError):
     """Why no message can be delivered.
 
     `code` names the explanation. `evidence` is the reply of the server or the error of the system, and `recipients` are the
@@ -44,7 +44,7 @@ class ConnectionTrouble(PortalError):
     step: str
     code: str
     evidence: str = ""
-    for_operator: ConnectionTrouble | None = None
+    for_operator: ConnectionFailure | None = None
     recipients: tuple[str, ...] = ()
 
     @property
@@ -69,23 +69,23 @@ class ConnectionTrouble(PortalError):
 
 
 @contextmanager
-def explained(step: str) -> Iterator[None]:
-    """Turn every error of a step into ConnectionTrouble."""
+def diagnosing(step: str) -> Iterator[None]:
+    """Turn every error of a step into ConnectionFailure."""
     try:
         yield
-    except ConnectionTrouble:
+    except ConnectionFailure:
         raise
     except UndecryptableSecret as error:
-        raise ConnectionTrouble(step, "secret_unreadable") from error
+        raise ConnectionFailure(step, "secret_unreadable") from error
     except NameNotUsable as error:
-        exact = ConnectionTrouble(step, *_explained(step, error.reason))
-        raise ConnectionTrouble(step, "name_not_usable", for_operator=exact) from error
+        exact = ConnectionFailure(step, *_diagnosis(step, error.reason))
+        raise ConnectionFailure(step, "name_not_usable", for_operator=exact) from error
     except (OSError, smtplib.SMTPException, AddressRefused, NameServersSilent) as error:
-        code, evidence = _explained(step, error)
-        raise ConnectionTrouble(step, code, evidence) from error
+        code, evidence = _diagnosis(step, error)
+        raise ConnectionFailure(step, code, evidence) from error
 
 
-def _explained(step: str, error: Exception) -> tuple[str, str]:
+def _diagnosis(step: str, error: Exception) -> tuple[str, str]:
     """The code of the explanation, and the evidence."""
     match error:
         case AddressRefused():
@@ -109,23 +109,23 @@ def _smtp(step: str, error: smtplib.SMTPException) -> tuple[str, str]:
 
 
 def _refused(step: str, code: int, reply: bytes | str) -> tuple[str, str]:
-    said = words(code, reply)
+    answer = words(code, reply)
     if not 200 <= code < 600:  # smtplib's code for a reply without a number
-        return ("not_smtp" if step in _FIRST_STEPS else "unintelligible"), said
-    return meaning_of(step, said), said
+        return ("not_smtp" if step in _FIRST_STEPS else "unintelligible"), answer
+    return meaning_of(step, answer), answer
 
 
 def _tls(step: str, error: ssl.SSLError) -> tuple[str, str]:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _CERTIFICATE.get(error.verify_code, "certificate_not_verified"), error.verify_message
-    said = str(error.reason or error)
-    if said in _NO_TLS and step == "TLS":
-        return "no_tls_from_the_start", said
-    if said in _OLD_TLS:
-        return "tls_too_old", said
+    reason = str(error.reason or error)
+    if reason in _NO_TLS and step == "TLS":
+        return "no_tls_from_the_start", reason
+    if reason in _OLD_TLS:
+        return "tls_too_old", reason
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return "dropped", said
-    return "tls_failed", said
+        return "dropped", reason
+    return "tls_failed", reason
 
 
 def _network(step: str, error: Exception) -> str:

@@ -1,6 +1,6 @@
 """Open a connection to a stage's SMTP server, step by step.
 
-The steps are name, TCP, greeting, EHLO, TLS, token and sign-in. A failure raises ConnectionTrouble with the step, the server's
+The steps are name, TCP, greeting, EHLO, TLS, token and sign-in. A failure raises ConnectionFailure with the step, the server's
 own reply and how to fix it. Neither a sign-in nor a message is sent over a connection that is less secure than the settings
 require (RFC 3207, RFC 8314).
 """
@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import structlog
 
 from emailconfig.connection import networks, sign_in, tokens
-from emailconfig.connection.smtp import REPLY_SECONDS, Smtp, cut_after, printable
-from emailconfig.connection.trouble import ConnectionTrouble, explained
+from emailconfig.connection.failure import ConnectionFailure, diagnosing
+from emailconfig.connection.smtp import REPLY_SECONDS, Smtp, abort_after, printable
 from emailconfig.models import SmtpSettings
 from organization.installation import EHLO_KEYWORD, installation_id
 
 log = structlog.get_logger(__name__)
 
-OPENING_SECONDS = 60.0
+SETUP_SECONDS = 60.0
 # The server doesn't know EHLO, so HELO is tried (RFC 5321 section 3.2). After any other refusal it may close the connection.
 _NO_EHLO = (500, 502)
 
@@ -36,47 +36,47 @@ class Step(NamedTuple):
 def connect(settings: SmtpSettings) -> Smtp:
     """Open a connection that is ready for MAIL FROM.
 
-    If the server refuses a token, a new one is requested once. Raises ConnectionTrouble or SettingsDeleted.
+    If the server refuses a token, a new one is requested once. Raises ConnectionFailure or SettingsDeleted.
     """
-    first = Opening(settings, tokens.token_of)
+    first = ConnectionSetup(settings, tokens.token_of)
     try:
         return _open(first)
-    except ConnectionTrouble as trouble:
-        if exact := trouble.for_operator:
-            log.warning(trouble.code, stage=settings.stage_id, step=trouble.step, reason=exact.code, evidence=exact.evidence)
-        if not tokens.is_worth_another(trouble):
+    except ConnectionFailure as failure:
+        if exact := failure.for_operator:
+            log.warning(failure.code, stage=settings.stage_id, step=failure.step, reason=exact.code, evidence=exact.evidence)
+        if not tokens.is_worth_another(failure):
             raise
         tokens.drop(settings, first.token)
-        return _open(Opening(settings, tokens.token_of))
+        return _open(ConnectionSetup(settings, tokens.token_of))
 
 
-def _open(opening: Opening) -> Smtp:
+def _open(setup: ConnectionSetup) -> Smtp:
     try:
-        with cut_after(opening.smtp, OPENING_SECONDS) as over:
-            for step in opening.steps():
+        with abort_after(setup.smtp, SETUP_SECONDS) as over:
+            for step in setup.steps():
                 perform(step, over_in_time=over.is_set)
     except BaseException:
-        opening.smtp.close()
+        setup.smtp.close()
         raise
-    opening.smtp.listening = False
-    return opening.smtp
+    setup.smtp.listening = False
+    return setup.smtp
 
 
 def perform(step: Step, over_in_time: Callable[[], bool]) -> None:
-    """Take one step. Raises ConnectionTrouble.
+    """Take one step. Raises ConnectionFailure.
 
     Its code is too_slow if the time limit for all steps was reached.
     """
     try:
-        with explained(step.name):
+        with diagnosing(step.name):
             step.act()
-    except ConnectionTrouble as trouble:
+    except ConnectionFailure as failure:
         if over_in_time():
-            raise ConnectionTrouble(step.name, "too_slow", trouble.evidence) from trouble
+            raise ConnectionFailure(step.name, "too_slow", failure.evidence) from failure
         raise
 
 
-class Opening:
+class ConnectionSetup:
     """A connection that is being opened.
 
     `token_for` returns the OAuth 2.0 token for settings that need one.
@@ -91,7 +91,7 @@ class Opening:
     def steps(self) -> Iterator[Step]:
         settings = self.settings
         yield Step("name", self._resolve)
-        yield Step("TCP", self._reach)
+        yield Step("TCP", self._connect)
         if settings.security == SmtpSettings.Security.TLS:
             yield Step("TLS", self._encrypt)
         yield Step("greeting", self._greet)
@@ -107,25 +107,25 @@ class Opening:
         self._addresses = networks.resolve(self.settings.server, self.settings.port)
         self.smtp.note(f"{self.settings.server} is {', '.join(map(str, self._addresses))}")
 
-    def _reach(self) -> None:
+    def _connect(self) -> None:
         try:
-            self.smtp.sock = networks.reach(self._addresses)
+            self.smtp.sock = networks.connect_any(self._addresses)
         except OSError as error:
             if all(address.is_ipv6 for address in self._addresses) and networks.has_no_route(error):
-                raise ConnectionTrouble("TCP", "ipv6_unreachable", error.strerror or "") from error
+                raise ConnectionFailure("TCP", "ipv6_unreachable", error.strerror or "") from error
             raise
         self.smtp.sock.settimeout(REPLY_SECONDS)
-        self.smtp.note(f"Connected to {_written(self.smtp.sock.getpeername())}")
+        self.smtp.note(f"Connected to {_peer_address(self.smtp.sock.getpeername())}")
 
     def _greet(self) -> None:
         try:
-            with explained("greeting"):
+            with diagnosing("greeting"):
                 code, reply = self.smtp.getreply()
                 if code != 220:
                     raise smtplib.SMTPConnectError(code, reply)
-        except ConnectionTrouble as trouble:
-            if trouble.code == "silent" and self.settings.port == 465:
-                raise ConnectionTrouble("greeting", "tls_expected", trouble.evidence) from trouble
+        except ConnectionFailure as failure:
+            if failure.code == "silent" and self.settings.port == 465:
+                raise ConnectionFailure("greeting", "tls_expected", failure.evidence) from failure
             raise
 
     def _say_hello(self) -> None:
@@ -135,16 +135,16 @@ class Opening:
         if not 200 <= code < 300:
             raise smtplib.SMTPHeloError(code, reply)
         if self.smtp.esmtp_features.get(EHLO_KEYWORD.lower()) == installation_id():
-            raise ConnectionTrouble("EHLO", "own_gateway", f"{self.settings} announces {EHLO_KEYWORD} {installation_id()}.")
+            raise ConnectionFailure("EHLO", "own_gateway", f"{self.settings} announces {EHLO_KEYWORD} {installation_id()}.")
 
     def _start_tls(self) -> None:
         if not self.smtp.has_extn("starttls"):
-            raise ConnectionTrouble("STARTTLS", "starttls_not_offered", f"{self.settings} doesn't announce it.")
+            raise ConnectionFailure("STARTTLS", "starttls_not_offered", f"{self.settings} doesn't announce it.")
         code, reply = self.smtp.docmd("STARTTLS")
         if code != 220:
             raise smtplib.SMTPResponseException(code, reply)
         if injected := self.smtp.unread():
-            raise ConnectionTrouble("STARTTLS", "starttls_injection", printable(injected.decode("utf-8", "replace")))
+            raise ConnectionFailure("STARTTLS", "starttls_injection", printable(injected.decode("utf-8", "replace")))
         self._encrypt()
         self._say_hello()
 
@@ -167,7 +167,7 @@ class Opening:
         if plain is None:
             raise smtplib.SMTPServerDisconnected("The server closed the connection.")
         context = _tls_context(self.settings)
-        # The handshake starts only after the socket is in `smtp`, where cut_after() can end it.
+        # The handshake starts only after the socket is in `smtp`, where abort_after() can end it.
         sock = context.wrap_socket(plain, server_hostname=self.settings.server, do_handshake_on_connect=False)
         self.smtp.sock, self.smtp.file = sock, None
         sock.do_handshake()
@@ -195,5 +195,5 @@ def _certificate(certificate: Any) -> str:
     return f"Certificate for {', '.join(names[:5])}; issued by {by}; valid until {until:%Y-%m-%d} ({days} days left)"
 
 
-def _written(peer: Any) -> str:
+def _peer_address(peer: Any) -> str:
     return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
