@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from outbox.headers.mailboxes import read_mailboxes
 from outbox.headers import mailboxes
+from outbox.headers.mailboxes import read_mailboxes
 
 # A header's value, the people in it, and whether that is everybody.
 READ = [
