@@ -14,12 +14,12 @@ help:
 	@echo "make test     the whole test suite: SQLite, PostgreSQL, real SMTP, a real browser"
 	@echo "make test-fast  in about a minute, on SQLite: rules, texts, forms and pages; no worker, gateway or browser"
 	@echo "make interop  tests with Redis, RabbitMQ, Celery's programs, Postfix, Dovecot and six mail clients"
-	@echo "make check    ruff, mypy, import-linter, djlint, check --deploy, missing migrations"
+	@echo "make check    ruff, mypy, import-linter, djlint, codespell, our word list, check --deploy, missing migrations"
 	@echo "make bench    how fast it accepts and delivers here, beside the machine's limits (about 15 minutes)"
 	@echo "make install  only the virtual environment"
 	@echo "make format   let ruff rewrite the sources"
 	@echo "make screenshots  the pictures in docs/images"
-	@echo "make lock     pin the requirement files anew, with hashes"
+	@echo "make lock     pin the requirement files again, with hashes"
 
 install: $(VENV)/base.stamp
 

@@ -16,61 +16,20 @@ from analytics.models import (
 )
 from organization.admin_base import LogAdmin
 
+_TRIES = ("deferred", "failed", "unknown")
+_COLUMNS = {
+    HourlyCount: ("hour", "stage", "app", "accepted", "to_test_list", "held", "sent", *_TRIES),
+    HourlyLatency: ("hour", "stage", "app", "bucket", "sent"),
+    HourlyCause: ("hour", "stage", "app", "code", *_TRIES),
+    StageCount: ("hour", "stage", "accepted", "to_test_list", "held", "sent", *_TRIES),
+    StageLatency: ("hour", "stage", "bucket", "sent"),
+    DailyCount: ("day", "stage", "app", "accepted", "to_test_list", "sent", *_TRIES),
+    DailyLatency: ("day", "stage", "app", "bucket", "sent"),
+}
 
-@admin.register(HourlyCount)
-class HourlyCountAdmin(LogAdmin):
-    list_display = ("hour", "stage", "app", "accepted", "to_test_list", "held", "sent", "deferred", "failed", "unknown")
-    list_select_related = ("app", "stage")
-    list_filter = ("stage", "app")
-    ordering = ("-pk",)
-
-
-@admin.register(HourlyLatency)
-class HourlyLatencyAdmin(LogAdmin):
-    list_display = ("hour", "stage", "app", "bucket", "sent")
-    list_select_related = ("app", "stage")
-    list_filter = ("stage", "app")
-    ordering = ("-pk",)
-
-
-@admin.register(StageCount)
-class StageCountAdmin(LogAdmin):
-    list_display = ("hour", "stage", "accepted", "to_test_list", "held", "sent", "deferred", "failed", "unknown")
-    list_select_related = ("stage",)
-    list_filter = ("stage",)
-    ordering = ("-pk",)
-
-
-@admin.register(StageLatency)
-class StageLatencyAdmin(LogAdmin):
-    list_display = ("hour", "stage", "bucket", "sent")
-    list_select_related = ("stage",)
-    list_filter = ("stage",)
-    ordering = ("-pk",)
-
-
-@admin.register(DailyCount)
-class DailyCountAdmin(LogAdmin):
-    list_display = ("day", "stage", "app", "accepted", "to_test_list", "sent", "deferred", "failed", "unknown")
-    list_select_related = ("app", "stage")
-    list_filter = ("stage", "app")
-    ordering = ("-pk",)
-
-
-@admin.register(DailyLatency)
-class DailyLatencyAdmin(LogAdmin):
-    list_display = ("day", "stage", "app", "bucket", "sent")
-    list_select_related = ("app", "stage")
-    list_filter = ("stage", "app")
-    ordering = ("-pk",)
-
-
-@admin.register(HourlyCause)
-class HourlyCauseAdmin(LogAdmin):
-    list_display = ("hour", "stage", "app", "code", "deferred", "failed", "unknown")
-    list_select_related = ("app", "stage")
-    list_filter = ("stage", "app")
-    ordering = ("-pk",)
+for model, columns in _COLUMNS.items():
+    place = tuple(name for name in ("stage", "app") if name in columns)
+    admin.site.register(model, LogAdmin, list_display=columns, list_select_related=place, list_filter=place, ordering=("-pk",))
 
 
 @admin.register(RollUpPosition)

@@ -116,7 +116,7 @@ def _trouble(found: Analytics, shown: Range) -> Chart:
 
 
 def _test_lists(found: Analytics, shown: Range) -> Chart:
-    held = _series(found, "Held at once, at most", "held", "amber", striped=True)
+    held = _series(found, "Peak held", "held", "amber", striped=True)
     series = [_series(found, "To test lists", "to_test_list", "blue"), held]
     return _by_period("test-lists", "To test lists, and held", "Mails", found, shown, series)
 
@@ -126,7 +126,8 @@ def _series(found: Analytics, name: str, count: str, colour: str, *, striped: bo
 
 
 def _by_period(key: str, title: str, y_title: str, found: Analytics, shown: Range, series: Sequence[Series]) -> Chart:
-    return bar_chart(key, title, shown.unit, y_title, [_name(period) for period in found.periods], series)
+    x_title = f"{shown.unit} ({timezone.localtime():%Z})"
+    return bar_chart(key, title, x_title, y_title, [_name(period) for period in found.periods], series)
 
 
 def _latencies(found: Analytics) -> Chart:

@@ -1,1 +1,1 @@
-"""What knows no model of ours: SQL, the clock, addresses, encryption, processes."""
+"""Code without models: SQL, clock, addresses, encryption, processes."""

@@ -1,8 +1,8 @@
-"""Email addresses: the one place that decides whether a text is an address, and when two are the same.
+"""Email addresses: decide whether a text is an address, and when two are the same.
 
-What exists is wider than what registration forms like: `karl..kunde@docomo.example`, `"karl kunde"@example.com`,
-`karl@[192.0.2.1]` and `www-data@web_1.example` are addresses here, and the server that gets the email decides. Refused is
-what no server can have, and what could be read as something else on the way: control and invisible characters.
+More addresses exist than most registration forms accept. `karl..kunde@docomo.example`, `"karl kunde"@example.com`,
+`karl@[192.0.2.1]` and `www-data@web_1.example` are accepted here, and the receiving server decides. An address is refused if
+no server can have it, or if another program could read it differently because of control or invisible characters.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import lru_cache
 import idna
 from django.core.exceptions import ValidationError
 
+from common.exceptions import NotOneAddress
 from common.text import CONTROL, ZERO_WIDTH
 
 # RFC 5321 section 4.5.3.1.1: a local part has at most 64 octets.
@@ -25,11 +26,11 @@ LOCAL_PART_MAX_OCTETS = 64
 ADDRESS_MAX_LENGTH = 254
 _FORBIDDEN_IN_NAME = re.compile(f"[{CONTROL}]")  # joiners belong to names in many scripts
 _FORBIDDEN = re.compile(f"[{CONTROL}{ZERO_WIDTH}]")
-# The two joiners belong to domains in some scripts, and IDNA says where (RFC 5892 appendix A).
+# Domains in some scripts need the two joiners. IDNA says where (RFC 5892 appendix A).
 _FORBIDDEN_IN_DOMAIN = re.compile(r"[\u200b\u200e\u200f\u2060-\u2064\ufeff]")
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_PLAIN = r'[^\s"(),:;<>@\[\\\]]+'  # with dots wherever they are
+_PLAIN = r'[^\s"(),:;<>@\[\\\]]+'  # with dots anywhere
 _ATOM = r'[^\s"(),:;<>@\[\\\].]+'
 _ADDRESS = rf"(?:{_QUOTED}|{_PLAIN})@(?:{_PLAIN}|\[[^\s\[\\\]]+\])"
 _WHOLE_ADDRESS = re.compile(_ADDRESS)
@@ -38,16 +39,12 @@ _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
-class NotOneAddress(ValidationError):
-    """The text can't be read as exactly one address: none, several, half of one, or one with a line break."""
-
-
-@lru_cache(maxsize=10_000)  # the same few senders and people again and again
+@lru_cache(maxsize=10_000)  # the same few senders and recipients occur many times
 def validate_address(text: str) -> str:
-    """The address in its normal form: domain in lower case, Unicode in NFC, local part as written.
+    """The address in its normal form.
 
-    Raises ValidationError that says what is wrong: NotOneAddress when `text` isn't an address, or is more than one.
-    Nothing is looked up on the network.
+    The domain is in lower case, Unicode is in NFC, and the local part stays as written. Raises a ValidationError that says what
+    is wrong, and NotOneAddress when `text` isn't an address or is more than one. It doesn't use the network.
     """
     local, _, domain = _one_address(text).rpartition("@")
     if _FORBIDDEN.search(local) or _FORBIDDEN_IN_DOMAIN.search(domain):
@@ -57,11 +54,11 @@ def validate_address(text: str) -> str:
         address = f"{local}@{_normal_domain(domain)}"
         octets = len(wire_address(address).encode())
     except ValueError as error:
-        raise ValidationError(f"“{printable(text)}” isn't an e-mail address: {str(error).rstrip('.')}.") from error
+        raise ValidationError(f"“{printable(text)}” isn't an email address: {str(error).rstrip('.')}.") from error
     if len(local.encode()) > LOCAL_PART_MAX_OCTETS:
         raise ValidationError(f"“{printable(text)}” is too long before the @-sign: at most {LOCAL_PART_MAX_OCTETS} bytes.")
     if octets > ADDRESS_MAX_LENGTH:
-        raise ValidationError(f"“{printable(text)}” isn't an e-mail address: at most {ADDRESS_MAX_LENGTH} bytes.")
+        raise ValidationError(f"“{printable(text)}” isn't an email address: at most {ADDRESS_MAX_LENGTH} bytes.")
     return address
 
 
@@ -75,7 +72,7 @@ def is_address(text: str) -> bool:
 
 
 def _one_address(text: str) -> str:
-    """`text` as an address that has the right shape. Raises NotOneAddress."""
+    """Trim `text` and check that it looks like one address. Raises NotOneAddress."""
     if _FORBIDDEN_IN_NAME.search(text):
         raise NotOneAddress(_invisible(text))
     address = unicodedata.normalize("NFC", text.strip())
@@ -93,20 +90,20 @@ def _not_an_address(text: str) -> str:
     if not at:
         reason = "it has no @-sign"
     elif not local or not domain:
-        reason = f"nothing is {'after' if local else 'before'} the @-sign"
+        reason = f"there is nothing {'after' if local else 'before'} the @-sign"
     else:
-        reason = "one address is one word, such as ana@example.com"
-    return f"“{printable(text)}” isn't an e-mail address: {reason}."
+        reason = "enter one address without spaces, such as ana@example.com"
+    return f"“{printable(text)}” isn't an email address: {reason}."
 
 
 def _normal_local(local: str) -> str:
-    """In quotes only where it needs them. Raises ValueError."""
+    """The local part, quoted only if it needs quotes. Raises ValueError."""
     quoted = local.startswith('"')
     content = re.sub(r"\\(.)", r"\1", local[1:-1]) if quoted else local
     if not content:
-        raise ValueError("nothing is before the @-sign")
+        raise ValueError("there is nothing before the @-sign")
     if unicodedata.category(content[0]) == "Mn" or any(_is_invisible(char) for char in content):
-        raise ValueError("it contains a character that can't be seen")
+        raise ValueError("it contains an invisible character")
     if not quoted or _DOT_ATOM.fullmatch(content):
         return content
     return '"' + re.sub(r'([\\"])', r"\\\1", content) + '"'
@@ -117,7 +114,10 @@ def _is_invisible(char: str) -> bool:
 
 
 def _normal_domain(domain: str) -> str:
-    """Labels in Unicode form (RFC 5890), so that one domain is written in one way. Raises ValueError."""
+    """The domain with its labels in Unicode form (RFC 5890). Raises ValueError.
+
+    Each domain then has only one spelling.
+    """
     if domain.startswith("["):
         return _normal_literal(domain)
     labels = [_normal_label(label) for label in domain.removesuffix(".").split(".")]
@@ -136,41 +136,47 @@ def _normal_label(label: str) -> str:
         return idna.decode(idna.encode(label, uts46=True))
     label = label.lower()
     if not _LABEL.fullmatch(label):
-        raise ValueError(f"“{label}” can't be a part of a domain" if label else "its domain has an empty part")
+        raise ValueError(f"“{label}” can't be part of a domain" if label else "its domain has an empty part")
     try:
         return idna.decode(label) if label.startswith("xn--") else label
-    except idna.IDNAError:  # an older standard's, such as a picture: there are servers with such names
+    except idna.IDNAError:  # valid only in an older standard, such as an emoji: servers with these names exist
         return label
 
 
 def is_printable(text: str) -> bool:
-    """Whether every character of `text` can be seen, and none breaks a line."""
+    """Whether `text` has only visible characters and no line break."""
     return not _FORBIDDEN.search(text)
 
 
 def printable(text: str) -> str:
-    """`text` safe to show in a message: control and invisible characters escaped, at most 100 characters."""
+    """`text`, made safe to show in a message.
+
+    Control and invisible characters are escaped, and at most 100 characters are kept.
+    """
     shown = _FORBIDDEN.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
     return shown if len(shown) <= 100 else f"{shown[:99]}…"
 
 
 def domain_of(address: str) -> str:
-    """What follows the last @-sign, in lower case; empty for the null sender."""
+    """The domain in lower case; empty for the null sender."""
     return address.rpartition("@")[2].lower()
 
 
 def may_be_incomplete(address: str) -> bool:
-    """Whether the domain has no dot, as in `ana@localhost`: on a local network that is right, elsewhere a slip of the pen."""
+    """Whether the domain has no dot, as in `ana@localhost`.
+
+    On a local network that may be correct. Elsewhere it is a typing error.
+    """
     domain = domain_of(address)
     return is_address(address) and not domain.startswith("[") and "." not in domain.removesuffix(".")
 
 
 @lru_cache(maxsize=10_000)
 def wire_address(address: str) -> str:
-    """As SMTP commands have it: the domain in A-label form (RFC 5891). Only the local part may stay non-ASCII.
+    """The address for SMTP commands, with its domain in A-label form (RFC 5891).
 
-    The null sender stays empty. Raises ValueError for what isn't one address, however it came into the database: a line
-    break would end the command.
+    Only the local part may stay non-ASCII. The null sender stays empty. Raises ValueError if it isn't one address, even if it
+    comes from the database, because a line break would end the command.
     """
     if not address:
         return ""
@@ -181,7 +187,7 @@ def wire_address(address: str) -> str:
 
 
 def has_wire_form(address: str) -> bool:
-    """Whether wire_address() has an answer."""
+    """Whether wire_address() accepts the address."""
     try:
         wire_address(address)
     except ValueError:
@@ -194,14 +200,19 @@ def _wire_label(label: str) -> str:
 
 
 def same_address_key(address: str) -> str:
-    """Two addresses are the same person when these are equal: the domain's case does not count, nor a dot at its end; the
-    local part's case does."""
+    """A key that is equal for two addresses of the same mailbox.
+
+    The domain's case and a dot at its end make no difference. The local part's case does.
+    """
     local, at, domain = address.rpartition("@")
     return f"{local}{at}{domain.lower().removesuffix('.')}"
 
 
 def masked_address(address: str) -> str:
-    """`a•••@example.com`, for those who may not know whose it is; nothing stays nothing."""
+    """The masked address, such as `a•••@example.com`; an empty one stays empty.
+
+    It is shown to members who have no permission to know whose address it is.
+    """
     name, at, domain = address.rpartition("@") if "@" in address else (address, "", "")
     start = name[0] if len(name) > 1 else ""
     return f"{start}•••{at}{domain}" if address else ""
@@ -209,17 +220,17 @@ def masked_address(address: str) -> str:
 
 @dataclass(frozen=True)
 class NamedAddress:
-    """A person: `email` in normal form, `name` may be empty."""
+    """An address with a name: `email` is in normal form, `name` may be empty."""
 
     email: str
     name: str = ""
 
     def masked(self) -> NamedAddress:
-        """For those who may not know who it is."""
+        """The same address, masked and without its name."""
         return NamedAddress(masked_address(self.email))
 
     def __str__(self) -> str:
-        """As parse_named_address() and split_addresses() read it back."""
+        """The form that parse_named_address() and split_addresses() can read."""
         name = f'"{quote(self.name)}"' if _NEEDS_QUOTES.search(self.name) else self.name
         return f"{name} <{self.email}>" if name else self.email
 
@@ -229,13 +240,16 @@ _SEVERAL = re.compile(r"[,;<>]")
 
 
 def parse_named_address(text: str) -> NamedAddress:
-    """`Ana Silva <ana@example.com>`, `"Silva, Ana" <ana@example.com>` or a bare address. Raises ValidationError."""
+    """Parse `Ana Silva <ana@example.com>`, `"Silva, Ana" <…>` or a bare address.
+
+    Raises ValidationError.
+    """
     person = read_named_address(text)
     return NamedAddress(validate_address(person.email), person.name)
 
 
 def read_named_address(text: str) -> NamedAddress:
-    """As parse_named_address(), but the address stays as written: whether it can get email isn't asked yet.
+    """As parse_named_address(), but leave the address as written and unvalidated.
 
     Raises NotOneAddress.
     """
@@ -251,17 +265,18 @@ def read_named_address(text: str) -> NamedAddress:
     if re.fullmatch(_QUOTED, name):
         return NamedAddress(address, unquote(name).strip())
     if _SEVERAL.search(name):
-        raise NotOneAddress(f"“{printable(text)}” is more than one entry. A name with a comma stands in quotes.")
+        raise NotOneAddress(f"“{printable(text)}” is more than one entry. Put a name that has a comma in quotes.")
     return NamedAddress(address, name)
 
 
-# Each part is taken as a whole and never given back, so that the time grows with the text alone.
+# Each part matches as a whole and never backtracks, so that the time grows only with the length of the text.
 _ENTRY = re.compile(rf'(?:{_QUOTED}|[^";,\t]+|")+')
 
 
 def split_addresses(text: str) -> list[str]:
-    """The entries of a pasted list: one per line, or separated by commas, semicolons or tabs (a spreadsheet's cells).
+    """Split a pasted list into its entries and drop empty ones.
 
-    A comma inside quotes belongs to a name. Empty entries are dropped.
+    Entries are separated by line breaks, commas, semicolons or tabs (a spreadsheet's cells). A comma inside quotes belongs to a
+    name.
     """
     return [entry for line in text.splitlines() for entry in map(str.strip, _ENTRY.findall(line)) if entry]

@@ -1,31 +1,34 @@
-"""The one clock that all workers share, the database's; and the one that tells a process how long it was stopped."""
+"""The two clocks: the database's, which all workers share, and this machine's.
+
+The machine's clock also counts the time during which a process was stopped.
+"""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
 
-from django.db import connection
-
-from common import sql
+from common import sql, statements
 
 
 def database_now() -> datetime:
     """The time in the database, with time zone UTC. Two machines whose own clocks differ agree on it."""
-    return as_moment(sql.fetch(f"SELECT {now_in_sql()}")[0][0])
-
-
-def now_in_sql() -> str:
-    """database_now() inside a statement, for which it is one value."""
-    return "statement_timestamp()" if connection.vendor == "postgresql" else "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+    (now,) = sql.fetch(statements.NOW)
+    return as_moment(now.time)
 
 
 def as_moment(value: datetime | str) -> datetime:
-    """A time as a statement written by hand returns it: on SQLite a text or a time without zone, and in UTC."""
+    """The time that a hand-written statement returned, with its time zone.
+
+    SQLite returns a text or a time without a zone. Both are in UTC.
+    """
     moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def uptime() -> float:
-    """Seconds by this machine's clock, which nobody sets and which goes on while the machine or the process is stopped."""
+    """Seconds since this machine was started.
+
+    This clock can't be set, and it continues while the machine or the process is stopped.
+    """
     return time.clock_gettime(time.CLOCK_BOOTTIME)

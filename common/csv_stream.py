@@ -1,4 +1,7 @@
-"""A CSV file for a spreadsheet, line by line: however long it is, little of it is in memory at once."""
+"""Stream a CSV file for a spreadsheet, line by line.
+
+However long the file is, only a little of it is in memory.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 
-# A spreadsheet takes what starts with one of these characters for a formula and runs it. A cell starts where we start one;
-# and, for a spreadsheet that splits at semicolons or tabs and then ignores our quotes, behind each of those and each line.
+# A spreadsheet runs a cell as a formula if it starts with one of these characters. A spreadsheet that splits at semicolons or
+# tabs ignores our quotes, so that for it a new cell also starts after each of these and after each line break.
 _FORMULA = re.compile(r"((?:^|[;\t\r\n])[\s;\"']*+)([=+\-@＝＋－＠]?)")
 _CONTROL_STARTS = ("\t", "\r", "\n")
 _BYTE_ORDER_MARK = "\ufeff"  # without it Excel doesn't read UTF-8
 
 
 class _Line:
-    """A file that csv writes to, and that gives back what was written."""
+    """A file for csv.writer that returns each line instead of storing it."""
 
     def write(self, text: str) -> str:
         return text
@@ -31,7 +34,7 @@ def csv_lines(rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def csv_download(name: str, lines: Iterator[str]) -> StreamingHttpResponse:
-    """The answer that a browser saves, under a name with today's date."""
+    """The response that a browser saves as a file, with today's date in its name."""
     headers = {"Content-Disposition": f'attachment; filename="{name}-{timezone.localdate():%Y-%m-%d}.csv"'}
     return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)
 

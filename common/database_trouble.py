@@ -1,4 +1,4 @@
-"""What is said about a database that can't be used: one log line for each error, and an answer for /readyz."""
+"""Report a database that can't be used, in the log and for /readyz."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from common.sql import is_locked
 log = structlog.get_logger(__name__)
 
 WRITE_LOCK_HELD = (
-    "Another process holds the write lock of the SQLite database. Is one stopped in the middle of a transaction, or is the file "
-    "open in a shell or a backup?"
+    "Another process holds the write lock of the SQLite database. Look for a process that was stopped in the middle of a "
+    "transaction, and for a shell or a backup that has the file open."
 )
-# Longer than any transaction of ours takes.
+# Longer than any transaction of the portal takes.
 _PATIENCE_SECONDS = 1.5
 
 
 def log_failure(event: str, error: BaseException, **context: object) -> None:
-    """One line for an error of the database, whatever its class; with a traceback for a fault of ours."""
+    """Log one line for a database error.
+
+    Any other error is a bug in the portal, so that its line has a traceback.
+    """
     if not isinstance(error, Error):
         log.error(event, exc_info=error, **context)
         return
@@ -31,8 +34,10 @@ def log_failure(event: str, error: BaseException, **context: object) -> None:
 
 
 def write_lock_is_held(seconds: float = _PATIENCE_SECONDS) -> bool:
-    """Whether another process holds SQLite's write lock for so long, so that nothing can be stored. PostgreSQL has no such
-    lock."""
+    """Whether another process holds SQLite's write lock for at least `seconds`.
+
+    Nothing can be stored meanwhile. PostgreSQL has no lock of this kind.
+    """
     if connection.vendor != "sqlite":
         return False
     with closing(sqlite3.connect(connection.settings_dict["NAME"], timeout=seconds, isolation_level=None)) as probe:

@@ -1,7 +1,7 @@
-"""Secrets at rest: a text field that is ciphertext in the database and plain text in Python.
+"""Encrypt secrets at rest: ciphertext in the database, plain text in Python.
 
-Keys come from settings.ENCRYPTION_KEYS, newest first: the first encrypts, all decrypt (cryptography's MultiFernet).
-A value that no key opens raises UndecryptableSecret: never the ciphertext, never an empty string.
+Keys come from settings.ENCRYPTION_KEYS, newest first. The first encrypts, all decrypt (cryptography's MultiFernet).
+A value that no key decrypts raises UndecryptableSecret. It never becomes the ciphertext or an empty string.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from django.conf import settings
 from django.db import models
 from django.views.decorators.debug import sensitive_variables
 
+from common.exceptions import UndecryptableSecret
+
 if TYPE_CHECKING:
     _TextField = models.TextField["EncryptedValue", "EncryptedValue"]
 else:
     _TextField = models.TextField
-
-
-class UndecryptableSecret(Exception):
-    """A stored secret can't be opened with the keys in ENCRYPTION_KEYS."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -35,15 +33,15 @@ def encrypt(plain: str) -> str:
 
 
 def decrypt(stored: str) -> str:
-    """The plain text of what `encrypt` returned. Raises UndecryptableSecret."""
+    """Decrypt what encrypt() returned. Raises UndecryptableSecret."""
     try:
         return _cipher(tuple(settings.ENCRYPTION_KEYS)).decrypt(stored.encode()).decode()
     except InvalidToken as error:
-        raise UndecryptableSecret("A stored secret can't be opened with the keys in ENCRYPTION_KEYS.") from error
+        raise UndecryptableSecret("A stored secret can't be decrypted with the keys in ENCRYPTION_KEYS.") from error
 
 
 def key_is_well_formed(key: str) -> bool:
-    """A Fernet key: 32 bytes in URL-safe base64."""
+    """Whether `key` is a Fernet key: 32 bytes in URL-safe base64."""
     try:
         return len(base64.urlsafe_b64decode(key)) == 32
     except ValueError:
@@ -51,7 +49,10 @@ def key_is_well_formed(key: str) -> bool:
 
 
 class EncryptedValue:
-    """Stands in for a secret on a model instance: shows nothing, is opened on purpose with `reveal()`."""
+    """A secret on a model instance, shown as dots.
+
+    Only `reveal()` gives the plain text.
+    """
 
     __slots__ = ("stored",)
 
@@ -64,7 +65,7 @@ class EncryptedValue:
         return cls(encrypt(plain)) if plain else cls()
 
     def reveal(self) -> str:
-        """The plain text; empty when no secret is stored. Raises UndecryptableSecret."""
+        """The plain text, or "" when no secret is stored. Raises UndecryptableSecret."""
         return decrypt(self.stored) if self.stored else ""
 
     def __bool__(self) -> bool:
@@ -83,7 +84,10 @@ class EncryptedValue:
 
 
 class EncryptedTextField(_TextField):
-    """A TextField whose Python value is an EncryptedValue: a page, log line or traceback that prints it shows dots."""
+    """A TextField whose Python value is an EncryptedValue.
+
+    A page, log line or traceback that prints the value shows dots.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("blank", True)

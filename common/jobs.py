@@ -1,4 +1,4 @@
-"""Work that is done again and again."""
+"""Jobs that run periodically."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from common.database_trouble import log_failure
 
 @dataclass(frozen=True)
 class Job:
-    """One kind of housekeeping: how often it runs, and what it does.
+    """One housekeeping job: how often it runs, and what it does.
 
-    `every` and `first` (the wait before the first time) are in seconds. `beside`: on a thread of its own, because it may take
-    minutes and emails must not wait for it. `nightly`: where there is a calendar, at night.
+    `every`, and `first` (the wait before the first run), are in seconds. With `beside` it runs on its own thread, because it
+    may take minutes and emails must not wait for it. With `nightly` a scheduler that knows the time of day runs it at night.
     """
 
     name: str
@@ -28,7 +28,10 @@ class Job:
     nightly: bool = False
 
     def start(self) -> None:
-        """Run it. Database errors pass through, except from a thread of its own."""
+        """Run the job.
+
+        Database errors are raised, except on a thread of the job's own, where they are logged.
+        """
         if self.beside:
             threading.Thread(target=self._run_beside, name=self.name, daemon=True).start()
         else:
@@ -44,12 +47,12 @@ class Job:
 
 
 class Periodic:
-    """Runs `action` at most once in so many seconds, the first time after `first` seconds."""
+    """Run `action` at most once every `seconds`, for the first time after `first`."""
 
     def __init__(self, seconds: float, action: Callable[[], object], first: float = 0.0) -> None:
         self.seconds, self.action, self.next = seconds, action, uptime() + first
 
     def run_if_due(self) -> None:
         if uptime() >= self.next:
-            self.next = uptime() + self.seconds  # also when it fails: it must not keep everything else from its turn
+            self.next = uptime() + self.seconds  # set before it may fail: a failing job must not keep the others from running
             self.action()

@@ -1,4 +1,4 @@
-"""Something that a process depends on and that may be away: logged once when that begins, and once when it is over."""
+"""Log an outage once when it begins and once when it ends."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ log = structlog.get_logger(__name__)
 
 
 class Outage:
-    """`event` names its beginning in the log, `over` its end. Not for several threads."""
+    """The outage of something that a process depends on, such as the database.
+
+    `event` is logged when it begins and `over` when it ends. Not safe for use by several threads.
+    """
 
     def __init__(self, event: str, over: str) -> None:
         self._event, self._over = event, over
         self._since: float | None = None
 
     def note(self, error: object) -> None:
-        """It failed. Logged the first time only."""
+        """Record a failure. Only the first of an outage is logged."""
         if self._since is None:
             self._since = uptime()
             locked = isinstance(error, BaseException) and is_locked(error)
@@ -27,7 +30,7 @@ class Outage:
             log.error(self._event, error=" ".join(str(error).split()), **context)
 
     def end(self) -> None:
-        """It worked."""
+        """Record a success, which ends an outage."""
         if self._since is not None:
             log.info(self._over, seconds=round(uptime() - self._since, 1))
             self._since = None

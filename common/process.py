@@ -1,4 +1,4 @@
-"""For processes that run until they are stopped."""
+"""Set up long-running processes: gateway, worker and web server."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-# For the database, the log, and Python itself.
+from common import statements
+
+# File handles for the database, the log, and Python itself.
 _OTHER_FILE_HANDLES = 48
 
 
 def places_for_connections(handles_each: int = 1) -> int:
-    """How many connections the limit of this process's file handles has room for, when each takes so many. At least one."""
+    """How many connections this process's limit on file handles allows; at least one."""
     handles, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if handles == resource.RLIM_INFINITY:
         return sys.maxsize
     return max(1, (handles - _OTHER_FILE_HANDLES) // handles_each)
 
 
-# Seconds until the first question whether we are still there, between two, and how many; in milliseconds how long an answer
-# may wait to be taken, and how long a transaction may stand still.
+# For PostgreSQL. Keepalives: seconds until the first, seconds between two, and how many may fail. In milliseconds: how long
+# sent data may stay unacknowledged, and how long a transaction may be idle.
 _SERVER_SIDE = json.dumps(
     {
         "tcp_keepalives_idle": "10",
@@ -45,20 +47,28 @@ _SERVER_SIDE = json.dumps(
 
 
 def new_name() -> str:
-    """A name that no other process of the portal has or had. It begins with the machine's."""
+    """A name for this process that no other process of the portal has or had.
+
+    It begins with the machine's name.
+    """
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
 def spare_the_collector() -> None:
-    """What is loaded by now stays. Python's garbage collector looks through all of it again and again otherwise, which takes a
-    tenth of a busy worker's time."""
+    """Keep the garbage collector from checking what is loaded so far.
+
+    Modules and settings stay until the process ends. Checking them again and again takes a tenth of a busy worker's time.
+    """
     gc.collect()
     gc.freeze()
 
 
 def keep_no_statements() -> None:
-    """With DEBUG Django keeps the last 9,000 statements of a connection, the emails in them included. A page's are gone with its
-    request; those of a process that goes on would stay."""
+    """Keep Django from recording SQL statements in DEBUG.
+
+    Django keeps the last 9,000 statements of a connection, with the emails in them. It drops them after each request, but a
+    process that serves no requests would keep them.
+    """
     connection_created.connect(_keep_none)
     for opened in connections.all(initialized_only=True):
         _keep_none(opened)
@@ -70,41 +80,47 @@ def _keep_none(connection: BaseDatabaseWrapper, **_: object) -> None:
 
 
 def leave_no_lock_behind() -> None:
-    """PostgreSQL ends what this process has begun when its machine is lost, or when it is stopped inside a transaction: others
-    wait for its locks. These are settings of the connection and not of the connecting, which a pooler may refuse."""
+    """Let PostgreSQL end this process's transactions if it no longer responds.
+
+    The machine may be lost, or the process stopped inside a transaction, while others wait for its locks. The settings are made
+    after connecting, because a pooler may refuse them as connection parameters.
+    """
     connection_created.connect(_let_the_server_notice)
 
 
 def _let_the_server_notice(connection: BaseDatabaseWrapper, **_: object) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config(name, value, false) FROM json_each_text(%s) AS given (name, value)", [_SERVER_SIDE])
+            cursor.execute(statements.SET_OPTIONS.postgresql, [_SERVER_SIDE])
 
 
 def go_by_key() -> None:
-    """From now on this process's connections never read a whole table where there is an index. PostgreSQL keeps the plan of a
-    statement that is asked again and again; one that it made while the outbox was nearly empty reads all of it, and would go on
-    doing so when a hundred thousand mails have come, until somebody analyzes the table."""
+    """Make this process's connections use an index wherever there is one.
+
+    PostgreSQL keeps the plan of a repeated statement. A plan that was made while the outbox was nearly empty reads the whole
+    table. Without this setting, PostgreSQL would use that plan for a hundred thousand messages, until the table is analyzed.
+    """
     connection_created.connect(_forbid_scans)
 
 
 def _forbid_scans(connection: BaseDatabaseWrapper, **_: object) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("SET enable_seqscan = off")
+            cursor.execute(statements.FORBID_TABLE_SCANS.postgresql)
 
 
-# What PostgreSQL needs to say that it has given a statement up.
+# The time that PostgreSQL needs to report that it has cancelled a statement.
 _ANSWER_SECONDS = 2
 _IDLE_SECONDS = 60
 
 
 def limit_waits() -> None:
-    """From now on no statement of this process waits for PostgreSQL longer than DATABASE_STATEMENT_TIMEOUT, and PostgreSQL ends
-    connections that have been idle for a minute. For processes that answer people and apps.
+    """Limit how long this process waits for PostgreSQL.
 
-    PostgreSQL keeps to the limit while it runs. A server that is stopped or cut off keeps to nothing, so that the wait ends here
-    too.
+    A statement may take at most DATABASE_STATEMENT_TIMEOUT seconds, and PostgreSQL closes connections that have been idle for a
+    minute. This is for processes that answer people and apps.
+
+    PostgreSQL enforces the limit while it runs. A server that is stopped or cut off can't, so this process also ends the wait.
     """
     connection_created.connect(_limit_waits)
 
@@ -117,10 +133,7 @@ def _limit_waits(connection: BaseDatabaseWrapper, **_: object) -> None:
         driver = connection.connection
         driver.wait = partial(_wait, driver, driver.wait, seconds + _ANSWER_SECONDS)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('statement_timeout', %s, false), set_config('idle_session_timeout', %s, false)",
-            [f"{seconds}s", f"{_IDLE_SECONDS}s"],
-        )
+        cursor.execute(statements.LIMIT_WAITS.postgresql, [f"{seconds}s", f"{_IDLE_SECONDS}s"])
 
 
 def _wait(driver: psycopg.Connection[Any], wait: Any, seconds: float, *arguments: Any, **options: Any) -> Any:

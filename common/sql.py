@@ -1,70 +1,139 @@
-"""Statements written by hand, for the few that every mail passes: composing them anew each time took longer than running
-them. Everything else uses the ORM. Names of tables and columns are those of each app's models."""
+"""How statements that are written by hand reach the database. They stand in each app's statements.py.
+
+Only for the few that every message passes: composing them again each time took longer than running them. Everything else
+uses the ORM.
+"""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple
+from itertools import starmap
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import Model
 
 # PostgreSQL: disk_full, read_only_sql_transaction.
 _OUT_OF_SPACE = ("53100", "25006")
-# Connection exceptions, insufficient resources, operator intervention; and a lock that wasn't to be had in time.
+# Connection exceptions, insufficient resources, operator intervention, and a lock that wasn't available in time.
 _POSTGRESQL_AWAY = ("08", "53", "57", "55P03")
 _SQLITE_AWAY = (
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR),
     *(sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
 )
-# What a quota says, and what a full disk says to a process that opens the file.
+# The errors of an exceeded quota, and of a full disk for a process that opens the file.
 _SQLITE_UNWRITABLE = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
-Row = tuple[Any, ...]
-sqlite3.register_adapter(list, json.dumps)  # PostgreSQL's rows are JSON as a whole (see insert)
+Row = TypeVar("Row")
+AnyModel = TypeVar("AnyModel", bound=Model)
+sqlite3.register_adapter(list, json.dumps)  # PostgreSQL's rows are JSON as a whole (see insert); SQLite's lists (see any_of)
 # What is read when it is called.
 Answer = Callable[[], list[Row]]
 
 
-def fetch(statement: str, *parameters: Any) -> list[Row]:
-    """The rows that `statement` returns. A parameter that is a list stands for `(…, …)`, as in `id IN %s`."""
-    return ask(statement, *parameters)()
+class Dialect(NamedTuple):
+    """The pieces of a statement that the two databases say differently."""
+
+    now: str  # the database's time, one value for the whole statement
+    any_of: str  # is one of a parameter that is a list, as in `id {any_of}`
+    string_agg: str  # joins the texts of several rows
+    locks_rows: bool
+
+    def for_update(self, table: str = "", *, skip: bool = False) -> str:
+        """What makes a SELECT lock its rows. On SQLite nothing: a transaction there is alone."""
+        if not self.locks_rows:
+            return ""
+        return f" FOR UPDATE{f' OF {table}' if table else ''}{' SKIP LOCKED' if skip else ''}"
 
 
-def ask(statement: str, *parameters: Any) -> Answer:
-    """As fetch(), but the rows are there when the answer is called: of several that are asked in a pipelined transaction,
-    the first that is called waits for all."""
-    cursor = connection.cursor()
-    cursor.execute(*_expanded(statement, parameters))
-    if connection.vendor == "postgresql":
-        return lambda: list(cursor.fetchall())
-    rows = list(cursor.fetchall())  # SQLite would look at what is written meanwhile
-    return lambda: rows
-
-
-def run(statement: str, *parameters: Any) -> None:
-    """As fetch(), for statements that return nothing."""
-    with connection.cursor() as cursor:
-        cursor.execute(*_expanded(statement, parameters))
+SQLITE = Dialect(
+    now="strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')",
+    any_of="IN (SELECT value FROM json_each(%s))",
+    string_agg="group_concat",
+    locks_rows=False,
+)
+POSTGRESQL = Dialect(
+    now="statement_timestamp()",
+    any_of="= ANY(%s)",
+    string_agg="string_agg",
+    locks_rows=True,
+)
+# A statement that both take, or one that is written with a dialect's pieces.
+Text = str | Callable[[Dialect], str]
 
 
 class Statement(NamedTuple):
-    """One that returns nothing, with its parameters (see fetch)."""
+    """What each of the two databases is told."""
 
-    text: str
-    parameters: Sequence[Any]
+    sqlite: str
+    postgresql: str
+
+    @property
+    def text(self) -> str:
+        return self.postgresql if connection.vendor == "postgresql" else self.sqlite
 
 
-def run_together(one: Statement, other: Statement) -> None:
-    """Run two statements of which each changes a table of its own: on PostgreSQL in one flight and at one moment."""
+class Query(NamedTuple, Generic[Row]):
+    """A statement that returns rows, and what the values of each become: a NamedTuple of their names, or a plain value."""
+
+    statement: Statement
+    row: Callable[..., Row]
+
+
+class Pair(NamedTuple):
+    """Two statements of which each changes a table of its own. On PostgreSQL they are one, `together`, so that both happen
+    at one moment."""
+
+    first: Statement
+    second: Statement
+    together: str
+
+
+def statement(text: Text) -> Statement:
+    return Statement(text, text) if isinstance(text, str) else Statement(text(SQLITE), text(POSTGRESQL))
+
+
+def query(row: Callable[..., Row], text: Text) -> Query[Row]:
+    return Query(statement(text), row)
+
+
+def pair(first: Statement, second: Statement) -> Pair:
+    return Pair(first, second, _as_one([first.postgresql, second.postgresql]))
+
+
+def fetch(query: Query[Row], *parameters: Any) -> list[Row]:
+    """The rows that the query returns. Where it says `any_of` its parameter is a list."""
+    return ask(query, *parameters)()
+
+
+def ask(query: Query[Row], *parameters: Any) -> Answer[Row]:
+    """As fetch(), but the rows are there when the answer is called: of several that are asked in a pipelined transaction,
+    the first that is called waits for all."""
+    cursor = connection.cursor()
+    cursor.execute(query.statement.text, parameters)
     if connection.vendor == "postgresql":
-        run(_as_one([one.text, other.text]), *one.parameters, *other.parameters)
+        return lambda: list(starmap(query.row, cursor.fetchall()))
+    rows = list(starmap(query.row, cursor.fetchall()))  # SQLite would look at what is written meanwhile
+    return lambda: rows
+
+
+def run(statement: Statement, *parameters: Any) -> None:
+    """As fetch(), for statements that return nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement.text, parameters)
+
+
+def run_together(changes: Pair, first_parameters: Sequence[Any], second_parameters: Sequence[Any]) -> None:
+    """Run both: on PostgreSQL in one flight."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(changes.together, [*first_parameters, *second_parameters])
     else:
-        run(one.text, *one.parameters)
-        run(other.text, *other.parameters)
+        run(changes.first, *first_parameters)
+        run(changes.second, *second_parameters)
 
 
 def _as_one(statements: Sequence[str]) -> str:
@@ -73,26 +142,20 @@ def _as_one(statements: Sequence[str]) -> str:
     return f"WITH {named} {last}" if named else last
 
 
-def _expanded(statement: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any]]:
-    if connection.vendor == "postgresql":
-        return statement.replace("IN %s", "= ANY(%s)"), parameters
-    marks = tuple(_marks(len(one)) if isinstance(one, list) else "%s" for one in parameters)
-    return statement.replace("%%", "%%%%") % marks, [
-        value for one in parameters for value in (one if isinstance(one, list) else [one])
-    ]
-
-
 def _marks(count: int) -> str:
-    return f"({', '.join(['%s'] * count)})" if count else "(NULL)"  # nothing is equal to NULL
+    return f"({', '.join(['%s'] * count)})"
 
 
 @contextmanager
 def pipelined_transaction() -> Iterator[None]:
-    """A transaction in which no statement waits for its answer before somebody reads that, the last ones not even for the
-    commit: on PostgreSQL every wait costs a busy process several times what the statement does.
+    """A transaction whose statements are sent as a pipeline.
 
-    An error shows at the next statement that reads, or at the end; so statements inside must not be expected to fail. A
-    row has to be read before the end. Inside another transaction it is a part of that, and every statement waits.
+    Results are fetched only when they are read, and the last statements are sent together with COMMIT. On PostgreSQL each round
+    trip costs a busy process several times as much as the statement itself.
+
+    An error is raised at the next statement that reads, or at the end, so don't use it for statements that are expected to
+    fail. Rows must be read before the end. Inside another transaction it joins that one, and every statement waits for its
+    result.
     """
     outermost = not connection.in_atomic_block
     with transaction.atomic():
@@ -101,13 +164,16 @@ def pipelined_transaction() -> Iterator[None]:
             return
         with connection.wrap_database_errors, connection.connection.pipeline():
             yield
-            # Together with what was written last. Django's own then finds nothing left to do.
+            # Sent together with the last statements. Django's own COMMIT then has nothing left to do.
             connection.connection.execute("COMMIT")
 
 
 class Rows(NamedTuple):
-    """What is to be inserted into a table. A list in a row is stored as JSON. `on_conflict` says, in SQL, what becomes of a
-    row that is there already. `types`, PostgreSQL's names of them, are needed where a column holds bytes."""
+    """Rows to insert into a table.
+
+    A list in a row is stored as JSON. `on_conflict` is the SQL after ON CONFLICT, for rows that exist already. `types` are
+    PostgreSQL's type names of the columns; they are needed if a column holds bytes.
+    """
 
     table: str
     columns: Sequence[str]
@@ -117,8 +183,10 @@ class Rows(NamedTuple):
 
 
 def insert(*parts: Rows) -> None:
-    """Add the rows to their tables: on PostgreSQL in one statement, so all of them or none; on SQLite the caller's transaction
-    sees to that."""
+    """Insert the rows into their tables, all of them or none.
+
+    On PostgreSQL this is one statement. On SQLite the caller must open a transaction.
+    """
     if filled := [part for part in parts if part.rows]:
         with connection.cursor() as cursor:
             if connection.vendor == "postgresql":
@@ -136,7 +204,11 @@ def _insert_at_once(cursor: Any, parts: Sequence[Rows]) -> None:
 
 
 def _source(part: Rows) -> str:
-    """All rows are one value, or one a column: a statement with a place for each takes longer to put together than to run."""
+    """The SQL that turns the parameters into rows.
+
+    All rows are one parameter, or one for each column. A statement with a placeholder for each value takes longer to build than
+    to run.
+    """
     if part.types:
         return f"unnest({', '.join(f'%b::{type_name}[]' for type_name in part.types)})"
     return f"(SELECT {', '.join(part.columns)} FROM json_populate_recordset(NULL::{part.table}, %s)) AS given"
@@ -149,9 +221,9 @@ def _values(part: Rows) -> list[Any]:
 
 
 def _as_text(value: object) -> str:
-    """What JSON doesn't know, as PostgreSQL reads it."""
+    """A value that JSON has no type for, as text that PostgreSQL can read."""
     if isinstance(value, bytes):
-        raise TypeError("Rows with bytes need their types.")
+        raise TypeError("Rows with bytes need `types`.")
     return str(value)
 
 
@@ -167,8 +239,10 @@ def _tail(on_conflict: str) -> str:
 
 @contextmanager
 def reading_and_inserting() -> Iterator[None]:
-    """For reads that one insert() follows: on SQLite a transaction. On PostgreSQL the insert is one by itself, and another
-    around both would only wait for its beginning and its end."""
+    """A transaction for reads that are followed by one insert(), where it is needed.
+
+    SQLite needs one. On PostgreSQL the insert is a single statement, so that a transaction would only add two round trips.
+    """
     if connection.vendor == "postgresql":
         yield
         return
@@ -176,35 +250,48 @@ def reading_and_inserting() -> Iterator[None]:
         yield
 
 
+_NEW_NUMBERS = query(int, "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)")
+_LAST_NUMBER = query(int, "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = %s")
+
+
 def ask_new_numbers(table: str, count: int) -> Callable[[], Sequence[int]]:
-    """The numbers of so many rows that are to be inserted into `table`, for nobody else: on SQLite whoever is in a transaction
-    is alone."""
+    """Reserve ids for `count` new rows of `table`.
+
+    Returns a function that reads them. On SQLite they are reserved because only one transaction can write at a time.
+    """
     if connection.vendor == "postgresql":
-        numbers = ask("SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)", table, count)
-        return lambda: flat(numbers())
-    (last,) = flat(fetch("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = %s", table))
+        return ask(_NEW_NUMBERS, table, count)
+    (last,) = fetch(_LAST_NUMBER, table)
     return lambda: range(last + 1, last + 1 + count)
 
 
 def update(row: Model, *names: str) -> None:
-    """As row.save(update_fields=names), which fails in a pipelined transaction: there nobody knows yet how many rows it
-    changed."""
+    """Save the fields `names` of `row`.
+
+    row.save(update_fields=names) fails in a pipelined transaction, because the number of changed rows isn't known yet.
+    """
     type(row)._default_manager.filter(pk=row.pk).update(**{name: getattr(row, name) for name in names})
 
 
-class DatabaseTrouble(NamedTuple):
-    """Why the database could not do its work, though nothing is wrong with what it was asked."""
+def partly_read(model: type[AnyModel], **columns: Any) -> AnyModel:
+    """A stored row of which a statement returned only these columns. The others are read when they are asked for."""
+    names = [field.attname for field in model._meta.concrete_fields if field.attname in columns]
+    return model.from_db(connection.alias, names, [columns[name] for name in names])
 
-    status: int  # of HTTP
+
+class DatabaseTrouble(NamedTuple):
+    """Why the database failed although the statement is correct."""
+
+    status: int  # HTTP status code
     sentence: str
 
 
-NO_SPACE = DatabaseTrouble(507, "The database has no space left, or can only be read: nothing was stored.")
+NO_SPACE = DatabaseTrouble(507, "The database has no space left or is read-only. Nothing was stored.")
 AWAY = DatabaseTrouble(503, "The database can't be reached right now.")
 
 
 def database_trouble(error: BaseException | None) -> DatabaseTrouble | None:
-    """What keeps the database from its work; None for every other error."""
+    """The database failure behind `error`, or None if it has another reason."""
     if not isinstance(error, DatabaseError | InterfaceError):
         return None
     if is_out_of_space(error):
@@ -213,7 +300,7 @@ def database_trouble(error: BaseException | None) -> DatabaseTrouble | None:
 
 
 def is_out_of_space(error: BaseException) -> bool:
-    """Whether the database could not write because its disk is full, or can only be read."""
+    """Whether the database couldn't write because its disk is full or read-only."""
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
         code = getattr(cause, "sqlite_errorcode", 0)
@@ -222,7 +309,7 @@ def is_out_of_space(error: BaseException) -> bool:
 
 
 def _is_away(error: BaseException) -> bool:
-    """Whether the database can't be opened, doesn't answer in time, or ended the connection."""
+    """Whether the database can't be reached, was too slow, or closed the connection."""
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
         return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _SQLITE_AWAY
@@ -231,23 +318,11 @@ def _is_away(error: BaseException) -> bool:
 
 
 def is_locked(error: BaseException) -> bool:
-    """Whether SQLite could not write because another process holds its write lock."""
+    """Whether SQLite couldn't write because another process holds its write lock."""
     code = getattr(error.__cause__, "sqlite_errorcode", None)
     return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def stored(moment: datetime) -> Any:
-    """A time as the database keeps it."""
+    """A time in the form in which the database stores it."""
     return connection.ops.adapt_datetimefield_value(moment)
-
-
-def locking(tables: str = "", *, skip: bool = False) -> str:
-    """What makes a SELECT lock its rows. On SQLite nothing: whoever is in a transaction there is alone."""
-    if not connection.features.has_select_for_update:
-        return ""
-    return f" FOR UPDATE{f' OF {tables}' if tables else ''}{' SKIP LOCKED' if skip else ''}"
-
-
-def flat(rows: Iterable[Row]) -> list[Any]:
-    """The first column."""
-    return [row[0] for row in rows]

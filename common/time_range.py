@@ -1,4 +1,4 @@
-"""The time range of a log: one of a few periods that end now, or one of a person's own."""
+"""The time range of a log: a period that ends now, or a custom one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ _PERIODS = {
 CHOICES = [*((key, label) for key, (_, label) in _PERIODS.items()), (CUSTOM, "From … to …")]
 
 
-# Nothing happened outside these, and a little earlier or later than them is still a date.
+# Nothing happened outside these, and Python can still represent a time a little earlier or later.
 _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def period(
     since: str | None, start: datetime | None, end: datetime | None, now: datetime
 ) -> tuple[datetime | None, datetime | None]:
-    """From when to when, None for no limit. `start` and `end` count for a range of one's own alone."""
+    """The start and end of the range `since`; None means no limit.
+
+    `start` and `end` are used only for a custom range.
+    """
     if since == CUSTOM:
         return _countable(start), _countable(end)
     return (now - _PERIODS[since][0], None) if since in _PERIODS else (None, None)

@@ -146,7 +146,7 @@ def resume(stage: Stage, actor: Actor) -> None:
     require(actor, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     with transaction.atomic():
         clear(stage.pk)
-        audit.record(actor, "Resume deliveries", stage)
+        audit.record(actor, audit.Operation.RESUME_DELIVERIES, stage)
         wakeup.after_commit()
 
 

@@ -10,48 +10,29 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from operator import attrgetter
 
 from common import sql
 from common.addresses import NamedAddress, same_address_key
-from common.clock import as_moment, database_now, now_in_sql
+from common.clock import as_moment, database_now
+from delivery import statements
+from delivery.statements import DueMessage, MessageRecipient
 from delivery.values import Addressee, Claim, HandOver
-from organization.kept_headers import kept_headers_sql
-from outbox.models import WAITING, HoldReason, Message, Recipient, RouteKind
+from organization.recipient_policy.policy import PolicyState, RecipientPolicy
+from organization.recipient_policy.reading import query_policy
+from outbox.models import WAITING, HoldReason, Message, Recipient, RouteKind, Rule, Status
 from outbox.routing import Decided, Route, route_again
 from outbox.search_text import with_recipients
 from outbox.states import hold, sum_up
-from testlists.services import ask_lists_for_hand_over, unlocked_condition
+from testlists.services import ask_lists_for_hand_over
 from testlists.state import NO_LIST, ListState, state_of
 
 CAUGHT = "The test list became Active after the mail was accepted, so it goes to the people on the list instead."
+NARROWED = "The stage's recipient policy became narrower after the email was accepted: only allowed addresses get it."
 _LIST_MISSING = "The test list was missing when the mail was about to be sent, so it counts as test mail and is held."
 # Mail may turn out to be held when it is looked at: how often the next is taken instead, in one turn.
 _LOOKS = 50
-_MAILS_TAKEN = "UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = %s WHERE id IN %s"
 ANY_NUMBER = 1_000_000
-# Larger mails are read piece by piece while they are sent.
-LARGE_BYTES = 256 * 1024
-
-
-class _Mail(NamedTuple):
-    """A due mail as it is read for hand-over."""
-
-    pk: int
-    app_id: int
-    app_key: str
-    stage_key: str
-    stage_name: str
-    via: str
-    envelope_sender: str
-    message_id: str
-    created: datetime | str
-    size: int
-    route: str
-    list_version: int
-    short_lines: bool
-    kept_headers: str | None
-    content: bytes | None
 
 
 @dataclass
@@ -59,8 +40,14 @@ class _Recipients:
     """A mail's recipients: how many in all, those that wait, and of these the ones whose turn it is."""
 
     total: int = 0
+    only_allowed: bool = True
     waiting: list[Addressee] = field(default_factory=list)
     due: list[Addressee] = field(default_factory=list)
+
+    @property
+    def allowed(self) -> list[str]:
+        """Those that wait and get it as the stage's allowed addresses."""
+        return [recipient.address for recipient in self.waiting if recipient.rule == Rule.ALLOWED]
 
 
 @dataclass(frozen=True)
@@ -70,41 +57,18 @@ class DueMail:
 
     stage_id: int
     wanted: int
-    read: Callable[[], list[_Mail]]
+    read: Callable[[], list[DueMessage]]
 
 
 def ask_due_mail(stage_id: int, wanted: int) -> DueMail:
-    """The oldest of what was never tried and of what is tried again: each in the order of the index, however many wait.
-
-    Passed over: mails that another worker is taking, and mails whose test list is being saved at this moment.
-    """
-    of_one_status = f"""
-        SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name, mail.via,
-               mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version,
-               mail.short_lines, {kept_headers_sql("mail.stage_id", "mail.created")},
-               CASE WHEN mail.size <= {LARGE_BYTES} THEN
-                   (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
-        FROM outbox_message mail
-        JOIN organization_app app ON app.id = mail.app_id JOIN organization_stage stage ON stage.id = mail.stage_id
-        WHERE mail.stage_id = %s AND mail.status = '{{status}}' AND mail.due <= {now_in_sql()}
-        AND {unlocked_condition("mail.app_id", "mail.stage_id")}
-        ORDER BY mail.due, mail.id LIMIT {_at_least(wanted)}
-    """ + sql.locking("mail", skip=True)
-    each = " UNION ALL ".join(
-        f"SELECT * FROM ({of_one_status.format(status=status.value)}) AS {status.value}" for status in WAITING
-    )
-    answer = sql.ask(each, *[stage_id] * len(WAITING))
-
-    def read() -> list[_Mail]:
-        rows = sorted(answer(), key=lambda row: row[:2])
-        return [_Mail(*row[1:]) for row in rows[:wanted]]
-
-    return DueMail(stage_id, wanted, read)
+    """The oldest of what was never tried and of what is tried again: each in the order of the index, however many wait."""
+    answer = sql.ask(statements.due_messages(_at_least(wanted)), *[stage_id] * len(WAITING))
+    return DueMail(stage_id, wanted, lambda: sorted(answer(), key=lambda mail: (mail.due, mail.pk))[:wanted])
 
 
 def _at_least(wanted: int) -> int:
-    """1, 2, 3, 4, 6, 8, 12, … It stands in the statement itself: PostgreSQL keeps the plan then, which takes longer to make
-    than to follow. With a few numbers there are a few plans; for that a few mails more are read than are taken."""
+    """1, 2, 3, 4, 6, 8, 12, … With a few numbers PostgreSQL keeps a few plans (see due_messages); for that a few messages more
+    are read than are taken."""
     power = 1 << (wanted - 1).bit_length()
     less = power * 3 // 4
     return less if less >= wanted else power
@@ -124,23 +88,25 @@ def hand_over(
     return []
 
 
-def _take(mails: Sequence[_Mail], stage_id: int, claim: Claim, now: datetime, most_recipients: int) -> list[HandOver]:
+def _take(mails: Sequence[DueMessage], stage_id: int, claim: Claim, now: datetime, most_recipients: int) -> list[HandOver]:
+    """The locks of all these test lists are held; what is read from here on stays so until the transaction ends."""
     ask_lists = ask_lists_for_hand_over({mail.app_id for mail in mails}, stage_id)
+    ask_policy = query_policy(stage_id)
     ask_recipients = _ask_recipients([mail.pk for mail in mails], now)
-    test_lists, found = ask_lists(), ask_recipients()
+    test_lists, policy, found = ask_lists(), ask_policy(), ask_recipients()
     states = {app_id: state_of(test_list) for app_id, test_list in test_lists.items()}
     taken = []
     for due in mails:
         mail, state, recipients = due, states.get(due.app_id, NO_LIST), found[due.pk]
-        if not _still_right(due, recipients, state):
-            mail = _route_once_more(due, state)
+        if not _still_right(due, recipients, state, policy):
+            mail = _route_once_more(due, state, policy)
             recipients = _ask_recipients([due.pk], now)()[due.pk]
         if recipients.due:
             recipients.due = one_transaction(recipients.due, most_recipients)
             tag_subject = state.exists and test_lists[due.app_id].tag_subject
-            taken.append(_taken(mail, claim.owner, recipients, state, tag_subject=tag_subject))
+            taken.append(_taken(mail, claim.owner, recipients, state, policy, tag_subject=tag_subject))
         else:
-            sum_up(Message.objects.get(pk=due.pk))  # held now, or not due after all
+            sum_up(Message.objects.get(pk=due.pk))  # held or captured now, or not due after all
     _mark(taken, claim, now)
     return taken
 
@@ -153,39 +119,49 @@ def one_transaction(recipients: list[Addressee], at_most: int) -> list[Addressee
 
 
 def _ask_recipients(messages: list[int], now: datetime) -> Callable[[], dict[int, _Recipients]]:
-    rows = sql.ask(
-        "SELECT message_id, status, due <= %s, id, address, name, tries FROM outbox_recipient WHERE message_id IN %s",
-        sql.stored(now),
-        messages,
-    )
-    return lambda: _by_message(rows())
+    recipients = sql.ask(statements.RECIPIENTS, sql.stored(now), messages)
+    return lambda: _by_message(recipients())
 
 
-def _by_message(rows: Sequence[sql.Row]) -> dict[int, _Recipients]:
+def _by_message(rows: Sequence[MessageRecipient]) -> dict[int, _Recipients]:
     found: dict[int, _Recipients] = defaultdict(_Recipients)
-    for message_id, status, due, *addressee in sorted(rows, key=lambda row: row[3]):
-        recipients = found[message_id]
+    for row in sorted(rows, key=attrgetter("pk")):
+        recipients = found[row.message_id]
         recipients.total += 1
-        if status in WAITING:
-            recipients.waiting.append(Addressee(*addressee))
-            if due:
+        recipients.only_allowed &= row.rule == Rule.ALLOWED
+        if row.status in WAITING:
+            recipients.waiting.append(Addressee(row.pk, row.address, row.name, row.tries, row.rule))
+            if row.due:
                 recipients.due.append(recipients.waiting[-1])
     return found
 
 
-def _still_right(mail: _Mail, recipients: _Recipients, state: ListState) -> bool:
-    """Whether a second look can't change anything, which spares most mail its cost: the list never was Active, or the mail
-    waits for just the people whom it names now."""
-    if not state.exists:
+def _still_right(mail: DueMessage, recipients: _Recipients, state: ListState, policy: PolicyState) -> bool:
+    """Whether a second look can't change anything, which spares most mail its cost.
+
+    The policy lets it through, and the list never was Active, or the mail waits for just the people whom it names now.
+    """
+    policy = policy.since(mail.policy_version)
+    if not state.exists or not _lets_through(policy, mail, recipients.allowed):
         return False
     if not state.active_version and state.version >= mail.list_version:
         return bool(recipients.waiting)
     routed_by_it = mail.route == RouteKind.TEST_LIST and mail.list_version == state.version
-    waiting = {same_address_key(one.address) for one in recipients.waiting}
+    waiting = {same_address_key(one.address) for one in recipients.waiting if one.rule != Rule.ALLOWED}
     return state.active and routed_by_it and waiting == {same_address_key(person.email) for person in state.people}
 
 
-def _taken(mail: _Mail, owner: str, recipients: _Recipients, state: ListState, *, tag_subject: bool) -> HandOver:
+def _lets_through(policy: PolicyState, mail: DueMessage, allowed: Sequence[str]) -> bool:
+    """Whether the policy that holds for the mail keeps back none of those who wait for it."""
+    if policy.policy == RecipientPolicy.NOBODY:
+        return False
+    is_open = policy.policy == RecipientPolicy.AS_APPS_ASK
+    return (is_open or mail.route != RouteKind.RECIPIENTS) and all(map(policy.allows, allowed))
+
+
+def _taken(
+    mail: DueMessage, owner: str, recipients: _Recipients, state: ListState, policy: PolicyState, *, tag_subject: bool
+) -> HandOver:
     people = _test_people(mail, recipients.waiting, state)
     return HandOver(
         pk=mail.pk,
@@ -204,16 +180,21 @@ def _taken(mail: _Mail, owner: str, recipients: _Recipients, state: ListState, *
         kept_headers=frozenset((mail.kept_headers or "").encode().split()),
         complete=len(recipients.due) == recipients.total,
         short_lines=bool(mail.short_lines),
+        credential=mail.credential or "",
+        allowed=policy.since(mail.policy_version).allowed,
+        only_allowed=mail.route == RouteKind.ALLOWED and recipients.only_allowed,
     )
 
 
-def _test_people(mail: _Mail, waiting: Sequence[Addressee], state: ListState) -> Sequence[NamedAddress] | None:
+def _test_people(mail: DueMessage, waiting: Sequence[Addressee], state: ListState) -> Sequence[NamedAddress] | None:
     """Never all the mail's recipients: one that was caught half-way may have real ones that are done already."""
+    if mail.route == RouteKind.ALLOWED:
+        return ()
     if mail.route != RouteKind.TEST_LIST:
         return None
     if state.active:
         return state.people
-    return [NamedAddress(one.address, one.name) for one in waiting]
+    return [NamedAddress(one.address, one.name) for one in waiting if one.rule != Rule.ALLOWED]
 
 
 def _mark(taken: Sequence[HandOver], claim: Claim, now: datetime) -> None:
@@ -222,19 +203,17 @@ def _mark(taken: Sequence[HandOver], claim: Claim, now: datetime) -> None:
         return
     recipients = [one.pk for mail in taken for one in mail.recipients]
     mails = [mail.pk for mail in taken]
-    sql.run_together(
-        sql.Statement("UPDATE outbox_recipient SET status = 'sending' WHERE id IN %s", [recipients]),
-        sql.Statement(_MAILS_TAKEN, [claim.owner, sql.stored(now + claim.lease), mails]),
-    )
+    sql.run_together(statements.CLAIM, [recipients], [claim.owner, sql.stored(now + claim.lease), mails])
 
 
-def _route_once_more(mail: _Mail, state: ListState) -> _Mail:
-    """A second look at the list, which changes whom the mail reaches, or holds it, only toward safer."""
+def _route_once_more(mail: DueMessage, state: ListState, policy: PolicyState) -> DueMessage:
+    """A second look at policy and list, which changes whom the mail reaches, captures or holds it, only toward safer."""
     message = Message.objects.get(pk=mail.pk)
     recipients = list(message.recipients.all())
     waiting = [recipient for recipient in recipients if recipient.status in WAITING]
-    decided = Decided(RouteKind(message.route), message.list_version, bool(waiting))
-    again = route_again(decided, message.requested, state)
+    allowed = tuple(recipient.address for recipient in waiting if recipient.rule == Rule.ALLOWED)
+    decided = Decided(RouteKind(message.route), message.list_version, message.policy_version, bool(waiting), allowed)
+    again = route_again(decided, message.requested, state, policy)
     if again is None:
         return mail
     _follow(message, recipients, again, state.version)
@@ -245,19 +224,45 @@ def _route_once_more(mail: _Mail, state: ListState) -> _Mail:
 
 def _follow(message: Message, recipients: Sequence[Recipient], again: Route, list_version: int) -> None:
     """Bring the waiting recipients in line with `again`. Who was sent to stays on record as sent."""
-    wanted = {same_address_key(person.email): person for person in again.people}
-    leaving = [one.pk for one in recipients if one.status in WAITING and same_address_key(one.address) not in wanted]
-    staying = {same_address_key(one.address) for one in recipients if one.pk not in leaving}
-    joining = [person for key, person in wanted.items() if key not in staying]
+    wanted = {same_address_key(item.person.email): item for item in again.recipients}
+    leaving = [one for one in recipients if one.status in WAITING and same_address_key(one.address) not in wanted]
+    staying = {same_address_key(one.address) for one in recipients if one not in leaving}
+    joining = [item for key, item in wanted.items() if key not in staying]
     if not leaving and not joining and message.route == again.kind and message.list_version == list_version:
         return
-    Recipient.objects.filter(pk__in=leaving).delete()
+    captured = {same_address_key(address): address for address in again.captured}
+    _capture([one.pk for one in leaving if same_address_key(one.address) in captured])
+    Recipient.objects.filter(pk__in=[one.pk for one in leaving], status__in=WAITING).delete()
+    known = {same_address_key(one.address) for one in recipients}
     Recipient.objects.bulk_create(
-        Recipient(message=message, address=person.email, name=person.name, due=message.due) for person in joining
+        [
+            *(
+                Recipient(message=message, address=item.person.email, name=item.person.name, rule=item.rule, due=message.due)
+                for item in joining
+            ),
+            *(_captured(message, address) for key, address in captured.items() if key not in known),
+        ]
     )
     if message.route != again.kind:
         message.route = again.kind
-        message.notes = [*message.notes, _LIST_MISSING if again.hold_reason == HoldReason.TEST_LIST_MISSING else CAUGHT]
+        message.notes = [*message.notes, _note_of(again)]
     message.list_version = list_version
     message.search_text = with_recipients(message.search_text, [person.email for person in again.people])
     sql.update(message, "route", "list_version", "notes", "search_text")
+
+
+def _capture(recipients: list[int]) -> None:
+    """Their copies end here; nobody else of the mail does by that."""
+    captured = Recipient.objects.filter(pk__in=recipients)
+    captured.update(status=Status.CAPTURED, rule=Rule.CAPTURED, finished=database_now())
+
+
+def _captured(message: Message, address: str) -> Recipient:
+    """Of an email that was on its way to a test list: whom the app named had no row."""
+    return Recipient(message=message, address=address, rule=Rule.CAPTURED, status=Status.CAPTURED, finished=database_now())
+
+
+def _note_of(again: Route) -> str:
+    if again.hold_reason == HoldReason.TEST_LIST_MISSING:
+        return _LIST_MISSING
+    return CAUGHT if again.kind == RouteKind.TEST_LIST else NARROWED

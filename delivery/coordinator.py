@@ -22,14 +22,15 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from common import sql
-from common.clock import as_moment, database_now, now_in_sql, uptime
+from common.clock import as_moment, database_now, uptime
 from common.database_trouble import log_failure
 from common.outage import Outage
-from delivery import leases
+from delivery import leases, statements
 from delivery.claims import ANY_NUMBER, DueMail, ask_due_mail
 from delivery.config import DeliveryConfig
+from delivery.exceptions import LedgerClosed
 from delivery.outcomes import ask_held, record
-from delivery.rate_limit import hand_over_in_pace
+from delivery.rate_limit import Reserved, give_back, hand_over_in_pace, reserve
 from delivery.values import Claim, Finished, HandOver, Hold, Turn
 from emailconfig.models import SmtpSettings
 
@@ -41,14 +42,6 @@ _IDLE_SECONDS = 1.0
 # none is missing.
 _FOLLOW_SECONDS = 0.0008
 _GATHER_SECONDS = 0.003
-
-# At least one row, for the time.
-_NOW_AND_STAGES = """
-    SELECT {now}, settings.stage_id, settings.version,
-           queue.failures > 0 AND queue.retry_at <= {now} OR queue.deferring_since IS NOT NULL
-    FROM (SELECT 1) AS one LEFT JOIN emailconfig_smtpsettings settings ON settings.stage_id IN %s
-    LEFT JOIN outbox_stagequeue queue ON queue.stage_id = settings.stage_id
-"""
 
 
 class _Found(NamedTuple):
@@ -94,10 +87,6 @@ class Report:
             self.answer.put(answer._replace(taken=()) if isinstance(answer, Turn) else answer)
             return mails
         return ()
-
-
-class LedgerClosed(Exception):
-    """Nobody writes down any more what became of a mail: its lease is left to run out."""
 
 
 class Ledger:
@@ -209,6 +198,7 @@ class Ledger:
         finished = [one for request in requests for one in request.finished]
         self._note_most_recipients(requests)
         wanted = _wanted(requests)
+        reserved = self._reserve(wanted)
         found: dict[int, _Found | Exception]
         try:
             with sql.pipelined_transaction():
@@ -218,19 +208,35 @@ class Ledger:
                 record(finished, ours(), now)
                 if any(one.may_go_on for one in finished):
                     due, now = [ask_due_mail(stage_id, count) for stage_id, count in wanted.items()], database_now()
-                found = {one.stage_id: _hand_over(one, claim, now, stages) for one in due}
+                found = {one.stage_id: _hand_over(one, claim, now, stages, reserved) for one in due}
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:
             log_failure("turn_failed", error)
             _, stages = self._now_and_stages({request.stage_id for request in requests})
             _record_alone(finished)
-            found = {stage_id: _hand_over_alone(stage_id, count, claim, stages) for stage_id, count in wanted.items()}
+            found = {one: _hand_over_alone(one, count, claim, stages, reserved) for one, count in wanted.items()}
         for one in finished:
             self._lease_ends.pop(one.taken.hold, None)
         for mail in (mail for taken in found.values() if not isinstance(taken, Exception) for mail in taken.mails):
             self._lease_ends[mail.hold] = self._lease_end(began)
+        _give_back_unused(reserved, found)
         return _turns(requests, found, stages)
+
+    def _reserve(self, wanted: Mapping[int, int]) -> dict[int, Reserved]:
+        """For each stage that is known to have a limit. One where that fails takes no mails in this turn."""
+        reserved = {}
+        for stage_id, count in wanted.items():
+            settings = self._settings.get(stage_id)
+            if settings is None or not settings.mails_per_minute:
+                continue
+            try:
+                reserved[stage_id] = reserve(stage_id, count, settings.mails_per_minute)
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception as error:
+                log_failure("allowance_not_reserved", error, stage=stage_id)
+        return reserved
 
     def _note_most_recipients(self, requests: Sequence[Report]) -> None:
         for request in requests:
@@ -249,18 +255,19 @@ class Ledger:
 
     def _now_and_stages(self, stages: set[int]) -> tuple[datetime, dict[int, _StageNow]]:
         """The database's time, and each configured stage's settings, read anew only when their version is another."""
-        rows = sql.fetch(_NOW_AND_STAGES.format(now=now_in_sql()), list(stages))
+        rows = sql.fetch(statements.SETTINGS_NOW, list(stages))
         found = {}
-        for _, stage_id, version, trouble_is_over in rows:
-            known = self._settings.get(stage_id)
-            if stage_id and (known is None or known.version != version):
-                self._settings.update(SmtpSettings.objects.in_bulk([stage_id], field_name="stage_id"))
-            if stage_id in self._settings:
-                settings = self._settings[stage_id]
-                noted_with, most = self._most_recipients.get(stage_id, (0, ANY_NUMBER))
+        for row in rows:
+            if row.stage_id is None:
+                continue
+            known = self._settings.get(row.stage_id)
+            if known is None or known.version != row.settings_version:
+                self._settings.update(SmtpSettings.objects.in_bulk([row.stage_id], field_name="stage_id"))
+            if settings := self._settings.get(row.stage_id):
+                noted_with, most = self._most_recipients.get(row.stage_id, (0, ANY_NUMBER))
                 most = min(most if noted_with == settings.version else ANY_NUMBER, settings.recipients_per_transaction)
-                found[stage_id] = _StageNow(settings, most, bool(trouble_is_over))
-        return as_moment(rows[0][0]), found
+                found[row.stage_id] = _StageNow(settings, most, bool(row.trouble_is_over))
+        return as_moment(rows[0].now), found
 
     def _renew_in_time(self) -> None:
         if uptime() < self._renewed + self._config.renew_every.total_seconds():
@@ -308,11 +315,24 @@ def _turns(
     return turns
 
 
-def _hand_over(due: DueMail, claim: Claim, now: datetime, stages: Mapping[int, _StageNow]) -> _Found:
+def _give_back_unused(reserved: Mapping[int, Reserved], found: Mapping[int, _Found | Exception]) -> None:
+    for stage_id, share in reserved.items():
+        taken = found[stage_id]
+        if unused := share.mails - (0 if isinstance(taken, Exception) else len(taken.mails)):
+            try:
+                give_back(stage_id, unused)
+            except (OperationalError, InterfaceError) as error:  # the mails that were taken must leave all the same
+                log_failure("allowance_not_given_back", error, stage=stage_id)
+
+
+def _hand_over(
+    due: DueMail, claim: Claim, now: datetime, stages: Mapping[int, _StageNow], reserved: Mapping[int, Reserved]
+) -> _Found:
     if due.stage_id not in stages:  # not configured any more
         return _NOTHING
     stage = stages[due.stage_id]
-    return _Found(*hand_over_in_pace(due, claim, now, stage.most_recipients, stage.settings.mails_per_minute))
+    limit, share = stage.settings.mails_per_minute, reserved.get(due.stage_id)
+    return _Found(*hand_over_in_pace(due, claim, now, stage.most_recipients, limit, share))
 
 
 def _record_alone(finished: Sequence[Finished]) -> None:
@@ -328,11 +348,13 @@ def _record_alone(finished: Sequence[Finished]) -> None:
             log_failure("outcome_not_recorded", error, message=one.taken.pk)
 
 
-def _hand_over_alone(stage_id: int, wanted: int, claim: Claim, stages: Mapping[int, _StageNow]) -> _Found | Exception:
+def _hand_over_alone(
+    stage_id: int, wanted: int, claim: Claim, stages: Mapping[int, _StageNow], reserved: Mapping[int, Reserved]
+) -> _Found | Exception:
     """A stage whose mail can't be handed over must not stop the others."""
     try:
         with transaction.atomic():
-            return _hand_over(ask_due_mail(stage_id, wanted), claim, database_now(), stages)
+            return _hand_over(ask_due_mail(stage_id, wanted), claim, database_now(), stages, reserved)
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:

@@ -14,7 +14,8 @@ from django.db import transaction
 from django.db.models import F, Q
 
 from common import sql
-from common.clock import database_now, now_in_sql
+from common.clock import database_now
+from delivery import statements
 from delivery.retry_schedule import LONGEST_PAUSE, next_pause
 from delivery.values import Hold
 from organization.models import Stage
@@ -32,12 +33,8 @@ def ask_still_held(holds: Collection[Hold]) -> Callable[[], set[Hold]]:
     """Which of these mails are still under these names and leases. Their rows are locked until the transaction ends."""
     if not holds:
         return set
-    found = sql.ask(
-        "SELECT id, owner FROM outbox_message"
-        f" WHERE id IN %s AND status = 'sending' AND lease_until > {now_in_sql()} ORDER BY id" + sql.locking(),
-        sorted({message_id for message_id, _ in holds}),
-    )
-    return lambda: set(found()) & set(holds)
+    under_lease = sql.ask(statements.UNDER_LEASE, sorted({message_id for message_id, _ in holds}))
+    return lambda: set(holds).intersection(under_lease())
 
 
 def renew(holds: Collection[Hold], lease: timedelta) -> set[Hold]:
@@ -46,7 +43,7 @@ def renew(holds: Collection[Hold], lease: timedelta) -> set[Hold]:
         now = database_now()
         kept = ask_still_held(holds)()
         messages = [message_id for message_id, _ in kept]
-        sql.run("UPDATE outbox_message SET lease_until = %s WHERE id IN %s", sql.stored(now + lease), messages)
+        sql.run(statements.RENEW_LEASES, sql.stored(now + lease), messages)
     return kept
 
 

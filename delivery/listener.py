@@ -10,8 +10,9 @@ import threading
 
 from django.db import DatabaseError, InterfaceError, connection
 
+from common import sql
 from common.outage import Outage
-from outbox import wakeup
+from outbox import statements, wakeup
 
 _LISTEN_SECONDS = 1.0
 
@@ -58,8 +59,7 @@ class Alarm:
                 connection.close()
 
     def _listen(self) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(f"LISTEN {wakeup.CHANNEL}")
+        sql.run(statements.LISTEN)
         while not self._stopping.is_set():
             with connection.wrap_database_errors:
                 for _ in connection.connection.notifies(timeout=_LISTEN_SECONDS, stop_after=1):

@@ -19,7 +19,7 @@ class StageQueue(models.Model):
     paused = models.BooleanField(default=False, help_text="The server refused our sign-in or certificate: a person must act.")
     retry_at = models.DateTimeField(null=True)
     since = models.DateTimeField(null=True)
-    # How many mails the stage's limit lets go, and when that was reckoned (see pace).
+    # How many mails the stage's limit lets go, and when that was reckoned (see rate_limit).
     allowance = models.FloatField(default=0)
     allowance_at = models.DateTimeField(null=True)
     # Emails that the server put off at their first try, with none taken in between, and since when it does that.

@@ -44,6 +44,7 @@ def _log_outcome(finished: Finished, group: Sequence[Outcome], now: datetime) ->
         message_id=claimed.message_id,
         app=claimed.app_key,
         stage=claimed.stage_key,
+        credential=claimed.credential,
         server=str(finished.settings or ""),
         step=outcome.step,
         code=outcome.code,

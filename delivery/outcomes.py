@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import F
 
 from common import sql
+from delivery import statements
 from delivery.leases import ask_still_held
 from delivery.outcome_log import log_outcomes
 from delivery.retry_schedule import next_pause
@@ -17,9 +18,6 @@ from outbox.models import FINAL, GIVEN_UP, Attempt, Message, Recipient, Status
 from outbox.states import sum_up
 
 _GAVE_UP = f"{GIVEN_UP} after 48 hours of tries. The last answer was: "
-_RECIPIENTS_SENT = "UPDATE outbox_recipient SET status = 'sent', tries = tries + 1, last_reply = '', finished = %s WHERE id IN %s"
-_MAILS_SENT = "UPDATE outbox_message SET status = 'sent', owner = '', lease_until = NULL WHERE id IN %s"
-_ATTEMPT_COLUMNS = ("message_id", "address", "outcome", "step", "code", "reply", "server", "settings_version", "seconds")
 
 
 def ask_held(finished: Sequence[Finished]) -> Callable[[], set[Hold]]:
@@ -31,11 +29,12 @@ def record(finished: Sequence[Finished], ours: Collection[Hold], now: datetime) 
     """Write what became of those hand-overs that are `ours`, in the caller's transaction, at `now`."""
     kept = [one for one in finished if one.taken.hold in ours]
     attempts = [_attempt(one, outcome) for one in kept for outcome in one.outcomes]
-    sql.insert(sql.Rows("outbox_attempt", _ATTEMPT_COLUMNS, attempts))
+    sql.insert(statements.new_attempts(attempts))
     _record_sent([one for one in kept if one.is_simple], now)
     for one in kept:
         if not one.is_simple:
             _record_each(one, now)
+    _add_notes([one for one in kept if one.notes])
     transaction.on_commit(lambda: log_outcomes(kept, now), robust=True)
 
 
@@ -59,10 +58,7 @@ def _record_sent(finished: Sequence[Finished], now: datetime) -> None:
         return
     recipients = [recipient.pk for one in finished for recipient in one.taken.recipients]
     mails = [one.taken.pk for one in finished]
-    sql.run_together(
-        sql.Statement(_RECIPIENTS_SENT, [sql.stored(now), recipients]),
-        sql.Statement(_MAILS_SENT, [mails]),
-    )
+    sql.run_together(statements.MESSAGES_SENT, [sql.stored(now), recipients], [mails])
 
 
 def _record_each(finished: Finished, now: datetime) -> None:
@@ -71,28 +67,37 @@ def _record_each(finished: Finished, now: datetime) -> None:
         back = message.recipients.filter(status=Status.SENDING)
         back.update(status=Status.QUEUED, due=now if finished.goes_behind else F("due"))
     if sent := [outcome.recipient.pk for outcome in finished.outcomes if outcome.result == Attempt.Outcome.SENT]:
-        sql.run(_RECIPIENTS_SENT, sql.stored(now), sent)
+        sql.run(statements.RECIPIENTS_SENT, sql.stored(now), sent)
     for outcome in finished.outcomes:
         if outcome.result != Attempt.Outcome.SENT:
             _apply(outcome, now)
     if finished.short_lines:
         message.short_lines = True
         sql.update(message, "short_lines")
-    # PostgreSQL takes no NUL, which an app may have put into a header that a note repeats.
-    notes = [note.replace("\x00", "") for note in finished.notes]
-    message.notes = list(dict.fromkeys([*message.notes, *notes]))
     sum_up(message)
 
 
+def _add_notes(finished: Sequence[Finished]) -> None:
+    """All in one statement: where a stage replaces From, each email has a note."""
+    messages = Message.objects.only("notes").in_bulk([one.taken.pk for one in finished])
+    for one in finished:
+        message = messages[one.taken.pk]
+        # PostgreSQL takes no NUL, which an app may have put into a header that a note repeats.
+        notes = [note.replace("\x00", "") for note in one.notes]
+        message.notes = list(dict.fromkeys([*message.notes, *notes]))
+    Message.objects.bulk_update(messages.values(), ["notes"])
+
+
 def _apply(outcome: Outcome, now: datetime) -> None:
-    recipient = Recipient(pk=outcome.recipient.pk, tries=outcome.recipient.tries + 1, last_reply=outcome.reply, due=now)
+    tries, status, reply, due = outcome.recipient.tries + 1, Status.FAILED, outcome.reply, now
     if outcome.at_once:
-        recipient.status, recipient.tries = Status.QUEUED, outcome.recipient.tries
-    elif outcome.result == Attempt.Outcome.FAILED:
-        recipient.status = Status.FAILED
-    elif pause := next_pause(recipient.tries):
-        recipient.status, recipient.due = Status.DEFERRED, now + pause
-    else:
-        recipient.status, recipient.last_reply = Status.FAILED, _GAVE_UP + outcome.reply
-    recipient.finished = now if recipient.status in FINAL else None
-    sql.update(recipient, "status", "due", "tries", "last_reply", "finished")
+        tries, status = outcome.recipient.tries, Status.QUEUED
+    elif outcome.result != Attempt.Outcome.FAILED:
+        if pause := next_pause(tries):
+            status, due = Status.DEFERRED, now + pause
+        else:
+            reply = _GAVE_UP + reply
+    finished = now if status in FINAL else None
+    Recipient.objects.filter(pk=outcome.recipient.pk).update(
+        status=status, due=due, tries=tries, last_reply=reply, finished=finished
+    )

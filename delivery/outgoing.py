@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from django.db import InterfaceError, OperationalError, connection
 
 from common import sql
+from delivery import statements
 from delivery.long_lines import with_short_lines
 from delivery.smtp_dialogue import Transmission
 from delivery.values import HandOver
@@ -32,6 +33,7 @@ def prepare(taken: HandOver, settings: SmtpSettings) -> tuple[Transmission, list
         _parts(header, body, taken.pk, len(start), taken.size) if rest else (header, body),
         size=len(header) + len(body) + rest,
         eight_bit=rest > 0 or not (header.isascii() and body.isascii()),
+        utf8_header=not header.isascii(),
     )
     return transmission, [*notes, _SHORTENED] if taken.short_lines else notes
 
@@ -53,6 +55,9 @@ def _departure(taken: HandOver) -> Departure:
         kept_headers=taken.kept_headers,
         subject_tag=taken.subject_tag,
         log_url="" if taken.test_people is None else portal_url("email-log-message", taken.stage_key, taken.pk),
+        allowed=taken.allowed,
+        allowed_recipients=[recipient.address for recipient in taken.recipients if recipient.rule == "allowed"],
+        only_allowed=taken.only_allowed,
     )
 
 
@@ -75,10 +80,9 @@ def _parts(header: bytes, body: bytes, message_id: int, read: int, size: int) ->
 
 
 def _piece(message_id: int, offset: int) -> bytes:
-    statement = "SELECT substr(data, %s, %s) FROM outbox_content WHERE message_id = %s"
     try:
-        rows = sql.fetch(statement, offset + 1, _PIECE_BYTES, message_id)
+        pieces = sql.fetch(statements.CONTENT_PIECE, offset + 1, _PIECE_BYTES, message_id)
     except (OperationalError, InterfaceError):  # the database was restarted since this thread last asked it
         connection.close()
-        rows = sql.fetch(statement, offset + 1, _PIECE_BYTES, message_id)
-    return bytes(rows[0][0])
+        pieces = sql.fetch(statements.CONTENT_PIECE, offset + 1, _PIECE_BYTES, message_id)
+    return pieces[0]

@@ -20,13 +20,15 @@ from common.addresses import has_wire_form
 from common.clock import uptime
 from delivery import backoff
 from delivery.config import DeliveryConfig
-from delivery.coordinator import Ledger, LedgerClosed, Report
+from delivery.coordinator import Ledger, Report
+from delivery.exceptions import LeaseLost, LedgerClosed, ServerWentAway
 from delivery.outgoing import prepare, whole
 from delivery.second_try import second_try
-from delivery.smtp_dialogue import Conversation, Offer, ServerWentAway, Transmission, asks_to_slow_down, puts_off, refused
+from delivery.smtp_dialogue import Conversation, Offer, Transmission, asks_to_slow_down, puts_off, refused
 from delivery.values import Finished, HandOver, Outcome, Silence, Turn
 from delivery.window import OfferedMessage, Window
-from emailconfig.connection import ConnectionTrouble, SettingsDeleted, connect, cut, meaning_of
+from emailconfig.connection import ConnectionTrouble, connect, cut, meaning_of
+from emailconfig.exceptions import SettingsDeleted
 from emailconfig.models import SmtpSettings
 from outbox.masking import masked_words
 
@@ -38,10 +40,6 @@ _FAR_SECONDS = 0.005
 _LONGEST_WAIT_SECONDS = 1.0
 _NO_ADDRESS = "5.1.3 This isn't an address, so nothing was sent to it."
 _UNPREPARED = "5.6.0 The mail's header can't be processed, so the mail was not sent."
-
-
-class LeaseLost(Exception):
-    """A mail of this connection isn't ours any more: not one more byte of it may leave."""
 
 
 class Session:

@@ -18,6 +18,7 @@ from itertools import chain
 
 from common.addresses import wire_address
 from delivery.config import DeliveryConfig
+from delivery.exceptions import ServerWentAway
 from delivery.values import Addressee, Outcome
 from emailconfig.connection import words
 from outbox.attempt_outcome import AttemptOutcome
@@ -39,24 +40,19 @@ _GREYLISTED = re.compile(r"gr[ae]y-?list", re.I)
 _LAST = b".\r\n"
 
 
-class ServerWentAway(Exception):
-    """The server closed the session before it took up the mail, or complains about our greeting: the stage's trouble, not the
-    mail's. `reply` is what it said at `step`."""
-
-    def __init__(self, step: str, reply: str) -> None:
-        super().__init__(reply)
-        self.step, self.reply = step, reply
-
-
 @dataclass(frozen=True)
 class Transmission:
-    """What goes over the wire. An empty `sender` is the null sender. `parts`: header block and body, in pieces."""
+    """What goes over the wire. An empty `sender` is the null sender. `parts`: header block and body, in pieces.
+
+    `utf8_header`: it names an address with letters outside ASCII before the @-sign, which nothing can encode.
+    """
 
     sender: str
     recipients: Sequence[Addressee]
     parts: Iterable[bytes]
     size: int
     eight_bit: bool = False
+    utf8_header: bool = False
 
     @cached_property
     def needs_smtputf8(self) -> bool:
@@ -132,7 +128,8 @@ class Conversation:
             command += f" SIZE={mail.size}"
         if mail.eight_bit and self.smtp.has_extn("8bitmime"):
             command += " BODY=8BITMIME"
-        if mail.needs_smtputf8 and self.smtp.has_extn("smtputf8"):
+        # Without it the header leaves all the same: most servers pass it on, and the envelope's addresses aren't to blame.
+        if (mail.needs_smtputf8 or mail.utf8_header) and self.smtp.has_extn("smtputf8"):
             command += " SMTPUTF8"
         return [command, *map(_rcpt_to, mail.recipients)]
 

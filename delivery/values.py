@@ -11,6 +11,7 @@ from outbox.attempt_outcome import AttemptOutcome
 if TYPE_CHECKING:
     from common.addresses import NamedAddress
     from emailconfig.models import SmtpSettings
+    from organization.recipient_policy.policy import AllowedPattern
 
 
 # Who took which mail: its number, and the name of the turn that took it.
@@ -31,15 +32,17 @@ class Addressee(NamedTuple):
     address: str
     name: str
     tries: int
+    rule: str = ""
 
 
 class HandOver(NamedTuple):
     """What may be sent now: the mail and the recipients whose turn it is.
 
-    `owner`: the turn that took it (see leases). `content` is None for a large mail. `test_people`: those whom its header
-    may name when it is test mail; None when it goes to real recipients. `kept_headers`: the fields that its stage kept in
-    test mail when it was accepted, in lower case. `complete`: the mail has no other recipients, done or waiting.
-    `short_lines`: its long lines were refused.
+    `owner`: the turn that took it (see leases). `content` is None for a large mail. `test_people`: those of the test list whom
+    its header may name when it is test mail; None when it goes to real recipients. `allowed`: who is allowed in the stage, as
+    far as it counts for this mail; `only_allowed`: the app gave no other recipients. `kept_headers`: the fields that its stage
+    kept in test mail when it was accepted, in lower case. `complete`: the mail has no other recipients, done or waiting.
+    `short_lines`: its long lines were refused. `credential`: the username that handed it in, for the log.
     """
 
     pk: int
@@ -58,6 +61,9 @@ class HandOver(NamedTuple):
     kept_headers: frozenset[bytes]
     complete: bool
     short_lines: bool = False
+    credential: str = ""
+    allowed: tuple[AllowedPattern, ...] = ()
+    only_allowed: bool = False
 
     @property
     def hold(self) -> Hold:
@@ -97,9 +103,9 @@ class Finished(NamedTuple):
 
     @property
     def is_simple(self) -> bool:
-        """The usual case: the server took the mail for everybody, and there is nothing else to say."""
+        """The usual case: the server took the mail for everybody."""
         sent = bool(self.outcomes) and all(outcome.result == AttemptOutcome.SENT for outcome in self.outcomes)
-        return sent and self.taken.complete and not self.notes
+        return sent and self.taken.complete
 
     @property
     def may_go_on(self) -> bool:

@@ -1,6 +1,7 @@
-"""Which addresses a stage's server and its token server may have: the portal is no scanner of the network around it.
+"""Decide which addresses a stage's server and its token server may have.
 
-docs/reference/settings.md says what may be reached. connection.networks asks here about each address of a name.
+The portal must not become a scanner of the network around it. docs/reference/settings.md says what may be reached, and
+connection.networks asks here about each address of a name.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from django.conf import settings
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Where clouds hand out credentials to every caller from inside, beside link-local addresses, which are refused anyway.
+# Metadata services, where clouds give credentials to every caller inside. Link-local addresses are refused anyway.
 _METADATA = frozenset(
     ipaddress.ip_address(ip)
     for ip in (
@@ -26,28 +27,28 @@ _METADATA = frozenset(
         "100.100.100.200",  # Alibaba
     )
 )
-# IPv6 addresses that stand for an IPv4 address (RFC 6052).
+# IPv6 addresses that represent an IPv4 address (RFC 6052).
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _SPECIAL = (
-    ipaddress.ip_network("0.0.0.0/8"),  # "this network"; some systems take it for this machine
+    ipaddress.ip_network("0.0.0.0/8"),  # "this network": some systems take it for this machine
     ipaddress.ip_network("192.0.0.192/32"),  # Oracle's metadata
-    ipaddress.ip_network("fec0::/10"),  # site-local, given up by RFC 3879
+    ipaddress.ip_network("fec0::/10"),  # site-local, deprecated by RFC 3879
 )
-# Nothing is sent there: connecting a datagram socket only chooses a route.
+# Nothing is sent to it. Connecting a datagram socket only chooses a route.
 _DISCARD_PORT = 9
 
 
 def is_allowed(ip: IpAddress) -> bool:
     """Whether the portal may connect to this address.
 
-    Public and private addresses are allowed, 100.64.0.0/10 included; this machine's own in DEBUG or when listed;
-    link-local, metadata and the like never.
+    Public and private addresses are allowed, including 100.64.0.0/10. This machine's own addresses are allowed in DEBUG or when
+    listed. Link-local, metadata and similar addresses are never allowed.
     """
     return all(_is_allowed_itself(address) for address in (ip, *_embedded(ip)))
 
 
 def is_never_allowed(ip: IpAddress) -> bool:
-    """Whether no setting of the operator allows it."""
+    """Whether no setting can allow this address."""
     return any(_is_never_allowed_itself(address) for address in (ip, *_embedded(ip)))
 
 
@@ -66,14 +67,17 @@ def _is_never_allowed_itself(ip: IpAddress) -> bool:
 
 
 def is_own(ip: IpAddress) -> bool:
-    """Whether it is this machine's own address, on any interface: the system then goes there from that very address."""
+    """Whether it is this machine's own address, on any interface.
+
+    The system connects to its own addresses from the same address.
+    """
     if ip.is_loopback:
         return True
     try:
         with socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((str(ip), _DISCARD_PORT))
             return ipaddress.ip_address(probe.getsockname()[0]) == ip
-    except OSError:  # no way there, so that it isn't this machine
+    except OSError:  # no route, so that it isn't this machine
         return False
 
 
@@ -82,7 +86,7 @@ def _in(ip: IpAddress, networks: Iterable[IpNetwork]) -> bool:
 
 
 def _embedded(ip: IpAddress) -> list[IpAddress]:
-    """The IPv4 addresses that an IPv6 address leads to."""
+    """The IPv4 addresses that are embedded in an IPv6 address."""
     if isinstance(ip, ipaddress.IPv4Address):
         return []
     addresses: list[IpAddress | None] = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]

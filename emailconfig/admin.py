@@ -1,4 +1,4 @@
-"""SMTP settings in Django admin: the portal's own form and service."""
+"""SMTP settings in Django admin, with the portal's own form and service."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from emailconfig.forms import SmtpSettingsPageForm
-from emailconfig.models import ConnectionTest, OAuthToken, SmtpSettings
+from emailconfig.models import ConnectionTest, DeletedSettings, OAuthToken, SmtpSettings
 from emailconfig.services import save_smtp_settings
 from organization.admin_base import PlaceAdmin, ReadOnlyAdmin, member_of
 from organization.permissions import Permission
@@ -31,7 +31,7 @@ class SmtpSettingsAdmin(PlaceAdmin):
         *("sender_address", "complete", "sender_name", "from_domains", "connections", "mails_per_minute"),
         *("recipients_per_transaction", "ehlo_name", "version"),
     )
-    exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
+    exclude = ("version",)  # the model's field, which can't be edited; the form has its own field of this name
     list_display = ("stage", "server", "port", "security", "authentication", "sender_address", "updated")
     list_select_related = ("stage",)
 
@@ -40,6 +40,13 @@ class SmtpSettingsAdmin(PlaceAdmin):
 
     def save_model(self, request: HttpRequest, obj: SmtpSettings, form: Any, change: bool) -> None:
         save_smtp_settings(obj, member_of(request))
+
+
+@admin.register(DeletedSettings)
+class DeletedSettingsAdmin(ReadOnlyAdmin):
+    permissions = (Permission.MANAGE_EMAIL_CONFIGURATIONS,)
+    list_display = ("stage", "version")
+    list_select_related = ("stage",)
 
 
 @admin.register(OAuthToken)

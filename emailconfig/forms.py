@@ -1,4 +1,7 @@
-"""Parses SMTP settings as a person, a command or the admin enters them. Rules stand in the model."""
+"""Parse SMTP settings that are entered on a page, in a command or in Django admin.
+
+The rules are in the model.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from common.addresses import ADDRESS_MAX_LENGTH, parse_named_address
 from emailconfig.models import SmtpSettings, secret_field_of
 from organization.forms import CompleteAddresses, StageConfirmation
 
-# SmtpSettings.destination in words.
+# SmtpSettings.destination in words, for help texts.
 _BOUND_TO = {
     "password": "the server, port, security, own CA certificate, authentication or username",
     "client_secret": "the server, port, security, own CA certificate, authentication, token URL, client ID, scopes, how the "
@@ -28,8 +31,11 @@ def _secret_field() -> forms.CharField:
 
 
 class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
-    """`password` and `client_secret` are write-only: empty keeps the stored one, and a bound form never renders what was
-    typed."""
+    """The SMTP settings of a stage.
+
+    `password` and `client_secret` are write-only: an empty value keeps the stored secret. A bound form never renders what was
+    typed.
+    """
 
     password = _secret_field()
     client_secret = _secret_field()
@@ -79,17 +85,20 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
         super().__init__(*args, **kwargs)
         self.fields["version"].initial = self.instance.version
         self._mark_what_the_authentication_needs()
-        if "client_authentication" in self.fields:  # Django admin has left out what somebody may only read
+        if "client_authentication" in self.fields:  # Django admin leaves out fields that the member may only read
             self.fields["client_authentication"].required = self.fields["recipients_per_transaction"].required = False
         if self.instance.secret and self.instance.secret_field in self.fields:
             stored = self.instance.secret_field
             self.fields[stored].help_text = (
-                f"A {stored.replace('_', ' ')} is stored. Leave this empty to keep it. It is asked for again when you change "
+                f"A {stored.replace('_', ' ')} is stored. Leave this empty to keep it. You must enter it again if you change "
                 f"{_BOUND_TO[stored]}."
             )
 
     def _mark_what_the_authentication_needs(self) -> None:
-        """The model asks for these when their kind of authentication is chosen, so the form marks them where they show."""
+        """Mark the fields that the chosen authentication requires.
+
+        The model requires them only for that authentication, so the form can't mark them as required for all.
+        """
         stored = self.instance.secret_field if self.instance.secret else ""
         for name in {"token_url", "client_id", "client_secret", "password"} - {stored}:
             if name in self.fields:
@@ -103,7 +112,7 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
         return self.cleaned_data["client_authentication"] or SmtpSettings.ClientAuthentication.POST
 
     def _post_clean(self) -> None:
-        # Before the model's own validation, which decides whether a secret is missing or must be typed again.
+        # Set before the model's validation, which decides whether a secret is missing or must be entered again.
         field = secret_field_of(self.cleaned_data.get("authentication", ""))
         self.instance.new_secret = self.cleaned_data.get(field, "")
         self.instance.version = self.cleaned_data.get("version", self.instance.version)
@@ -111,7 +120,10 @@ class SmtpSettingsForm(forms.ModelForm[SmtpSettings]):
 
 
 class SmtpSettingsPageForm(CompleteAddresses, SmtpSettingsForm):
-    """For pages, which can ask. A command, or a test of the connection, can't."""
+    """The form on pages, which asks to confirm a sender's domain without a dot.
+
+    A command or a connection test can't ask.
+    """
 
     def clean(self) -> None:
         super().clean()
@@ -120,14 +132,14 @@ class SmtpSettingsPageForm(CompleteAddresses, SmtpSettingsForm):
 
 
 class RecipientForm(forms.Form):
-    """Whom a test of the connection asks the server about; nobody, if empty."""
+    """The recipient that a connection test asks the server about; none if empty."""
 
     recipient = forms.CharField(
-        label="Recipient to ask about",
+        label="Test recipient",
         required=False,
         max_length=ADDRESS_MAX_LENGTH,
         widget=forms.TextInput(attrs={"autocomplete": "off", "inputmode": "email"}),
-        help_text="If given, the test also asks whether the server takes mail for this address. No mail is sent.",
+        help_text="If you enter one, the test also asks whether the server accepts email for this address. No email is sent.",
     )
 
     def clean_recipient(self) -> str:
@@ -136,7 +148,7 @@ class RecipientForm(forms.Form):
 
 
 class DeleteForm(StageConfirmation):
-    """Asked before settings are deleted. `version` is the one that the page showed."""
+    """The confirmation before settings are deleted, with the version on the page."""
 
     version = forms.IntegerField(widget=forms.HiddenInput, localize=False)
 

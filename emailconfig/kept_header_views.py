@@ -1,4 +1,4 @@
-"""A stage's page of the header fields that its test mail keeps."""
+"""The page with the header fields that a stage's test mail keeps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class KeptHeaderForm(forms.ModelForm[KeptHeader]):
 
     def __init__(self, data: Any, stage: Stage) -> None:
         super().__init__(data, instance=KeptHeader(stage=stage))
-        self.fields["stage_name"].help_text = f"Test mail will carry one field more. Type “{stage.name}” to confirm."
+        self.fields["stage_name"].help_text = f"Test mail will keep one more header field. Type “{stage.name}” to confirm."
 
     def clean_stage_name(self) -> str:
         typed: str = self.cleaned_data["stage_name"]
@@ -46,7 +46,7 @@ class KeptHeaderForm(forms.ModelForm[KeptHeader]):
 
 @require_http_methods(["GET", "POST"])
 def kept_headers(request: MemberRequest, stage: str) -> HttpResponse:
-    """Every member may read them."""
+    """Show the kept header fields, which every member may read, and add one."""
     found = get_object_or_404(Stage, key=stage)
     if request.method == "POST":
         require(request.user, Scope(stage=found), Permission.MANAGE_EMAIL_CONFIGURATIONS)
@@ -58,7 +58,7 @@ def kept_headers(request: MemberRequest, stage: str) -> HttpResponse:
         except ValidationError as error:
             form.add_error(None, error)
         else:
-            messages.success(request, f"Test mail of {found.name} keeps {kept.name} from the next email on.")
+            messages.success(request, f"Test mail of {found.name} will keep {kept.name} from the next email on.")
             return redirect("kept-headers", found.key)
     context = {
         "stage": found,
@@ -74,5 +74,5 @@ def kept_headers(request: MemberRequest, stage: str) -> HttpResponse:
 def kept_header_remove(request: MemberRequest, stage: str, kept: int) -> HttpResponse:
     found = get_object_or_404(KeptHeader.objects.select_related("stage"), pk=kept, stage__key=stage)
     stop_keeping_header(found, request.user)
-    messages.success(request, f"Test mail of {found.stage.name} doesn't keep {found.name} any more.")
+    messages.success(request, f"Test mail of {found.stage.name} no longer keeps {found.name}.")
     return redirect("kept-headers", found.stage.key)

@@ -1,4 +1,4 @@
-"""What well-known providers want, to start from: server, port, security, sign-in, and what to prepare on their side."""
+"""Presets for well-known providers: SMTP settings, and what to prepare there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OAUTH2, _BASIC = SmtpSettings.Authentication.OAUTH2.value, SmtpSettings.Authent
 
 
 class Preset(NamedTuple):
-    """`values` fill the form; `prepare` is what has to be done with the provider first."""
+    """A preset: `values` fill the form, `prepare` are the steps at the provider."""
 
     key: str
     name: str
@@ -35,11 +35,11 @@ PRESETS = (
             "recipients_per_transaction": 500,
         },
         (
-            "Register an app in Microsoft Entra; it needs the application permission SMTP.SendAsApp with consent.",
-            "Make a client secret for it, and note when that ends.",
+            "Register an app in Microsoft Entra. Grant it the application permission SMTP.SendAsApp with admin consent.",
+            "Create a client secret for it, and note when it expires.",
             "In Exchange Online: New-ServicePrincipal for the app, and Add-MailboxPermission with FullAccess on the mailbox.",
-            "Switch “Authenticated SMTP” on for the mailbox.",
-            "Put your tenant's ID in the place of TENANT in the server token URL.",
+            "Turn on “Authenticated SMTP” for the mailbox.",
+            "Replace TENANT in the server token URL with your tenant ID.",
         ),
     ),
     Preset(
@@ -55,9 +55,9 @@ PRESETS = (
             "recipients_per_transaction": 100,
         },
         (
-            "Switch 2-step verification on for the account that sends.",
-            "Make an app password for it: that, and not the account's own, is the password here.",
-            "The account may send 2,000 mails a day. With more, ask for Google's SMTP relay: smtp-relay.gmail.com.",
+            "Turn on 2-step verification for the account that sends.",
+            "Create an app password for it, and enter that as the password instead of the account's own.",
+            "The account may send 2,000 emails a day. If you need more, use Google's SMTP relay: smtp-relay.gmail.com.",
         ),
     ),
     Preset(
@@ -73,9 +73,9 @@ PRESETS = (
             "recipients_per_transaction": 50,
         },
         (
-            "Put your own region in the place of eu-west-1.",
-            "Make SMTP credentials in the SES console: an AWS access key isn't one.",
-            "Confirm the sender's domain, and ask for production access; the sandbox sends to confirmed addresses only.",
+            "Replace eu-west-1 with your own region.",
+            "Create SMTP credentials in the SES console. An AWS access key doesn't work here.",
+            "Verify the sender's domain, and request production access. The sandbox sends only to verified addresses.",
         ),
     ),
     Preset(
@@ -92,7 +92,7 @@ PRESETS = (
         },
         (
             "The relay must accept mail from the portal's machine without a sign-in.",
-            "For a relay on this machine the operator lists 127.0.0.0/8 in SMTP_ALLOWED_NETWORKS.",
+            "For a relay on the portal's machine, ask the operator to list 127.0.0.0/8 in SMTP_ALLOWED_NETWORKS.",
         ),
     ),
 )

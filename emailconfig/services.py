@@ -1,29 +1,36 @@
-"""Saving SMTP settings. Every door ends here: permission, validation, change and audit in one transaction."""
+"""Save and delete SMTP settings.
+
+Every entry point uses these services. Permission, validation, change and audit are in one transaction.
+"""
 
 from __future__ import annotations
 
 from django.db import transaction
 
 from common.encryption import EncryptedValue
-from emailconfig.models import OAuthToken, SmtpSettings
+from emailconfig.models import DeletedSettings, OAuthToken, SmtpSettings
 from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
 from organization import audit
 from organization.access import Actor, Scope, require
-from organization.models import AuditEvent, Stage
+from organization.exceptions import StaleVersion
+from organization.models import Stage
 from organization.permissions import Permission
-from organization.services import StaleVersion
 
 
 def settings_of(stage: Stage) -> SmtpSettings | None:
-    """The stage's settings; None while it is not configured. Never those of another stage."""
+    """The stage's settings, or None while the stage isn't configured.
+
+    They are never those of another stage.
+    """
     return SmtpSettings.objects.filter(stage=stage).select_related("stage").first()
 
 
 def save_smtp_settings(settings: SmtpSettings, actor: Actor) -> SmtpSettings:
-    """Store `settings` for its stage; they hold for all apps at once, queued mail included.
+    """Store `settings` for their stage.
 
-    `settings.version` is the version that was read; `settings.new_secret` a secret just typed, or empty to keep
-    the stored one. Raises PermissionDenied, ValidationError, StaleVersion; then nothing is stored.
+    They apply to all apps at once, including queued messages. `settings.version` is the version that was read.
+    `settings.new_secret` is a secret that was just entered, or empty to keep the stored one. Raises PermissionDenied,
+    ValidationError or StaleVersion. Then nothing is stored.
     """
     require(actor, Scope(stage=settings.stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     with transaction.atomic():
@@ -35,18 +42,19 @@ def save_smtp_settings(settings: SmtpSettings, actor: Actor) -> SmtpSettings:
         settings.version = (settings.version or _last_version(settings.stage)) + 1
         settings.updated_by = str(actor)
         settings.save()
-        # A token belongs to the settings it was asked for with; nothing secret is kept for longer than it is used.
+        # A token belongs to the settings it was requested with. No secret is kept longer than it is used.
         OAuthToken.objects.filter(settings=settings).update(token=EncryptedValue(), renew_at=None, expires=None)
-        operation = "Update" if before else "Create"
+        operation = audit.Operation.UPDATE if before else audit.Operation.CREATE
         audit.record(actor, operation, settings, before=before, after=audit.snapshot(settings))
         smtp_settings_saved.send(SmtpSettings, settings=settings)
     return settings
 
 
 def delete_smtp_settings(stage: Stage, actor: Actor, *, read_at: int) -> None:
-    """The stage is not configured any more: its mail is accepted and held. `read_at` is the version that was read.
+    """Delete the stage's settings.
 
-    Raises PermissionDenied, StaleVersion; then nothing is deleted.
+    The stage is then no longer configured: its messages are accepted and held. `read_at` is the version that was read. Raises
+    PermissionDenied or StaleVersion. Then nothing is deleted.
     """
     require(actor, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     with transaction.atomic():
@@ -54,16 +62,20 @@ def delete_smtp_settings(stage: Stage, actor: Actor, *, read_at: int) -> None:
         settings = settings_of(stage)
         if settings is None:
             return
-        audit.record(actor, "Delete", settings, before=audit.snapshot(settings))
+        audit.record(actor, audit.Operation.DELETE, settings, before=audit.snapshot(settings))
+        DeletedSettings.objects.update_or_create(stage=stage, defaults={"version": settings.version})
         settings.delete()
         smtp_settings_deleted.send(SmtpSettings, stage=stage)
 
 
 def _lock_and_check(stage: Stage, read_at: int) -> None:
-    """One change at a time and stage, and none to what isn't there any more as it was read (0: there were no settings)."""
-    # The stage's row: the first settings have none of their own yet. Without keys: mail is accepted meanwhile and refers to it.
+    """Allow one change of a stage at a time, and only to the version that was read.
+
+    `read_at` is 0 if there were no settings. Raises StaleVersion.
+    """
+    # Lock the stage's row, because the first settings have no row yet. `no_key` lets new messages refer to the stage meanwhile.
     Stage.objects.select_for_update(no_key=True).get(pk=stage.pk)
-    # And the settings' own row: rotate_keys encrypts its secret again meanwhile.
+    # Lock the settings' own row too, because rotate_keys may be encrypting its secret again.
     rows = SmtpSettings.objects.select_for_update(no_key=True).filter(stage=stage)
     stored = rows.values_list("version", flat=True).first()
     if (stored or 0) != read_at:
@@ -71,8 +83,9 @@ def _lock_and_check(stage: Stage, read_at: int) -> None:
 
 
 def _last_version(stage: Stage) -> int:
-    """What the stage's deleted settings had: the next ones count on, so that a version is never two different settings, in a form
-    that was left open and in the email log alike."""
-    deleted = AuditEvent.objects.filter(operation="Delete", entity=SmtpSettings._meta.verbose_name, stage=stage)
-    before = deleted.values_list("before", flat=True).order_by("-pk").first()
-    return before["version"] if before else 0
+    """The version of the stage's deleted settings, or 0.
+
+    New settings continue from it, so that a version never means two different settings. A form that was left open and the email
+    log rely on this.
+    """
+    return DeletedSettings.objects.filter(stage=stage).values_list("version", flat=True).first() or 0

@@ -1,4 +1,7 @@
-"""Checks on the single values of SMTP settings; each raises ValidationError with a reason and what to do."""
+"""Check single values of SMTP settings.
+
+Each check raises a ValidationError that says what is wrong and how to fix it.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +28,18 @@ _NUMBER = re.compile(r"\A(?:[0-9]+|0x[0-9a-f]*)\Z")
 
 
 def validate_port(port: int) -> None:
-    """A TCP port for mail: 1 to 65535, and never 25."""
+    """Check a TCP port for SMTP: 1 to 65535, but never 25."""
     if port == 25:
         raise ValidationError(PORT_25_REFUSED, code="port_25")
     if not 1 <= port <= 65535:
-        raise ValidationError("A port is a number from 1 to 65535. The usual one for sending mail is 587.", code="port_range")
+        raise ValidationError("Enter a number from 1 to 65535. The usual port for sending email is 587.", code="port_range")
 
 
 def normalize_server(text: str) -> str:
-    """The server as it is stored: an IP address, or a host name in A-label form and lower case (RFC 5890).
+    """The server as it is stored: an IP address or a host name.
 
-    Raises ValidationError for a URL, a port, user information, white space, or what can't be a host name.
+    A host name is in lower case and A-label form (RFC 5890). Raises ValidationError for a URL, a port, user information, white
+    space, or an invalid host name.
     """
     text = text.strip()
     _refuse_what_is_not_a_host(text)
@@ -55,11 +59,14 @@ def normalize_server(text: str) -> str:
 
 
 def normalize_reachable_server(text: str) -> str:
-    """As normalize_server, for a server that is connected to: an address that is never allowed is refused at once."""
+    """As normalize_server(), for a server that the portal connects to.
+
+    An address that is never allowed raises ValidationError.
+    """
     server = normalize_server(text)
     try:
         ip = ipaddress.ip_address(server)
-    except ValueError:  # a name: decided on what it resolves to
+    except ValueError:  # a name is checked later, when it has been resolved
         return server
     if is_never_allowed(ip):
         raise ValidationError(f"The portal never connects to {server}. Enter the host name or IP address of a server.")
@@ -67,7 +74,7 @@ def normalize_reachable_server(text: str) -> str:
 
 
 def normalize_ehlo_name(text: str) -> str:
-    """A host name as normalize_server() stores it. Raises ValidationError, also for an IP address."""
+    """As normalize_server(), but an IP address raises ValidationError."""
     name = normalize_server(text)
     try:
         ipaddress.ip_address(name)
@@ -81,15 +88,15 @@ def _refuse_what_is_not_a_host(text: str) -> None:
     if re.search(r"[\s\x00-\x1f\x7f]", text):
         raise ValidationError(f"“{shown}” contains a space or a line break. Enter one host name or IP address.")
     if "://" in text or "/" in text:
-        raise ValidationError(f"“{shown}” looks like a URL. Enter the host name alone, such as smtp.example.com.")
+        raise ValidationError(f"“{shown}” looks like a URL. Enter only the host name, such as smtp.example.com.")
     if "@" in text:
-        raise ValidationError(f"“{shown}” contains a user name. Enter the host name alone; user name and password go below.")
+        raise ValidationError(f"“{shown}” contains a username. Enter only the host name here, and username and password below.")
     if text.startswith("[") or (re.search(r":\d*\Z", text) and text.count(":") == 1):
-        raise ValidationError(f"“{shown}” contains a port or brackets. Enter the host alone; the port has its own field.")
+        raise ValidationError(f"“{shown}” contains a port or brackets. Enter only the host; the port has its own field.")
 
 
 def is_loopback(server: str) -> bool:
-    """Whether `server` names this machine, so that nothing crosses a network."""
+    """Whether `server` is this machine, so that nothing crosses a network."""
     try:
         return ipaddress.ip_address(server).is_loopback
     except ValueError:
@@ -97,24 +104,24 @@ def is_loopback(server: str) -> bool:
 
 
 def normalize_token_url(text: str) -> str:
-    """Where tokens are asked for: https, or http to this machine while DEBUG is on. Raises ValidationError.
+    """The URL of a token server as it is stored, with its host as an A-label.
 
-    An international host is stored as its A-label.
+    It must be https, or http to this machine while DEBUG is on. Raises ValidationError.
     """
     text = text.strip()
     try:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
     except ValueError as error:
-        raise ValidationError("This isn't a URL.") from error
+        raise ValidationError("This isn't a URL. Enter one such as https://login.example.com/oauth2/token.") from error
     if "/TENANT/" in text or "/<tenant>/" in text:
-        raise ValidationError("Put your tenant's ID in the place of TENANT.")
+        raise ValidationError("Replace TENANT with your tenant ID.")
     if not f"{url.path}{url.query}".isascii() or not text.isprintable() or " " in text or not host or port == 0:
         raise ValidationError("Enter a URL such as https://login.example.com/oauth2/token.")
     if url.username or url.password or url.fragment:
-        raise ValidationError("The URL must hold no user name, no password and no fragment.")
+        raise ValidationError("The URL must not contain a username, a password or a fragment.")
     if url.scheme != "https" and not (settings.DEBUG and url.scheme == "http" and is_loopback(host)):
-        raise ValidationError("The URL starts with https://, so that nobody can read the client secret on its way.")
+        raise ValidationError("The URL must start with https://, so that the client secret is encrypted on its way.")
     if port == 25:
         raise ValidationError("Port 25 is for mail servers. A token server usually has port 443.", code="port_25")
     server = normalize_reachable_server(host)
@@ -126,7 +133,7 @@ def normalize_token_url(text: str) -> str:
 
 
 def validate_ca_certificate(pem: str) -> None:
-    """PEM text with at least one certificate that OpenSSL can read."""
+    """Check that PEM text holds at least one certificate that OpenSSL can read."""
     if not pem:
         return
     try:
@@ -136,15 +143,16 @@ def validate_ca_certificate(pem: str) -> None:
 
 
 def certificate_fingerprints(pem: str) -> str:
-    """By which a person knows the certificates again: the SHA-256 of each."""
+    """The SHA-256 fingerprint of each certificate, by which people recognize it."""
     ders = (ssl.PEM_cert_to_DER_cert(certificate) for certificate in _CERTIFICATE.findall(pem))
     return ", ".join(f"SHA-256 {hashlib.sha256(der).hexdigest()}" for der in ders)
 
 
 def normalize_domains(text: str) -> str:
-    """Domains separated by commas, spaces or lines, each in A-label form, one per line.
+    """The domains in A-label form, one per line.
 
-    `*` stands for any domain, `*.acme.example` for every domain below acme.example.
+    In `text` they are separated by commas, spaces or line breaks. `*` means any domain, `*.acme.example` every domain below
+    acme.example.
     """
     names = [name for name in re.split(r"[\s,;]+", text) if name]
     return "\n".join(dict.fromkeys(name if name == "*" else _normalize_domain(name.removeprefix("@")) for name in names))
@@ -156,5 +164,5 @@ def _normalize_domain(name: str) -> str:
 
 
 def is_among(domain: str, names: Collection[str]) -> bool:
-    """Whether normalize_domains' `names` stand for this domain, itself in A-label form."""
+    """Whether `names` from normalize_domains() include `domain` (in A-label form)."""
     return "*" in names or domain in names or any(domain.endswith(name[1:]) for name in names if name.startswith("*."))

@@ -1,4 +1,4 @@
-"""Email configurations: choose a stage, view its SMTP settings, edit them, delete them."""
+"""Email configurations: choose a stage; view, edit and delete its SMTP settings."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from organization.models import Stage
 from organization.permissions import Permission
 
 _COPIED = (
-    "These are the settings of {source}, for {target} now. The password or client secret isn't copied: enter the one that is "
-    "meant for {target}. Nothing is stored before you save."
+    "These are the settings of {source}, to be saved for {target}. The password or client secret isn't copied: enter the one for "
+    "{target}. Nothing is stored until you save."
 )
 
 
 @require_safe
 def choose(request: MemberRequest) -> HttpResponse:
-    """All stages with what each is configured to."""
+    """List all stages and their email configurations."""
     stages = Stage.objects.filter(archived=False)
     settings = {found.stage_id: found for found in SmtpSettings.objects.filter(stage__in=stages)}
     return render(request, "emailconfig/choose.html", {"rows": [(stage, settings.get(stage.pk)) for stage in stages]})
@@ -37,7 +37,7 @@ def choose(request: MemberRequest) -> HttpResponse:
 
 @require_safe
 def view(request: MemberRequest, stage: str) -> HttpResponse:
-    """View mode: every member may read, nobody sees a secret."""
+    """View mode: every member may read the settings, but not the secrets."""
     found = get_object_or_404(Stage, key=stage)
     others = Stage.objects.filter(archived=False).exclude(pk=found.pk)
     context = {
@@ -47,6 +47,7 @@ def view(request: MemberRequest, stage: str) -> HttpResponse:
         "recipient_form": RecipientForm(),
         "settings": settings_of(found),
         "kept_headers": found.kept_headers.all(),
+        "allowed_count": found.allowed_addresses.count(),
         "can_edit": _can_edit(request, found),
     }
     return render(request, "emailconfig/settings.html", context)
@@ -55,7 +56,7 @@ def view(request: MemberRequest, stage: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @sensitive_post_parameters("password", "client_secret")
 def edit(request: MemberRequest, stage: str) -> HttpResponse:
-    """Edit mode: the form, and its Save. It may begin with a provider's preset, or with another stage's settings."""
+    """Edit mode: the form, which can start with a preset or another stage's settings."""
     found = _stage_to_change(request, stage)
     settings = settings_of(found) or SmtpSettings(stage=found)
     preset = preset_of(request.GET.get("preset", ""))
@@ -67,7 +68,7 @@ def edit(request: MemberRequest, stage: str) -> HttpResponse:
         except ValidationError as error:
             form.add_error(None, error)
         else:
-            applies = "It applies to all apps from the next mail on, waiting mail included."
+            applies = "It applies to all apps from the next email on, including waiting emails."
             messages.success(request, f"The email configuration of {found.name} was saved. {applies}")
             return redirect("email-configuration", found.key)
     context = {
@@ -84,7 +85,7 @@ def edit(request: MemberRequest, stage: str) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def delete(request: MemberRequest, stage: str) -> HttpResponse:
-    """Say what it means, then delete."""
+    """Say what deleting means, ask for confirmation, and delete."""
     found = _stage_to_change(request, stage)
     settings = settings_of(found)
     if settings is None:
@@ -97,7 +98,7 @@ def delete(request: MemberRequest, stage: str) -> HttpResponse:
         except ValidationError as error:
             form.add_error(None, error)
         else:
-            messages.success(request, f"The email configuration of {found.name} was deleted. Its mail is held from now on.")
+            messages.success(request, f"The email configuration of {found.name} was deleted. Its emails are held from now on.")
             return redirect("email-configuration", found.key)
     context = {"stage": found, "settings": settings, "form": form}
     return render(request, "emailconfig/confirm_settings_delete.html", context, status=422 if form.errors else 200)
@@ -114,13 +115,16 @@ def _stage_to_change(request: MemberRequest, key: str) -> Stage:
 
 
 def _source_of_copy(request: MemberRequest, target: Stage) -> SmtpSettings | None:
-    """The settings of another stage (`?copy_from=`) that the form shall begin with. Never their secret."""
+    """The settings of another stage (`?copy_from=`) to start with, never their secret."""
     key = search_words(request.GET, "copy_from")
     return SmtpSettings.objects.filter(stage__key=key).exclude(stage=target).select_related("stage").first() if key else None
 
 
 def _proposed(settings: SmtpSettings, preset: Preset | None, source: SmtpSettings | None) -> dict[str, Any]:
-    """What the form begins with in place of the stored values. Another authentication has another user."""
+    """The values that the form shows instead of the stored ones.
+
+    If a preset changes the authentication, the username is emptied, because it is a different one.
+    """
     if source:
         return {name: getattr(source, name) for name in SmtpSettingsPageForm.Meta.fields if name != "secret_ends"}
     if preset is None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import django_filters
 from django import forms
 from django.db.models import QuerySet
-from django.utils import timezone
 
-from common import time_range
+from common.log_filter import LogFilter
 from emaillog.bounded_scan import Span, span_of_time
 from organization.models import App, Credential
 from organization.permissions import Permission
@@ -29,8 +27,10 @@ class _Credentials(django_filters.ModelChoiceFilter):
             return f"{obj.name} ({obj.username})"
 
 
-class MessageFilter(django_filters.FilterSet):
+class MessageFilter(LogFilter):
     """`qs` is the mail that matches, `span` where by their numbers it can be, `notes` what was left out and why."""
+
+    SELECTS = ("app", "status", "route", "credential", "since")
 
     q = django_filters.CharFilter(method="search", label="Search", max_length=300)
     recipient = django_filters.CharFilter(method="goes_to", label="Recipient", max_length=254)
@@ -40,11 +40,6 @@ class MessageFilter(django_filters.FilterSet):
     credential = _Credentials(
         queryset=Credential.objects.none(), to_field_name="username", empty_label="All credentials", label="Credential"
     )
-    since = django_filters.ChoiceFilter(choices=time_range.CHOICES, method="within", empty_label="Any time", label="Time range")
-    start = django_filters.DateTimeFilter(
-        method="unchanged", label="From", widget=forms.DateTimeInput({"type": "datetime-local"})
-    )
-    end = django_filters.DateTimeFilter(method="unchanged", label="To", widget=forms.DateTimeInput({"type": "datetime-local"}))
 
     class Meta:
         model = Message
@@ -53,24 +48,13 @@ class MessageFilter(django_filters.FilterSet):
     def __init__(self, data: Any, sight: Sight) -> None:
         super().__init__(data, sight.messages())
         self.sight = sight
-        self.now = timezone.now()
         self.filters["app"].queryset = App.objects.filter(pk__in=[app.pk for app in sight.apps])
         self.filters["credential"].queryset = Credential.objects.filter(stage=sight.stage, app__in=sight.apps)
 
     @property
-    def asked(self) -> dict[str, str]:
-        """The filters that were given, as they were typed."""
-        return {name: self.data[name] for name in self.filters if self.data.get(name)}
-
-    @property
-    def pills(self) -> list[forms.BoundField]:
+    def select_filters(self) -> list[forms.BoundField]:
         """Without a filter that has nothing to choose from."""
-        names = ("app", "status", "route", "credential", "since")
-        return [self.form[name] for name in names if len(self.form[name].field.choices) > 1]
-
-    @property
-    def range(self) -> list[forms.BoundField]:
-        return [self.form["start"], self.form["end"]]
+        return [field for field in super().select_filters if len(getattr(field.field, "choices", ())) > 1]
 
     @property
     def shows_recipients(self) -> bool:
@@ -79,7 +63,7 @@ class MessageFilter(django_filters.FilterSet):
 
     @property
     def notes(self) -> list[str]:
-        notes = [f"{self.filters[name].label}: {error}" for name, errors in self.errors.items() for error in errors]
+        notes = super().notes
         if self.asked.get("recipient") and not self.sight.every_app_open:
             permission = f"“{Permission.ACCESS_USER_INFORMATION.label}”"
             if self.shows_recipients:
@@ -90,7 +74,7 @@ class MessageFilter(django_filters.FilterSet):
 
     @property
     def span(self) -> Span:
-        return span_of_time(Message.objects.filter(stage=self.sight.stage), *self._period())
+        return span_of_time(Message.objects.filter(stage=self.sight.stage), *self.period())
 
     def search(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
         """Addresses are searched only where they are shown: otherwise they could be guessed."""
@@ -107,16 +91,7 @@ class MessageFilter(django_filters.FilterSet):
         return queryset.filter(status__in=(*WAITING, Status.SENDING) if value == ON_ITS_WAY else (value,))
 
     def within(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
-        start, end = self._period()
+        start, end = self.period()
         if start is not None:
             queryset = queryset.filter(created__gte=start)
         return queryset if end is None else queryset.filter(created__lte=end)
-
-    def unchanged(self, queryset: QuerySet[Message], name: str, value: datetime) -> QuerySet[Message]:
-        """From and to count for a custom time range alone, and there both at once."""
-        return queryset
-
-    def _period(self) -> tuple[datetime | None, datetime | None]:
-        self.form.is_valid()  # fills cleaned_data with what is
-        values = self.form.cleaned_data
-        return time_range.period(values.get("since"), values.get("start"), values.get("end"), self.now)

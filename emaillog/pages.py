@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from emaillog.bounded_scan import Edge, Span, look
 from emaillog.filters import MessageFilter
+from organization import keyset
+from organization.keyset import ROWS_TO_READ, Page
 from organization.models import Stage
 from outbox.models import Message
 
-PAGE = 50
-
 
 @dataclass(frozen=True)
-class Page:
-    """`newer` and `older` are the numbers that the pages beside it start from; None where there is none.
+class LogPage:
+    """`stopped` is where the search ended without filling the page: there is more to look through."""
 
-    `stopped` is where the search ended without filling the page: there is more to look through.
-    """
-
-    messages: list[Message]
-    newer: int | None = None
-    older: int | None = None
+    page: Page[Message]
     stopped: Edge | None = None
 
 
-def page_of(wanted: MessageFilter, *, before: int | None, after: int | None) -> Page:
+def page_of(wanted: MessageFilter, *, before: int | None, after: int | None) -> LogPage:
     """The mail below the number `before` or above `after`, or without them the newest."""
     return _upward(wanted, after) if after is not None else _downward(wanted, before)
 
 
-def _downward(wanted: MessageFilter, before: int | None) -> Page:
+def _downward(wanted: MessageFilter, before: int | None) -> LogPage:
     stage_mail = Message.objects.filter(stage=wanted.sight.stage)
-    seen = look(stage_mail, wanted.qs, Span(below=before).within(wanted.span), PAGE + 1)
-    messages = seen.found[:PAGE]
-    newer = None if before is None else (messages[0].pk if messages else before - 1)
-    if len(seen.found) > PAGE:
-        return Page(messages, newer, messages[-1].pk)
-    return Page(messages, newer, seen.edge.number if seen.edge else None, seen.edge)
+    seen = look(stage_mail, wanted.qs, Span(below=before).within(wanted.span), ROWS_TO_READ)
+    page = keyset.page_below(seen.found, before)
+    return LogPage(replace(page, older=seen.edge.number), seen.edge) if seen.edge else LogPage(page)
 
 
-def _upward(wanted: MessageFilter, after: int) -> Page:
+def _upward(wanted: MessageFilter, after: int) -> LogPage:
     stage_mail = Message.objects.filter(stage=wanted.sight.stage)
-    seen = look(stage_mail, wanted.qs, Span(above=after).within(wanted.span), PAGE + 1, upward=True)
-    messages = seen.found[:PAGE][::-1]
-    older = messages[-1].pk if messages else after + 1
-    if len(seen.found) > PAGE:
-        return Page(messages, messages[0].pk, older)
-    return Page(messages, seen.edge.number if seen.edge else None, older, seen.edge)
+    seen = look(stage_mail, wanted.qs, Span(above=after).within(wanted.span), ROWS_TO_READ, upward=True)
+    page = keyset.page_above(seen.found, after)
+    return LogPage(replace(page, newer=seen.edge.number), seen.edge) if seen.edge else LogPage(page)
 
 
 def newest_number(stage: Stage) -> int:

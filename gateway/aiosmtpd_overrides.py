@@ -1,5 +1,7 @@
-"""What the gateway needs of an SMTP connection and aiosmtpd's own server doesn't do. Every private name of that library that we
-touch is in this file, so that one test can tell whether a new version still has them.
+"""Add to aiosmtpd's server what the gateway needs of an SMTP connection.
+
+All private names of aiosmtpd that the portal uses are in this file, so that one test can check whether a new version still has
+them.
 """
 
 from __future__ import annotations
@@ -12,66 +14,75 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, TLSSetupException
 
-# RFC 5321 asks for 512 octets, and RFC 3461 and 4954 for about 500 more for each parameter that they add.
+# RFC 5321 requires 512 octets. RFC 3461 and 4954 require about 500 more for each parameter that they add.
 _COMMAND_MAX_BYTES = 2048
-# How long a client that doesn't read may keep its connection after it was told to go.
+# How long a client that doesn't read may keep its connection after the last reply.
 _FAREWELL_SECONDS = 5.0
-# Characters of our sentences that ASCII lacks (RFC 6531 section 3.7.4.2: only for clients that ask for SMTPUTF8).
+# Non-ASCII characters in our replies (RFC 6531 section 3.7.4.2 allows them only to clients that ask for SMTPUTF8).
 _ASCII = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "–": "-", "…": "..."})
 _UNPRINTABLE = dict.fromkeys([*range(0x20), 0x7F], "?")
 
 
 class SmtpConnection(SMTP):
-    """One client's connection. `implicit_tls`: TLS begins with the connection, not with STARTTLS."""
+    """A client's connection.
+
+    With `implicit_tls`, TLS begins with the connection and not with STARTTLS.
+    """
 
     line_length_limit = command_size_limit = _COMMAND_MAX_BYTES
-    # Some clients, Go's among them, know only these.
+    # Some clients, such as Go's, know only these.
     AuthLoginUsernameChallenge, AuthLoginPasswordChallenge = "Username:", "Password:"
 
     def __init__(self, handler: Any, *, silence_seconds: float, implicit_tls: bool, **options: Any) -> None:
         super().__init__(handler, timeout=silence_seconds, **options)
-        # aiosmtpd's own is shared by all connections, and grows with each EHLO.
+        # aiosmtpd's own dictionary is shared by all connections and grows with each EHLO.
         self.command_size_limits = defaultdict(lambda: _COMMAND_MAX_BYTES)
         self._implicit_tls = implicit_tls
         self._heard = self.loop.time()
 
     @property
     def client(self) -> str:
-        """The address that the client connects from. (aiosmtpd looks at every property before there is a session.)"""
+        """The address that the client connects from. Empty before there is a session: aiosmtpd reads every property early."""
         return str(self.session.peer[0]) if self.session and self.session.peer else ""
 
     @property
     def silent_since(self) -> float:
-        """When the client last said anything, by the event loop's clock."""
+        """The time of the client's last bytes, by the event loop's clock."""
         return self._heard
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether it is the client's turn to say something. (A subclass knows when it isn't.)"""
+        """Whether it is the client's turn to say something. A subclass knows when it isn't."""
         return True
 
     def client_is_silent(self) -> None:
-        """The client has said nothing for too long; a subclass says what is done about it."""
+        """Handle a client that has sent nothing for too long; subclasses implement it."""
         raise NotImplementedError
 
     def hang_up(self, reply: str) -> None:
-        """Say why, and close."""
+        """Send `reply` and close."""
         if isinstance(self.transport, asyncio.Transport):
             hang_up(self.transport, reply if self._can_read() else "")
 
     def _can_read(self) -> bool:
-        """Whether the client can be told anything now: TLS that has not begun yet can't."""
+        """Whether the client can read a reply now.
+
+        It can't during the TLS handshake.
+        """
         assert self.session is not None
         return not (self._implicit_tls or self._tls_protocol) or self.session.ssl is not None
 
-    # The time limit is one on silence: a client that sends steadily is never cut.
+    # The time limit is on silence. A client that keeps sending is never cut off.
 
     def data_received(self, data: bytes) -> None:
         self._heard = self.loop.time()
         super().data_received(data)
 
     def _reset_timeout(self, duration: float | None = None) -> None:
-        """aiosmtpd's own makes a timer for each command. This one goes on, and looks when the client was last heard."""
+        """Restart the time limit.
+
+        aiosmtpd makes a timer for each command. This one timer continues, and checks when the client last sent something.
+        """
         self._heard = self.loop.time()
         if self._timeout_handle is None:
             self._timeout_handle = self.loop.call_later(self._timeout_duration, self._timeout_cb)
@@ -85,7 +96,7 @@ class SmtpConnection(SMTP):
         else:
             self.client_is_silent()
 
-    # What is said to the client.
+    # Replies to the client.
 
     async def push(self, status: str | bytes) -> None:
         await super().push(self._encoded(status) if isinstance(status, str) else status)
@@ -98,7 +109,7 @@ class SmtpConnection(SMTP):
         return reply.translate(_ASCII).encode("ascii", "replace")
 
     async def read_content(self, read: Any) -> bytes:
-        """What `read` makes of the connection's stream."""
+        """The content that `read` reads from the connection's stream."""
         try:
             content: bytes = await read(self._reader)
         except asyncio.CancelledError:  # the client is gone
@@ -107,13 +118,13 @@ class SmtpConnection(SMTP):
         return content
 
     def forget_envelope(self) -> None:
-        """The mail transaction is over (RFC 5321 section 4.1.1.4)."""
+        """End the mail transaction (RFC 5321 section 4.1.1.4)."""
         self._set_post_data_state()  # type: ignore[no-untyped-call]
 
     # Signing in, and TLS.
 
     async def smtp_AUTH(self, arg: str) -> None:
-        """The mechanism's name in upper case: aiosmtpd knows no other."""
+        """Turn the mechanism's name to upper case, the only form that aiosmtpd knows."""
         mechanism, space, initial_response = (arg or "").partition(" ")
         await super().smtp_AUTH(mechanism.upper() + space + initial_response)
 
@@ -124,11 +135,11 @@ class SmtpConnection(SMTP):
         return await self.sign_in(await super().auth_LOGIN(_, args))
 
     async def sign_in(self, parsed: AuthResult) -> AuthResult:
-        """What becomes of user name and password once they are read; a subclass decides."""
+        """Check username and password after they are read; subclasses implement it."""
         raise NotImplementedError
 
     async def smtp_STARTTLS(self, arg: str) -> None:
-        """As aiosmtpd's own, but not within TLS."""
+        """As aiosmtpd's own, but refused within TLS."""
         if self._tls_protocol is not None:
             await self.push("503 5.5.1 The connection is encrypted already")
         elif arg:
@@ -147,12 +158,12 @@ class SmtpConnection(SMTP):
                 await self.handle_exception(error)
                 if isinstance(self.transport, asyncio.Transport):
                     self.transport.abort()
-                    self.connection_lost(error)  # asyncio tells nobody of a connection that ends before TLS is agreed on
+                    self.connection_lost(error)  # asyncio doesn't report a connection that ends during the TLS handshake
                 return
         await super()._handle_client()
 
     async def _start_tls(self) -> None:
-        """From here on the client speaks through TLS; `connection_made` is called again when both have agreed on it.
+        """Start TLS; `connection_made` is called again after the handshake.
 
         Nothing is awaited before the connection's bytes go to TLS, so that none of them can be taken for a command.
         """
@@ -174,7 +185,10 @@ class SmtpConnection(SMTP):
 
 
 def hang_up(transport: asyncio.Transport, reply: str) -> None:
-    """Write `reply`, if there is one, and close; a client that doesn't read is cut off a little later."""
+    """Send `reply`, if there is one, and close.
+
+    A client that doesn't read it is cut off a little later.
+    """
     if transport.is_closing():
         return
     if reply:

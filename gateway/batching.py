@@ -1,6 +1,6 @@
-"""Accepting mails of many gateway sessions at once: those that come in while a commit is under way share the next one.
+"""Accept messages of many gateway sessions in groups.
 
-A session is answered after the commit that holds its mail.
+Messages that arrive during a commit share the next one. A session is answered after the commit that stores its message.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from typing import Any
 import structlog
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, close_old_connections, connection, connections
 
+from gateway.exceptions import AcceptanceStopped
 from organization.credentials import not_revoked
+from outbox.exceptions import SubmissionRefused
 from outbox.models import Door
-from outbox.submission import Envelope, SubmissionRefused, submit_together
+from outbox.submission import Envelope, submit_together
 from outbox.values import Accepted, Submission
 
 log = structlog.get_logger(__name__)
 
-# A group ends with the mail that reaches one of these.
+# A group ends with the message that reaches one of these limits.
 MAILS_PER_COMMIT = 100
 BYTES_PER_COMMIT = 16 * 1024 * 1024
 _AT_ONCE_SECONDS = 1.0
@@ -35,12 +37,12 @@ Answer = Accepted | SubmissionRefused | Exception
 
 @dataclass(frozen=True)
 class Handed:
-    """A mail that a signed-in session handed in."""
+    """A message from a signed-in session."""
 
     credential_id: int
     envelope: Envelope
     content: bytes
-    client: str = ""  # the address that it came from
+    client: str = ""  # the client's IP address
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,8 @@ class Waiting:
     loop: asyncio.AbstractEventLoop
 
 
-class GaveUp(Exception):
-    """The gateway stops before it could store the mail."""
-
-
 class Acceptance:
-    """Stores mails on a thread of its own, in groups."""
+    """Store messages in groups, on a separate thread."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
@@ -65,21 +63,26 @@ class Acceptance:
         threading.Thread(target=self._run, name="gateway-acceptance", daemon=True).start()
 
     async def accept(self, mail: Handed) -> Accepted:
-        """The stored mail, committed. Raises SubmissionRefused, GaveUp or a database error: then nothing was stored."""
+        """Store the message, and return it after the commit.
+
+        Raises SubmissionRefused, AcceptanceStopped or a database error. Then nothing was stored.
+        """
         if self._giving_up.is_set():
-            raise GaveUp
+            raise AcceptanceStopped
         loop = asyncio.get_running_loop()
         waiting = Waiting(mail, loop.create_future(), loop)
         self._queue.put(waiting)
         return await waiting.answer
 
     def give_up(self) -> int:
-        """Store nothing more, and cancel what is being stored, as far as the database lets itself be. Returns how many mails
-        were still waiting. Call it from the event loop."""
+        """Store nothing more, and cancel the running statement if the database can.
+
+        Returns how many messages were still waiting. Call it from the event loop.
+        """
         self._giving_up.set()
         dropped = _drain(self._queue)
         for waiting in dropped:
-            _tell([waiting], [GaveUp()])
+            _tell([waiting], [AcceptanceStopped()])
         self._queue.put(None)
         if storing := self._storing:
             threading.Thread(target=self._cancel, name="gateway-cancel", daemon=True).start()
@@ -96,8 +99,11 @@ class Acceptance:
         connection.close()
 
     def _cancel(self) -> None:
-        """PostgreSQL would go on with a statement whose client has gone, and the app would send the mail once more. What SQLite
-        has not committed ends with this process."""
+        """Cancel the running statement on PostgreSQL.
+
+        PostgreSQL would finish a statement after its client has gone, and the app would send the message again. On SQLite, an
+        uncommitted transaction ends with this process.
+        """
         if self._database.vendor == "postgresql" and self._database.connection is not None:
             try:
                 self._database.connection.cancel_safe(timeout=_CANCEL_SECONDS)
@@ -106,8 +112,10 @@ class Acceptance:
 
 
 def next_group(waiting: queue.SimpleQueue[Waiting | None]) -> list[Waiting]:
-    """Waits for the first. All that wait already share a commit with it, within the limits of one in number and bytes. Nothing
-    more comes after None."""
+    """Wait for a message, and return it with all others that are already waiting.
+
+    They share a commit, within the limits on number and bytes. None in the queue ends it.
+    """
     group: list[Waiting] = []
     size = 0
     while (entry := waiting.get()) is not None:
@@ -127,24 +135,30 @@ def _drain(waiting: queue.SimpleQueue[Waiting | None]) -> list[Waiting]:
 
 
 def store(mails: Sequence[Handed], giving_up: threading.Event | None = None) -> list[Answer]:
-    """One answer per mail. When the group can't be stored, each is tried alone, so that one can't spoil the others."""
+    """Store the messages and return one answer for each.
+
+    If the group can't be stored, each message is tried alone, so that a bad one doesn't affect the others.
+    """
     if giving_up is not None and giving_up.is_set():
-        return [GaveUp()] * len(mails)
+        return [AcceptanceStopped()] * len(mails)
     close_old_connections()
     began = time.monotonic()
     try:
         return _store(mails)
     except Exception as error:
-        connection.close()  # it may be the connection that failed: the next try makes a new one
+        connection.close()  # the connection itself may have failed; the next try opens a new one
         away = isinstance(error, OperationalError | InterfaceError)
         slow = time.monotonic() - began > _AT_ONCE_SECONDS
-        if len(mails) == 1 or (away and slow):  # a locked database is waited for once, not by each mail
+        if len(mails) == 1 or (away and slow):  # wait for a locked database once, not once for each message
             return [error] * len(mails)
         return [answer for mail in mails for answer in store([mail], giving_up)]
 
 
 def _store(mails: Sequence[Handed]) -> list[Answer]:
-    """The credentials are read again, so that a revoked one is refused in an open session too."""
+    """Store the messages of credentials that aren't revoked.
+
+    The credentials are read again, so that a revoked one is refused even in an open session.
+    """
     credentials = not_revoked({mail.credential_id for mail in mails})
     answers: list[Answer] = [SubmissionRefused(535, "5.7.8", "The credential was revoked.")] * len(mails)
     places, submissions = [], []

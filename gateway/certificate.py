@@ -1,4 +1,7 @@
-"""The gateway's TLS certificate: whether it can be used, when it ends, and a renewed one without a restart."""
+"""The gateway's TLS certificate.
+
+Check that it can be used and when it expires, and load a renewed one without a restart.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,18 @@ import structlog
 from cryptography import x509
 from django.conf import settings
 
+from gateway.exceptions import CertificateUnusable
+
 log = structlog.get_logger(__name__)
 
 SOON = timedelta(days=14)
 
 
-class CertificateUnusable(Exception):
-    """Why, with the variable to look at, in one sentence."""
-
-
 def load_into(context: ssl.SSLContext) -> datetime:
-    """Read certificate and key, and return when the certificate ends. Raises CertificateUnusable; then the context keeps what
-    it has."""
+    """Load certificate and key into `context`, and return when it expires.
+
+    Raises CertificateUnusable. Then the context keeps its previous certificate.
+    """
     certificate, key = settings.GATEWAY_TLS_CERT, settings.GATEWAY_TLS_KEY
     for name, file in (("GATEWAY_TLS_CERT", certificate), ("GATEWAY_TLS_KEY", key or certificate)):
         try:
@@ -39,7 +42,7 @@ def load_into(context: ssl.SSLContext) -> datetime:
 
 
 def trouble() -> tuple[str, str]:
-    """Why the gateway couldn't use its certificate, and that it ends soon: each one sentence, or empty."""
+    """An error and a warning about the certificate, each one sentence or empty."""
     if not settings.GATEWAY_TLS_CERT:
         return "", ""
     try:
@@ -52,11 +55,11 @@ def _ends_soon(ends: datetime) -> str:
     now = datetime.now(UTC)
     if ends > now + SOON:
         return ""
-    return f"The gateway's certificate {'ends' if ends > now else 'ended'} on {ends:%Y-%m-%d}."
+    return f"The gateway's certificate {'expires' if ends > now else 'expired'} on {ends:%Y-%m-%d}."
 
 
 class CertificateWatch:
-    """Reads a renewed certificate into `context`, and tells what is wrong with it."""
+    """Load a renewed certificate into `context`, and report what is wrong with it."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
@@ -65,7 +68,7 @@ class CertificateWatch:
         self._ends: datetime | None = None
 
     def look(self) -> str:
-        """A warning for the operator, or nothing."""
+        """Load the certificate if it has changed; return a warning for the operator, or ""."""
         if self._context is not None and (times := _change_times()) != self._times:
             self._read(self._context, renewed=bool(self._times))
             self._times = times
@@ -75,7 +78,7 @@ class CertificateWatch:
         try:
             self._ends, self._unusable = load_into(context), ""
         except CertificateUnusable as unusable:
-            self._unusable = f"{unusable} The gateway goes on with the certificate that it has."
+            self._unusable = f"{unusable} The gateway continues with its previous certificate."
             log.error("gateway_certificate_unusable", error=str(unusable))
         else:
             if renewed:

@@ -1,7 +1,7 @@
-"""The arguments of MAIL and RCPT (RFC 5321 section 4.1.1), read without I/O.
+"""Parse the arguments of MAIL and RCPT (RFC 5321 section 4.1.1), without I/O.
 
-aiosmtpd's own parser is one for header fields: it takes comments for part of an address, and a third of the gateway's time.
-Whether an address is one that can be used is decided in `submission`, for every entry point alike.
+aiosmtpd's own parser is made for header fields. It accepts comments in an address, and it takes a third of the gateway's time.
+`submission` decides for all entry points whether an address can be used.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from outbox.submission import SubmissionRefused, check_size
+from outbox.exceptions import SubmissionRefused
+from outbox.submission import check_size
 
 # Within quotes a space, a bracket or a parenthesis is part of the local part.
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
@@ -18,17 +19,17 @@ _PATH = re.compile(rf"<((?:{_QUOTED}|[^<>\"])*)>|((?:{_QUOTED}|[^<>\"\s])+)")
 _SOURCE_ROUTE = re.compile(r"@[^:\"]*:")
 _COMMENT = re.compile(rf"{_QUOTED}|([()])")
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^=\s]\S*))?")
-# AUTH (RFC 4954): the gateway believes only its own sign-in. The others (RFC 3461): who is told about failures is the stage's
-# sender, and the email log shows the rest.
+# AUTH (RFC 4954): the gateway trusts only its own sign-in. The others (RFC 3461): the stage's sender is told about failures, and
+# the email log shows the rest.
 _IGNORED_AT_MAIL = frozenset({"AUTH", "RET", "ENVID"})
 _IGNORED_AT_RCPT = frozenset({"NOTIFY", "ORCPT"})
 _BODIES = frozenset({"7BIT", "8BITMIME"})
 
 
 def read_mail(argument: str | None) -> tuple[str, bool]:
-    """The sender's address, and whether the client asks for SMTPUTF8. The address of the null sender is empty.
+    """The sender's address, and whether the client asks for SMTPUTF8.
 
-    Raises SubmissionRefused.
+    The address of the null sender is empty. Raises SubmissionRefused.
     """
     path, parameters = _path_and_parameters(argument, "MAIL FROM")
     smtputf8 = False
@@ -52,7 +53,10 @@ def read_rcpt(argument: str | None) -> str:
 
 
 def address_in(argument: str | None) -> str:
-    """What a person looks for in an argument, right or wrong: the text in its angle brackets, if it has them."""
+    """The text in the argument's angle brackets, or else the whole argument.
+
+    It need not be a valid address. The trace of a refusal shows it.
+    """
     bracketed = re.search(r"<([^<>]*)>", argument or "")
     return bracketed[1] if bracketed else argument or ""
 
@@ -70,7 +74,7 @@ def _path_and_parameters(argument: str | None, command: str) -> tuple[str, Itera
 
 
 def _parameters(text: str) -> Iterator[tuple[str, str]]:
-    """Name in upper case, and value: empty where there is none."""
+    """The parameters: name in upper case, and value, which may be empty."""
     if text and not text.startswith(" "):
         raise SubmissionRefused(501, "5.5.4", f"A space is expected before “{text}”.")
     for word in text.split():

@@ -1,4 +1,7 @@
-"""How many connections the gateway keeps open: in all, of one address, and of clients that have not signed in."""
+"""Limit the gateway's open connections.
+
+There are limits for all connections, for those of one address, and for clients that haven't signed in.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ from common.process import places_for_connections
 
 log = structlog.get_logger(__name__)
 
-# A client that has said nothing for so long may have to give way to another.
+# A client that has sent nothing for this long may be closed to make room for another.
 SILENT_SECONDS = 1.0
-# So often a limit that is reached is logged, with how many connections it has cost meanwhile.
+# A limit that is reached is logged this often, with the number of connections that it has affected meanwhile.
 LOGGED_EVERY_SECONDS = 60.0
 _AT_MOST = 2000
 _AT_LEAST = 8
@@ -27,7 +30,7 @@ TOO_MANY = "421 4.3.2 Too many connections; try again later"
 
 
 class Client(Protocol):
-    """What is asked of a connection."""
+    """A connection, as the limits see it."""
 
     @property
     def silent_since(self) -> float: ...
@@ -48,7 +51,10 @@ class Limits:
 
 
 def limits() -> Limits:
-    """As the settings say. Without a setting the file limit decides: four fifths of it are for connections."""
+    """The limits of the settings.
+
+    Without a setting, connections may use four fifths of the limit on file handles.
+    """
     return Limits(
         settings.GATEWAY_MAX_CONNECTIONS or _default_in_all(),
         settings.GATEWAY_MAX_CONNECTIONS_PER_ADDRESS,
@@ -63,9 +69,10 @@ def _default_in_all() -> int:
 
 
 class Connections:
-    """The open ones. Where there is no room for one more, the client that has been silent for longest before sign-in gives way.
+    """The open connections.
 
-    A trusted proxy's connections are those of many clients: they count in all only.
+    If there is no room for one more, the client that has been silent longest before sign-in is closed. A trusted proxy's
+    connections come from many clients, so that they count only toward the limit for all.
     """
 
     def __init__(self, limits: Limits, now: Callable[[], float]) -> None:
@@ -87,7 +94,7 @@ class Connections:
         return len(self._open)
 
     def admit(self, newcomer: Client, address: str) -> bool:
-        """Whether there is room for it; from then on it counts."""
+        """Count the newcomer if there is room for it, and return whether there is."""
         counts_in_all_only = is_trusted_proxy(address)
         if not counts_in_all_only and not self._admit_to_own_limits(address):
             return False
@@ -113,7 +120,7 @@ class Connections:
         self._strangers.discard(client)
 
     def remove(self, client: Client) -> None:
-        """It is closed, or being closed. Removing it twice is no error."""
+        """Stop counting a connection that is closed; removing it twice is no error."""
         address = self._open.pop(client, None)
         if address is not None and not is_trusted_proxy(address):
             self._per_address[address] -= 1
@@ -124,7 +131,7 @@ class Connections:
             self._none.set()
 
     def _make_room(self, limit: str, newcomer: str, candidates: Collection[Client]) -> bool:
-        """Whether one of the `candidates` could be shown out."""
+        """Close the candidate that has been silent longest, if there is one."""
         self._log.warning("gateway_connections_limited", limit=limit, client=newcomer, open=len(self._open))
         before = self._now() - SILENT_SECONDS
         silent = [client for client in candidates if client.is_waited_for and client.silent_since <= before]
@@ -137,18 +144,27 @@ class Connections:
 
 
 def is_trusted_proxy(address: str) -> bool:
-    """Whether many clients may come from there. A network of all addresses names no proxy, nor does a socket of this machine."""
+    """Whether the address is a proxy's, so that many clients may connect from it.
+
+    A network of all addresses names no proxy, and neither does a local socket.
+    """
     networks = [network for network in settings.TRUSTED_PROXIES if getattr(network, "prefixlen", 0)]
     return any(ip_address(address) in network for network in networks)
 
 
 def plain_address(host: str) -> str:
-    """A client's address, an IPv4 one as such also where the gateway listens on IPv6 (`::ffff:192.0.2.1`)."""
+    """A client's address in its plain form.
+
+    If the gateway listens on IPv6, an IPv4 address arrives as `::ffff:192.0.2.1`.
+    """
     return str(getattr(ip_address(host), "ipv4_mapped", None) or host)
 
 
 class SeldomLog:
-    """Logs each event and limit at most once a minute, and then says how many there were since."""
+    """Log each event and limit at most once a minute.
+
+    The next line says how many occurred since the last one.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now

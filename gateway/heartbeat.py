@@ -1,4 +1,4 @@
-"""A gateway's report that it lives, every few seconds on a thread of its own (see Gateway)."""
+"""Report every few seconds, on a separate thread, that a gateway is running."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from outbox import storage
 log = structlog.get_logger(__name__)
 
 REPORT_SECONDS = 5.0
-# How long a gateway that stops may take to say so: its database may hang.
+# How long a stopping gateway may take to report that, because its database may hang.
 GOODBYE_SECONDS = 2.0
 
 
 class Heartbeat:
-    """`look_after` is called before each report and returns a warning for the operator, or nothing."""
+    """The reports of a gateway.
+
+    `look_after` is called before each report and returns a warning for the operator, or "".
+    """
 
     def __init__(self, look_after: Callable[[], str]) -> None:
         self.name = new_name()
@@ -36,7 +39,7 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Say goodbye, so that balancers send nobody here any more."""
+        """Report the end, so that load balancers send no more clients here."""
         self._stopping.set()
         self._thread.join(GOODBYE_SECONDS)
 
@@ -59,12 +62,12 @@ class Heartbeat:
         except (DatabaseError, InterfaceError) as error:
             self._outage.note(error)
             connection.close()
-        except Exception:  # a gateway that lives must not seem dead
+        except Exception:  # a running gateway must not seem dead
             log.exception("heartbeat_failed")
         else:
             self._outage.end()
 
 
 def living_gateways() -> QuerySet[Gateway]:
-    """Those that have reported lately, by the database's clock."""
+    """The gateways that have reported recently, by the database's clock."""
     return Gateway.objects.filter(seen__gt=Now() - Gateway.STALE_AFTER)

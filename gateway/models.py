@@ -1,4 +1,4 @@
-"""The gateways that report that they live."""
+"""The running gateways."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 
 class Gateway(models.Model):
-    """A gateway process that reports it lives, every few seconds."""
+    """A gateway process, which reports every few seconds that it is running."""
 
     STALE_AFTER = timedelta(seconds=15)
 

@@ -1,7 +1,7 @@
-"""The SMTP gateway: takes mail from any library, signed in with an app's credential, and ends in `submit()`.
+"""The SMTP gateway: accept messages from apps that sign in with a credential.
 
-`250` means committed. RFC 6409 (submission), 4954 (AUTH), 3207 (STARTTLS), 8314 (implicit TLS), 1870 (SIZE), 6152 (8BITMIME),
-6531 (SMTPUTF8), 2920 (PIPELINING).
+Every message goes through the outbox's submission, and `250` means committed. RFC 6409 (submission), 4954 (AUTH), 3207
+(STARTTLS), 8314 (implicit TLS), 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8), 2920 (PIPELINING).
 """
 
 from __future__ import annotations
@@ -21,40 +21,44 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from common import sql
 from gateway.aiosmtpd_overrides import SmtpConnection, hang_up
-from gateway.batching import Acceptance, GaveUp, Handed
+from gateway.batching import Acceptance, Handed
 from gateway.certificate import CertificateWatch, load_into
 from gateway.command_parser import address_in, read_mail, read_rcpt
 from gateway.connection_limits import TOO_MANY, Connections, SeldomLog, limits, plain_address
-from gateway.data_reader import ContentRefused, read_content
+from gateway.data_reader import read_content
+from gateway.exceptions import AcceptanceStopped, ContentRefused
 from gateway.heartbeat import Heartbeat
-from organization.credentials import ArchivedPlace, authenticate, is_known
+from organization.credentials import authenticate, is_known
+from organization.exceptions import ArchivedPlace
 from organization.installation import EHLO_KEYWORD, installation_id
 from organization.models import Credential
 from outbox import submission
+from outbox.exceptions import SubmissionRefused
 from outbox.masking import for_log
 from outbox.models import Door
 from outbox.refusals import RefusalRecorder, refusal
-from outbox.submission import SubmissionRefused, check_recipient, check_sender
+from outbox.submission import check_recipient, check_sender
+from outbox.values import Accepted
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
 SILENCE_SECONDS = 120
-# How long a gateway that is to stop waits for the emails that it is taking, and after that for their clients to hear so.
+# How long a stopping gateway waits for the messages that it is receiving, and after that for their clients to get an answer.
 STOP_SECONDS = 25.0
 GIVE_UP_SECONDS = 3.0
 _NULL_SENDER = "<>"
-_TRY_AGAIN = "451 4.3.0 The mail could not be stored. Nothing was accepted; try again later."
+_TRY_AGAIN = "451 4.3.0 The email could not be stored. Nothing was accepted; try again later."
 _NO_SPACE = "452 4.3.1 The portal's storage is full. Nothing was accepted; try again later."
-_SILENT = "421 4.4.2 Nothing was heard for too long"
+_SILENT = "421 4.4.2 Timeout: the client sent nothing for too long"
 _STOPPING = "421 4.3.2 The gateway is stopping; try again later"
 _NOT_STORED = "421 4.3.2 The gateway is stopping. Nothing was accepted; try again later."
 SIGN_INS_AT_ONCE = 4
 
 
 class SmtpGateway:
-    """What all its connections share."""
+    """The state that all connections of a gateway share."""
 
     def __init__(self) -> None:
         now = asyncio.get_running_loop().time
@@ -66,13 +70,13 @@ class SmtpGateway:
         self._stopping = False
 
     def admit(self, connection: GatewayServer, address: str) -> str:
-        """Empty, or what a client hears that can't be let in."""
-        if self._stopping:  # it came at the last moment
+        """Admit a connection, and return "" or the reply with which it is refused."""
+        if self._stopping:  # the connection came at the last moment
             return _STOPPING
         return "" if self.connections.admit(connection, address) else TOO_MANY
 
     async def in_database(self, work: Callable[[], T]) -> T:
-        """`work` off the event loop, on a thread that has a database connection of its own."""
+        """Run `work` on a thread with its own database connection, off the event loop."""
 
         def run() -> T:
             close_old_connections()
@@ -81,7 +85,7 @@ class SmtpGateway:
         return await asyncio.get_running_loop().run_in_executor(self._database, run)
 
     async def stop(self) -> None:
-        """Give the emails that are being taken their answer, and tell all other clients to come back later."""
+        """Answer the messages that are being received; tell other clients to try later."""
         log.info("gateway_stopping", connections=len(self.connections))
         self._stopping = True
         for connection in self.connections:
@@ -105,7 +109,7 @@ class GatewayServer(SmtpConnection):
 
     def __init__(self, gateway: SmtpGateway, *, implicit_tls: bool = False) -> None:
         self._gateway = gateway
-        self._in_data = False  # from DATA to the answer to its content
+        self._in_data = False  # from DATA until its content is answered
         self._answer_due = False  # the client waits for our answer
         self._leaving = False
         super().__init__(
@@ -143,11 +147,11 @@ class GatewayServer(SmtpConnection):
 
     @property
     def credential(self) -> Credential | None:
-        """Whose connection it is, once the client has signed in."""
+        """The credential of the client, or None before it has signed in."""
         return self.session.auth_data if self.session and self.session.authenticated else None
 
     def leave(self) -> None:
-        """The gateway is stopping: an email that is being taken still gets its answer."""
+        """End the connection, after a message that is being received is answered."""
         self._leaving = True
         if not self._in_data:
             self.hang_up(_STOPPING)
@@ -171,11 +175,11 @@ class GatewayServer(SmtpConnection):
             return
         assert self.envelope is not None
         if self.envelope.mail_from:
-            await self.push("503 5.5.1 The last mail isn't finished: send DATA or RSET first")
+            await self.push("503 5.5.1 The last email isn't finished: send DATA or RSET first")
             return
         try:
             address, self.envelope.smtp_utf8 = read_mail(arg)
-            # An empty string would read as "no MAIL yet" to aiosmtpd.
+            # aiosmtpd takes an empty string for "no MAIL yet".
             self.envelope.mail_from = check_sender(address) or _NULL_SENDER
         except SubmissionRefused as refused:
             await self._refuse("MAIL", address_in(arg), refused.reply)
@@ -192,7 +196,7 @@ class GatewayServer(SmtpConnection):
         try:
             address = read_rcpt(arg)
             if len(self.envelope.rcpt_tos) >= submission.MAX_RECIPIENTS:
-                raise SubmissionRefused(452, "4.5.3", f"Too many recipients: at most {submission.MAX_RECIPIENTS} in one mail.")
+                raise SubmissionRefused(452, "4.5.3", f"Too many recipients: at most {submission.MAX_RECIPIENTS} in one email.")
             self.envelope.rcpt_tos.append(check_recipient(address))
         except SubmissionRefused as refused:
             await self._refuse("RCPT", address_in(arg), refused.reply)
@@ -200,7 +204,7 @@ class GatewayServer(SmtpConnection):
             await self.push("250 2.1.5 Ok")
 
     async def smtp_DATA(self, arg: str | None) -> None:
-        """As aiosmtpd's own, but for how the content is read (see gateway_content)."""
+        """As aiosmtpd's own, except for reading the content (see data_reader)."""
         if await self.check_helo_needed() or await self.check_auth_needed("DATA"):
             return
         assert self.envelope is not None
@@ -220,12 +224,15 @@ class GatewayServer(SmtpConnection):
                 self.hang_up(_STOPPING)
 
     async def smtp_VRFY(self, arg: str | None) -> None:
-        """The stage's server knows who exists."""
+        """Accept the address unverified: only the stage's server knows its recipients."""
         if not await self.check_auth_needed("VRFY"):
-            await self.push("252 2.1.5 The address can't be verified, but mail to it is accepted")
+            await self.push("252 2.1.5 The address can't be verified, but email to it is accepted")
 
     async def _take(self, envelope: Envelope) -> None:
-        """Read the content, which is done whatever becomes of it; store the email, and answer."""
+        """Read the content, store the message, and answer.
+
+        All of the content is read even if it is refused.
+        """
         try:
             content = await self.read_content(lambda reader: read_content(reader, settings.MESSAGE_MAX_BYTES))
             self._answer_due = True
@@ -237,7 +244,7 @@ class GatewayServer(SmtpConnection):
         except (DatabaseError, InterfaceError) as error:
             log.error("gateway_could_not_store", **self._whose, error=str(error))
             await self.push(_NO_SPACE if sql.is_out_of_space(error) else _TRY_AGAIN)
-        except GaveUp:
+        except AcceptanceStopped:
             await self.push(_NOT_STORED)
 
     async def _store(self, envelope: Envelope, content: bytes) -> str:
@@ -246,16 +253,18 @@ class GatewayServer(SmtpConnection):
         sender = "" if envelope.mail_from == _NULL_SENDER else envelope.mail_from or ""
         handed = Handed(credential.pk, submission.Envelope(sender, envelope.rcpt_tos), content, self.client)
         accepted = await self._gateway.acceptance.accept(handed)
-        held = f" (held: {accepted.hold_reason.label})" if accepted.hold_reason else ""
-        return f"250 2.0.0 Ok: queued as {accepted.pk}{held}"
+        return f"250 2.0.0 Ok: queued as {accepted.pk}{_fate(accepted)}"
 
     # Signing in.
 
     async def sign_in(self, parsed: AuthResult) -> AuthResult:
-        """The credential in place of user name and password, or a refusal that doesn't say which of them was wrong."""
+        """Exchange username and password for the credential, or refuse.
+
+        The refusal doesn't say which of the two was wrong.
+        """
         if not parsed.success:
             return parsed
-        signed: LoginPassword = parsed.auth_data  # type: ignore[assignment]  # what _keep_for_checking put there
+        signed: LoginPassword = parsed.auth_data  # type: ignore[assignment]  # set by _keep_for_checking
         username, password = (part.decode("utf-8", "replace") for part in signed)
         self._answer_due = True
         try:
@@ -273,13 +282,13 @@ class GatewayServer(SmtpConnection):
             log.info("gateway_sign_in_refused", client=self.client, username=username, reason=str(archived))
             return _refused(f"535 5.7.1 {archived}")
         if credential is None:
-            # What is no user name of ours may be a password that was typed in the wrong place.
+            # An unknown username may be a password in the wrong field, so it isn't logged.
             known = await self._gateway.in_database(lambda: is_known(username))
             log.info("gateway_sign_in_refused", client=self.client, username=username if known else "unknown")
             return _refused(None)
         return AuthResult(success=True, auth_data=credential)
 
-    # What is said about a refused email.
+    # Records of a refused message.
 
     @property
     def _whose(self) -> dict[str, str]:
@@ -305,7 +314,7 @@ class GatewayServer(SmtpConnection):
 
 
 class GatewayHandler:
-    """aiosmtpd wants some answers from an object beside the connection."""
+    """The handler from which aiosmtpd takes some answers."""
 
     async def handle_EHLO(
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
@@ -316,7 +325,7 @@ class GatewayHandler:
         return [*offered, *ours, *responses[-1:]]
 
     async def handle_exception(self, error: Exception) -> str:
-        if isinstance(error, TLSSetupException):  # a client's wrong protocol or certificate store: nothing of ours is broken
+        if isinstance(error, TLSSetupException):  # the client's wrong protocol or certificate store, no bug in the gateway
             log.info("gateway_tls_failed", error=str(error.__cause__))
         else:
             log.exception("gateway_error", exc_info=error)
@@ -324,7 +333,10 @@ class GatewayHandler:
 
 
 def _keep_for_checking(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: LoginPassword) -> AuthResult:
-    """aiosmtpd asks on the event loop, where the database can't be: `sign_in` decides a moment later."""
+    """Accept the sign-in for now, and let sign_in() decide.
+
+    aiosmtpd calls this on the event loop, where the database can't be used.
+    """
     return AuthResult(success=True, auth_data=data)
 
 
@@ -337,7 +349,10 @@ def _peer(transport: asyncio.BaseTransport) -> str:
 
 
 def tls_context() -> ssl.SSLContext | None:
-    """The gateway's own certificate, when it has one. With it, nobody signs in before TLS."""
+    """The TLS context of the gateway's certificate, or None without one.
+
+    With a certificate, clients can sign in only after TLS has started.
+    """
     if not settings.GATEWAY_TLS_CERT:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -347,7 +362,10 @@ def tls_context() -> ssl.SSLContext | None:
 
 
 async def serve(host: str, port: int, stop: asyncio.Event, tls_port: int = 0) -> None:
-    """Accept connections until `stop` is set, then stop gracefully. Raises OSError when a port can't be had."""
+    """Accept connections until `stop` is set, then stop gracefully.
+
+    Raises OSError if a port isn't available.
+    """
     loop = asyncio.get_running_loop()
     gateway = SmtpGateway()
     loop.set_exception_handler(OutOfFiles(loop))
@@ -358,15 +376,17 @@ async def serve(host: str, port: int, stop: asyncio.Event, tls_port: int = 0) ->
     heartbeat = Heartbeat(CertificateWatch(gateway.tls_context).look)
     heartbeat.start()
     await stop.wait()
-    await asyncio.to_thread(heartbeat.stop)  # before anything else, so that balancers send nobody here any more
+    await asyncio.to_thread(heartbeat.stop)  # first of all, so that load balancers send no more clients here
     for server in servers:
         server.close()
     await gateway.stop()
 
 
 class OutOfFiles:
-    """asyncio tells a hundred times, each with a traceback, that a connection can't be taken for want of a file handle, and
-    tries again a second later: one line a minute will do."""
+    """Log once a minute that connections can't be accepted for lack of file handles.
+
+    asyncio would log it a hundred times, each with a traceback, and try again a second later.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._log = SeldomLog(loop.time)
@@ -376,3 +396,10 @@ class OutOfFiles:
             self._log.warning("gateway_connections_limited", limit="file handles", error=str(context.get("exception")))
         else:
             loop.default_exception_handler(context)
+
+
+def _fate(accepted: Accepted) -> str:
+    """What an app's developer should know at once: that nobody gets the message, or not yet."""
+    if accepted.is_captured:
+        return " (captured)"
+    return f" (held: {accepted.hold_reason.label})" if accepted.hold_reason else ""

@@ -1,4 +1,4 @@
-"""Who may do what, and where: the one question that every entry point asks."""
+"""Check who may do what, and where. Every entry point uses this check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from organization.permissions import Permission
 
 @dataclass(frozen=True)
 class Scope:
-    """Where something is about to happen. `None` asks for the permission over all apps or all stages."""
+    """The place of an action.
+
+    `None` requires the permission over all apps or all stages.
+    """
 
     app: App | None = None
     stage: Stage | None = None
@@ -24,7 +27,7 @@ EVERYWHERE = Scope()
 
 
 class Actor(Protocol):
-    """Whoever acts: a signed-in member, or an operator at the command line."""
+    """The one who acts: a signed-in member, or an operator at the command line."""
 
     @property
     def name(self) -> str: ...
@@ -34,7 +37,10 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class Operator:
-    """The person at the machine's shell, who holds the database anyway: may do all, and is named in the audit trail."""
+    """The person at the machine's shell.
+
+    Operators may do everything, because they have the database anyway. The audit trail names them.
+    """
 
     name: str
 
@@ -51,7 +57,10 @@ def allowed(actor: Actor, scope: Scope, *permissions: Permission) -> bool:
 
 
 def require(actor: Actor, scope: Scope, *permissions: Permission) -> None:
-    """Raise PermissionDenied (a 403 in the browser) unless `actor` holds one of `permissions` in `scope`."""
+    """Raise PermissionDenied unless `actor` holds one of `permissions` in `scope`.
+
+    It is a 403 in the browser.
+    """
     if not allowed(actor, scope, *permissions):
         names = " or ".join(f"“{permission.label}”" for permission in permissions)
         raise PermissionDenied(f"You need the permission {names} for this. Ask an administrator of your organization.")

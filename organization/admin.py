@@ -20,11 +20,14 @@ from organization.credentials import revoke_credential
 from organization.forms import AppForm, CompleteAddresses, VersionedForm
 from organization.kept_headers import keep_header, stop_keeping_header
 from organization.members import may_edit, save_member
-from organization.models import App, AuditEvent, Credential, KeptHeader, Member, Role, RoleGrant, Stage
+from organization.models import AllowedAddress, App, AuditEvent, Credential, KeptHeader, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
-from organization.services import delete_from_organization, save_app, save_grant, save_in_organization, save_role
+from organization.recipient_policy.changes import allow, change_policy, disallow
+from organization.recipient_policy.policy import RecipientPolicy
+from organization.services import create_stage, delete_from_organization, save_app, save_grant, save_in_organization, save_role
 
 V = TypeVar("V", App, Stage)
+C = TypeVar("C", AllowedAddress, KeptHeader)
 
 admin.site.site_header = admin.site.site_title = "ODC Email Portal"
 admin.site.unregister(Group)
@@ -58,7 +61,7 @@ class MemberForm(CompleteAddresses, VersionedForm[Member]):
 class MemberAdmin(PortalAdmin):
     form = MemberForm
     fields = ("email", "complete", "name", "new_password", "is_active", "is_staff", "theme", "time_zone", "version")
-    exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
+    exclude = ("version",)  # the model's field, which can't be edited; the form has its own field of this name
     list_display = ("email", "name", "is_active", "is_staff", "last_login")
     search_fields = ("email", "name")
 
@@ -124,22 +127,32 @@ class RoleGrantAdmin(DeletableAdmin):
 
 
 class ArchivingForm(VersionedForm[V]):
-    """Asks for the name before what archives something of Production, as the pages do."""
+    """Ask for the name before something in Production is archived, as the pages do."""
 
-    confirmation = forms.CharField(label="Name, to confirm", required=False, max_length=100)
+    confirmation = forms.CharField(label="Name to confirm", required=False, max_length=100)
 
     def clean(self) -> None:
         super().clean()
         archives = bool(self.instance.pk) and "archived" in self.changed_data and self.cleaned_data.get("archived")
         name = str(self.instance)
         if archives and self.must_confirm() and self.cleaned_data.get("confirmation") != name:
-            self.add_error("confirmation", f"This concerns Production. Type “{name}” to archive it.")
+            self.add_error("confirmation", f"This affects Production. Type “{name}” to archive it.")
 
     def must_confirm(self) -> bool:
         raise NotImplementedError
 
 
 class StageAdminForm(ArchivingForm[Stage]):
+    policy = forms.TypedChoiceField(
+        label="Recipient policy",
+        required=False,
+        choices=[("", "As it is; for a new stage, what suits its type"), *RecipientPolicy.choices],
+        coerce=RecipientPolicy,
+        empty_value=None,
+        help_text="If more people get email than before, type the stage's name below to confirm.",
+    )
+    policy_ends = forms.DateTimeField(required=False, label="Until", help_text="The end of a wider policy (UTC).")
+
     class Meta:
         model = Stage
         fields = ("name", "key", "order", "kind", "archived")
@@ -152,37 +165,39 @@ class StageAdminForm(ArchivingForm[Stage]):
 class StageAdmin(PortalAdmin):
     form = StageAdminForm
     exclude = ("version",)
-    list_display = ("order", "name", "key", "kind", "archived")
+    list_display = ("order", "name", "key", "kind", "recipient_policy", "policy_until", "archived")
     list_display_links = ("name",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("key",) if obj else ()
 
     def save_model(self, request: HttpRequest, obj: Stage, form: Any, change: bool) -> None:
-        save_in_organization(obj, member_of(request))
+        member, policy = member_of(request), form.cleaned_data["policy"]
+        if not change:
+            create_stage(obj, member, policy)
+            return
+        save_in_organization(obj, member)
+        if policy is not None:
+            until, name = form.cleaned_data["policy_ends"], form.cleaned_data["confirmation"]
+            change_policy(obj, policy, member, until=until, typed_stage_name=name)
 
 
-class KeptHeaderAdminForm(forms.ModelForm[KeptHeader]):
-    stage_name = forms.CharField(label="Name of the stage", help_text="Typed to confirm.")
+class ConfirmedForStageForm(forms.ModelForm[C]):
+    """For what may let more people get email: the stage's name is typed."""
 
-    class Meta:
-        model = KeptHeader
-        fields = ("stage", "name")
+    stage_name = forms.CharField(label="Name of the stage", help_text="Type it to confirm.")
 
     def clean(self) -> dict[str, Any]:
         typed = super().clean() or {}
         if (stage := typed.get("stage")) and typed.get("stage_name") not in (None, stage.name):
-            self.add_error("stage_name", f"This isn't the stage's name: it is “{stage.name}”.")
+            self.add_error("stage_name", f"This isn't the stage's name. Type “{stage.name}”.")
         return typed
 
 
-@admin.register(KeptHeader)
-class KeptHeaderAdmin(PlaceAdmin):
-    """A kept header field is added and removed, never changed."""
+class AddedAndRemovedAdmin(PlaceAdmin):
+    """For what belongs to a stage and is never changed."""
 
     permissions = (Permission.MANAGE_EMAIL_CONFIGURATIONS,)
-    form = KeptHeaderAdminForm
-    list_display = ("name", "stage", "created", "created_by")
     list_select_related = ("stage",)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -191,9 +206,51 @@ class KeptHeaderAdmin(PlaceAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_change_permission(request, obj)
 
+
+class AllowedAddressAdminForm(ConfirmedForStageForm[AllowedAddress]):
+    class Meta:
+        model = AllowedAddress
+        fields = ("stage", "pattern", "until")
+
+
+@admin.register(AllowedAddress)
+class AllowedAddressAdmin(AddedAndRemovedAdmin):
+    """Shown to those alone who may change them everywhere: they are addresses of people. Others have the stage's page."""
+
+    form = AllowedAddressAdminForm
+    list_display = ("pattern", "stage", "until", "created", "created_by")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return super().has_module_permission(request) and allowed(member_of(request), EVERYWHERE, *self.permissions)
+
+    def save_model(self, request: HttpRequest, obj: AllowedAddress, form: Any, change: bool) -> None:
+        typed = form.cleaned_data
+        (entry,) = allow(obj.stage, [obj.pattern], member_of(request), until=typed["until"], typed_stage_name=typed["stage_name"])
+        obj.pk = entry.pk  # Django admin goes on with its own
+
+    def delete_model(self, request: HttpRequest, obj: AllowedAddress) -> None:
+        disallow(obj.stage, obj.pattern, member_of(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AllowedAddress]) -> None:
+        with transaction.atomic():  # all of them, or a 403 and none
+            for entry in queryset.select_related("stage"):
+                disallow(entry.stage, entry.pattern, member_of(request))
+
+
+class KeptHeaderAdminForm(ConfirmedForStageForm[KeptHeader]):
+    class Meta:
+        model = KeptHeader
+        fields = ("stage", "name")
+
+
+@admin.register(KeptHeader)
+class KeptHeaderAdmin(AddedAndRemovedAdmin):
+    form = KeptHeaderAdminForm
+    list_display = ("name", "stage", "created", "created_by")
+
     def save_model(self, request: HttpRequest, obj: KeptHeader, form: Any, change: bool) -> None:
         kept = keep_header(obj.stage, obj.name, member_of(request), typed_stage_name=form.cleaned_data["stage_name"])
-        obj.pk = kept.pk  # Django admin goes on with its own
+        obj.pk = kept.pk  # Django admin continues with its own instance
 
     def delete_model(self, request: HttpRequest, obj: KeptHeader) -> None:
         stop_keeping_header(obj, member_of(request))
@@ -217,7 +274,7 @@ class AppAdmin(PlaceAdmin):
     permissions = (Permission.MANAGE_APPS,)
     form = AppAdminForm
     fields = ("name", "key", "description", "colour", "archived", "confirmation", "version")
-    exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
+    exclude = ("version",)  # the model's field, which can't be edited; the form has its own field of this name
     list_display = ("name", "key", "archived")
     search_fields = ("name", "key")
 
@@ -233,7 +290,10 @@ class AppAdmin(PlaceAdmin):
 
 @admin.register(Credential)
 class CredentialAdmin(ReadOnlyAdmin):
-    """Credentials are created in the portal, which shows the secret once; here they are listed and revoked."""
+    """Credentials are listed and revoked here.
+
+    They are created on the portal's pages, which show the secret once.
+    """
 
     list_display = ("username", "name", "app", "stage", "created", "last_used", "revoked_at")
     list_select_related = ("app", "stage")
@@ -248,11 +308,11 @@ class CredentialAdmin(ReadOnlyAdmin):
         with transaction.atomic():  # all of them, or a 403 and none
             for credential in queryset.select_related("app", "stage"):
                 revoke_credential(credential, member_of(request))
-        messages.success(request, "The credentials were revoked: nobody can sign in with them any more.")
+        messages.success(request, "The credentials were revoked. No app can sign in with them.")
 
 
 class RecentValuesFilter(admin.AllValuesFieldListFilter):
-    """Offers what the newest events have."""
+    """Offer the values of the newest events."""
 
     def __init__(self, field: Any, request: HttpRequest, params: Any, model: Any, model_admin: Any, field_path: str) -> None:
         super().__init__(field, request, params, model, model_admin, field_path)
@@ -268,6 +328,6 @@ class AuditEventAdmin(ReadOnlyAdmin):
     show_full_result_count = False
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """What changed may be who is on a test list."""
+        """Hide the changes, which may be addresses, from members who may not see those."""
         sees_addresses = allowed(member_of(request), EVERYWHERE, Permission.ACCESS_USER_INFORMATION)
         return () if sees_addresses else ("before", "after")

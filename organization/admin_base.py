@@ -1,4 +1,7 @@
-"""Django admin as one more door: the portal's permissions decide, the services save, mail and audit trail are read-only."""
+"""Django admin as another entry point.
+
+The portal's permissions decide, the services save, and messages and audit trail are read-only.
+"""
 
 from __future__ import annotations
 
@@ -28,30 +31,30 @@ from organization.permissions import Permission
 
 
 def member_of(request: HttpRequest) -> Member:
-    """Who is signed in. Django admin lets nobody else in."""
+    """The signed-in member. Django admin admits only members."""
     assert isinstance(request.user, Member)
     return request.user
 
 
 class FiltersOnly(ChangeList):
-    """A list that can be narrowed by its filters and its search, and by nothing else.
+    """A list that can be filtered only by its own filters and its search.
 
-    Django would take any field of the model with any lookup, such as `?password__regex=`.
+    Django would accept any field of the model with any lookup, such as `?password__regex=`.
     """
 
     def get_filters(self, request: HttpRequest) -> Any:
         filters = super().get_filters(request)
-        unused = filters[2]  # what no filter has taken
+        unused = filters[2]  # parameters that no filter has used
         if unused:
             raise DisallowedModelAdminLookup(f"There is no filter for {', '.join(unused)}.")
         return filters
 
 
 class PortalAdmin(admin.ModelAdmin[Any]):
-    """The portal's pages decide: who gets a 403 there gets one here.
+    """An admin page with the same permissions as the portal's pages.
 
-    Who holds one of `permissions` over the whole organization may read and change. Subclasses implement `save_model` with the
-    service that every other door uses too.
+    Members with one of `permissions` over the whole organization may read and change. Others get a 403, as on the pages.
+    Subclasses implement `save_model` with the service that every other entry point uses.
     """
 
     permissions: ClassVar[tuple[Permission, ...]] = (Permission.MANAGE_ORGANIZATION,)
@@ -75,7 +78,10 @@ class PortalAdmin(admin.ModelAdmin[Any]):
         return FiltersOnly
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """A value that its filter can't take is a 400. Django would lead to the list without filters."""
+        """Answer 400 to a value that its filter can't use.
+
+        Django would redirect to the list without filters.
+        """
         try:
             return super().get_changelist_instance(request)
         except IncorrectLookupParameters as error:
@@ -85,13 +91,19 @@ class PortalAdmin(admin.ModelAdmin[Any]):
         return _say_refusals(request, lambda: super(PortalAdmin, self).changelist_view(request, *args, **kwargs))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """Nothing is called by a name that no database stores. Django admin writes such a one as `_00` in its addresses."""
+        """The object, or None if no database can store its id.
+
+        Django admin writes NUL in an id as `_00` in its URLs.
+        """
         return super().get_object(request, object_id, from_field) if is_storable(object_id) else None
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
-        """Django asks the database for whatever was sent in place of the numbers of rows."""
+        """Refuse ids that can't be row numbers.
+
+        Django would send any text to the database.
+        """
         if not all(map(is_row_number, request.POST.getlist(ACTION_CHECKBOX_NAME))):
-            raise BadRequest("What was chosen are no rows.")
+            raise BadRequest("The selected ids are not row numbers.")
         return super().response_action(request, queryset, *args, **kwargs)
 
     @method_decorator(sensitive_post_parameters())
@@ -103,7 +115,10 @@ class PortalAdmin(admin.ModelAdmin[Any]):
 
 
 def _say_refusals(request: HttpRequest, view: Callable[[], Any]) -> Any:
-    """What a service refuses after the form was valid (somebody else saved meanwhile) is said on the same page."""
+    """Show an error of the service on the same page.
+
+    A service can refuse a valid form, because another member saved meanwhile.
+    """
     try:
         return view()
     except ValidationError as error:
@@ -112,7 +127,10 @@ def _say_refusals(request: HttpRequest, view: Callable[[], Any]) -> Any:
 
 
 class PlaceAdmin(PortalAdmin):
-    """For what has an app or a stage. Every member reads it, as on the pages; a grant over that place is enough to change it."""
+    """An admin page for a model with an app or a stage.
+
+    Every member may read it, as on the pages. A grant over that app or stage is enough to change it.
+    """
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_module_permission(request)
@@ -126,7 +144,7 @@ class PlaceAdmin(PortalAdmin):
 
 
 class ReadOnlyAdmin(PortalAdmin):
-    """For what only the portal itself writes."""
+    """An admin page for a model that only the portal itself writes."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -136,19 +154,25 @@ class ReadOnlyAdmin(PortalAdmin):
 
 
 class FirstPages(Paginator[Any]):
-    """Pages through the first rows alone, and counts no others: further back lead filters."""
+    """A paginator for only the first rows, which doesn't count the others.
+
+    Use filters to find older rows.
+    """
 
     ROWS = 10_000
 
     @cached_property
     def count(self) -> int:
-        """How many rows can be paged through."""
+        """The number of rows in all pages."""
         rows = cast(QuerySet[Any], self.object_list)
         return rows[: self.ROWS].count()
 
 
 class LogAdmin(ReadOnlyAdmin):
-    """For mail: shown to those who may read the logs of everything, addresses too; never with a count over millions of rows."""
+    """An admin page for messages and other logs.
+
+    It is for members who may read all logs and addresses. It never counts millions of rows.
+    """
 
     show_full_result_count = False
     paginator = FirstPages

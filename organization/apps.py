@@ -10,11 +10,16 @@ class OrganizationConfig(AppConfig):
     name = "organization"
 
     def ready(self) -> None:
+        from organization import checks  # noqa: F401  # registers them
+
         post_migrate.connect(_ensure_built_in_roles, sender=self)
 
 
 def _ensure_built_in_roles(apps: Any = apps, **_: Any) -> None:
-    """`apps` are the models as migrated: none of ours after `migrate organization zero`."""
+    """Create the built-in roles, if their table exists.
+
+    `apps` has the models as migrated. There are none of this app after `migrate organization zero`.
+    """
     from organization.builtin_roles import ensure_built_in_roles
 
     if "role" in apps.all_models["organization"]:

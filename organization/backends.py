@@ -1,4 +1,4 @@
-"""Answers `member.has_perm(permission, scope)` from role grants."""
+"""Answer `member.has_perm(permission, scope)` from role grants."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from organization.models import Member, RoleGrant
 
 
 class RoleGrantBackend(ModelBackend):
-    """Sign-in by e-mail and password, and permissions from grants.
+    """Sign in by email and password, and take permissions from grants.
 
-    A permission without a scope asks for it over the whole organization. Superusers are answered before any backend.
+    A permission without a scope must be granted over the whole organization. Django itself gives superusers every permission,
+    before it asks a backend.
     """
 
     def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:

@@ -19,7 +19,10 @@ _PERMISSIONS = {
 
 
 def ensure_built_in_roles() -> None:
-    """Create them, and bring their permissions up to this release. Runs after every `migrate`."""
+    """Create the built-in roles, or update their permissions to this release.
+
+    It runs after every `migrate`.
+    """
     for name, permissions in _PERMISSIONS.items():
         codes = [permission.value for permission in permissions]
         Role.objects.update_or_create(name=name, defaults={"permissions": codes, "built_in": True})

@@ -1,34 +1,65 @@
-"""What the management commands share: finding apps and stages by key, and one clear line when something is wrong."""
+"""The base class of our management commands.
+
+It finds apps and stages by key, knows who acts, and ends a refused command with one clear line.
+"""
 
 from __future__ import annotations
 
 import getpass
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.core.management.base import CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from common.exceptions import PortalError
 from organization.access import Operator
 from organization.models import App, Stage
 
 
+class PortalCommand(BaseCommand):
+    """The base of our commands. What a service refuses ends them with exit code 1 and one line on stderr."""
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        with one_clear_line():
+            return super().execute(*args, **options)
+
+    @property
+    def operator(self) -> Operator:
+        """Who acts, as the audit trail names them."""
+        return operator(type(self).__module__.rpartition(".")[2])
+
+    def add_app(self, parser: CommandParser) -> None:
+        parser.add_argument("app", help="the app's key, such as crm")
+
+    def add_stage(self, parser: CommandParser) -> None:
+        parser.add_argument("stage", help="the stage's key, such as qa")
+
+    def add_json(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+    def write_json(self, value: object) -> None:
+        self.stdout.write(json.dumps(value, ensure_ascii=False))
+
+
 def app_by_key(key: str) -> App:
-    found = App.objects.filter(key=key).first()
-    if found is None:
+    app = App.objects.filter(key=key).first()
+    if app is None:
         raise CommandError(f"There is no app “{key}”. Known: {_known(App.objects.values_list('key', flat=True))}.")
-    return found
+    return app
 
 
 def stage_by_key(key: str) -> Stage:
-    found = Stage.objects.filter(key=key).first()
-    if found is None:
+    stage = Stage.objects.filter(key=key).first()
+    if stage is None:
         raise CommandError(f"There is no stage “{key}”. Known: {_known(Stage.objects.values_list('key', flat=True))}.")
-    return found
+    return stage
 
 
 def operator(command: str) -> Operator:
-    """Who acts when a command runs, as the audit trail names them."""
+    """The operator who runs the command, as the audit trail names them."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -38,12 +69,12 @@ def operator(command: str) -> Operator:
 
 @contextmanager
 def one_clear_line() -> Iterator[None]:
-    """What the services refuse ends the command with exit code 1 and one line on stderr."""
+    """End the command with exit code 1 and one line on stderr if a service refuses."""
     try:
         yield
     except ValidationError as error:
         raise CommandError(" ".join(_lines(error))) from error
-    except PermissionDenied as error:
+    except (PermissionDenied, PortalError) as error:
         raise CommandError(str(error)) from error
 
 

@@ -1,4 +1,7 @@
-"""Parses what people enter about apps, credentials and themselves. Rules stand in the models."""
+"""Parse what members enter about apps, stages, credentials and themselves.
+
+The rules are in the models.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,11 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.utils.text import slugify
 
 from common.addresses import may_be_incomplete
+from organization.access import Actor
+from organization.exceptions import StaleVersion
 from organization.models import App, Credential, Member, Stage, VersionedModel, validate_key
-from organization.services import StaleVersion
+from organization.recipient_policy.policy import RecipientPolicy
+from organization.services import create_stage, save_in_organization
 
 V = TypeVar("V", bound=VersionedModel)
 
@@ -20,16 +26,19 @@ _ASKED_ABOUT = 5
 
 
 def add_refusal(form: forms.BaseForm, error: ValidationError) -> None:
-    """Show what a service refused at its field, or above the form if that has no such field."""
+    """Show a service's errors at their fields, or else above the form."""
     errors_by_field = error.error_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.error_list}
     for field, errors in errors_by_field.items():
         form.add_error(field if field in form.fields else None, errors)
 
 
 def _offer_key_only_once(form: forms.ModelForm[Any]) -> None:
-    """A stored key can't be changed. In place of Django's words about slugs, an empty one gets a proposal from the name."""
+    """Remove the field of a stored key, which can't be changed.
+
+    For a new one, replace Django's messages about slugs, and propose a key made from the name.
+    """
     if form.instance.pk:
-        form.fields.pop("key", None)  # Django admin, which shows it read-only, has left it out already
+        form.fields.pop("key", None)  # Django admin shows it read-only and has already left it out
         return
     key, name = form.fields["key"], slugify(form.data.get("name", ""))
     key.error_messages["invalid"] = str(validate_key.message)
@@ -38,17 +47,23 @@ def _offer_key_only_once(form: forms.ModelForm[Any]) -> None:
 
 
 class VersionedForm(forms.ModelForm[V]):
-    """Carries the version that the page was made from, so that a save over another one is refused (decision 7)."""
+    """A form with the version that its page was made from.
+
+    A save over another version is refused (decision 7).
+    """
 
     version = forms.IntegerField(widget=forms.HiddenInput, localize=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["version"].initial = self.instance.version
-        self.fields["version"].required = self.instance.pk is not None  # what is new was read by nobody
+        self.fields["version"].required = self.instance.pk is not None  # a new instance has no version that was read
 
     def clean(self) -> None:
-        """Compare with the row that was read, so that all its values are of that version; the service asks again."""
+        """Refuse a stale page early, so that all values of the form are of one version.
+
+        The service checks the version again.
+        """
         if self.instance.pk and self.cleaned_data.get("version", self.instance.version) != self.instance.version:
             raise StaleVersion()
 
@@ -65,6 +80,23 @@ class AppForm(VersionedForm[App]):
 
 
 class StageForm(VersionedForm[Stage]):
+    """The recipient policy is asked for a new stage alone; later it has its own page."""
+
+    policy = forms.TypedChoiceField(
+        label="Who gets email",
+        required=False,
+        widget=forms.RadioSelect,
+        choices=[
+            ("", "What suits its type: real recipients in Production, lists and allowed addresses only elsewhere"),
+            (RecipientPolicy.NOBODY, "Nobody: all email is captured"),
+            (RecipientPolicy.LISTED_ONLY, "Test lists and allowed addresses only"),
+            (RecipientPolicy.AS_APPS_ASK, "The recipients that apps give"),
+        ],
+        coerce=RecipientPolicy,
+        empty_value=None,
+        help_text="Real recipients outside Production take the permission Manage Email Configurations.",
+    )
+
     class Meta:
         model = Stage
         fields = ("name", "key", "kind")
@@ -73,6 +105,14 @@ class StageForm(VersionedForm[Stage]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _offer_key_only_once(self)
+        if self.instance.pk is not None:
+            del self.fields["policy"]
+
+    def store(self, actor: Actor) -> Stage:
+        """Raises PermissionDenied, ValidationError, StaleVersion."""
+        if self.instance.pk is None:
+            return create_stage(self.instance, actor, self.cleaned_data["policy"])
+        return save_in_organization(self.instance, actor)
 
 
 class CredentialForm(forms.ModelForm[Credential]):
@@ -91,7 +131,10 @@ class ProfileForm(VersionedForm[Member]):
 
 
 class StageConfirmation(forms.Form):
-    """Before an act that can't be undone: in a Production stage its name is typed, so that nobody takes it for another."""
+    """Ask for confirmation before an action that can't be undone.
+
+    In a Production stage its name must be typed, so that it can't be mistaken for another stage.
+    """
 
     stage_name = forms.CharField(
         label="Name of the stage",
@@ -101,7 +144,7 @@ class StageConfirmation(forms.Form):
     )
 
     def __init__(self, data: Any, stage: Stage, *others: Any) -> None:
-        super().__init__(data, *others)  # for the form that this one may be mixed with
+        super().__init__(data, *others)  # further arguments of a form that this one is mixed with
         self.stage = stage
         if stage.is_production:
             self.fields["stage_name"].help_text = f"This is a Production stage. Type “{stage.name}” to confirm."
@@ -117,11 +160,14 @@ class StageConfirmation(forms.Form):
 def check_stage_name(stage: Stage, typed: str) -> None:
     """Raise ValidationError unless the stage's name was typed."""
     if typed != stage.name:
-        raise forms.ValidationError(f"This isn't the stage's name: it is “{stage.name}”.")
+        raise forms.ValidationError(f"This isn't the stage's name. Type “{stage.name}”.")
 
 
 class CompleteAddresses(forms.Form):
-    """For forms that take addresses: one whose domain has no dot is asked about, as the rest of it may be missing."""
+    """A form with addresses that asks about a domain without a dot.
+
+    The rest of that domain may be missing.
+    """
 
     complete = forms.BooleanField(
         required=False,
@@ -132,7 +178,7 @@ class CompleteAddresses(forms.Form):
     incomplete: Sequence[str] = ()
 
     def ask_about(self, field: str, addresses: Iterable[str]) -> None:
-        """Put the question at `field`, unless it was answered. For clean()."""
+        """Show the question at `field`, unless it was answered. Call it in clean()."""
         self.incomplete = [address for address in addresses if may_be_incomplete(address)]
         if self.incomplete and not self.cleaned_data.get("complete"):
             named = ", ".join(self.incomplete[:_ASKED_ABOUT])

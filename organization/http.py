@@ -1,4 +1,7 @@
-"""What the views of all layers share: a signed-in member's request, the stage selector, the gateway's address, clean input."""
+"""Helpers for the views of all layers.
+
+They cover a signed-in member's request, the stage selector, the gateway's address, and clean input.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from organization.models import Member, Stage
 
 
 class MemberRequest(HttpRequest):
-    """A request that LoginRequiredMiddleware let pass: its user is a member."""
+    """A request that passed LoginRequiredMiddleware, so that its user is a member."""
 
     user: Member
-    htmx: object  # true when htmx asks for a part of a page (HtmxMiddleware)
+    htmx: object  # true if HTMX requests a part of a page (HtmxMiddleware)
 
 
 def gateway_context() -> dict[str, object]:
-    """Where apps connect to, for the pages that tell developers."""
+    """The gateway's address and TLS settings, for pages that show them to developers."""
     return {
         "gateway_host": settings.GATEWAY_PUBLIC_HOST,
         "gateway_port": settings.GATEWAY_PORT,
@@ -29,12 +32,15 @@ def gateway_context() -> dict[str, object]:
 
 
 def search_words(data: QueryDict, name: str) -> str:
-    """What somebody searches for, without the NUL that PostgreSQL refuses."""
+    """The search text, without NUL, which PostgreSQL refuses."""
     return data.get(name, "").replace("\0", "").strip()
 
 
 def is_row_number(text: str) -> bool:
-    """Whether what a browser sent can be the number of a row: a database refuses what has more than 63 bits."""
+    """Whether `text` from a browser can be the id of a row.
+
+    A database refuses numbers of more than 63 bits.
+    """
     return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
@@ -44,5 +50,8 @@ class StageLink(NamedTuple):
 
 
 def stage_links(current: Stage, url_of: Callable[[Stage], str]) -> list[StageLink]:
-    """The same page in every stage, for the stage selector; an archived stage only while it is the current one."""
+    """Links to the same page in every stage, for the stage selector.
+
+    An archived stage is listed only if it is the current one.
+    """
     return [StageLink(stage, url_of(stage)) for stage in Stage.objects.all() if stage == current or not stage.archived]

@@ -1,4 +1,7 @@
-"""The stage that a browser looked at last: where pages open that are asked for without a stage in their address."""
+"""The stage that a browser showed last.
+
+Pages whose URL names no stage open in it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ _A_YEAR = 365 * 24 * 60 * 60
 
 
 class LastStageMiddleware:
-    """Remembers the stage of every page that was shown. A cookie, because it belongs to the browser and not to the member."""
+    """Remember the stage of the last page in a cookie.
+
+    It is a cookie because it belongs to the browser and not to the member.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -27,7 +33,10 @@ class LastStageMiddleware:
 
 
 def last_stage(request: HttpRequest) -> Stage | None:
-    """The stage looked at last, if it is still in use; otherwise the first one; None while there is no stage at all."""
+    """The stage that was shown last, or else the first stage.
+
+    It is None while there is no stage. Archived stages are left out.
+    """
     stages = list(Stage.objects.filter(archived=False))
     last = [stage for stage in stages if stage.key == request.COOKIES.get(_COOKIE)]
     return next(iter(last + stages), None)

@@ -1,7 +1,9 @@
-"""Changes to members. Each writes its own columns of the row as it is stored, under the row's lock.
+"""Change members.
 
-A member and an administrator may save at the same moment. What an administrator does wins: a form that was read before
-never lets a deactivated member in again, and never puts an old password back.
+Each change locks the stored row and writes only its own columns.
+
+A member and an administrator may save at the same moment. Then the administrator's change wins: a form that was opened earlier
+never activates a deactivated member again, and never restores an old password.
 """
 
 from __future__ import annotations
@@ -13,19 +15,20 @@ from django.db import transaction
 
 from organization import audit
 from organization.access import EVERYWHERE, Actor, require
+from organization.exceptions import StaleVersion
 from organization.models import Member
 from organization.permissions import Permission
-from organization.services import StaleVersion, save_validated
+from organization.services import save_validated
 
 _PROFILE = ("name", "theme", "time_zone")
 _BY_ADMINISTRATORS = ("email", "name", "is_active", "is_staff", "theme", "time_zone")
-_SUPERUSERS_ONLY = "A superuser's account is edited by superusers only."
+_SUPERUSERS_ONLY = "Only a superuser can edit a superuser's account."
 
 
 def save_profile(member: Member) -> Member:
     """Store what members may change about themselves: name, theme, time zone.
 
-    Raises PermissionDenied for a deactivated member, ValidationError, StaleVersion.
+    Raises PermissionDenied for a deactivated member, ValidationError or StaleVersion.
     """
     with transaction.atomic():
         stored = _locked(member)
@@ -34,10 +37,10 @@ def save_profile(member: Member) -> Member:
 
 
 def change_password(member: Member, new_password: str) -> Member:
-    """Store the member's own new password. It ends the sessions that were opened with the old one.
+    """Store the member's own new password.
 
-    `member` has the password that the member proved to know. Raises StaleVersion if it isn't the stored one any more, and
-    PermissionDenied for a deactivated member.
+    This ends the sessions that were opened with the old one. `member` has the password that the member has entered. Raises
+    StaleVersion if that is no longer the stored one, and PermissionDenied for a deactivated member.
     """
     with transaction.atomic():
         stored = Member.objects.select_for_update(no_key=True).get(pk=member.pk)
@@ -48,9 +51,9 @@ def change_password(member: Member, new_password: str) -> Member:
 
 
 def give_password(member: Member, new_password: str, actor: Actor) -> Member:
-    """Store a new password for somebody else, and nothing beside it. It ends all their sessions.
+    """Store only a new password for another member.
 
-    Raises PermissionDenied.
+    This ends all their sessions. Raises PermissionDenied.
     """
     require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
     with transaction.atomic():
@@ -61,9 +64,9 @@ def give_password(member: Member, new_password: str, actor: Actor) -> Member:
 
 
 def save_member(member: Member, actor: Actor, *, new_password: str = "") -> Member:
-    """Store a new or changed member. A new password ends all their sessions, and so does a deactivation.
+    """Store a new or changed member.
 
-    Raises PermissionDenied, ValidationError, StaleVersion.
+    A new password or a deactivation ends all their sessions. Raises PermissionDenied, ValidationError or StaleVersion.
     """
     require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
     with transaction.atomic():
@@ -83,7 +86,10 @@ def save_member(member: Member, actor: Actor, *, new_password: str = "") -> Memb
 
 
 def may_edit(actor: Actor, member: Member) -> bool:
-    """Whether it isn't a superuser's account, or a superuser or the operator edits it."""
+    """Whether `actor` may edit the member.
+
+    Only superusers and the operator may edit a superuser.
+    """
     return not member.is_superuser or not isinstance(actor, Member) or actor.is_superuser
 
 
@@ -91,31 +97,31 @@ def _create(member: Member, actor: Actor, password: str) -> Member:
     member.set_password(password or None)
     member.version += 1
     save_validated(member)
-    audit.record(actor, "Create", member, after=audit.snapshot(member))
+    audit.record(actor, audit.Operation.CREATE, member, after=audit.snapshot(member))
     return member
 
 
 def _store(stored: Member, member: Member, actor: Actor, columns: Collection[str]) -> Member:
-    """Write these columns of `member` to the `stored` row, which is locked."""
+    """Write these columns of `member` to the locked row `stored`."""
     before = audit.snapshot(stored)
     for column in columns:
         setattr(stored, column, getattr(member, column))
     stored.version += 1
     save_validated(stored, update_fields=[*columns, "version"])
-    audit.record(actor, "Update", stored, before=before, after=audit.snapshot(stored))
+    audit.record(actor, audit.Operation.UPDATE, stored, before=before, after=audit.snapshot(stored))
     return stored
 
 
 def _store_password(stored: Member, new_password: str, actor: Actor) -> Member:
-    """Write the password alone to the `stored` row, which is locked."""
+    """Write only the password to the locked row `stored`."""
     stored.set_password(new_password)
     stored.save(update_fields=["password"])
-    audit.record(actor, "Change password", stored)
+    audit.record(actor, audit.Operation.CHANGE_PASSWORD, stored)
     return stored
 
 
 def _locked(member: Member) -> Member:
-    """The row as it is stored, locked. Raises StaleVersion unless `member` was read from it."""
+    """The stored row, locked. Raises StaleVersion if `member` has another version."""
     stored = Member.objects.select_for_update(no_key=True).filter(pk=member.pk).first()
     if stored is None or stored.version != member.version:
         raise StaleVersion()

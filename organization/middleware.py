@@ -1,4 +1,4 @@
-"""Shows times in the signed-in member's own time zone."""
+"""Show times in the signed-in member's own time zone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who and where: members and their roles, stages, apps, the apps' credentials, and the audit trail."""
+"""Members and roles, stages, apps and their credentials, and the audit trail."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from common.addresses import ADDRESS_MAX_LENGTH, validate_address
 from common.text import validate_one_line
 from organization.header_names import validate_kept_header
 from organization.permissions import Permission
+from organization.recipient_policy.patterns import normalize_pattern
+from organization.recipient_policy.policy import RecipientPolicy
 
 M = TypeVar("M", bound=models.Model)
 
@@ -29,9 +31,9 @@ validate_key = RegexValidator(
 
 
 class VersionedModel(models.Model):
-    """What people edit: each save counts the version up.
+    """A model that people edit. Each save increases its version.
 
-    A save names the version that was read, and over another one it is refused (decision 7).
+    A save states the version that was read, and is refused if another one is stored (decision 7).
     """
 
     version = models.PositiveIntegerField(default=0, db_default=0, editable=False)
@@ -41,16 +43,22 @@ class VersionedModel(models.Model):
 
 
 class NoBulkUpdate(models.QuerySet[M]):
-    """Refuses `update()`, which would change many rows past their service: without validation, locks and audit trail."""
+    """A query set that refuses update().
 
-    refusal = "These rows are changed one at a time, by their service."
+    It would change rows without their service, that is without validation, locks and audit trail.
+    """
+
+    refusal = "Change these rows one at a time, through their service."
 
     def update(self, **values: Any) -> int:
         raise TypeError(self.refusal)
 
 
 class ImmutableKeyModel(models.Model):
-    """What is named by a key in addresses, commands and credentials: the key never changes once it is stored."""
+    """A model whose key is used in URLs, commands and credentials.
+
+    A stored key never changes.
+    """
 
     class Meta:
         abstract = True
@@ -73,25 +81,25 @@ class MemberManager(BaseUserManager["Member"]):
         return member
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> Member:
-        """What Django's command of this name calls; the audit trail has it."""
-        from organization import cli, members  # which need this module
-
-        member = self.model(email=email, is_staff=True, is_superuser=True, **fields)
-        return members.save_member(member, cli.operator("createsuperuser"), new_password=password or "")
+        """Without an entry in the audit trail, which manage.py createsuperuser leaves."""
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
     def get_by_natural_key(self, username: str | None) -> Member:
         return self.get(email__iexact=username)
 
 
 class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
-    """A person of the organization, who signs in by e-mail. What they may do stands in their RoleGrants."""
+    """A person of the organization, who signs in by email.
+
+    Their RoleGrants say what they may do.
+    """
 
     class Theme(models.TextChoices):
         SYSTEM = "system", "Follow the system"
         DARK = "dark", "Dark"
         LIGHT = "light", "Light"
 
-    groups = None  # type: ignore[assignment]  # RoleGrant takes the place of Django's groups and permissions
+    groups = None  # type: ignore[assignment]  # RoleGrant replaces Django's groups and permissions
     user_permissions = None  # type: ignore[assignment]
 
     email = models.CharField("email", max_length=ADDRESS_MAX_LENGTH, unique=True)
@@ -101,7 +109,7 @@ class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
     theme = models.CharField(max_length=10, choices=Theme, default=Theme.SYSTEM)
     time_zone = models.CharField(max_length=64, default="UTC")
     created = models.DateTimeField(default=timezone.now, editable=False)
-    # Part of what each session is checked by: a session from before a deactivation doesn't come back with its member.
+    # A part of each session's hash, so that sessions from before a deactivation stay ended when the member is active again.
     sessions_ended = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
     objects: ClassVar[MemberManager] = MemberManager()
@@ -113,7 +121,9 @@ class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
         ordering = ["name", "email"]
         constraints = [
             models.UniqueConstraint(
-                Lower("email"), name="member_email_once", violation_error_message="There is a member with this e-mail address."
+                Lower("email"),
+                name="member_email_once",
+                violation_error_message="There is already a member with this email address.",
             )
         ]
 
@@ -126,7 +136,9 @@ class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
         except ValidationError as error:
             raise ValidationError({"email": error}) from error
         if self.time_zone not in zoneinfo.available_timezones():
-            raise ValidationError({"time_zone": f"“{self.time_zone}” isn't a time zone of the IANA list, such as Europe/Lisbon."})
+            raise ValidationError(
+                {"time_zone": f"“{self.time_zone}” isn't a time zone. Enter one from the IANA list, such as Europe/Lisbon."}
+            )
 
     @property
     def initials(self) -> str:
@@ -145,9 +157,9 @@ class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
         return (f"{fallback}.{self.sessions_ended}" for fallback in super().get_session_auth_fallback_hash())
 
     def check_password(self, raw_password: str | None) -> bool:
-        """As Django's, which also stores the password with today's hasher.
+        """Check the password, and store it with today's hasher, as Django does.
 
-        Here only over the hash that was checked: a sign-in must not put an old password back over a new one.
+        The new hash replaces only the hash that was checked, so that a sign-in can't restore an old password over a new one.
         """
 
         def store_stronger_hash(password: str) -> None:
@@ -157,11 +169,14 @@ class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
         return check_password(raw_password, self.password, store_stronger_hash)
 
     def has_perm(self, perm: str, obj: Any = None) -> bool:
-        """Whether the member holds `perm`, in the Scope `obj` or (without one) over the whole organization."""
+        """Whether the member holds `perm` in the Scope `obj`, or else over everything."""
         return super().has_perm(perm, obj)
 
     def has_perm_anywhere(self, perm: str) -> bool:
-        """Whether the member holds `perm` in any app and stage at all: what the navigation draws."""
+        """Whether the member holds `perm` in any app or stage.
+
+        The navigation uses it.
+        """
         if self.is_active and self.is_superuser:
             return True
         return self.is_active and any(grant.role.includes(perm) for grant in self.grants)
@@ -196,7 +211,10 @@ class Role(VersionedModel):
 
 
 class RoleGrant(VersionedModel):
-    """A role given to a member, over the whole organization or one app. Grants add up; none takes away."""
+    """A role given to a member, over the whole organization or one app.
+
+    Grants add permissions and never remove any.
+    """
 
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="role_grants")
     role = models.ForeignKey(Role, on_delete=models.PROTECT, related_name="grants")
@@ -213,7 +231,10 @@ class RoleGrant(VersionedModel):
 
 
 class Stage(VersionedModel, ImmutableKeyModel):
-    """Where apps run: Development, QA, Production. Archived, never deleted, once it has mail."""
+    """A place where apps run, such as Development, QA or Production.
+
+    A stage with messages can be archived but not deleted.
+    """
 
     class Kind(models.TextChoices):
         DEVELOPMENT = "development", "Development"
@@ -224,7 +245,7 @@ class Stage(VersionedModel, ImmutableKeyModel):
         max_length=40,
         unique=True,
         validators=[validate_key],
-        help_text="Lower-case letters, digits and hyphens, such as “qa”. It stands in addresses and can't be changed later.",
+        help_text="Lower-case letters, digits and hyphens, such as “qa”. It is used in URLs and can't be changed later.",
     )
     name = models.CharField(max_length=60, validators=[validate_one_line])
     order = models.PositiveSmallIntegerField(default=0)
@@ -233,12 +254,33 @@ class Stage(VersionedModel, ImmutableKeyModel):
         max_length=20,
         choices=Kind,
         default=Kind.NON_PRODUCTION,
-        help_text="In a Production stage the portal asks for the stage's name before acts that can't be undone.",
+        help_text="In a Production stage the portal asks for the stage's name before actions that can't be undone.",
     )
     archived = models.BooleanField(default=False)
+    # Who may get email: changed by recipient_policy.changes alone. Stages from before it have the policy that they had.
+    recipient_policy = models.CharField(
+        max_length=12,
+        choices=RecipientPolicy,
+        default=RecipientPolicy.AS_APPS_ASK,
+        db_default=RecipientPolicy.AS_APPS_ASK,
+        editable=False,
+    )
+    # A wider policy may have an end; then this narrower one is in force again.
+    policy_until = models.DateTimeField(null=True, editable=False)
+    policy_afterwards = models.CharField(max_length=12, choices=RecipientPolicy, blank=True, db_default="", editable=False)
+    # Counts every change of policy and allowed addresses; and the versions since which it was never narrower than named.
+    policy_version = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    listed_since = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    open_since = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
     class Meta:
         ordering = ["order", "name"]
+        # What a stage may do depends on whether it is Production.
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(kind__in=("development", "non_production", "production")), name="stage_kind"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -249,12 +291,42 @@ class Stage(VersionedModel, ImmutableKeyModel):
 
     @property
     def says_production(self) -> bool:
-        """Whether its name alone tells that it is one: the word beside it would only repeat that."""
+        """Whether its name is “Production”, so that a badge would only repeat it."""
         return self.is_production and self.name.casefold() == self.Kind.PRODUCTION.label.casefold()
 
 
+class AllowedAddress(models.Model):
+    """An address or a whole domain that may get email of its own from a stage. Saved through recipient_policy.changes."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="allowed_addresses")
+    pattern = models.CharField("address or domain", max_length=ADDRESS_MAX_LENGTH)
+    until = models.DateTimeField(null=True, blank=True)
+    # The stage's policy_version since which it is allowed: email that was accepted before isn't freed by it.
+    version = models.PositiveIntegerField(default=0, editable=False)
+    created = models.DateTimeField(db_default=Now(), editable=False)
+    created_by = models.CharField(max_length=360, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "allowed address"
+        verbose_name_plural = "allowed addresses"
+        ordering = ["pattern"]
+        constraints = [models.UniqueConstraint(fields=["stage", "pattern"], name="allowed_address_once_per_stage")]
+
+    def __str__(self) -> str:
+        return self.pattern
+
+    def clean(self) -> None:
+        try:
+            self.pattern = normalize_pattern(self.pattern)
+        except ValidationError as error:
+            raise ValidationError({"pattern": error}) from error
+
+
 class KeptHeader(models.Model):
-    """A header field that test mail of a stage keeps, beside those that all test mail keeps. Saved through kept_headers."""
+    """A header field that test mail of a stage keeps, besides those of all test mail.
+
+    It is saved through kept_headers.
+    """
 
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="kept_headers")
     name = models.CharField(
@@ -273,7 +345,7 @@ class KeptHeader(models.Model):
                 "stage",
                 Lower("name"),
                 name="kept_header_once_per_stage",
-                violation_error_message="Test mail of this stage keeps this field already.",
+                violation_error_message="Test mail of this stage already keeps this field.",
             )
         ]
 
@@ -282,7 +354,7 @@ class KeptHeader(models.Model):
 
 
 class App(VersionedModel, ImmutableKeyModel):
-    """An application of the organization that sends mail through the portal."""
+    """An application of the organization that sends messages through the portal."""
 
     class Colour(models.TextChoices):
         VIOLET = "violet", "Violet"
@@ -316,7 +388,7 @@ class App(VersionedModel, ImmutableKeyModel):
     def clean(self) -> None:
         super().clean()
         if self.key in self.RESERVED_KEYS:
-            raise ValidationError({"key": f"“{self.key}” is a word of the portal's own addresses. Choose another key."})
+            raise ValidationError({"key": f"“{self.key}” is used in the portal's own URLs. Choose another key."})
 
     @property
     def initials(self) -> str:
@@ -325,9 +397,10 @@ class App(VersionedModel, ImmutableKeyModel):
 
 
 class Credential(models.Model):
-    """What an app signs in with, for one stage: SMTP login at the gateway (and API bearer).
+    """A username and secret with which an app signs in, for one stage.
 
-    The secret has 256 random bits and is shown once; stored is its SHA-256 (see credentials.py).
+    It is for the gateway (and the API). The secret has 256 random bits and is shown once. Only its SHA-256 is stored (see
+    credentials.py).
     """
 
     app = models.ForeignKey(App, on_delete=models.PROTECT, related_name="credentials")
@@ -357,7 +430,10 @@ _APPEND_ONLY = "The audit trail is append-only."
 
 
 class AuditTrail(NoBulkUpdate["AuditEvent"]):
-    """Events to read. Django itself still takes a deleted member off theirs (on_delete, through the base manager)."""
+    """Events that can only be read and added.
+
+    Django itself still removes a deleted member from their events (on_delete, through the base manager).
+    """
 
     refusal = _APPEND_ONLY
 
@@ -366,17 +442,40 @@ class AuditTrail(NoBulkUpdate["AuditEvent"]):
 
 
 class AuditEvent(models.Model):
-    """One act that changed configuration, or is worth remembering. Written by audit.record() alone; never changed."""
+    """An action that changed configuration or is worth recording.
+
+    Only audit.record() writes events, and they are never changed.
+    """
 
     class Status(models.TextChoices):
         SUCCEEDED = "succeeded", "Succeeded"
         REFUSED = "refused", "Refused"
         FAILED = "failed", "Failed"
 
+    class Operation(models.TextChoices):
+        """What may be done. The values are stored: filters and exports name them."""
+
+        CREATE = "Create", "Create"
+        UPDATE = "Update", "Update"
+        DELETE = "Delete", "Delete"
+        REVOKE = "Revoke", "Revoke"
+        CHANGE_PASSWORD = "Change password", "Change password"
+        CHANGE_RECIPIENT_POLICY = "Change recipient policy", "Change recipient policy"
+        ROTATE_KEY = "Rotate key", "Rotate key"
+        TEST = "Test", "Test"
+        SEND_TEST_MESSAGE = "Send test mail", "Send test mail"
+        EXPORT = "Export", "Export"
+        RESUME_DELIVERIES = "Resume deliveries", "Resume deliveries"
+        RETRY = "Retry", "Retry"
+        CANCEL = "Cancel", "Cancel"
+        RELEASE_TO_REAL_RECIPIENTS = "Release to real recipients", "Release to real recipients"
+        RESEND = "Resend", "Resend"
+        RESEND_TO_REAL_RECIPIENTS = "Resend to real recipients", "Resend to real recipients"
+
     at = models.DateTimeField(default=timezone.now)
     actor = models.ForeignKey(Member, on_delete=models.SET_NULL, null=True, related_name="audit_events")
     actor_name = models.CharField(max_length=360)
-    operation = models.CharField(max_length=60)
+    operation = models.CharField(max_length=60, choices=Operation)
     entity = models.CharField(max_length=60)
     entity_id = models.CharField(max_length=60, blank=True)
     entity_name = models.CharField(max_length=400, blank=True)

@@ -1,21 +1,16 @@
-"""What a member may be allowed to do, where, and the one question every door asks.
+"""The permissions of the portal.
 
-A permission is granted through roles (models.Role, models.RoleGrant) and answered by backends.RoleGrantBackend, so
-that `member.has_perm(Permission.MANAGE_EMAIL_CONFIGURATIONS.path, scope)` works in views, templates and the admin.
+A permission is granted through roles (models.Role, models.RoleGrant) and checked by backends.RoleGrantBackend, so that
+`member.has_perm(Permission.MANAGE_EMAIL_CONFIGURATIONS.path, scope)` works in views, templates and Django admin.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.db import models
-
-if TYPE_CHECKING:
-    pass
 
 
 class Permission(models.TextChoices):
-    """Named permissions of the portal. The labels are what the interface and the audit trail show."""
+    """A permission; pages and the audit trail show its label."""
 
     MANAGE_EMAIL_CONFIGURATIONS = "manage_email_configurations", "Manage Email Configurations"
     EDIT_ASSET_CONFIGURATIONS = "edit_asset_configurations", "Edit asset configurations"
@@ -28,5 +23,5 @@ class Permission(models.TextChoices):
 
     @property
     def path(self) -> str:
-        """The name as Django's `has_perm` spells it: app label, dot, codename."""
+        """The name that Django's has_perm() takes: app label, dot, codename."""
         return f"organization.{self.value}"

@@ -18,11 +18,13 @@ from emailconfig.services import settings_of
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
 from organization.permissions import Permission
+from organization.recipient_policy.reading import policy_of
 from outbox import event_log
+from outbox.exceptions import SubmissionRefused
 from outbox.models import FINAL, LIST_REASONS, WAITING, Content, Door, Message, Recipient, RouteKind, Status
 from outbox.routing import Route, release, route_resent
 from outbox.states import sum_up
-from outbox.submission import Envelope, SubmissionRefused, submit
+from outbox.submission import Envelope, submit
 from outbox.values import Resent
 from testlists.services import test_list_of
 from testlists.state import state_of
@@ -52,7 +54,7 @@ def retry_now(message: Message, actor: Actor) -> Message:
         addresses = _addresses(waiting)
         waiting.update(due=database_now())
         sum_up(mail)
-        audit.record(actor, "Retry", mail, after={"recipients": addresses})
+        audit.record(actor, audit.Operation.RETRY, mail, after={"recipients": addresses})
     return mail
 
 
@@ -71,7 +73,7 @@ def cancel(message: Message, actor: Actor) -> Message:
         mail.hold_reason = ""
         mail.notes = [*mail.notes, words]
         sum_up(mail)
-        audit.record(actor, "Cancel", mail, after={"recipients": addresses})
+        audit.record(actor, audit.Operation.CANCEL, mail, after={"recipients": addresses})
         transaction.on_commit(lambda: event_log.ended(mail, "email_failed", words), robust=True)
     return mail
 
@@ -96,7 +98,7 @@ def release_held(message: Message, actor: Actor) -> Message:
         mail.notes = [*mail.notes, words]
         sum_up(mail)
         after = {"route": mail.get_route_display(), "recipients": [recipient.address for recipient in missing]}
-        audit.record(actor, "Release to real recipients", mail, after=after)
+        audit.record(actor, audit.Operation.RELEASE_TO_REAL_RECIPIENTS, mail, after=after)
     return mail
 
 
@@ -108,16 +110,16 @@ def resend(message: Message, actor: Actor, *, read_at: int | None = None) -> Mes
     Then nothing is stored.
     """
     require(actor, _scope(message), Permission.RESEND_MAIL)
-    return _resend("Resend", message, actor, read_at, released=False)
+    return _resend(audit.Operation.RESEND, message, actor, read_at, released=False)
 
 
 def resend_to_real_recipients(message: Message, actor: Actor, *, read_at: int | None = None) -> Message:
     """As resend(), but to the recipients the app gave, whatever the test list says now or later. For this one mail alone."""
     require(actor, _scope(message), Permission.RESEND_TO_REAL_RECIPIENTS)
-    return _resend("Resend to real recipients", message, actor, read_at, released=True)
+    return _resend(audit.Operation.RESEND_TO_REAL_RECIPIENTS, message, actor, read_at, released=True)
 
 
-def _resend(operation: str, message: Message, actor: Actor, read_at: int | None, *, released: bool) -> Message:
+def _resend(operation: audit.Operation, message: Message, actor: Actor, read_at: int | None, *, released: bool) -> Message:
     with transaction.atomic():
         original = _locked(message)
         _stop_at(resend_obstacle(original))
@@ -206,7 +208,7 @@ def acts_of(message: Message, actor: Actor) -> Acts:
 def resend_route(message: Message) -> Route:
     """Where resend() would send the mail now."""
     test_list = test_list_of(message.app, message.stage)
-    return route_resent(RouteKind(message.route), reachable(message), state_of(test_list))
+    return route_resent(RouteKind(message.route), reachable(message), state_of(test_list), policy_of(message.stage))
 
 
 def reachable(message: Message) -> list[str]:

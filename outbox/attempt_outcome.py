@@ -6,5 +6,5 @@ from django.db.models import TextChoices
 class AttemptOutcome(TextChoices):
     SENT = "sent", "Accepted by the server"
     DEFERRED = "deferred", "Deferred, will be tried again"
-    FAILED = "failed", "Refused for good"
+    FAILED = "failed", "Rejected"
     UNKNOWN = "unknown", "Outcome unknown, will be tried again"

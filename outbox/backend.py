@@ -16,14 +16,10 @@ from django.core.mail.backends.base import BaseEmailBackend
 
 from common import sql
 from common.addresses import is_printable, read_named_address
-from organization.models import App, Stage
+from organization import statements
+from organization.statements import Place
 from outbox.models import Door
 from outbox.submission import Envelope, submit
-
-_APP_AND_STAGE = """
-    SELECT app.id, app.name, app.archived, stage.id, stage.name, stage.archived
-    FROM organization_app app, organization_stage stage WHERE app.key = %s AND stage.key = %s
-"""
 
 
 class EmailBackend(BaseEmailBackend):
@@ -56,20 +52,18 @@ class EmailBackend(BaseEmailBackend):
         return accepted
 
     def _submit(self, message: EmailMessage) -> None:
-        app, stage = self._place()
+        place = self._place()
         sender = message.from_email or settings.DEFAULT_FROM_EMAIL
         envelope = Envelope(_sender(str(sender)), [_recipient(str(recipient)) for recipient in message.recipients()])
-        submit(app, stage, envelope, _content(message), via=Door.BACKEND)
+        submit(place.app, place.stage, envelope, _content(message), via=Door.BACKEND)
 
-    def _place(self) -> tuple[App, Stage]:
-        rows = sql.fetch(_APP_AND_STAGE, self.app_key, self.stage_key)
-        if not rows:
+    def _place(self) -> Place:
+        places = sql.fetch(statements.APP_AND_STAGE, self.app_key, self.stage_key)
+        if not places:
             raise ImproperlyConfigured(
                 f"OUTBOX_APP and OUTBOX_STAGE must name an app and a stage; they are “{self.app_key}” and “{self.stage_key}”."
             )
-        ((app_id, app_name, app_archived, stage_id, stage_name, stage_archived),) = rows
-        app = App(pk=app_id, key=self.app_key, name=app_name, archived=bool(app_archived))
-        return app, Stage(pk=stage_id, key=self.stage_key, name=stage_name, archived=bool(stage_archived))
+        return places[0]
 
 
 def _content(message: EmailMessage) -> bytes:

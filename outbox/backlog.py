@@ -10,17 +10,11 @@ from datetime import datetime
 from common import sql
 from common.clock import as_moment
 from organization.models import App, Stage
+from outbox import statements
 from outbox.models import WAITING, HoldReason, Status
 
 # Of each stage and status: a page needs no more to say that it is too much.
 COUNTED_AT_MOST = 1_000
-_FIRST = """
-    SELECT * FROM (
-        SELECT stage_id, app_id, hold_reason, created FROM outbox_message WHERE stage_id = %s AND status = %s
-        ORDER BY due, id LIMIT %s
-    ) AS first
-"""
-_BY_APP = "SELECT stage_id, app_id, hold_reason, count(*), min(created) FROM ({}) AS mail GROUP BY stage_id, app_id, hold_reason"
 
 
 @dataclass(frozen=True)
@@ -76,14 +70,14 @@ def depth_by_app(
     if not stages:
         return {}
     limit = at_most or COUNTED_AT_MOST
-    first = " UNION ALL ".join([_FIRST] * len(stages))
     asked = [value for stage in stages for value in (stage.pk, status.value, limit + 1)]
-    rows = sql.fetch(_BY_APP.format(first), *asked)
+    rows = sql.fetch(statements.backlog_by_app(len(stages)), *asked)
     counted: Counter[int] = Counter()
-    for stage, _, _, mails, _ in rows:
-        counted[stage] += mails
+    for row in rows:
+        counted[row.stage_id] += row.messages
     found: defaultdict[int, defaultdict[int, Depth]] = defaultdict(lambda: defaultdict(Depth))
-    for stage, app, held_for, mails, oldest in rows:
-        if not reasons or held_for in reasons:
-            found[stage][app] += Depth(min(mails, limit), counted[stage] > limit, as_moment(oldest))
+    for row in rows:
+        if not reasons or row.hold_reason in reasons:
+            more = counted[row.stage_id] > limit
+            found[row.stage_id][row.app_id] += Depth(min(row.messages, limit), more, as_moment(row.oldest))
     return {stage: dict(depths) for stage, depths in found.items()}

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import smtplib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from django.core.exceptions import ValidationError
 
-from common.addresses import ADDRESS_MAX_LENGTH, NotOneAddress, is_address, is_printable, printable, validate_address
+from common.addresses import ADDRESS_MAX_LENGTH, is_address, is_printable, printable, validate_address
+from common.exceptions import NotOneAddress
+from outbox.exceptions import SubmissionRefused
 
 # RFC 5321 section 4.5.3.1.8 asks for at least 100.
 MAX_RECIPIENTS = 1000
 _BAD_RECIPIENT, _BAD_SENDER = "5.1.3", "5.1.7"
-
-
-class SubmissionRefused(smtplib.SMTPException):
-    """The mail was not accepted and nothing was stored. `reply` is the SMTP answer: code, enhanced code, text.
-
-    Callers of Django's mail API expect an SMTPException.
-    """
-
-    def __init__(self, code: int, enhanced: str, text: str) -> None:
-        super().__init__(text)
-        self.code, self.enhanced, self.text = code, enhanced, text
-
-    @property
-    def reply(self) -> str:
-        return f"{self.code} {self.enhanced} {self.text}"
 
 
 class RefusedRecipient(NamedTuple):

@@ -1,12 +1,11 @@
-"""One log line for each accepted email and for each outcome: the answer to “where did email 42 go?”
+"""One log line for each accepted email and for each outcome.
 
-No line has a subject or content. Addresses are masked unless LOG_ADDRESSES is set.
+They answer “where did email 42 go?”. No line has a subject or content. Addresses are masked unless LOG_ADDRESSES is set.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,11 @@ import structlog
 from django.conf import settings
 
 from common.addresses import masked_address
+from outbox.masking import for_log
 from outbox.models import HoldReason, Message
 
 if TYPE_CHECKING:
-    from outbox.envelope import SubmissionRefused
+    from outbox.exceptions import SubmissionRefused
     from outbox.values import Accepted, Submission
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,6 @@ _logger = logging.getLogger(__name__)
 # A line names this many recipients; the number of all is beside it.
 _NAMED = 5
 _REPLY_LENGTH = 200
-_WORD_WITH_AT = re.compile(r"[^\s<>()\[\],;:\"“”]+@[^\s<>()\[\],;:\"“”]+")
 
 
 def is_enabled(level: int) -> bool:
@@ -91,14 +90,5 @@ def recipients_of(addresses: Sequence[str]) -> dict[str, Any]:
 
 
 def shown_reply(reply: str, addresses: Sequence[str]) -> str:
-    """The server's words. Servers repeat addresses, and their part before the @-sign alone."""
-    reply = reply[:_REPLY_LENGTH]
-    if settings.LOG_ADDRESSES:
-        return reply
-    if "@" in reply:
-        reply = _WORD_WITH_AT.sub(lambda word: masked_address(word[0]), reply)
-    for address in addresses[:_NAMED]:
-        name = address.rpartition("@")[0]
-        if len(name) > 1 and name in reply:
-            reply = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", masked_address(name), reply)
-    return reply
+    """The beginning of the server's words. Servers repeat addresses, and their part before the @-sign alone."""
+    return for_log(reply[:_REPLY_LENGTH], addresses[:_NAMED])

@@ -20,17 +20,20 @@ def masked_words(text: str, addresses: Iterable[str] = ()) -> str:
     """`text` with the addresses in it masked: all that looks like one, and of `addresses` also the part before the @-sign
     alone, as in “550 ana.silva: no such user”."""
     for address in addresses:
-        if address and ("@" not in address or not _WORD.fullmatch(address)):  # refused as an address, and not one word
-            text = text.replace(address, masked_address(address))
-    text = _WORD.sub(lambda word: masked_address(word[0]) if "@" in word[0] else word[0], text)
-    names = _names_before_the_at(addresses)
+        if address and address in text and ("@" not in address or not _WORD.fullmatch(address)):
+            text = text.replace(address, masked_address(address))  # refused as an address, and not one word
+    if "@" in text:
+        text = _WORD.sub(lambda word: masked_address(word[0]) if "@" in word[0] else word[0], text)
+    names = _names_before_the_at(addresses, text)
     return names.sub(lambda name: masked_address(name[0]), text) if names else text
 
 
-def _names_before_the_at(addresses: Iterable[str]) -> re.Pattern[str] | None:
-    """The longest first. A reply code is none."""
+def _names_before_the_at(addresses: Iterable[str], text: str) -> re.Pattern[str] | None:
+    """Those that `text` repeats, the longest first. A reply code is none."""
+    folded = text.casefold()
     names = {address.rpartition("@")[0] for address in addresses}
-    telling = sorted((name for name in names if len(name) > 1 and not _REPLY_CODE.fullmatch(name)), key=len, reverse=True)
+    repeated = (name for name in names if len(name) > 1 and name.casefold() in folded and not _REPLY_CODE.fullmatch(name))
+    telling = sorted(repeated, key=len, reverse=True)
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, telling))})(?!\w)", re.IGNORECASE) if telling else None
 
 

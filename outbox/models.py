@@ -26,10 +26,11 @@ class Status(models.TextChoices):
     SENT = "sent", "Sent"
     FAILED = "failed", "Failed"
     HELD = "held", "Held"  # waits for a person or for its cause to go away
+    CAPTURED = "captured", "Captured"  # kept here: the stage's policy lets it go to nobody
 
 
 WAITING = (Status.QUEUED, Status.DEFERRED)
-FINAL = (Status.SENT, Status.FAILED)
+FINAL = (Status.SENT, Status.FAILED, Status.CAPTURED)
 # How the last reply of a recipient begins that was tried often enough, although nobody refused it for good.
 GIVEN_UP = "Given up"
 
@@ -38,6 +39,18 @@ class RouteKind(models.TextChoices):
     TEST_LIST = "test_list", "Test list"
     RECIPIENTS = "recipients", "Recipients"
     RELEASED = "released", "Released to real recipients"  # by a person, whatever the test list says
+    ALLOWED = "allowed", "Allowed addresses"  # of the stage, with the header of test mail
+    CAPTURED = "captured", "Captured"
+
+
+class Rule(models.TextChoices):
+    """Why a recipient gets the message, or doesn't. Kept on each recipient."""
+
+    AS_APPS_ASK = "real", "Recipient that the app gave"
+    TEST_LIST = "list", "Test list"
+    ALLOWED = "allowed", "Allowed address"
+    RELEASED = "released", "Released by a person"
+    CAPTURED = "captured", "Captured"
 
 
 class HoldReason(models.TextChoices):
@@ -91,7 +104,9 @@ class Message(models.Model):
 
     # Where it was routed, and why: decided at acceptance, looked at again at hand-over, only toward safer.
     route = models.CharField(max_length=10, choices=RouteKind)
-    list_version = models.PositiveIntegerField(default=0)  # of the test list that the route was decided by
+    # Of the test list and of the stage's recipient policy that the route was decided by.
+    list_version = models.PositiveIntegerField(default=0)
+    policy_version = models.PositiveIntegerField(default=0, db_default=0)
     notes = models.JSONField(default=list)
 
     # The numbers of the mail that this one repeats, and of the last that repeats this one. No keys: either may be pruned.
@@ -114,6 +129,18 @@ class Message(models.Model):
             models.Index(fields=["stage", "status", "due", "id"], name="message_queue"),
             models.Index(fields=["stage", "id"], name="message_log"),
         ]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(status__in=Status.values), name="message_status"),
+            models.CheckConstraint(condition=models.Q(route__in=RouteKind.values), name="message_route"),
+            models.CheckConstraint(
+                condition=~models.Q(status=Status.SENDING) | ~models.Q(owner=""), name="message_sending_has_owner"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(models.Q(status=Status.HELD), ~models.Q(hold_reason=""))
+                | models.Q(~models.Q(status=Status.HELD), models.Q(hold_reason="")),
+                name="message_held_has_reason",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.subject or '(no subject)'}"
@@ -130,7 +157,7 @@ class Content(models.Model):
 
 
 class Refusal(models.Model):
-    """An email that was not accepted. Only the newest of each credential are kept (see refusals)."""
+    """An email that was not accepted. Only the newest are kept (see refusals)."""
 
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
@@ -153,6 +180,7 @@ class Recipient(models.Model):
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="recipients", db_index=False)
     address = models.CharField(max_length=ADDRESS_MAX_LENGTH)
     name = models.CharField(max_length=100, blank=True)
+    rule = models.CharField(max_length=10, choices=Rule, blank=True, db_default="")
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     due = models.DateTimeField(db_default=Now())
     tries = models.PositiveSmallIntegerField(default=0)
@@ -161,7 +189,11 @@ class Recipient(models.Model):
 
     class Meta:
         ordering = ["pk"]
-        constraints = [models.UniqueConstraint(fields=["message", "address"], name="recipient_once_per_message")]
+        constraints = [
+            models.UniqueConstraint(fields=["message", "address"], name="recipient_once_per_message"),
+            # Its tries are never negative: the field's own type sees to that.
+            models.CheckConstraint(condition=models.Q(status__in=Status.values), name="recipient_status"),
+        ]
 
     def __str__(self) -> str:
         return self.address
@@ -185,6 +217,7 @@ class Attempt(models.Model):
 
     class Meta:
         ordering = ["pk"]
+        constraints = [models.CheckConstraint(condition=models.Q(outcome__in=AttemptOutcome.values), name="attempt_outcome")]
 
     @property
     def meaning(self) -> Explanation | None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from common.addresses import same_address_key
 from emailconfig.models import SmtpSettings
 from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
 from organization.models import Stage
+from organization.recipient_policy.policy import PolicyState, RecipientPolicy
+from organization.signals import count_stage_leaving
 from outbox import wakeup
-from outbox.models import HoldReason, Recipient, Status
+from outbox.models import HoldReason, Recipient, RouteKind, Rule, Status
 from outbox.states import hold_unconfigured, release
 from outbox.test_list_counts import recent_mail
 from testlists.models import TestList
@@ -24,6 +27,7 @@ def connect() -> None:
     test_list_saved.connect(_on_test_list_saved)
     count_leaving.connect(_count_leaving)
     count_recent.connect(_count_recent)
+    count_stage_leaving.connect(_count_stage_leaving)
 
 
 def _on_settings_saved(settings: SmtpSettings, **_: Any) -> None:
@@ -48,15 +52,28 @@ def _after_commit(reason: HoldReason, **place: int) -> None:
 
 
 def _count_leaving(test_list: TestList, **_: Any) -> int:
-    """Mails being handed over right now to an address that isn't on the list (see testlists.signals)."""
+    """Emails being handed over right now to an address that is neither on the list nor allowed (see testlists.signals)."""
     listed = {same_address_key(person.email) for person in test_list.people()}
-    on_the_wire = Recipient.objects.filter(
-        status=Status.SENDING,
-        message__status=Status.SENDING,
-        message__app=test_list.app_id,
-        message__stage=test_list.stage_id,
-    ).values_list("message_id", "address")
-    return len({message for message, address in on_the_wire if same_address_key(address) not in listed})
+    rows = _on_the_wire(message__app=test_list.app_id, message__stage=test_list.stage_id).exclude(rule=Rule.ALLOWED)
+    return len({pk for pk, address in rows.values_list("message_id", "address") if same_address_key(address) not in listed})
+
+
+def _count_stage_leaving(stage: Stage, policy: PolicyState, **_: Any) -> int:
+    """Emails being handed over right now to somebody who gets none under the stage's policy (see organization.signals)."""
+    rows = _on_the_wire(message__stage=stage.pk).values_list("message_id", "address", "rule", "message__route")
+    return len({pk for pk, address, rule, route in rows if not _may_leave(policy, address, rule, route)})
+
+
+def _may_leave(policy: PolicyState, address: str, rule: str, route: str) -> bool:
+    if policy.policy == RecipientPolicy.NOBODY:
+        return False
+    if rule == Rule.ALLOWED:
+        return policy.allows(address)
+    return policy.policy == RecipientPolicy.AS_APPS_ASK or route in (RouteKind.TEST_LIST, RouteKind.RELEASED)
+
+
+def _on_the_wire(**place: int) -> QuerySet[Recipient]:
+    return Recipient.objects.filter(status=Status.SENDING, message__status=Status.SENDING, **place)
 
 
 def _count_recent(test_list: TestList, **_: Any) -> RecentMail:

@@ -1,5 +1,7 @@
 """Emails that were refused: the newest of each credential, for the people who look for an email that isn't in the log.
 
+Those of an app that handed an email in without a credential, through Django or a command, count as one credential's.
+
 Refusals may come in floods, and nobody waits for them: they are written beside, seldom, and few are kept.
 """
 
@@ -20,8 +22,12 @@ from organization.models import App, Credential, Member, Stage
 from organization.permissions import Permission
 from outbox.masking import masked_words
 from outbox.models import Door, Refusal
+from outbox.values import Submission
 
 log = structlog.get_logger(__name__)
+
+# An app, a stage, and the credential if there was one.
+Owner = tuple[int, int, int | None]
 
 KEPT_OF_EACH = 20
 WRITE_EVERY_SECONDS = 1.0
@@ -29,10 +35,22 @@ WRITE_EVERY_SECONDS = 1.0
 
 def refusal(credential: Credential, via: Door, step: str, address: str, reply: str) -> Refusal:
     """One that is not stored yet: at which step of the dialogue, for which address, with which answer."""
+    return _refusal((credential.app_id, credential.stage_id, credential.pk), via, step, address, reply)
+
+
+def refusal_of_submission(submission: Submission, reply: str) -> Refusal:
+    """Likewise, for an email that was handed in as a whole, with or without a credential."""
+    credential_id = submission.credential.pk if submission.credential else None
+    address = next(iter(submission.envelope.recipients), "")
+    return _refusal((submission.app.pk, submission.stage.pk, credential_id), submission.via, "submit", address, reply)
+
+
+def _refusal(owner: Owner, via: Door, step: str, address: str, reply: str) -> Refusal:
+    app_id, stage_id, credential_id = owner
     return Refusal(
-        app_id=credential.app_id,
-        stage_id=credential.stage_id,
-        credential_id=credential.pk,
+        app_id=app_id,
+        stage_id=stage_id,
+        credential_id=credential_id,
         via=via.value,
         step=step,
         address=printable(address),
@@ -44,8 +62,8 @@ def record(refusals: Sequence[Refusal]) -> None:
     """Store them, and forget all but the newest of each credential."""
     with transaction.atomic():
         Refusal.objects.bulk_create(refusals)
-        for credential_id in {refusal.credential_id for refusal in refusals}:
-            of_credential = Refusal.objects.filter(credential=credential_id).order_by("-pk")
+        for app_id, stage_id, credential_id in {(one.app_id, one.stage_id, one.credential_id) for one in refusals}:
+            of_credential = Refusal.objects.filter(app=app_id, stage=stage_id, credential=credential_id).order_by("-pk")
             if outdated := of_credential.values_list("pk", flat=True)[KEPT_OF_EACH : KEPT_OF_EACH + 1]:
                 of_credential.filter(pk__lte=outdated[0]).delete()
 
@@ -102,7 +120,7 @@ class RefusalRecorder:
 
 
 class ShownRefusal(NamedTuple):
-    """As one member may see it."""
+    """As one member may see it. `credential`: its username; without one the entry point's name."""
 
     at: datetime
     credential: str
@@ -112,7 +130,7 @@ class ShownRefusal(NamedTuple):
 
 
 def newest_refusals(member: Member, app: App, stage: Stage) -> list[ShownRefusal] | None:
-    """The newest of the app's credentials in the stage. None for members who may not read the app's log there."""
+    """The newest of the app in the stage. None for members who may not read the app's log there."""
     place = Scope(app, stage)
     if not allowed(member, place, Permission.ACCESS_ASSET_LOGS):
         return None
@@ -121,7 +139,7 @@ def newest_refusals(member: Member, app: App, stage: Stage) -> list[ShownRefusal
     return [
         ShownRefusal(
             refusal.at,
-            refusal.credential.username if refusal.credential else "",
+            refusal.credential.username if refusal.credential else refusal.get_via_display(),
             refusal.step,
             refusal.address if open_to_member else masked_address(refusal.address),
             refusal.reply if open_to_member else masked_words(refusal.reply, [refusal.address]),

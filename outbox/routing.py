@@ -1,7 +1,7 @@
-"""Who gets a mail. Pure: no database, no network, no clock; tests/outbox/test_routing.py is its table.
+"""Who gets an email. Pure: no database, no network, no clock; tests/outbox/test_routing.py is its table.
 
-The rules stand in DESIGN (Test lists and routing). An Active list takes every recipient's place; an Active list with
-nobody on it holds the mail, and so does a list that is missing; otherwise the mail goes to the recipients the app gave.
+The rules are in docs/reference/routing.md. The stage's recipient policy comes first, then the app's test list, then the
+stage's allowed addresses. What can't be decided holds the email.
 """
 
 from __future__ import annotations
@@ -10,94 +10,172 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from common.addresses import NamedAddress, same_address_key
-from outbox.models import HoldReason, RouteKind
+from organization.recipient_policy.policy import PolicyState, RecipientPolicy
+from outbox.models import HoldReason, RouteKind, Rule
 from testlists.state import ListState
+
+# What goes to allowed addresses at most, whatever the policy becomes.
+_CLOSED = (RouteKind.ALLOWED, RouteKind.CAPTURED)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What happens to one requested address, and the rule that made it so."""
+    """What happens to one requested address, the rule that made it so, and that rule in words."""
 
     requested: str
     delivered_to: tuple[str, ...]
-    rule: str
+    rule: Rule | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class RoutedPerson:
+    """Somebody who gets the email, and by which rule."""
+
+    person: NamedAddress
+    rule: Rule
 
 
 @dataclass(frozen=True)
 class Route:
-    """The outcome: whom the mail is delivered to, or why it is held."""
+    """The outcome: who gets the email, whose copy is captured, or why the email is held."""
 
     kind: RouteKind
-    people: tuple[NamedAddress, ...]
+    recipients: tuple[RoutedPerson, ...]
     decisions: tuple[Decision, ...]
+    captured: tuple[str, ...] = ()
     hold_reason: HoldReason | None = None
 
+    @property
+    def people(self) -> tuple[NamedAddress, ...]:
+        return tuple(recipient.person for recipient in self.recipients)
 
-def route(requested: Sequence[str], test_list: ListState) -> Route:
+
+def route(requested: Sequence[str], test_list: ListState, policy: PolicyState) -> Route:
     """Decide for the addresses of an envelope. Each person gets one copy, however often they were named."""
+    if policy.policy == RecipientPolicy.NOBODY:
+        return _to_allowed((), requested, "The stage captures all email, so nobody gets it.")
     if not test_list.exists:
-        rule = "The test list is missing, so nobody knows whether it was Active, and the mail is held."
-        return _held(requested, rule, HoldReason.TEST_LIST_MISSING)
-    if not test_list.active:
-        people = _once([NamedAddress(address) for address in requested])
-        rule = "The test list is Inactive, so the mail goes to the recipient the app gave."
-        return Route(RouteKind.RECIPIENTS, people, tuple(Decision(one, (one,), rule) for one in requested))
-    people = _once(test_list.people)
-    listed = tuple(person.email for person in people)
-    if not people:
-        rule = "The test list is Active and nobody is on it, so the mail is held."
-        return _held(requested, rule, HoldReason.TEST_LIST_EMPTY)
-    rule = "The test list is Active, so the people on it get the mail in place of this recipient."
-    return Route(RouteKind.TEST_LIST, people, tuple(Decision(one, listed, rule) for one in requested))
+        reason = "The test list is missing, so it can't be known whether it was Active, and the email is held."
+        return _held(requested, reason, HoldReason.TEST_LIST_MISSING)
+    allowed = policy.allowed_of(requested)
+    if len(allowed) == len(requested) and (test_list.active or policy.policy == RecipientPolicy.LISTED_ONLY):
+        return _to_allowed(allowed, requested, "")
+    if test_list.active:
+        return _to_list(requested, test_list, allowed)
+    if policy.policy == RecipientPolicy.LISTED_ONLY:
+        reason = "Only test lists and allowed addresses get email from this stage, so this recipient's copy is captured."
+        return _to_allowed(allowed, requested, reason)
+    reason = "The test list is Inactive, so the email goes to the recipient the app gave."
+    return _as_asked(RouteKind.RECIPIENTS, Rule.AS_APPS_ASK, requested, reason)
 
 
-def _held(requested: Sequence[str], rule: str, reason: HoldReason) -> Route:
-    """As test mail that nobody gets yet: it goes to the list as soon as somebody is on it."""
-    return Route(RouteKind.TEST_LIST, (), tuple(Decision(one, (), rule) for one in requested), reason)
+def _to_allowed(allowed: Sequence[str], requested: Sequence[str], reason: str) -> Route:
+    """Everybody else's copy is captured, for this `reason`."""
+    others = _people(Rule.CAPTURED, [address for address in requested if address not in allowed])
+    kind = RouteKind.ALLOWED if allowed else RouteKind.CAPTURED
+    decisions = tuple(
+        _allowed_decision(address) if address in allowed else Decision(address, (), Rule.CAPTURED, reason)
+        for address in requested
+    )
+    return Route(kind, _people(Rule.ALLOWED, allowed), decisions, tuple(other.person.email for other in others))
 
 
-def route_resent(original: RouteKind, requested: Sequence[str], test_list: ListState) -> Route:
-    """Where a mail goes that is sent again: as route() says, but what was test mail once stays with the list, whatever its
-    toggle says now. Only release() lets it go."""
-    return route(requested, replace(test_list, active=test_list.active or original != RouteKind.RECIPIENTS))
+def _allowed_decision(address: str) -> Decision:
+    return Decision(address, (address,), Rule.ALLOWED, "The stage allows this address, so it gets its own copy.")
+
+
+def _to_list(requested: Sequence[str], test_list: ListState, allowed: Sequence[str]) -> Route:
+    """The list in place of the recipients; those of them who are allowed get the same copy."""
+    listed = _once([RoutedPerson(person, Rule.TEST_LIST) for person in test_list.people])
+    if not listed:
+        reason = "The test list is Active and nobody is on it, so the email is held."
+        return _held(requested, reason, HoldReason.TEST_LIST_EMPTY)
+    addresses = tuple(recipient.person.email for recipient in listed)
+    reason = "The test list is Active, so the people on it get the email in place of this recipient."
+    decisions = tuple(
+        _allowed_decision(address) if address in allowed else Decision(address, addresses, Rule.TEST_LIST, reason)
+        for address in requested
+    )
+    return Route(RouteKind.TEST_LIST, _once([*listed, *_people(Rule.ALLOWED, allowed)]), decisions)
+
+
+def _held(requested: Sequence[str], reason: str, hold_reason: HoldReason) -> Route:
+    """As test mail that nobody gets yet: it goes to the list as soon as it can."""
+    decisions = tuple(Decision(address, (), None, reason) for address in requested)
+    return Route(RouteKind.TEST_LIST, (), decisions, hold_reason=hold_reason)
+
+
+def _as_asked(kind: RouteKind, rule: Rule, requested: Sequence[str], reason: str) -> Route:
+    decisions = tuple(Decision(address, (address,), rule, reason) for address in requested)
+    return Route(kind, _people(rule, requested), decisions)
+
+
+def route_resent(original: RouteKind, requested: Sequence[str], test_list: ListState, policy: PolicyState) -> Route:
+    """Where an email goes that is sent again: as route() says, but never to more people than the first time.
+
+    What was test mail stays with the list, and what was captured or went to allowed addresses stays with those. Only release()
+    lets it go.
+    """
+    if original in _CLOSED:
+        policy = policy.at_most(RecipientPolicy.LISTED_ONLY)
+    was_test_mail = original in (RouteKind.TEST_LIST, RouteKind.RELEASED)
+    return route(requested, replace(test_list, active=test_list.active or was_test_mail), policy)
 
 
 def release(requested: Sequence[str]) -> Route:
-    """One mail goes to the addresses of its envelope whatever the test list says, because a person decided so."""
-    rule = "A person released this mail, so it goes to the recipient the app gave whatever the test list says."
-    people = _once([NamedAddress(address) for address in requested])
-    return Route(RouteKind.RELEASED, people, tuple(Decision(one, (one,), rule) for one in requested))
+    """One email goes to the addresses of its envelope whatever the test list says, because a person decided so."""
+    reason = "A person released this email, so it goes to the recipient the app gave whatever the test list says."
+    return _as_asked(RouteKind.RELEASED, Rule.RELEASED, requested, reason)
 
 
 @dataclass(frozen=True)
 class Decided:
-    """What was decided at acceptance: the kind of route, the list's version then, and whether anybody is left to get it."""
+    """What was decided at acceptance: the kind of route, the versions of list and policy then, and who is left to get it."""
 
     kind: RouteKind
     list_version: int
+    policy_version: int
     has_recipients: bool
+    allowed: tuple[str, ...] = ()  # those of them who get it as allowed addresses
 
 
-def route_again(decided: Decided, requested: Sequence[str], test_list: ListState) -> Route | None:
+def route_again(decided: Decided, requested: Sequence[str], test_list: ListState, policy: PolicyState) -> Route | None:
     """The route looked at once more at hand-over, only toward safer. None: what was decided before still holds.
 
-    A list that became Active catches what is still queued, also when it was switched off again meanwhile, and queued
-    test mail follows the list as it is now. A list that was switched off never frees mail that was routed to it: test
-    mail that was held with nobody to get it goes to the list whatever its toggle says. No list catches a mail that a person
-    released: that is what they decided. Without a list all other mail is held.
+    A policy that became narrower, and a list that became Active, catch what is still queued, also when they were changed back
+    meanwhile. The other way round frees nothing: test mail follows the list as it is now, whatever its toggle says, and what
+    went to allowed addresses goes to nobody else. A person's release is caught by no list, and only by a stage that captures
+    everything. Without a list everything else is held.
     """
+    policy = policy.since(decided.policy_version)
+    if policy.policy == RecipientPolicy.NOBODY:
+        return route(requested, test_list, policy)
     if decided.kind == RouteKind.RELEASED:
         return None
+    if decided.kind in _CLOSED:
+        policy = policy.at_most(RecipientPolicy.LISTED_ONLY)
     if not test_list.exists:
-        return route(requested, test_list)
+        return route(requested, test_list, policy)
     caught = test_list.active or test_list.was_active_since(decided.list_version)
-    if not caught and decided.has_recipients:
+    if not caught and decided.has_recipients and _still_holds(decided, policy):
         return None
-    return route(requested, replace(test_list, active=caught or decided.kind == RouteKind.TEST_LIST))
+    return route(requested, replace(test_list, active=caught or decided.kind == RouteKind.TEST_LIST), policy)
 
 
-def _once(people: Sequence[NamedAddress]) -> tuple[NamedAddress, ...]:
-    first: dict[str, NamedAddress] = {}
-    for person in people:
-        first.setdefault(same_address_key(person.email), person)
+def _still_holds(decided: Decided, policy: PolicyState) -> bool:
+    """Whether nobody whom the policy let through then is kept back by it now."""
+    if decided.kind == RouteKind.RECIPIENTS:
+        return policy.policy == RecipientPolicy.AS_APPS_ASK
+    return all(policy.allows(address) for address in decided.allowed)
+
+
+def _people(rule: Rule, addresses: Sequence[str]) -> tuple[RoutedPerson, ...]:
+    return _once([RoutedPerson(NamedAddress(address), rule) for address in addresses])
+
+
+def _once(recipients: Sequence[RoutedPerson]) -> tuple[RoutedPerson, ...]:
+    first: dict[str, RoutedPerson] = {}
+    for recipient in recipients:
+        first.setdefault(same_address_key(recipient.person.email), recipient)
     return tuple(first.values())

@@ -36,11 +36,11 @@ def hold(message: Message, reason: HoldReason) -> None:
 
 
 def _summary(states: Sequence[str], *, held: bool) -> Status:
-    """What is still to happen comes before what happened; one failed recipient makes the mail failed, and so does having
-    none: it was held with nobody to get it, and then cancelled."""
+    """What is still to happen comes before what happened; one failed or captured recipient makes the message so. Without any it
+    was held with nobody to get it, and then cancelled."""
     if held:
         return Status.HELD
-    for status in (Status.SENDING, Status.QUEUED, Status.DEFERRED, Status.HELD, Status.FAILED):
+    for status in (Status.SENDING, Status.QUEUED, Status.DEFERRED, Status.HELD, Status.FAILED, Status.CAPTURED):
         if status in states:
             return status
     return Status.SENT if states else Status.FAILED

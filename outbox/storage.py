@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from django.db import DatabaseError, transaction
 
 from common import sql
+from outbox import statements
 
 _TRIED_BYTES = 64 * 1024
 _full = False
@@ -37,9 +38,7 @@ def _try_out() -> None:
     """Write as much as an email, and take it back."""
     try:
         with watched(), transaction.atomic():
-            sql.insert(
-                sql.Rows("outbox_content", ("message_id", "data"), [(0, os.urandom(_TRIED_BYTES))], types=("bigint", "bytea"))
-            )
+            sql.insert(statements.new_contents([(0, os.urandom(_TRIED_BYTES))]))
             transaction.set_rollback(True)
     except DatabaseError:
         return

@@ -3,9 +3,9 @@ transaction) and will end as sent, failed or held."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.mail import make_msgid
@@ -17,20 +17,14 @@ from common.clock import database_now
 from emailconfig.models import normalized_domain
 from organization.installation import installation_id
 from organization.models import App, Credential, Stage
-from outbox import event_log, storage, wakeup
-from outbox.envelope import (
-    MAX_RECIPIENTS,
-    Envelope,
-    SubmissionRefused,
-    check_envelope,
-    check_recipient,
-    check_sender,
-    sender_notes,
-)
+from organization.recipient_policy.policy import PolicyState, RecipientPolicy
+from outbox import event_log, statements, storage, wakeup
+from outbox.envelope import MAX_RECIPIENTS, Envelope, check_envelope, check_recipient, check_sender, sender_notes
+from outbox.exceptions import SubmissionRefused
 from outbox.headers.parser import addresses_in, header_values, holds_invitation, readable, split_header, with_crlf
 from outbox.headers.received import loop_reason
-from outbox.models import Door, HoldReason, Message, RouteKind, Status
-from outbox.refusals import refusal, try_to_record
+from outbox.models import Door, HoldReason, Message, RouteKind, Rule, Status
+from outbox.refusals import refusal_of_submission, try_to_record
 from outbox.routing import Route, release, route, route_resent
 from outbox.search_text import search_text
 from outbox.values import Accepted, Resent, Submission
@@ -38,19 +32,7 @@ from testlists.models import TestList
 from testlists.state import NO_LIST, ListState, state_of
 
 # Every entry point finds here what it needs of the envelope.
-__all__ = ["MAX_RECIPIENTS", "Envelope", "SubmissionRefused", "check_recipient", "check_sender"]
-
-_LIST_AND_SETTINGS = """
-    SELECT id, active, version, active_version,
-           (SELECT sender_address FROM emailconfig_smtpsettings settings WHERE settings.stage_id = list.stage_id)
-    FROM testlists_testlist list WHERE app_id = %s AND stage_id = %s
-"""
-_MESSAGE_COLUMNS = (
-    "app_id", "stage_id", "credential_id", "via", "envelope_sender", "requested", "from_address", "subject", "message_id",
-    "size", "invitation", "search_text", "route", "list_version", "notes", "resent_from", "status", "hold_reason", "owner",
-)  # fmt: skip
-_CONTENT_COLUMNS, _CONTENT_TYPES = ("message_id", "data"), ("bigint", "bytea")
-_RECIPIENT_COLUMNS = ("message_id", "address", "name", "status", "tries", "last_reply", "finished")
+__all__ = ["MAX_RECIPIENTS", "Envelope", "check_recipient", "check_sender"]
 
 
 def submit(
@@ -79,9 +61,7 @@ def submit(
 def _leave_trace(submission: Submission, refused: SubmissionRefused) -> None:
     """The gateway, which submits several together, leaves its own: it knows at which command."""
     event_log.refused(submission, refused)
-    if submission.credential is not None:
-        address = next(iter(submission.envelope.recipients), "")
-        try_to_record([refusal(submission.credential, submission.via, "submit", address, refused.reply)])
+    try_to_record([refusal_of_submission(submission, refused.reply)])
 
 
 def submit_together(submissions: Sequence[Submission]) -> list[Accepted | SubmissionRefused]:
@@ -111,53 +91,81 @@ def _checked(submission: Submission) -> Submission | SubmissionRefused:
 def _store(submissions: Sequence[Submission]) -> list[Accepted]:
     if not submissions:
         return []
-    asked = {key: sql.ask(_LIST_AND_SETTINGS, *key) for key in {(one.app.pk, one.stage.pk) for one in submissions}}
+    queries = {place: _query_place(*place) for place in {_place(submission) for submission in submissions}}
     new_numbers = sql.ask_new_numbers("outbox_message", len(submissions))
-    found = {key: _list_and_settings(answer()) for key, answer in asked.items()}
+    places = {place: answer() for place, answer in queries.items()}
     numbers = new_numbers()
-    rows, people = [], []
-    for one in submissions:
-        test_list, stage_sender = found[one.app.pk, one.stage.pk]
-        decided = _route(one, test_list)
-        rows.append(_new_message(one, decided, test_list, stage_sender))
-        people.append(decided.people)
-    numbered = list(zip(numbers, submissions, rows, people, strict=True))
-    recipients = [
-        (pk, person.email, person.name[:100], row["status"], 0, "", None) for pk, _, row, routed in numbered for person in routed
-    ]
-    refused = _refused_recipients(zip(numbers, submissions, strict=True))
+    messages, recipients = [], []
+    for pk, submission in zip(numbers, submissions, strict=True):
+        place = places[_place(submission)]
+        decided = _route(submission, place)
+        messages.append(_new_message(submission, decided, place))
+        recipients.extend(_new_recipients(pk, submission, decided, messages[-1]["status"]))
+    contents = [(pk, submission.content) for pk, submission in zip(numbers, submissions, strict=True)]
     sql.insert(
-        sql.Rows("outbox_message", ("id", *_MESSAGE_COLUMNS), [(pk, *row.values()) for pk, _, row, _ in numbered]),
-        sql.Rows("outbox_content", _CONTENT_COLUMNS, [(pk, one.content) for pk, one, _, _ in numbered], types=_CONTENT_TYPES),
-        sql.Rows("outbox_recipient", _RECIPIENT_COLUMNS, [*recipients, *refused]),
+        statements.new_messages(_numbered(numbers, messages)),
+        statements.new_contents(contents),
+        statements.new_recipients(recipients),
     )
-    return [Accepted(pk, row) for pk, row in zip(numbers, rows, strict=True)]
+    return [Accepted(pk, row) for pk, row in zip(numbers, messages, strict=True)]
 
 
-def _refused_recipients(numbered: Iterable[tuple[int, Submission]]) -> list[tuple[object, ...]]:
-    """The rows of recipients that no email can reach: the email log shows them as failed, and why."""
-    refused = [(pk, *recipient) for pk, one in numbered for recipient in one.envelope.refused]
-    if not refused:
-        return []
-    now = sql.stored(database_now())
-    return [(pk, address, "", Status.FAILED.value, 0, reason, now) for pk, address, reason in refused]
+def _place(submission: Submission) -> tuple[int, int]:
+    return submission.app.pk, submission.stage.pk
 
 
-def _route(submission: Submission, test_list: ListState) -> Route:
+def _numbered(numbers: Sequence[int], rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [(pk, *row.values()) for pk, row in zip(numbers, rows, strict=True)]
+
+
+class _RoutingPlace(NamedTuple):
+    """What decides about the emails of one app in one stage. `sender`: the stage's, empty where it isn't configured."""
+
+    test_list: ListState
+    policy: PolicyState
+    sender: str
+
+
+def _query_place(app_id: int, stage_id: int) -> Callable[[], _RoutingPlace]:
+    rows = sql.ask(statements.LIST_POLICY_AND_SENDER, app_id, stage_id)
+
+    def read() -> _RoutingPlace:
+        (row,) = rows()
+        return _RoutingPlace(_list_state(row), row.policy, row.stage_sender or "")
+
+    return read
+
+
+def _list_state(row: statements.ListPolicyAndSender) -> ListState:
+    if row.list_id is None:
+        return NO_LIST
+    test_list = sql.partly_read(
+        TestList, id=row.list_id, active=bool(row.active), version=row.version, active_version=row.active_version
+    )
+    return state_of(test_list)
+
+
+def _new_recipients(pk: int, submission: Submission, decided: Route, status: str) -> list[tuple[object, ...]]:
+    """Who gets the email; whose copy is captured; and whom no email can reach, which the email log shows as failed, and why."""
+    rows: list[tuple[object, ...]] = [
+        (pk, recipient.person.email, recipient.person.name[:100], recipient.rule.value, status, 0, "", None)
+        for recipient in decided.recipients
+    ]
+    if decided.captured or submission.envelope.refused:
+        now = sql.stored(database_now())
+        captured, failed = Status.CAPTURED.value, Status.FAILED.value
+        rows += [(pk, address, "", Rule.CAPTURED.value, captured, 0, "", now) for address in decided.captured]
+        rows += [(pk, address, "", "", failed, 0, reason, now) for address, reason in submission.envelope.refused]
+    return rows
+
+
+def _route(submission: Submission, place: _RoutingPlace) -> Route:
     recipients, resent = submission.envelope.recipients, submission.resent
     if resent is None:
-        return route(recipients, test_list)
-    if resent.released:
+        return route(recipients, place.test_list, place.policy)
+    if resent.released and place.policy.policy != RecipientPolicy.NOBODY:
         return release(recipients)
-    return route_resent(RouteKind(resent.original.route), recipients, test_list)
-
-
-def _list_and_settings(rows: list[sql.Row]) -> tuple[ListState, str]:
-    """The list that decides, and the stage's sender: empty where it isn't configured, or has no list."""
-    if not rows:
-        return NO_LIST, ""
-    ((pk, active, version, active_version, stage_sender),) = rows
-    return state_of(TestList(pk=pk, active=bool(active), version=version, active_version=active_version)), stage_sender or ""
+    return route_resent(RouteKind(resent.original.route), recipients, place.test_list, place.policy)
 
 
 def check_size(size: int) -> None:
@@ -180,16 +188,16 @@ def _check_place(app: App, stage: Stage) -> None:
             raise SubmissionRefused(550, "5.7.1", f"{place} is archived and sends no mail.")
 
 
-def _new_message(submission: Submission, decided: Route, test_list: ListState, stage_sender: str) -> dict[str, Any]:
-    """The mail's row, its columns in the order of _MESSAGE_COLUMNS."""
+def _new_message(submission: Submission, decided: Route, place: _RoutingPlace) -> dict[str, Any]:
+    """The mail's row, its columns in the order of statements.new_messages()."""
     fields, _ = split_header(submission.content)
     envelope = submission.envelope
     senders = addresses_in(header_values(fields, b"from"))
     from_address = senders[0].email.replace("\x00", "")[:254] if senders else envelope.sender
     subject = readable(b" ".join(header_values(fields, b"subject")[:1]))[:500]
     message_ids = [value for value in header_values(fields, b"message-id") if value]  # an empty one doesn't leave
-    message_id = readable(b" ".join(message_ids[:1]))[:998] or new_message_id(stage_sender or envelope.sender)
-    hold_reason = decided.hold_reason or (None if stage_sender else HoldReason.STAGE_NOT_CONFIGURED)
+    message_id = readable(b" ".join(message_ids[:1]))[:998] or new_message_id(place.sender or envelope.sender)
+    hold_reason = _hold_reason(decided, place)
     routed = [person.email for person in decided.people]
     resent = submission.resent
     return {
@@ -206,13 +214,27 @@ def _new_message(submission: Submission, decided: Route, test_list: ListState, s
         "invitation": holds_invitation(submission.content),
         "search_text": search_text(subject, from_address, [*envelope.requested, *routed], message_id),
         "route": decided.kind.value,
-        "list_version": test_list.version,
-        "notes": [*(_resent_notes(resent, decided, test_list) if resent else []), *sender_notes(envelope.sender)],
+        "list_version": place.test_list.version,
+        "policy_version": place.policy.version,
+        "notes": [*(_resent_notes(resent, decided, place.test_list) if resent else []), *sender_notes(envelope.sender)],
         "resent_from": resent.original.pk if resent else None,
-        "status": (Status.HELD if hold_reason else Status.QUEUED).value,
+        "status": _first_status(decided, hold_reason).value,
         "hold_reason": hold_reason.value if hold_reason else "",
         "owner": "",
     }
+
+
+def _hold_reason(decided: Route, place: _RoutingPlace) -> HoldReason | None:
+    """An email that nobody gets needs no server."""
+    if decided.hold_reason or place.sender or decided.kind == RouteKind.CAPTURED:
+        return decided.hold_reason
+    return HoldReason.STAGE_NOT_CONFIGURED
+
+
+def _first_status(decided: Route, hold_reason: HoldReason | None) -> Status:
+    if decided.kind == RouteKind.CAPTURED:
+        return Status.CAPTURED
+    return Status.HELD if hold_reason else Status.QUEUED
 
 
 def new_message_id(sender: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from common import sql
 from common.clock import database_now
+from outbox import statements
 from outbox.models import Recipient, RouteKind, Status
 from testlists.models import TestList
 from testlists.signals import RecentMail
@@ -14,32 +15,24 @@ from testlists.signals import RecentMail
 _DAY = timedelta(hours=24)
 # So many of the stage's newest mails are passed over at most, whatever app they are of.
 _LOOKED_THROUGH = 5_000
-# Written so that nothing but the log's index (stage, id) gives this order. For `stage_id = … ORDER BY id` PostgreSQL may
-# walk down the numbers of all stages instead, and reads millions when this stage has been quiet.
-_OF_THE_STAGE = "FROM outbox_message WHERE stage_id BETWEEN %s AND %s ORDER BY stage_id DESC, id DESC"
-_NEWEST = f"""
-    SELECT id, route, status, invitation
-    FROM (SELECT id, app_id, route, status, invitation, created {_OF_THE_STAGE} LIMIT %s) AS newest
-    WHERE app_id = %s AND created >= %s ORDER BY id DESC LIMIT %s
-"""
-_FIRST_PASSED_OVER = f"SELECT created >= %s {_OF_THE_STAGE} LIMIT 1 OFFSET %s"
 
 
 def recent_mail(test_list: TestList) -> RecentMail:
     """Of the app's mails in the list's stage; at most RecentMail.AT_MOST of them are counted."""
     since = sql.stored(database_now() - _DAY)
     stage, app = test_list.stage_id, test_list.app_id
-    rows = sql.fetch(_NEWEST, stage, stage, _LOOKED_THROUGH, app, since, RecentMail.AT_MOST + 1)
+    rows = sql.fetch(statements.RECENT_OF_APP, stage, stage, _LOOKED_THROUGH, app, since, RecentMail.AT_MOST + 1)
     counted = rows[: RecentMail.AT_MOST]
-    moving = [(pk, route, invitation) for pk, route, status, invitation in counted if status != Status.HELD]
-    others = [pk for pk, route, _ in moving if route != RouteKind.TEST_LIST]
+    moving = [message for message in counted if message.status != Status.HELD]
+    caught = [message for message in moving if message.route == RouteKind.TEST_LIST]
+    others = [message.id for message in moving if message.route != RouteKind.TEST_LIST]
     return RecentMail(
-        caught=len(moving) - len(others),
+        caught=len(caught),
         others=len(others),
         held=len(counted) - len(moving),
         recipients=_different_recipients(others),
         complete=len(rows) == len(counted) and not _is_more_in_the_stage(stage, since),
-        invitations=sum(bool(invitation) for _, route, invitation in moving if route == RouteKind.TEST_LIST),
+        invitations=sum(bool(message.invitation) for message in caught),
     )
 
 
@@ -50,4 +43,4 @@ def _different_recipients(messages: list[int]) -> int:
 
 def _is_more_in_the_stage(stage: int, since: Any) -> bool:
     """Whether mail of the last day lies beyond what was looked through."""
-    return any(sql.flat(sql.fetch(_FIRST_PASSED_OVER, since, stage, stage, _LOOKED_THROUGH)))
+    return sql.fetch(statements.IS_RECENT, since, stage, stage, _LOOKED_THROUGH) == [True]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from django.db import connection
-
+from common import sql
 from organization.models import App, Credential, Stage
 from outbox.envelope import (
     Envelope,
 )
-from outbox.models import Door, HoldReason, Message
+from outbox.models import Door, HoldReason, Message, Status
 
 
 @dataclass(frozen=True)
@@ -50,5 +49,9 @@ class Accepted(NamedTuple):
         reason = self.row["hold_reason"]
         return HoldReason(reason) if reason else None
 
+    @property
+    def is_captured(self) -> bool:
+        return bool(self.row["status"] == Status.CAPTURED)
+
     def message(self) -> Message:
-        return Message.from_db(connection.alias, ["id", *self.row], [self.pk, *self.row.values()])
+        return sql.partly_read(Message, id=self.pk, **self.row)

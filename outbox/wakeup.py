@@ -18,6 +18,7 @@ from django.db import connection, transaction
 
 from common import sql
 from common.outage import Outage
+from outbox import statements
 
 log = structlog.get_logger(__name__)
 
@@ -25,8 +26,6 @@ COALESCE_SECONDS = 0.1
 BROKEN_SECONDS = 1.0
 # What a hint asks Celery's workers to do, by its name: the task belongs to a layer above.
 DRAIN_TASK = "portal.tasks.drain"
-# PostgreSQL's channel for hints.
-CHANNEL = "outbox_due"
 # A process that has had nothing to say for so long keeps no connection for it.
 QUIET_SECONDS = 1.0
 # A process that ends, such as a command, lets its last hint out for at most so long.
@@ -42,7 +41,7 @@ def after_commit() -> None:
 def notify() -> None:
     """Tell everybody who listens to this database. On SQLite nobody does."""
     if connection.vendor == "postgresql":
-        sql.run(f"NOTIFY {CHANNEL}")
+        sql.run(statements.NOTIFY)
 
 
 class Hints:

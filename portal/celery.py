@@ -1,6 +1,6 @@
 """The scaled-out form: `celery -A portal worker` delivers in place of `manage.py deliver`, `celery -A portal beat` keeps time.
 
-Celery is an alarm clock here and nothing more: see docs/decisions/0009-celery-only-as-an-alarm-clock.md.
+Celery only wakes workers up: see docs/development/decisions/0009-celery-only-wakes-workers.md.
 """
 
 from __future__ import annotations

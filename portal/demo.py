@@ -15,7 +15,8 @@ from organization.credentials import NewCredential, create_credential, revoke_cr
 from organization.members import save_member
 from organization.models import App, Credential, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
-from organization.services import save_app, save_grant, save_in_organization
+from organization.recipient_policy.policy import RecipientPolicy
+from organization.services import create_stage, save_app, save_grant, save_in_organization
 from testlists.services import Wanted, save_test_list, test_list_of
 
 PASSWORD = "demo-portal-2026"  # printed by `make demo`; the seed refuses to run outside DEBUG
@@ -54,7 +55,7 @@ def seed_minimal(actor: Actor) -> None:
     """Stages and the app `crm`. What is there already stays as it is."""
     for order, (key, name, kind) in enumerate(_STAGES, start=1):
         if not Stage.objects.filter(key=key).exists():
-            save_in_organization(Stage(key=key, name=name, kind=kind, order=order), actor)
+            create_stage(Stage(key=key, name=name, kind=kind, order=order), actor, RecipientPolicy.AS_APPS_ASK)
     _seed_app(*_APPS[0], actor)
 
 

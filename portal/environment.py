@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 _FILE = "_FILE"
-UNIX_SOCKET = "unix"  # in a list of proxies: whoever reaches the portal through one, which has no address
+UNIX_SOCKET = "unix"  # in a list of proxies: a proxy that connects through one, which has no address
 # A name this close to one of ours is meant to be ours: DATABSE_URL, GATEWAY_HOSTS.
 _CLOSE = 0.86
 # Names of other programs that happen to be close to ours.
@@ -78,7 +78,7 @@ class Environment(environ.Env):
         return [_network(var, text) for text in self.list(var, default=[])]
 
     def proxies(self, var: str, default: str) -> list[IPv4Network | IPv6Network | str]:
-        """Networks, and the word `unix` for whoever comes through a Unix socket."""
+        """Networks, and the word `unix` for clients of a Unix socket."""
         names = [text.strip() for text in str(self.str(var, default=default)).split(",")]
         return [name if name == UNIX_SOCKET else _network(var, name) for name in names if name]
 

@@ -1,4 +1,4 @@
-"""What an error report may show: with DEBUG too, nothing that somebody typed."""
+"""What an error report may show: with DEBUG too, nothing that a person typed."""
 
 from __future__ import annotations
 

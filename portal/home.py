@@ -32,7 +32,7 @@ SOON = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Waiting:
-    """One thing to do: how urgent (danger, warning or info), what is the matter, and where it is mended."""
+    """One thing to do: how urgent (danger, warning or info), what is the matter, and where it is fixed."""
 
     kind: str
     title: str
@@ -47,7 +47,7 @@ def home(request: MemberRequest) -> HttpResponse:
 
 
 def waiting_for(member: Member) -> list[Waiting]:
-    """The most urgent first. A member hears of what they may mend, or may look into."""
+    """The most urgent first. A member hears of what they may fix or look into."""
     stages = list(Stage.objects.filter(archived=False))
     configurable = [one for one in stages if allowed(member, Scope(stage=one), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
     found = [
@@ -146,8 +146,8 @@ def _held(member: Member, stages: list[Stage]) -> list[Waiting]:
 def _held_of_one(stage: Stage, app: App, depth: Depth) -> Waiting:
     return Waiting(
         "warning",
-        f"{depth} {'mail' if depth.mails == 1 else 'mails'} of {app} in {stage} held",
-        "Nobody is on the test list, or it is missing. Add a person to it, and the mail goes to them.",
+        f"{depth} {'email' if depth.mails == 1 else 'emails'} of {app} in {stage} held",
+        "Nobody is on the test list, or it is missing. Add a person to it, and the emails go to them.",
         reverse("app-emails-edit", args=[app.key, stage.key]),
         "Open the test list",
     )
@@ -156,10 +156,10 @@ def _held_of_one(stage: Stage, app: App, depth: Depth) -> Waiting:
 def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Waiting:
     return Waiting(
         "warning",
-        f"{sum(depths.values(), Depth())} mails of {len(depths)} apps in {stage} held",
-        "Nobody is on their test lists, or they are missing. Add a person to each, and the mail goes to them.",
+        f"{sum(depths.values(), Depth())} emails of {len(depths)} apps in {stage} held",
+        "Nobody is on their test lists, or they are missing. Add a person to each, and the emails go to them.",
         f"{reverse('email-log', args=[stage.key])}?status=held",
-        "See the mail",
+        "See the emails",
     )
 
 

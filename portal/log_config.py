@@ -48,7 +48,9 @@ def log_config(log_format: str, level: str) -> dict[str, Any]:
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "one_line"}},
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
-            **{name: {"handlers": [], "propagate": True} for name in ("django.server", "gunicorn.error")},
+            # Their own handlers would write each line once more.
+            **{name: {"handlers": [], "propagate": True} for name in ("django", "django.server", "gunicorn.error")},
+            "django.request": {"level": "ERROR"},  # request_finished says what was refused
             "gunicorn.access": {"handlers": [], "propagate": True, "level": "WARNING"},  # request_finished says it
             "mail.log": {"level": "ERROR"},  # aiosmtpd's session chatter
             # Two lines for each hint, and one for each of beat's.

@@ -1,4 +1,4 @@
-"""One event is one line of the log, whatever stands in it."""
+"""One event is one line of the log, whatever it says."""
 
 from __future__ import annotations
 

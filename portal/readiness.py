@@ -23,6 +23,7 @@ from gateway.models import Gateway
 from organization.models import Stage
 from outbox.backlog import depth_by_app
 from outbox.models import WAITING, Message, Status
+from portal import statements
 
 HANGS = "The database doesn't answer."
 _NO_CONNECTION = "The database has no connection left for the portal (max_connections)."
@@ -130,8 +131,7 @@ def _storage_has_room() -> bool:
 def _is_read_only() -> bool:
     if connection.vendor != "postgresql":
         return False
-    ((setting,),) = sql.fetch("SELECT current_setting('transaction_read_only')")
-    return str(setting) == "on"
+    return sql.fetch(statements.IS_READ_ONLY) == [True]
 
 
 def _gateway_warnings(gateways: Sequence[Gateway]) -> list[str]:
@@ -142,10 +142,10 @@ def _connection_warnings() -> list[str]:
     """A process that has its connections goes on when there are no more, so that this is no reason to take it away."""
     if connection.vendor != "postgresql":
         return []
-    ((used, limit),) = sql.fetch(
-        "SELECT count(*), current_setting('max_connections')::int FROM pg_stat_activity WHERE backend_type = 'client backend'"
-    )
-    return [f"{used} of the database's {limit} connections are in use."] if used >= _NEARLY_ALL * limit else []
+    (connections,) = sql.fetch(statements.CONNECTIONS_IN_USE)
+    if connections.used < _NEARLY_ALL * connections.limit:
+        return []
+    return [f"{connections.used} of the database's {connections.limit} connections are in use."]
 
 
 def _is_full_of_connections(error: BaseException) -> bool:

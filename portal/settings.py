@@ -118,6 +118,8 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
+if DEBUG:
+    MIDDLEWARE.append("portal.middleware.not_found.NotFoundPageMiddleware")
 
 ROOT_URLCONF = "portal.urls"
 WSGI_APPLICATION = "portal.wsgi.application"
@@ -160,8 +162,11 @@ DATABASE_WAITS = {"connect_timeout": DATABASE_CONNECT_TIMEOUT}
 
 
 def database() -> dict[str, Any]:
-    """The database named by DATABASE_URL, with what SQLite needs to be durable and to serve many threads, and PostgreSQL to
-    parse and plan the statements that every mail passes only once."""
+    """The database named by DATABASE_URL.
+
+    SQLite gets what it needs to be durable and to serve many threads; PostgreSQL parses and plans the statements that every
+    email passes only once.
+    """
     config = env.database("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'portal.sqlite3'}")
     if config["ENGINE"] == "django.db.backends.sqlite3":
         DATA_DIR.mkdir(mode=0o700, exist_ok=True)

@@ -26,6 +26,7 @@ urlpatterns = [
     path("admin/password_change/", RedirectView.as_view(pattern_name="password_change")),  # one page, with its audit entry
     path("admin/", admin.site.urls),
     path("help/", help.page, name="help"),
+    path("help/search/", help.search_pages, name="help-search"),
     path("help/images/<str:name>", help.picture, name="help-picture"),
     path("help/<path:name>/", help.page, name="help"),
 ]

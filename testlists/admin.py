@@ -1,4 +1,7 @@
-"""Test lists in Django admin: people as lines of text, checked and saved by the service."""
+"""Test lists in Django admin, with people as lines of text.
+
+The service checks and saves them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
     people = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 10}),
-        help_text="One per line: ana@example.com, or Ana Silva <ana@example.com>. A member's address stands for the member.",
+        help_text="One per line: ana@example.com, or Ana Silva <ana@example.com>. A member's address adds the member.",
     )
     stage_name = forms.CharField(
         label="Name of the stage",
@@ -57,7 +60,7 @@ class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
         self.ask_about("people", [person.email for person in self.wanted.people if person.email not in known])
 
     def _ask_for_the_stage_name(self) -> None:
-        """Where real people stop getting mail, as on the page."""
+        """Require the stage's name before real people stop getting email."""
         stage = self.instance.stage
         if stage.is_production and self.cleaned_data.get("active") and not self.instance.active:
             try:
@@ -71,7 +74,7 @@ class TestListAdmin(PlaceAdmin):
     permissions = MAY_EDIT
     form = TestListAdminForm
     fields = ("app", "stage", "active", "tag_subject", "people", "complete", "stage_name", "version")
-    exclude = ("version",)  # the model's own, which can't be edited: the form has a field of this name
+    exclude = ("version",)  # the model's field, which can't be edited; the form has its own field of this name
     readonly_fields = ("app", "stage")
     list_display = ("app", "stage", "active")
     list_select_related = ("app", "stage")
@@ -83,11 +86,14 @@ class TestListAdmin(PlaceAdmin):
         return self._sees_addresses(request, obj) and super().has_change_permission(request, obj)
 
     def _sees_addresses(self, request: HttpRequest, obj: Any) -> bool:
-        """The people are lines of text here, so that none of them can be masked."""
+        """Whether the member may see the addresses.
+
+        The people are lines of text here, so they can't be masked one by one.
+        """
         return obj is None or sees_addresses(member_of(request), obj.app, obj.stage)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # every app has its list in every stage already
+        return False  # every app already has a list in every stage
 
     def save_model(self, request: HttpRequest, obj: TestList, form: Any, change: bool) -> None:
         saved = save_test_list(obj.app, obj.stage, form.wanted, member_of(request), read_at=form.cleaned_data["version"])

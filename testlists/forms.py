@@ -1,4 +1,7 @@
-"""Parses a test list as a person edits it: whom to keep, which members and which pasted addresses to add."""
+"""Parse a test list as it is edited on the page.
+
+The form says which people to keep, and which members and pasted addresses to add.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ _ERRORS_SHOWN = 10
 
 
 class _Keys(forms.MultipleChoiceField):
-    """Keys of entries. One that is gone belongs to a stale page, which the version tells better than the choice."""
+    """The keys of entries.
+
+    A key of a removed entry comes from a stale page. The version reports that better than an invalid choice.
+    """
 
     def valid_value(self, value: object) -> bool:
         return True
@@ -36,7 +42,7 @@ class _Members(forms.ModelMultipleChoiceField[Member]):
 
 @dataclass(frozen=True)
 class Row:
-    """A person now on the list, as the form shows it."""
+    """A person on the list, as the form shows it."""
 
     key: str
     person: NamedAddress
@@ -45,7 +51,10 @@ class Row:
 
 
 class TestListForm(CompleteAddresses):
-    """Everything a Save needs; `wanted()` is what the list shall be, `preview` what becomes of what was pasted."""
+    """The form in edit mode.
+
+    `wanted()` is the list that the form asks for. `preview` is the verdict on each pasted entry.
+    """
 
     __test__ = False
 
@@ -82,7 +91,7 @@ class TestListForm(CompleteAddresses):
 
     def __init__(self, data: Any = None, *, test_list: TestList, sees_addresses: bool) -> None:
         self.stage, self.sees_addresses = test_list.stage, sees_addresses
-        self.preview: Preview | None = None  # until what was pasted is cleaned, and if it is too much to check
+        self.preview: Preview | None = None  # before the pasted text is cleaned, or if it has too many entries to check
         self.entries: list[TestListAddress] = test_list.present_entries()
         keys = [self._key(entry) for entry in self.entries]
         super().__init__(
@@ -101,12 +110,15 @@ class TestListForm(CompleteAddresses):
         self._ask_for_the_stage_name(already_active=test_list.active)
 
     def _ask_for_the_stage_name(self, *, already_active: bool) -> None:
-        """Only where a person switches on what keeps real people's mail from them in Production."""
+        """Require the name of a Production stage before its list is activated.
+
+        Real people then stop getting email.
+        """
         if already_active or not self.stage.is_production:
             del self.fields["stage_name"]
             return
         field = self.fields["stage_name"]
-        field.help_text = f"This is a Production stage: real people stop getting mail. Type “{self.stage.name}” to confirm."
+        field.help_text = f"This is a Production stage: real people will stop getting email. Type “{self.stage.name}” to confirm."
         field.required = not self.is_bound or bool(self["active"].value())
 
     def clean_stage_name(self) -> str:
@@ -116,7 +128,10 @@ class TestListForm(CompleteAddresses):
         return name
 
     def clean_add(self) -> list[NamedAddress]:
-        """Whom Save adds. Who is on the list already, or twice in the text, is no mistake: they stand on it once."""
+        """The people to add.
+
+        An address that is already on the list, or twice in the text, is no error. It is on the list once.
+        """
         self.preview = preview_of(self.cleaned_data["add"], *self._staying())
         problems = [f"Entry {row.number}: {row.reason}" for row in self.preview.wrong]
         if problems:
@@ -129,7 +144,7 @@ class TestListForm(CompleteAddresses):
             self.ask_about("add", [person.email for person in self.cleaned_data["add"]])
 
     def rows(self) -> list[Row]:
-        """Everybody on the list, with whether the form as it stands keeps them."""
+        """All people on the list, and whether the form keeps them."""
         kept = set(self["keep"].value() or [])
         return [
             Row(
@@ -142,11 +157,14 @@ class TestListForm(CompleteAddresses):
         ]
 
     def _key(self, entry: TestListAddress) -> str:
-        """An entry's own key holds its address."""
+        """The entry's key in the form.
+
+        For members who may not see addresses it is a hash, because the entry's own key contains the address.
+        """
         return entry.key if self.sees_addresses else salted_hmac("testlists.entry", entry.key).hexdigest()
 
     def wanted(self) -> Wanted:
-        """What a valid form asks for."""
+        """The list that a valid form asks for."""
         members, people = self._staying()
         return Wanted(
             active=self.cleaned_data["active"],
@@ -156,13 +174,13 @@ class TestListForm(CompleteAddresses):
         )
 
     def _staying(self) -> tuple[list[Member], list[NamedAddress]]:
-        """Who is on the list whatever was pasted: those kept, and the members ticked."""
+        """The kept people and the selected members, without the pasted addresses."""
         kept = [entry for entry in self.entries if self._key(entry) in self.cleaned_data["keep"]]
         members = [entry.member for entry in kept if entry.member is not None]
         return [*members, *self.cleaned_data.get("members", [])], [entry.person for entry in kept if not entry.is_member]
 
     def add_service_error(self, error: ValidationError) -> None:
-        """Put what the service refused at its field: what is wrong with the people stands at `add`."""
+        """Show a service's errors at their fields; errors of `people` are shown at `add`."""
         if hasattr(error, "error_dict"):
             for field, errors in error.error_dict.items():
                 self.add_error("add" if field == "people" else field, errors)

@@ -1,4 +1,4 @@
-"""One app's test list in one stage: who receives all of the app's mail while the list is Active."""
+"""An app's test list in a stage: who gets the app's mail while it is Active."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ MAX_ADDRESSES = 100
 
 
 class TestList(VersionedModel):
-    """While `active`, nobody but the people on the list gets the app's mail of this stage.
+    """A test list; while `active`, only the people on it get the app's mail.
 
-    The row is also what activation and hand-over lock, so that neither can overlook the other (DESIGN, routing).
+    Activation and hand-over lock this row, so that neither can overlook the other
+    (docs/development/decisions/0002-routing-only-toward-safer.md).
     """
 
-    __test__ = False  # not a test class, whatever pytest thinks of the name
+    __test__ = False  # pytest takes it for a test class because of its name
 
     app = models.ForeignKey(App, on_delete=models.PROTECT, related_name="test_lists")
     stage = models.ForeignKey(Stage, on_delete=models.PROTECT, related_name="test_lists")
@@ -26,8 +27,8 @@ class TestList(VersionedModel):
     tag_subject = models.BooleanField(
         "tag the subject with the stage", default=False, help_text="“Welcome” becomes “[QA] Welcome” in test mail."
     )
-    # The version of the last save that left the list Active, or made it again after it was lost: mail routed under an older
-    # one was caught by it.
+    # The version of the last save that left the list Active, or made it again after it was lost. A message that was routed
+    # under an older version was caught by the list.
     active_version = models.PositiveIntegerField(default=0, editable=False)
 
     objects = NoBulkUpdate["TestList"].as_manager()
@@ -40,11 +41,17 @@ class TestList(VersionedModel):
 
     @property
     def is_missing(self) -> bool:
-        """Whether there is no row of it, so that nobody knows whether it was Active: the app's mail is held."""
+        """Whether the list has no row.
+
+        Then it may have been Active, and the app's messages are held.
+        """
         return self.pk is None
 
     def people(self) -> list[NamedAddress]:
-        """Who is on the list now: members by their current address, without those who were removed."""
+        """The people on the list.
+
+        Members have their current address, and removed members are left out.
+        """
         return [entry.person for entry in self.present_entries()]
 
     def present_entries(self) -> list[TestListAddress]:
@@ -55,7 +62,7 @@ class TestList(VersionedModel):
 
 
 class TestListAddress(models.Model):
-    """One person on a test list: a member, or any other address with a name."""
+    """A person on a test list: a member, or any other address with a name."""
 
     __test__ = False
 
@@ -100,5 +107,8 @@ class TestListAddress(models.Model):
 
     @property
     def key(self) -> str:
-        """Names this entry in forms, independent of its row: `m12` for a member, `a…` for an address."""
+        """The entry's key in forms, independent of its row.
+
+        It is `m12` for a member and `a…` for an address.
+        """
         return f"m{self.member_id}" if self.is_member else f"a{same_address_key(self.email)}"

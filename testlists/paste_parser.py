@@ -1,4 +1,7 @@
-"""Reads what somebody pastes: typed addresses, or one or two columns of a spreadsheet, name and address in either order."""
+"""Read pasted people: typed addresses, or one or two columns of a spreadsheet.
+
+Two columns are name and address in either order.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ _TITLES = frozenset([*_TITLES_OF_PEOPLE, *_TITLES_OF_ADDRESSES, "e-mails", "emai
 
 @dataclass(frozen=True)
 class Pasted:
-    """One entry: the person it names, or what is wrong with it, or neither for the column titles."""
+    """A pasted entry: its person, or its problem.
+
+    Column titles have neither.
+    """
 
     number: int
     text: str  # safe to show
@@ -27,12 +33,15 @@ class Pasted:
 
 
 def read_pasted(text: str) -> list[Pasted]:
-    """The entries of `text`, numbered from 1. Raises ValidationError when there are more than anybody wants to check."""
+    """The entries of `text`, numbered from 1.
+
+    Raises ValidationError if there are more than MAX_ENTRIES.
+    """
     lines = [line for line in text.splitlines() if line.strip()]
     titles = lines[:1] if len(lines) > 1 and _are_titles(lines[0]) else []
     entries = [entry for line in lines[len(titles) :] for entry in _entries(line)]
     if len(entries) > MAX_ENTRIES:
-        raise ValidationError(f"{TOO_MANY} These are {len(entries):,}.")
+        raise ValidationError(f"{TOO_MANY} You pasted {len(entries):,}.")
     return [
         *(Pasted(1, printable(" ".join(line.split()))) for line in titles),
         *(_read(number, entry) for number, entry in enumerate(entries, start=1 + len(titles))),
@@ -45,7 +54,10 @@ def _are_titles(line: str) -> bool:
 
 
 def _entries(line: str) -> list[tuple[str, ...]]:
-    """Each entry's cells: a spreadsheet's name and address belong together, anything else stands for itself."""
+    """The cells of each entry in the line.
+
+    Two cells of a spreadsheet, a name and an address, are one entry. Any other cell is an entry itself.
+    """
     cells = [cell.strip() for cell in line.split("\t") if cell.strip()]
     if len(cells) == 2 and not all("@" in cell for cell in cells):
         return [tuple(cells)]
@@ -64,7 +76,7 @@ def _person(first: str, second: str = "") -> NamedAddress:
     if not second:
         return parse_named_address(first)
     name, address = (second, first) if "@" in first else (first, second)
-    if len(name) > 1 and name[0] == name[-1] == '"':  # how a spreadsheet writes a cell with quotes or commas in it
+    if len(name) > 1 and name[0] == name[-1] == '"':  # a spreadsheet quotes a cell that contains quotes or commas
         name = name[1:-1].replace('""', '"').strip()
     email = parse_named_address(address).email
     return parse_named_address(str(NamedAddress(email, name)))

@@ -1,4 +1,7 @@
-"""What becomes of each pasted entry: asked while somebody types, and by Save itself, so that both say the same."""
+"""Give a verdict on each pasted entry.
+
+The preview while you type and Save itself both use it, so that they agree.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,22 @@ _SHOWN_AT_MOST = 100
 
 
 class Verdict(Enum):
-    """In the order in which they are summed up."""
+    """What Save will do with an entry, in the order of the summary."""
 
     ADDED = "Will be added"
     MEMBER = "Member"
     LISTED = "Already on the list"
-    TWICE = "Twice in what you pasted"
+    TWICE = "Pasted twice"
     TITLES = "Column titles"
     WRONG = "Not an address"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One pasted entry. `person` is who would stand on the list; `reason` says more where the verdict doesn't suffice."""
+    """A pasted entry and its verdict.
+
+    `person` is the person to add. `reason` explains the verdict where that is needed.
+    """
 
     number: int
     text: str
@@ -49,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Preview:
-    """All entries, and how many people stay on the list besides."""
+    """All entries, and the number of people who stay on the list besides them."""
 
     rows: Sequence[Row]
     staying: int
@@ -58,7 +64,7 @@ class Preview:
 
     @property
     def added(self) -> list[NamedAddress]:
-        """Whom Save adds, if nothing is wrong."""
+        """The people that Save adds, if no entry is wrong."""
         return [row.person for row in self.rows if row.is_added and row.person is not None]
 
     @property
@@ -67,18 +73,21 @@ class Preview:
 
     @property
     def after(self) -> int:
-        """How many people the list has after Save."""
+        """The number of people on the list after Save."""
         return self.staying + len(self.added)
 
     @property
     def counts(self) -> list[tuple[str, str, int]]:
-        """Kind, words and number of each verdict that occurs. A member is added too, and counted so."""
+        """Kind, label and number of each verdict that occurs.
+
+        A member counts as added.
+        """
         found = Counter(Verdict.ADDED if row.is_added else row.verdict for row in self.rows)
         return [(verdict.name.lower(), verdict.value, found[verdict]) for verdict in Verdict if found[verdict]]
 
     @property
     def shown(self) -> list[Row]:
-        """What is wrong first: it is what somebody has to act on."""
+        """The entries to show, the wrong ones first, because you must correct those."""
         return sorted(self.rows, key=lambda row: row.verdict is not Verdict.WRONG)[:_SHOWN_AT_MOST]
 
     @property
@@ -87,9 +96,9 @@ class Preview:
 
 
 def preview_of(text: str, members: Sequence[Member], people: Sequence[NamedAddress]) -> Preview:
-    """Judge the pasted `text`. `members` and `people` are on the list without it.
+    """Give a verdict on each entry of `text`; `members` and `people` are already listed.
 
-    Raises ValidationError when there are too many entries to check.
+    Raises ValidationError if there are too many entries to check.
     """
     pasted = read_pasted(text)
     staying = {same_address_key(entry.person.email) for entry in resolve(members, people)}
@@ -117,11 +126,11 @@ def preview_of(text: str, members: Sequence[Member], people: Sequence[NamedAddre
 
 def _reason(entry: TestListAddress) -> str:
     if entry.is_member:
-        return "Stands for the member."
+        return "This is a member's address."
     return "Its domain has no dot. Is it complete?" if may_be_incomplete(entry.person.email) else ""
 
 
 def _unread(one: Pasted) -> Row:
     if one.problem:
         return Row(one.number, one.text, Verdict.WRONG, one.problem)
-    return Row(one.number, one.text, Verdict.TITLES, "Left out.")
+    return Row(one.number, one.text, Verdict.TITLES, "Ignored.")

@@ -1,9 +1,11 @@
-"""Saving a test list. Every door ends here: permission, validation, change and audit in one transaction."""
+"""Save a test list.
+
+Every entry point uses these services. Permission, validation, change and audit are in one transaction.
+"""
 
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,30 +17,30 @@ from django.db.models.functions import Lower
 
 from common import sql
 from common.addresses import NamedAddress, printable, same_address_key
+from common.waiting import wait_until_zero
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
+from organization.exceptions import StaleVersion
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
-from organization.services import StaleVersion
+from testlists import statements
 from testlists.models import MAX_ADDRESSES, TestList, TestListAddress
 from testlists.signals import count_leaving, test_list_saved
 
-# Every turn of a worker asks it.
-# In the model's own order, which from_db() takes for granted.
-_COLUMNS = [field.attname for field in TestList._meta.concrete_fields]
-_LISTS = f"SELECT {', '.join(_COLUMNS)} FROM testlists_testlist WHERE stage_id = %s AND app_id IN %s"  # noqa: S608
 MAY_EDIT = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
-_LISTS_BEING_MADE = 5_321  # an advisory lock of PostgreSQL; those of one list have two numbers
 ACTIVATION_WAIT_SECONDS = 10.0
 TOO_MANY = f"A test list has at most {MAX_ADDRESSES} addresses."
 EMPTY_CANT_BE_ACTIVE = (
-    "An empty test list can't be Active: nobody would receive the app's mail. Add a person, or switch it to Inactive."
+    "An empty test list can't be Active, because nobody would receive the app's mail. Add a person, or set it to Inactive."
 )
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a test list shall be. `people` may name members and other addresses; a member's address becomes the member."""
+    """The requested content of a test list.
+
+    `people` may contain members' addresses, which then become the members.
+    """
 
     active: bool
     tag_subject: bool
@@ -47,22 +49,25 @@ class Wanted:
 
 
 def test_list_of(app: App, stage: Stage) -> TestList:
-    """The app's list in the stage, its app and stage loaded; one that isn't stored where the row is missing."""
+    """The app's list in the stage, with app and stage loaded.
+
+    If its row is missing, the list is unsaved (`is_missing`).
+    """
     stored = TestList.objects.select_related("app", "stage").filter(app=app, stage=stage).first()
     return stored or TestList(app=app, stage=stage)
 
 
 def make_test_lists(*, apps: Iterable[App] | None = None, stages: Iterable[Stage] | None = None) -> None:
-    """Make the lists, empty and Inactive, of these apps in all stages, or of all apps in these stages.
+    """Make empty, Inactive lists of new apps, or of all apps in new stages.
 
-    Only for what is new: where there has been mail already, a list that is missing may have been Active.
+    It is only for new apps and stages. A missing list of an older app may have been Active.
     """
     _lock_creation()
     pairs = itertools.product(App.objects.all() if apps is None else apps, Stage.objects.all() if stages is None else stages)
     TestList.objects.bulk_create([TestList(app=app, stage=stage) for app, stage in pairs], ignore_conflicts=True)
 
 
-test_list_of.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of the name
+test_list_of.__test__ = False  # type: ignore[attr-defined]  # pytest takes it for a test because of its name
 
 
 def may_edit(actor: Actor, app: App, stage: Stage) -> bool:
@@ -70,15 +75,19 @@ def may_edit(actor: Actor, app: App, stage: Stage) -> bool:
 
 
 def sees_addresses(actor: Actor, app: App, stage: Stage) -> bool:
-    """Whether `actor` may know who is on the app's list: it takes what it takes to see whom the app's mail is for."""
+    """Whether `actor` may see the addresses on the app's list.
+
+    It takes the same permission as seeing the recipients of the app's mail.
+    """
     return allowed(actor, Scope(app, stage), Permission.ACCESS_USER_INFORMATION)
 
 
 def save_test_list(app: App, stage: Stage, wanted: Wanted, actor: Actor, *, read_at: int | None = None) -> TestList:
-    """Make the list what is `wanted`. Then, if it is Active, no new mail leaves for anybody who isn't on it.
+    """Save the list as `wanted`.
 
-    `read_at` is the version the change was made from; None where nothing was read before.
-    Raises PermissionDenied, ValidationError (with the fields `active` and `people`), StaleVersion; then nothing is stored.
+    If it is Active then, only the people on it get new messages. `read_at` is the version that the change was made from,
+    or None if nothing was read before. Raises PermissionDenied, ValidationError (for the fields `active` and `people`) or
+    StaleVersion. Then nothing is stored.
     """
     require(actor, Scope(app, stage), *MAY_EDIT)
     entries = _validated_entries(wanted)
@@ -91,24 +100,33 @@ def save_test_list(app: App, stage: Stage, wanted: Wanted, actor: Actor, *, read
         before = None if lost else _snapshot(test_list)
         test_list.active, test_list.tag_subject = wanted.active, wanted.tag_subject
         test_list.version += 1
-        if test_list.active or lost:  # nobody knows whether it was Active before
+        if test_list.active or lost:  # it may have been Active before
             test_list.active_version = test_list.version
         test_list.full_clean()
         test_list.save()
         _replace_entries(test_list, entries)
-        audit.record(actor, "Create" if lost else "Update", test_list, before=before, after=_snapshot(test_list))
+        audit.record(
+            actor,
+            audit.Operation.CREATE if lost else audit.Operation.UPDATE,
+            test_list,
+            before=before,
+            after=_snapshot(test_list),
+        )
         test_list_saved.send(TestList, test_list=test_list)
     return test_list
 
 
 def _locked(app: App, stage: Stage) -> TestList:
-    """The list as it is stored; a new one where it is missing."""
+    """The stored list, locked, or a new one if it is missing."""
     lists = TestList.objects.select_for_update(of=("self",)).select_related("app", "stage")
     return lists.filter(app=app, stage=stage).first() or TestList(app=app, stage=stage)
 
 
 def mails_leaving(test_list: TestList) -> int:
-    """How many mails of the app and stage are on the wire to somebody outside the list; 0 unless the list is Active."""
+    """The number of the app's messages that are being sent to people outside the list.
+
+    It is 0 unless the list is Active.
+    """
     if not test_list.active:
         return 0
     answers = cast(list[tuple[object, int]], count_leaving.send(TestList, test_list=test_list))
@@ -116,59 +134,54 @@ def mails_leaving(test_list: TestList) -> int:
 
 
 def wait_until_nothing_leaves(test_list: TestList, seconds: float = ACTIVATION_WAIT_SECONDS) -> int:
-    """Wait for mail that was handed over before the activation. Returns what is still on the wire: 0 means it holds."""
-    deadline = time.monotonic() + seconds
-    while (leaving := mails_leaving(test_list)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return leaving
+    """Wait for messages that a worker began to send before the activation.
+
+    Returns how many are still being sent. At 0 the activation is complete.
+    """
+    return wait_until_zero(lambda: mails_leaving(test_list), seconds)
 
 
 def ask_lists_for_hand_over(apps: Collection[int], stage_id: int) -> Callable[[], dict[int, TestList]]:
     """The lists of these apps in the stage, by app, as they are now; their locks were taken by `unlocked_condition`."""
-    rows = sql.ask(_LISTS, stage_id, list(apps))
-
-    def read() -> dict[int, TestList]:
-        lists = [TestList.from_db(connection.alias, _COLUMNS, row) for row in rows()]
-        return {test_list.app_id: test_list for test_list in lists}
-
-    return read
-
-
-def unlocked_condition(app_column: str, stage_column: str) -> str:
-    """SQL for hand-over: takes the list's lock, shared with other hand-overs, until the transaction ends; false while
-    somebody saves the list or waits to.
-
-    An advisory lock and not the row's own: it is given in the order in which it was asked for, so that many workers
-    can't keep an activation waiting, and hand-over passes over what is locked instead of waiting for it.
-    """
-    if connection.vendor == "postgresql":
-        return f"pg_try_advisory_xact_lock_shared({app_column}::int, {stage_column}::int)"
-    return "1 = 1"  # SQLite: whoever is in a transaction is alone
+    lists = sql.ask(statements.LISTS_OF_APPS, stage_id, list(apps))
+    return lambda: {test_list.app_id: test_list for test_list in lists()}
 
 
 def _lock_against_hand_over(app: App, stage: Stage) -> None:
-    """Until the transaction ends nothing of the app is handed over in the stage; what was before is counted as leaving."""
+    """Keep workers from claiming the app's messages until the transaction ends.
+
+    Messages that were claimed before are counted by mails_leaving().
+    """
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s::int, %s::int)", [app.pk, stage.pk])
+        sql.run(statements.LOCK_LIST, app.pk, stage.pk)
+
+
+def lock_stage_against_hand_over(stage: Stage) -> None:
+    """As for one list, for all apps: in the order of their numbers, so that two who do it at once don't wait for each other."""
+    for app in App.objects.order_by("pk"):
+        _lock_against_hand_over(app, stage)
 
 
 def _lock_creation() -> None:
-    """Until the transaction ends nobody else makes lists: of an app and a stage that are made at once, the second sees the
-    first."""
+    """Let no other transaction make lists until this one ends.
+
+    If an app and a stage are created at the same time, the second then sees the first.
+    """
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LISTS_BEING_MADE])
+        sql.run(statements.LOCK_CREATION)
 
 
 def check(wanted: Wanted) -> None:
-    """Raise the ValidationError that saving `wanted` would raise. For forms that must know before they save."""
+    """Raise the ValidationError that saving `wanted` would raise.
+
+    It is for forms that must know before they save.
+    """
     _validated_entries(wanted)
 
 
 def _validated_entries(wanted: Wanted) -> list[TestListAddress]:
     if len(wanted.members) + len(wanted.people) > MAX_ADDRESSES:
-        raise ValidationError({"people": f"{TOO_MANY} These are {len(wanted.members) + len(wanted.people):,}."})
+        raise ValidationError({"people": f"{TOO_MANY} This one would have {len(wanted.members) + len(wanted.people):,}."})
     entries = resolve(wanted.members, wanted.people)
     problems = [*(problem for entry in entries for problem in problems_of(entry)), *_duplicates(entries)]
     if problems:
@@ -179,7 +192,10 @@ def _validated_entries(wanted: Wanted) -> list[TestListAddress]:
 
 
 def resolve(chosen: Sequence[Member], people: Sequence[NamedAddress]) -> list[TestListAddress]:
-    """How they would stand on a list, in this order: a member's address becomes the member, a removed member is left out."""
+    """The entries for these members and people, in this order.
+
+    A member's address becomes the member. A removed member is left out.
+    """
     members = Member.objects.filter(is_active=True).annotate(address=Lower("email"))
     by_address = {
         member.email.lower(): member for member in members.filter(address__in=[person.email.lower() for person in people])
@@ -192,7 +208,7 @@ def resolve(chosen: Sequence[Member], people: Sequence[NamedAddress]) -> list[Te
 
 
 def problems_of(entry: TestListAddress) -> list[str]:
-    """What keeps the entry off every list."""
+    """The reasons why the entry can't be on any list."""
     try:
         entry.clean_fields(exclude=["test_list", "member"])
         entry.clean()
@@ -203,7 +219,7 @@ def problems_of(entry: TestListAddress) -> list[str]:
 
 def _duplicates(entries: list[TestListAddress]) -> list[str]:
     counted = Counter(same_address_key(entry.person.email) for entry in entries)
-    return [f"{address} would stand on the list more than once." for address, times in counted.items() if times > 1]
+    return [f"{address} is on the list more than once. Remove the duplicate." for address, times in counted.items() if times > 1]
 
 
 def _replace_entries(test_list: TestList, entries: list[TestListAddress]) -> None:

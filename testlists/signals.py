@@ -1,24 +1,27 @@
-"""What the layers above answer or wait for."""
+"""Signals that the layers above receive, and some of which they answer."""
 
 from dataclasses import dataclass
 
 from django.dispatch import Signal
 
-# Sent with `test_list`. A receiver returns how many mails of that app and stage are on the wire to a server right now
-# and may still reach somebody who isn't on the list.
+# Sent with `test_list`. A receiver returns how many messages of that app and stage are being sent to a server right now and
+# may still reach people who aren't on the list.
 count_leaving = Signal()
 
 
 @dataclass(frozen=True)
 class RecentMail:
-    """The app's mail in the stage during the last 24 hours, as far as was looked. Held mail is neither caught nor let by."""
+    """Counts of the app's messages in the stage during the last 24 hours.
 
-    caught: int  # mails that the list caught
-    others: int  # mails that it didn't
-    recipients: int  # different addresses that those were for, counted up to `AT_MOST`
-    complete: bool  # false: there may be more of each
-    held: int = 0  # mails that wait for a person, so that nobody got them yet
-    invitations: int = 0  # of those that the list caught
+    A held message counts neither as caught nor as sent to others.
+    """
+
+    caught: int  # messages that the list caught
+    others: int  # messages that it didn't catch
+    recipients: int  # different recipients of those others, counted up to `AT_MOST`
+    complete: bool  # if false, not all messages were counted
+    held: int = 0  # messages that wait for a person and haven't been sent
+    invitations: int = 0  # invitations among the caught messages
 
     AT_MOST = 1_000
 
@@ -26,5 +29,6 @@ class RecentMail:
 # Sent with `test_list`. A receiver returns its RecentMail.
 count_recent = Signal()
 
-# Sent inside the transaction that stored a list, with `test_list`: the outbox looks again at what it holds.
+# Sent inside the transaction that stored a list, with `test_list`. The outbox then checks its held messages
+# again.
 test_list_saved = Signal()

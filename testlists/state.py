@@ -1,4 +1,4 @@
-"""A test list as routing sees it."""
+"""The state of a test list that routing uses."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from testlists.models import TestList
 
 @dataclass(frozen=True)
 class ListState:
-    """A test list as routing sees it. `version` and `active_version` tell whether it was Active since some earlier look.
+    """The state of a test list that routing uses.
 
-    `exists` is false when its row is missing: nobody knows then whether it was Active.
+    `version` and `active_version` tell whether the list was Active since an earlier version. If `exists` is false, the row is
+    missing, and the list may have been Active.
     """
 
     active: bool
@@ -22,7 +23,10 @@ class ListState:
     exists: bool = True
 
     def was_active_since(self, version: int) -> bool:
-        """Also true for a list that was deleted and made again since, which nobody can tell any more."""
+        """Whether the list was Active after `version`.
+
+        It is also true for a list that was deleted and made again since, because that one may have been Active.
+        """
         return self.active_version > version or self.version < version
 
 
@@ -30,7 +34,10 @@ NO_LIST = ListState(active=False, people=(), exists=False)
 
 
 def state_of(test_list: TestList) -> ListState:
-    """The list as routing sees it. The people on a list that never was Active don't matter, and are not read."""
+    """The list's state for routing.
+
+    The people on a list that was never Active don't matter and aren't read.
+    """
     if test_list.pk is None:
         return NO_LIST
     people = tuple(test_list.people()) if test_list.active_version else ()

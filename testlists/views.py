@@ -1,4 +1,4 @@
-"""A test list's pages: what the app's page shows of it in view mode, and edit mode."""
+"""A test list's pages: view mode as a part of the app's page, and edit mode."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def find_test_list(app: str, stage: str) -> TestList:
 
 
 def frame_context(request: MemberRequest, test_list: TestList, url_name: str) -> dict[str, object]:
-    """What the frame of an app's page shows (testlists/app_base.html)."""
+    """The context of the frame of an app's page (testlists/app_base.html)."""
     app, stage = test_list.app, test_list.stage
     links: list[StageLink] = stage_links(stage, lambda other: reverse(url_name, args=[app.key, other.key]))
     can_edit_app = allowed(request.user, Scope(app=app), Permission.MANAGE_APPS)
@@ -44,7 +44,10 @@ def frame_context(request: MemberRequest, test_list: TestList, url_name: str) ->
 
 
 def view_context(request: MemberRequest, test_list: TestList) -> dict[str, object]:
-    """View mode: every member may read; who is on the list, only those who may see whom mail is for."""
+    """The context of view mode.
+
+    Every member may read it. Addresses are masked unless the member may see the recipients of mail.
+    """
     is_open = sees_addresses(request.user, test_list.app, test_list.stage)
     return {
         "test_list": test_list,
@@ -58,7 +61,10 @@ def view_context(request: MemberRequest, test_list: TestList) -> dict[str, objec
 
 @require_http_methods(["GET", "POST"])
 def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
-    """Edit mode: the form, its Save, and for browsers without JavaScript its member search and its check of what is pasted."""
+    """Edit mode: show the form and save it.
+
+    For browsers without JavaScript, it also searches members and checks the pasted addresses.
+    """
     test_list = find_test_list(app, stage)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
     is_open = sees_addresses(request.user, test_list.app, test_list.stage)
@@ -92,7 +98,7 @@ def edit(request: MemberRequest, app: str, stage: str) -> HttpResponse:
 
 @require_POST
 def preview(request: MemberRequest, app: str, stage: str) -> HttpResponse:
-    """What Save would do with what is pasted, while somebody types. Stores nothing."""
+    """Preview what Save would do with the pasted text, without storing anything."""
     test_list = find_test_list(app, stage)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
     is_open = sees_addresses(request.user, test_list.app, test_list.stage)
@@ -103,7 +109,7 @@ def preview(request: MemberRequest, app: str, stage: str) -> HttpResponse:
 
 @require_safe
 def members(request: MemberRequest, app: str, stage: str) -> HttpResponse:
-    """The member search's answer while somebody types: check boxes to choose from."""
+    """Search members while you type, and show check boxes to choose from."""
     test_list = find_test_list(app, stage)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
     found = _search(search_words(request.GET, "find"), chosen=request.GET.getlist("members"))
@@ -115,24 +121,26 @@ def _say_what_holds_now(request: MemberRequest, saved: TestList) -> None:
     if leaving:
         messages.warning(
             request,
-            f"The test list was saved and catches every new mail. It is still activating: {leaving} "
-            "mail(s) handed to the server before are not finished yet.",
+            f"The test list was saved and catches every new email. It is still activating: {leaving} "
+            "email(s) from before are still being sent.",
         )
     elif saved.active:
-        messages.success(request, "The test list was saved. It is Active: nobody else gets this app's mail in this stage.")
+        messages.success(
+            request, "The test list was saved. It is Active: only the people on it get this app's emails in this stage."
+        )
     else:
-        messages.success(request, "The test list was saved. It is Inactive: mail goes to the recipients the app gives.")
+        messages.success(request, "The test list was saved. It is Inactive: emails go to the recipients that the app sets.")
 
 
 def _chosen_and_found(request: MemberRequest) -> list[Member] | None:
-    """None if nobody was chosen or searched for."""
+    """Chosen and matching members, or None if nothing was chosen or searched."""
     words = search_words(request.POST, "find")
     searched = bool(words) or "find_members" in request.POST
     return _search(words, chosen=request.POST.getlist("members")) or ([] if searched else None)
 
 
 def _search(query: str, *, chosen: list[str]) -> list[Member]:
-    """Members whose name or address contains `query`, those already chosen first."""
+    """Members whose name or address contains `query`, with the chosen ones first."""
     active: QuerySet[Member] = Member.objects.filter(is_active=True)
     picked = list(active.filter(pk__in=[pk for pk in chosen if is_row_number(pk)]))
     found = active.filter(Q(name__icontains=query) | Q(email__icontains=query)) if query else active.none()

@@ -91,7 +91,7 @@ def administrator(db: None) -> Member:
 
 @pytest.fixture
 def developer(crm: App) -> Member:
-    """A developer of the app crm alone: may edit its test lists, not the e-mail configurations."""
+    """A developer of the app crm alone: may edit its test lists, not the email configurations."""
     return make_member("Devon Dev", Role.objects.get(name=DEVELOPER), crm)
 
 

@@ -1,7 +1,7 @@
-"""The way to a stage's server: its name is resolved, its addresses are checked, and the connection goes there.
+"""Resolve a server's name, check its addresses, and connect to one of them.
 
-Decided after resolution, on every address that a name has (address_rules); the connection then goes to these very
-addresses, so that a name can't lead elsewhere a moment later.
+The check (address_rules) comes after resolution and covers every address of the name. The connection uses these same addresses,
+so that a name can't resolve to another one a moment later.
 """
 
 from __future__ import annotations
@@ -15,38 +15,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from emailconfig.address_rules import IpAddress, is_allowed
+from emailconfig.exceptions import AddressRefused, NameNotUsable, NameServersSilent
 
 RESOLVE_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
-# All addresses of a name share it, so that trying them doesn't use up the time for the whole connection.
+# Shared by all addresses of a name, so that trying them doesn't use up the time for the whole connection.
 REACH_SECONDS = 20.0
-# A name that can't be used takes this long whatever the reason is, so that it tells nothing about the network inside.
+# An unusable name always takes this long, so that the time reveals nothing about the internal network.
 _REFUSAL_SECONDS = 1.0
 _MOST_ADDRESSES = 6
 
 
-class AddressRefused(Exception):
-    """The portal may not connect there. Says no more than that, whatever the address is."""
-
-
-class NameNotUsable(Exception):
-    """No name server knows this name, or it leads where the portal may not connect.
-
-    Which of the two it is would tell about the network inside. `reason` says it, for the operator alone.
-    """
-
-    def __init__(self, reason: AddressRefused | socket.gaierror) -> None:
-        super().__init__()
-        self.reason = reason
-
-
-class NameServersSilent(Exception):
-    """No answer from the name servers in time."""
-
-
 @dataclass(frozen=True)
 class Address:
-    """One resolved address with its port: `family` and `sockaddr` are what a socket wants."""
+    """A resolved address with its port, in the form that a socket takes."""
 
     family: int
     sockaddr: tuple[Any, ...]
@@ -64,9 +46,9 @@ class Address:
 
 
 def resolve(host: str, port: int) -> list[Address]:
-    """All addresses of `host`, each of them allowed.
+    """All addresses of `host`, which are all allowed.
 
-    Raises AddressRefused for an address; NameNotUsable and NameServersSilent for a name.
+    Raises AddressRefused if `host` is an address, and NameNotUsable or NameServersSilent if it is a name.
     """
     if _is_ip_address(host):
         return _allowed_addresses(host, port)
@@ -96,7 +78,10 @@ def _allowed_addresses(host: str, port: int) -> list[Address]:
 
 
 def reach(addresses: list[Address]) -> socket.socket:
-    """A connection to the first address that answers. Raises what the last one said that there is a way to, an OSError."""
+    """Connect to the first address that answers.
+
+    Raises the OSError of the last address that has a route, or else of the first one without.
+    """
     tried = addresses[:_MOST_ADDRESSES]
     trouble = OSError(errno.EADDRNOTAVAIL, "The name has no address")
     for address in tried:
@@ -120,12 +105,15 @@ def _connected(address: Address, seconds: float) -> socket.socket:
 
 
 def has_no_route(error: OSError) -> bool:
-    """Also where this machine doesn't speak the address's protocol at all: IPv6 can be switched off."""
+    """Whether there is no route to the address.
+
+    That is also so if this machine doesn't support its protocol, because IPv6 can be turned off.
+    """
     return error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 def _looked_up(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
-    """getaddrinfo, which knows no time limit of its own."""
+    """Call getaddrinfo() with a time limit, which it doesn't have itself."""
     answers: list[Any] = []
 
     def ask() -> None:
@@ -140,7 +128,7 @@ def _looked_up(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
     if not answers:
         raise NameServersSilent("No answer.")
     if isinstance(answers[0], UnicodeError):
-        raise socket.gaierror(socket.EAI_NONAME, "Not a name that can be looked up") from answers[0]
+        raise socket.gaierror(socket.EAI_NONAME, "The name can't be looked up") from answers[0]
     if isinstance(answers[0], Exception):
         raise answers[0]
     return [(family, sockaddr) for family, _, _, _, sockaddr in answers[0]]

@@ -1,7 +1,8 @@
-"""Opening a connection to a stage's SMTP server, step by step: name, TCP, greeting, EHLO, TLS, token, sign-in.
+"""Open a connection to a stage's SMTP server, step by step.
 
-Whatever fails on the way raises ConnectionTrouble with the step, the server's own words and what to do about it. No
-sign-in and no mail on a connection that isn't what the settings ask for (RFC 3207, RFC 8314).
+The steps are name, TCP, greeting, EHLO, TLS, token and sign-in. A failure raises ConnectionTrouble with the step, the server's
+own reply and how to fix it. Neither a sign-in nor a message is sent over a connection that is less secure than the settings
+require (RFC 3207, RFC 8314).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from organization.installation import EHLO_KEYWORD, installation_id
 log = structlog.get_logger(__name__)
 
 OPENING_SECONDS = 60.0
-# The command isn't known (RFC 5321 section 3.2): HELO is. Any other refusal is meant, and the connection may be closed.
+# The server doesn't know EHLO, so HELO is tried (RFC 5321 section 3.2). After any other refusal it may close the connection.
 _NO_EHLO = (500, 502)
 
 
@@ -33,7 +34,10 @@ class Step(NamedTuple):
 
 
 def connect(settings: SmtpSettings) -> Smtp:
-    """A connection ready for MAIL FROM. Raises ConnectionTrouble, SettingsDeleted. A refused token is asked for anew, once."""
+    """Open a connection that is ready for MAIL FROM.
+
+    If the server refuses a token, a new one is requested once. Raises ConnectionTrouble or SettingsDeleted.
+    """
     first = Opening(settings, tokens.token_of)
     try:
         return _open(first)
@@ -59,7 +63,10 @@ def _open(opening: Opening) -> Smtp:
 
 
 def perform(step: Step, over_in_time: Callable[[], bool]) -> None:
-    """Take one step. Raises ConnectionTrouble, which says so where it was the time for all steps that ran out."""
+    """Take one step. Raises ConnectionTrouble.
+
+    Its code is too_slow if the time limit for all steps was reached.
+    """
     try:
         with explained(step.name):
             step.act()
@@ -70,7 +77,10 @@ def perform(step: Step, over_in_time: Callable[[], bool]) -> None:
 
 
 class Opening:
-    """One connection on its way. `token_for` gives the OAuth 2.0 token for settings that need one."""
+    """A connection that is being opened.
+
+    `token_for` returns the OAuth 2.0 token for settings that need one.
+    """
 
     def __init__(self, settings: SmtpSettings, token_for: Callable[[SmtpSettings], str]) -> None:
         self.settings, self.token_for = settings, token_for
@@ -149,12 +159,15 @@ class Opening:
             sign_in.with_password(self.smtp, self.settings.username, self.settings.reveal_secret())
 
     def _encrypt(self) -> None:
-        """TLS, verified. Whatever the server said before it counts for nothing (RFC 3207 section 4.2)."""
+        """Start verified TLS.
+
+        What the server said before is discarded (RFC 3207 section 4.2).
+        """
         plain = self.smtp.sock
         if plain is None:
             raise smtplib.SMTPServerDisconnected("The server closed the connection.")
         context = _tls_context(self.settings)
-        # The handshake comes when the socket is in its place: there it can be cut.
+        # The handshake starts only after the socket is in `smtp`, where cut_after() can end it.
         sock = context.wrap_socket(plain, server_hostname=self.settings.server, do_handshake_on_connect=False)
         self.smtp.sock, self.smtp.file = sock, None
         sock.do_handshake()
@@ -163,14 +176,17 @@ class Opening:
 
 
 def _tls_context(settings: SmtpSettings) -> ssl.SSLContext:
-    """Verifies against the system's authorities, or the stage's own CA alone; TLS 1.2 or newer."""
+    """A context that verifies certificates and uses TLS 1.2 or newer.
+
+    It trusts the system's authorities, or only the stage's own CA if there is one.
+    """
     context = ssl.create_default_context(cadata=settings.ca_certificate or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
 def _certificate(certificate: Any) -> str:
-    """For whom it is, who signed it, and how long it lasts."""
+    """The names, the issuer and the end date of a certificate."""
     names = [name for _, name in certificate.get("subjectAltName", ())]
     issuer = dict(part[0] for part in certificate.get("issuer", ()))
     until = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)

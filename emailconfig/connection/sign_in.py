@@ -1,6 +1,7 @@
-"""Signing in: AUTH PLAIN and LOGIN with a password, XOAUTH2 and OAUTHBEARER with a token.
+"""Sign in: PLAIN or LOGIN with a password, XOAUTH2 or OAUTHBEARER with a token.
 
-Each takes a client whose connection is encrypted as the settings ask, and raises smtplib's errors or ConnectionTrouble.
+Each function takes a client whose connection is encrypted as the settings require. It raises smtplib's errors or
+ConnectionTrouble.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from emailconfig.connection.smtp import HIDDEN, Smtp, printable, words
 from emailconfig.connection.trouble import ConnectionTrouble
 
 STEP = "AUTH"
-# What a refusal means when it was a password; with a token it means the token.
+# A refusal of a password has these codes. If a token was sent, it means the token.
 _ABOUT_CREDENTIALS = ("auth_refused", "microsoft_auth_refused", "google_auth_refused")
 
 
 def with_password(smtp: Smtp, username: str, password: str) -> None:
-    """AUTH PLAIN or LOGIN, in UTF-8 (RFC 4616): smtplib's own login() can't send a password outside ASCII."""
+    """Sign in with AUTH PLAIN or LOGIN, in UTF-8 (RFC 4616).
+
+    smtplib's own login() can't send a non-ASCII password.
+    """
     plain = _b64("\0" + username + "\0" + password)
     smtp.secrets += [plain, _b64(password), password]
     offered = _mechanisms(smtp)
@@ -38,7 +42,7 @@ def with_password(smtp: Smtp, username: str, password: str) -> None:
 
 
 def with_token(smtp: Smtp, mailbox: str, token: str) -> None:
-    """AUTH OAUTHBEARER (RFC 7628) or XOAUTH2 (Google's and Microsoft's own), whichever the server offers."""
+    """Sign in with OAUTHBEARER (RFC 7628), or else XOAUTH2 (Google, Microsoft)."""
     offered = _mechanisms(smtp)
     if "OAUTHBEARER" in offered:
         answer = _b64(f"n,a={_saslname(mailbox)},\x01auth=Bearer {token}\x01\x01")
@@ -53,7 +57,7 @@ def with_token(smtp: Smtp, mailbox: str, token: str) -> None:
     if code == 235:
         return
     reason = ""
-    if code == 334:  # the reason, in JSON; the server's refusal comes after our empty answer (RFC 7628 section 3.2.3)
+    if code == 334:  # the reason as JSON; the server refuses after our empty answer (RFC 7628 section 3.2.3)
         reason = printable(_decoded(reply).replace(token, HIDDEN))
         smtp.note(f"  {reason}")
         code, reply = smtp.docmd(farewell)
@@ -70,7 +74,7 @@ def _mechanisms(smtp: Smtp) -> list[str]:
 
 
 def _saslname(mailbox: str) -> str:
-    """RFC 5801 section 4: a comma and an equals sign would end the name."""
+    """Escape a comma and an equals sign, which would end it (RFC 5801 section 4)."""
     return mailbox.replace("=", "=3D").replace(",", "=2C")
 
 

@@ -1,4 +1,7 @@
-"""smtplib's client, which keeps what is said while a connection is opened, and limits what it listens to."""
+"""An SMTP client on top of smtplib.
+
+It records the conversation while a connection is opened, and limits the size of replies.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader
 from typing import Protocol
 
+from emailconfig.exceptions import ReplyTooLong
+
 REPLY_SECONDS = 30.0
-# Of a reply so many bytes are kept, over all its lines; RFC 5321 section 4.5.3.1.5 asks for 512 a line. The rest is read and
-# dropped, so that the reply counts by its code; but not for ever.
+# This many bytes of a reply are kept, over all its lines; RFC 5321 section 4.5.3.1.5 requires 512 per line. The rest is read and
+# dropped, up to a limit, so that a long reply still counts by its code.
 REPLY_BYTES = 64 * 1024
 LONGEST_REPLY_BYTES = 64 * 1024 * 1024
 _READ_BYTES = 8 * 1024
@@ -20,20 +25,16 @@ _SHOWN_LINES = 20
 HIDDEN = "••••"
 
 
-class ReplyTooLong(smtplib.SMTPException):
-    """The server goes on and on."""
-
-
 class Smtp(smtplib.SMTP):
-    """A client with no connection yet: `sock` is set by whoever opens it.
+    """A client without a connection: the caller opens one and sets `sock`.
 
-    `said` holds what was said, a line each, as long as `listening`; what stands in `secrets` is shown as dots in it, and
-    in every reply.
+    While `listening`, `said` records the conversation line by line. In it, and in every reply, the texts in `secrets` are shown
+    as dots.
     """
 
     def __init__(self, server: str, hello: str) -> None:
         super().__init__(local_hostname=hello, timeout=REPLY_SECONDS)
-        # Certificates are checked against it when TLS starts. Only smtplib's own connect() sets it.
+        # Certificates are checked against this name when TLS starts. Otherwise only smtplib's connect() sets it.
         self._host = server
         self.listening = True
         self.said: list[str] = []
@@ -60,11 +61,11 @@ class Smtp(smtplib.SMTP):
         return code, "\n".join(lines).encode()
 
     def unread(self) -> bytes:
-        """What has arrived after the last reply."""
+        """The bytes that have arrived after the last reply."""
         if self.file is None or self.sock is None:
             return b""
         seconds = self.sock.gettimeout()
-        self.sock.setblocking(False)  # nothing to read is the rule
+        self.sock.setblocking(False)  # usually there is nothing to read
         try:
             stream: BufferedReader = self.file
             return stream.peek()
@@ -72,7 +73,7 @@ class Smtp(smtplib.SMTP):
             self.sock.settimeout(seconds)
 
     def note(self, text: str) -> None:
-        """Something to show beside what is said: an address, a certificate."""
+        """Record a fact beside the conversation, such as an address or a certificate."""
         self.said.append(printable(text))
 
     def _hidden(self, text: str) -> str:
@@ -82,7 +83,7 @@ class Smtp(smtplib.SMTP):
 
 
 def _read_reply(stream: BufferedReader) -> tuple[int, list[bytes]]:
-    """The code of a reply, -1 where it has none, and its lines as far as they are kept."""
+    """The code of a reply (-1 if it has none), and the lines of it that are kept."""
     code, lines, kept, total = -1, list[bytes](), 0, 0
     more = True
     while more:
@@ -102,7 +103,7 @@ def _read_reply(stream: BufferedReader) -> tuple[int, list[bytes]]:
 
 
 def _rest_of_line(line: bytes, stream: BufferedReader) -> int:
-    """Drop what is left of a line that was read in part. Returns its length."""
+    """Read and drop the rest of a line, and return its length."""
     dropped = 0
     while line and not line.endswith(b"\n") and dropped <= LONGEST_REPLY_BYTES:
         line = stream.readline(_READ_BYTES)
@@ -116,13 +117,15 @@ class _HasSocket(Protocol):
 
 @contextmanager
 def cut_after(connection: _HasSocket, seconds: float) -> Iterator[threading.Event]:
-    """Each answer has its time limit; this is the one for all of them, for a server that drips. Gives what is set when
-    the time is over."""
+    """Cut the connection after `seconds`, and yield an event that is set then.
+
+    Each answer has its own time limit. This one covers all of them, for a server that sends a little at a time.
+    """
     done, over = threading.Event(), threading.Event()
 
     def watch() -> None:
         wait = seconds
-        while not done.wait(wait):  # again and again: there may be no socket to cut yet
+        while not done.wait(wait):  # repeatedly, because there may be no socket yet
             over.set()
             cut(connection)
             wait = 0.5
@@ -135,25 +138,28 @@ def cut_after(connection: _HasSocket, seconds: float) -> Iterator[threading.Even
 
 
 def cut(connection: _HasSocket) -> None:
-    """End a connection from another thread: whoever waits on it sees it broken."""
+    """End a connection from another thread: a thread that waits for it gets an error."""
     sock = connection.sock
     if sock is not None:
         with suppress(OSError):
-            # Not SSLSocket's own: it drops the encryption first, and a thread that still writes would write plain text.
+            # Not SSLSocket.shutdown(): it drops the encryption first, so a thread that is still writing would send plain text.
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _text(line: str) -> str:
-    """A line of a reply without its code. smtplib cuts four characters off one that has none, too."""
+    """A line of a reply without its code.
+
+    smtplib would also cut four characters off a line that has no code.
+    """
     return (line[4:] if line[:3].isdigit() else line).strip()
 
 
 def words(code: int, reply: bytes | str) -> str:
-    """The server's reply as it is shown and stored: the code and its text, cleaned and at most 1,000 characters."""
+    """The server's reply as shown and stored: code and text, at most 1,000 characters."""
     text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
     return f"{code} {printable(text)}"[:1000] if code > 0 else printable(text)
 
 
 def printable(text: str) -> str:
-    """One line of at most 1,000 characters, without what a terminal or a page would act on."""
+    """`text` as one line of at most 1,000 printable characters."""
     return " ".join("".join(one if one.isprintable() else " " for one in text).split())[:1000]

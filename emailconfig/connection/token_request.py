@@ -1,4 +1,7 @@
-"""Asking a token server for a token. What it answers is limited in size and time, checked, and followed nowhere."""
+"""Request a token from a token server.
+
+The answer is limited in size and time, and checked. Redirects aren't followed.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +19,24 @@ from urllib.parse import quote, quote_plus, urlencode, urlsplit
 from emailconfig.connection import networks
 from emailconfig.connection.smtp import HIDDEN, cut_after, printable
 from emailconfig.connection.trouble import ConnectionTrouble, explained
+from emailconfig.exceptions import AddressRefused, NameNotUsable, NameServersSilent
 from emailconfig.models import SmtpSettings
 
 STEP = "token"
 ASK_SECONDS = 15.0
 _ANSWER_BYTES = 64 * 1024
 _LONGEST_LIFETIME = 24 * 60 * 60
-# Where the server doesn't say how long its token lasts (RFC 6749 section 5.1 only recommends that it does).
+# If the server doesn't say how long its token is valid (RFC 6749 section 5.1 only recommends it).
 _UNSAID_LIFETIME = 300
-# RFC 6750 section 2.1. What goes into an SMTP command must not hold a line break above all.
+# RFC 6750 section 2.1. Above all, a token in an SMTP command must not contain a line break.
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
 
 def request_token(settings: SmtpSettings) -> tuple[str, int]:
-    """A fresh token and for how many seconds it holds. Raises ConnectionTrouble; the secret is in no part of it."""
+    """Request a token, and return it with its lifetime in seconds.
+
+    Raises ConnectionTrouble, which never contains the secret.
+    """
     with explained(STEP):
         secret = settings.reveal_secret()
     with _explained():
@@ -67,12 +74,15 @@ def _post(settings: SmtpSettings, secret: str) -> tuple[int, str, bytes]:
             answer = connection.getresponse()
             return answer.status, answer.reason, answer.read(_ANSWER_BYTES + 1)
         finally:
-            if over.is_set():  # a line that was cut looks like one that broke, or like the end of the answer
+            if over.is_set():  # a connection that was cut looks like a broken one, or like the end of the answer
                 raise TimeoutError
 
 
 class _Line:
-    """The way to the token server. Kept here, because http.client lets go of its own before the answer's body is read."""
+    """The connection to the token server.
+
+    It is kept here because http.client drops its own before the body of the answer is read.
+    """
 
     sock: socket.socket | None = None
 
@@ -90,9 +100,10 @@ class _Line:
 
 
 def _tls_context(settings: SmtpSettings) -> ssl.SSLContext:
-    """Verifies against the system's authorities and the stage's own CA; TLS 1.2 or newer.
+    """A context that verifies certificates and uses TLS 1.2 or newer.
 
-    Both, unlike for the SMTP server: an SMTP server of one's own often goes with a provider's token server.
+    It trusts the system's authorities and the stage's own CA. The SMTP server's context trusts only one of them, but your own
+    SMTP server often goes with a provider's token server.
     """
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -102,7 +113,10 @@ def _tls_context(settings: SmtpSettings) -> ssl.SSLContext:
 
 
 def _form(settings: SmtpSettings, secret: str) -> tuple[dict[str, str], dict[str, str]]:
-    """What is sent, and its headers. The client proves itself in the form or in a header (RFC 6749 section 2.3.1)."""
+    """The form to post, and its headers.
+
+    The client authenticates in the form or in a header (RFC 6749 section 2.3.1).
+    """
     form = {"grant_type": "client_credentials"}
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json", "Connection": "close"}
     if settings.scopes:
@@ -115,7 +129,10 @@ def _form(settings: SmtpSettings, secret: str) -> tuple[dict[str, str], dict[str
 
 
 def _basic(settings: SmtpSettings, secret: str) -> str:
-    """A space as %20: not every server takes a plus sign for one."""
+    """The value of the Basic header.
+
+    A space is %20, because not every server decodes a plus sign.
+    """
     pair = f"{quote(settings.client_id, safe='')}:{quote(secret, safe='')}"
     return base64.b64encode(pair.encode()).decode()
 
@@ -124,12 +141,12 @@ def _basic(settings: SmtpSettings, secret: str) -> str:
 def _explained() -> Iterator[None]:
     try:
         yield
-    except networks.NameNotUsable as error:
+    except NameNotUsable as error:
         raise ConnectionTrouble(STEP, "name_not_usable", for_operator=_exact(error.reason)) from error
-    except networks.AddressRefused as error:
+    except AddressRefused as error:
         raise ConnectionTrouble(STEP, "token_server_refused") from error
-    except networks.NameServersSilent as error:
-        raise ConnectionTrouble(STEP, "token_server_not_found", f"The name servers give no answer. {error}") from error
+    except NameServersSilent as error:
+        raise ConnectionTrouble(STEP, "token_server_not_found", f"The name servers don't answer. {error}") from error
     except ssl.SSLCertVerificationError as error:
         raise ConnectionTrouble(STEP, "token_server_certificate", error.verify_message) from error
     except TimeoutError as error:
@@ -140,8 +157,8 @@ def _explained() -> Iterator[None]:
         raise ConnectionTrouble(STEP, "token_answer_unusable", type(error).__name__) from error
 
 
-def _exact(reason: networks.AddressRefused | socket.gaierror) -> ConnectionTrouble:
-    if isinstance(reason, networks.AddressRefused):
+def _exact(reason: AddressRefused | socket.gaierror) -> ConnectionTrouble:
+    if isinstance(reason, AddressRefused):
         return ConnectionTrouble(STEP, "token_server_refused")
     return ConnectionTrouble(STEP, "token_server_not_found", reason.strerror or "")
 
@@ -155,7 +172,10 @@ def _read(body: bytes) -> dict[str, Any]:
 
 
 def _meaning(status: int, answer: dict[str, Any]) -> str:
-    """A 401 without JSON, such as a proxy's page, says nothing about the client."""
+    """The code of the explanation for a refusal.
+
+    A 401 without JSON, such as a proxy's page, says nothing about the client.
+    """
     error = str(answer.get("error", ""))
     if status == 429 or status >= 500:
         return "token_server_error"
@@ -168,19 +188,22 @@ def _token(answer: dict[str, Any], shown: Callable[[object], str]) -> str:
     token, kind = answer.get("access_token"), answer.get("token_type", "Bearer")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         raise ConnectionTrouble(
-            STEP, "token_answer_unusable", "There is no access_token in it, or one with characters no token has."
+            STEP, "token_answer_unusable", "It has no access_token, or one with characters that no token has."
         )
     if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise ConnectionTrouble(STEP, "token_answer_unusable", f"A token of type {shown(kind)[:100]}.")
+        raise ConnectionTrouble(STEP, "token_answer_unusable", f"The token has the type {shown(kind)[:100]}.")
     return token
 
 
 def _lifetime(answer: dict[str, Any], shown: Callable[[object], str]) -> int:
-    """In seconds. Some servers write the number as text, or with a fraction."""
+    """The lifetime of the token in seconds.
+
+    Some servers write the number as text or with a fraction.
+    """
     said = answer.get("expires_in")
     if said is None:
         return _UNSAID_LIFETIME
     number = re.fullmatch(r"([0-9]{1,10})(?:\.[0-9]+)?", str(said))
     if number is None or int(number[1]) < 1:
-        raise ConnectionTrouble(STEP, "token_answer_unusable", f"It holds for “{shown(said)[:100]}” seconds.")
+        raise ConnectionTrouble(STEP, "token_answer_unusable", f"Its lifetime is “{shown(said)[:100]}” seconds.")
     return min(int(number[1]), _LONGEST_LIFETIME)

@@ -1,7 +1,7 @@
-"""OAuth 2.0 tokens for a stage's server, by client credentials (RFC 6749 section 4.4).
+"""OAuth 2.0 tokens of a stage, by client credentials (RFC 6749 section 4.4).
 
-One token serves all workers: it is kept, encrypted, for the version of the settings it was asked for with, and is renewed
-before it ends. However many want one at once, one of them asks.
+All workers share one token. It is stored encrypted, together with the version of the settings it was requested with, and it is
+renewed before it expires. If several workers need a token at once, only one requests it.
 """
 
 from __future__ import annotations
@@ -13,23 +13,21 @@ from django.db import IntegrityError
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from common.encryption import EncryptedValue, UndecryptableSecret
+from common.encryption import EncryptedValue
+from common.exceptions import UndecryptableSecret
 from emailconfig.connection.token_request import ASK_SECONDS, request_token
 from emailconfig.connection.trouble import ConnectionTrouble
+from emailconfig.exceptions import SettingsDeleted
 from emailconfig.models import OAuthToken, SmtpSettings
 
-# Whoever asks and dies is not waited for longer than this.
+# A worker may die while it requests a token. The others wait no longer than this.
 _ASKING = timedelta(seconds=ASK_SECONDS + 5)
 _WAIT_SECONDS = ASK_SECONDS + 10
 _LONGEST_MARGIN_SECONDS = 300
 
 
-class SettingsDeleted(Exception):
-    """The settings went away while somebody wanted a token for them: nobody's trouble."""
-
-
 def token_of(settings: SmtpSettings) -> str:
-    """A token for these settings. Raises ConnectionTrouble, SettingsDeleted."""
+    """A token for these settings. Raises ConnectionTrouble or SettingsDeleted."""
     try:
         return _kept_or_asked_for(settings)
     except (OAuthToken.DoesNotExist, IntegrityError) as error:
@@ -44,24 +42,30 @@ def _kept_or_asked_for(settings: SmtpSettings) -> str:
             return token
         if _claim(settings, refusals):
             return _ask(settings)
-        if token := _kept(settings, expires__gt=Now()):  # somebody is renewing it; it holds until then
+        if token := _kept(settings, expires__gt=Now()):  # another worker is renewing it; this one is still valid
             return token
         row.refresh_from_db()
         if row.refusals != refusals:
             raise ConnectionTrouble("token", row.refusal_code, row.refusal)
         time.sleep(0.1)
-    raise ConnectionTrouble("token", "token_timeout", "Another worker asks and has no answer.")
+    raise ConnectionTrouble("token", "token_timeout", "Another worker requested a token and got no answer.")
 
 
 def drop(settings: SmtpSettings, token: str) -> None:
-    """The server doesn't take this token: the next one who wants one asks. One that replaced it meanwhile stays."""
+    """Forget this token, because the server doesn't accept it.
+
+    The next worker requests a new one. A token that has replaced it meanwhile is kept.
+    """
     kept = _stored(settings)
     if token and _opened(settings, kept) == token:
         _forget(settings, kept)
 
 
 def is_worth_another(trouble: ConnectionTrouble) -> bool:
-    """Whether a fresh token may help: a kept one can be revoked, or have outlived a change at the provider."""
+    """Whether a new token may help.
+
+    A stored token can be revoked, or be older than a change at the provider.
+    """
     return trouble.code == "token_not_accepted"
 
 
@@ -75,7 +79,10 @@ def _stored(settings: SmtpSettings, **valid: object) -> EncryptedValue:
 
 
 def _opened(settings: SmtpSettings, stored: EncryptedValue) -> str:
-    """Empty, and forgotten, where its key is lost: another can be had."""
+    """The decrypted token, or "" if its key is lost.
+
+    Then the token is forgotten, because a new one can be requested.
+    """
     try:
         return stored.reveal()
     except UndecryptableSecret:
@@ -88,7 +95,10 @@ def _forget(settings: SmtpSettings, stored: EncryptedValue) -> None:
 
 
 def _claim(settings: SmtpSettings, refusals: int) -> bool:
-    """Whether it is ours to ask, nobody having been refused meanwhile. One conditional update, so that one only hears yes."""
+    """Claim the request of a token, and return whether it succeeded.
+
+    It fails if another worker was refused meanwhile. A single conditional update makes sure that only one worker succeeds.
+    """
     nobody_asks = Q(asked_at=None) | Q(asked_at__lt=Now() - _ASKING)
     row = OAuthToken.objects.filter(nobody_asks, settings=settings, refusals=refusals)
     return row.exclude(version=settings.version, renew_at__gt=Now()).update(asked_at=Now()) == 1
@@ -100,8 +110,8 @@ def _ask(settings: SmtpSettings) -> str:
         token, seconds = request_token(settings)
     except ConnectionTrouble as trouble:
         if kept := _kept(settings, expires__gt=Now()):
-            return kept  # asked_at stays: for a while nobody tries again
-        # Settings that were changed meanwhile weren't refused.
+            return kept  # asked_at stays set, so that for a while no worker tries again
+        # If the settings were changed meanwhile, the refusal isn't theirs.
         row.filter(settings__version=settings.version).update(
             refusals=F("refusals") + 1, refusal_code=trouble.code, refusal=trouble.evidence
         )

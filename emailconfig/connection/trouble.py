@@ -1,4 +1,4 @@
-"""What goes wrong while a connection is opened, as one kind of exception with an explanation."""
+"""Turn failures to open a connection into one exception with an explanation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from common.encryption import UndecryptableSecret
+from common.exceptions import PortalError, UndecryptableSecret
 from emailconfig.connection.explanations import EXPLANATIONS, REFUSED_SIGN_INS, meaning_of
-from emailconfig.connection.networks import AddressRefused, NameNotUsable, NameServersSilent, has_no_route
+from emailconfig.connection.networks import has_no_route
 from emailconfig.connection.smtp import words
+from emailconfig.exceptions import AddressRefused, NameNotUsable, NameServersSilent
 
 # OpenSSL's X509_V_ERR_…
 _CERTIFICATE = {
@@ -32,11 +33,12 @@ _FIRST_STEPS = ("TCP", "TLS", "greeting")
 
 
 @dataclass
-class ConnectionTrouble(Exception):
-    """Why no mail can be handed over. `code` names the explanation; `evidence` is what the server or the system said.
+class ConnectionTrouble(PortalError):
+    """Why no message can be delivered.
 
-    `recipients` are the addresses it may have said it of. `for_operator` says it more exactly than pages may: it would tell
-    about the network that the portal is in.
+    `code` names the explanation. `evidence` is the reply of the server or the error of the system, and `recipients` are the
+    addresses that it may refer to. `for_operator` is more exact than pages may be, because it reveals something about the
+    internal network.
     """
 
     step: str
@@ -59,7 +61,7 @@ class ConnectionTrouble(Exception):
 
     @property
     def waits_longer(self) -> bool:
-        """Whether trying again soon may lock an account out."""
+        """Whether trying again soon may lock the account."""
         return self.code in REFUSED_SIGN_INS
 
     def __str__(self) -> str:
@@ -68,7 +70,7 @@ class ConnectionTrouble(Exception):
 
 @contextmanager
 def explained(step: str) -> Iterator[None]:
-    """Turns whatever a step raises into ConnectionTrouble."""
+    """Turn every error of a step into ConnectionTrouble."""
     try:
         yield
     except ConnectionTrouble:
@@ -108,7 +110,7 @@ def _smtp(step: str, error: smtplib.SMTPException) -> tuple[str, str]:
 
 def _refused(step: str, code: int, reply: bytes | str) -> tuple[str, str]:
     said = words(code, reply)
-    if not 200 <= code < 600:  # smtplib: no number at all
+    if not 200 <= code < 600:  # smtplib's code for a reply without a number
         return ("not_smtp" if step in _FIRST_STEPS else "unintelligible"), said
     return meaning_of(step, said), said
 

@@ -1,6 +1,7 @@
-"""The connection doctor: tries SMTP settings out, stored or not, and says step by step what it found.
+"""The connection doctor: test SMTP settings and report on each step.
 
-It goes the way that delivery goes (connection.opening), and on to the sender and a recipient, but sends no mail.
+The settings may be unsaved. The doctor opens the connection as delivery does (connection.opening), and then checks the sender
+and a recipient. It sends no message.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from organization import audit
 from organization.access import Actor
 from organization.models import AuditEvent
 
-# All steps together; looking up a name and asking for a token have limits of their own.
+# For all steps together. Looking up a name and requesting a token have their own limits.
 TOTAL_SECONDS = 40.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one step found. `ok` is None while it runs; `code` is "ok" or names the explanation, of which `cause` and `next` are
-    the words. A step that is ok may have one too: what the server lacks, though it works without."""
+    """The result of one step.
+
+    `ok` is None while it runs. `code` is "ok" or the code of an explanation; `cause` and `next` are that explanation's texts. A
+    step that is ok can have an explanation too, if the server lacks something that it works without.
+    """
 
     step: str
     ok: bool | None = None
@@ -47,11 +51,11 @@ def examine(
     *,
     for_operator: bool = False,
 ) -> list[Finding]:
-    """Take the steps until one fails; the findings of all that were taken.
+    """Take the steps until one fails, and return their findings.
 
-    `settings` may be unsaved (`new_secret` then is what was typed). With `recipient` the server is asked whether it would
-    take mail for that address. `report` hears of each step when it begins and when it is done. `for_operator`, at the
-    machine's shell, says exactly why a name can't be used.
+    `settings` may be unsaved; then `new_secret` is the secret that was typed. With `recipient` the server is asked whether it
+    accepts messages for that address. `report` is called when a step begins and when it ends. With `for_operator`, at the
+    machine's shell, the finding says exactly why a name can't be used.
     """
     opening = Opening(settings, lambda wanted: request_token(wanted)[0])
     findings: list[Finding] = []
@@ -74,13 +78,13 @@ def is_healthy(findings: list[Finding]) -> bool:
 
 
 def record(actor: Actor, settings: SmtpSettings, findings: list[Finding]) -> None:
-    """Write into the audit trail that the connection was tested, and how that ended."""
+    """Record the connection test and its result in the audit trail."""
     status = AuditEvent.Status.SUCCEEDED if is_healthy(findings) else AuditEvent.Status.FAILED
-    audit.record(actor, "Test", settings, status=status)
+    audit.record(actor, audit.Operation.TEST, settings, status=status)
 
 
 def _trial(opening: Opening, recipient: str) -> Iterator[Step]:
-    """A mail that is begun and taken back."""
+    """Begin a mail transaction and reset it."""
     smtp = opening.smtp
     sender, to = wire_address(opening.settings.sender_address), wire_address(recipient)
     yield Step("MAIL FROM", lambda: _offer(smtp, sender, to))
@@ -90,11 +94,11 @@ def _trial(opening: Opening, recipient: str) -> Iterator[Step]:
 
 
 def _offer(smtp: Smtp, sender: str, recipient: str) -> None:
-    """MAIL FROM; with SMTPUTF8 if an address needs it (RFC 6531), as delivery does."""
+    """Send MAIL FROM as delivery does, with SMTPUTF8 if needed (RFC 6531)."""
     option = ""
     if not f"{sender}{recipient}".isascii():
         if not smtp.has_extn("smtputf8"):
-            raise ConnectionTrouble("MAIL FROM", "smtputf8_missing", "It doesn't announce SMTPUTF8.")
+            raise ConnectionTrouble("MAIL FROM", "smtputf8_missing", "The server doesn't announce SMTPUTF8.")
         smtp.command_encoding, option = "utf-8", " SMTPUTF8"
     _expect_ok(smtp.docmd("MAIL", f"FROM:<{sender}>{option}"))
 

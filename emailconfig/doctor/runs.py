@@ -1,7 +1,7 @@
-"""Tests of a connection that somebody watches in the browser.
+"""Run connection tests that a member watches in the browser.
 
-They run beside the web process's requests, a few at once, so that a server that hangs holds nobody up; what they find is
-kept in a row, which the page asks for.
+A few run at once on threads of the web process, so that a server that hangs blocks no request. Their findings are stored in a
+row, which the page polls.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 from emailconfig.connection.networks import RESOLVE_SECONDS
 from emailconfig.connection.token_request import ASK_SECONDS
 from emailconfig.doctor.examination import TOTAL_SECONDS, Finding, examine, record
+from emailconfig.exceptions import TooManyTests
 from emailconfig.models import ConnectionTest, SmtpSettings
 from organization.access import Scope, require
 from organization.models import Member
@@ -26,18 +27,17 @@ from organization.permissions import Permission
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 4
-# A test that has said nothing new for so long has lost its process.
+# A test that is still unfinished after this time has lost its process.
 INTERRUPTED_AFTER = timedelta(seconds=TOTAL_SECONDS + RESOLVE_SECONDS + 2 * ASK_SECONDS)
 _KEPT_FOR = timedelta(days=1)
 _places = threading.BoundedSemaphore(AT_ONCE)
 
 
-class TooManyTests(Exception):
-    """This process tests as many connections as it may."""
-
-
 def start(settings: SmtpSettings, recipient: str, member: Member) -> ConnectionTest:
-    """Begin to test `settings`, valid but not saved perhaps, and return at once. Raises PermissionDenied, TooManyTests."""
+    """Start a test of `settings` and return at once.
+
+    The settings must be valid but may be unsaved. Raises PermissionDenied or TooManyTests.
+    """
     require(member, Scope(stage=settings.stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     if not _places.acquire(blocking=False):
         raise TooManyTests
@@ -55,7 +55,7 @@ def start(settings: SmtpSettings, recipient: str, member: Member) -> ConnectionT
 
 
 def is_interrupted(test: ConnectionTest) -> bool:
-    """Whether its process ended before it did, as when the portal is restarted."""
+    """Whether its process ended before the test did, as after a restart of the portal."""
     return test.finished is None and ConnectionTest.objects.filter(pk=test.pk, started__lt=Now() - INTERRUPTED_AFTER).exists()
 
 

@@ -1,4 +1,4 @@
-"""Test connection: try out what the form says, saved or not, and watch it step by step."""
+"""Test connection: test the form's settings, saved or not, and watch each step."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from emailconfig.doctor import runs
 from emailconfig.doctor.examination import Finding, is_healthy
+from emailconfig.exceptions import TooManyTests
 from emailconfig.forms import RecipientForm, SmtpSettingsForm
 from emailconfig.models import ConnectionTest, SmtpSettings
 from emailconfig.services import settings_of
@@ -21,7 +22,7 @@ from organization.http import MemberRequest
 from organization.models import Stage
 from organization.permissions import Permission
 
-# What the steps are called for people; scripts know them by the short names (check_smtp --json).
+# Step names for people. Scripts use the short names (check_smtp --json).
 LABELS = {
     "name": "Name resolution",
     "TCP": "Connection (TCP)",
@@ -33,15 +34,18 @@ LABELS = {
     "AUTH": "Sign-in (AUTH)",
     "MAIL FROM": "Sender (MAIL FROM)",
     "RCPT TO": "Recipient (RCPT TO)",
-    "RSET": "Taking it back (RSET)",
+    "RSET": "Reset (RSET)",
 }
-_BUSY = "As many tests as may run at once are running. Try again in a minute."
+_BUSY = "Too many connection tests are running. Try again in a minute."
 
 
 @require_POST
 @sensitive_post_parameters("password", "client_secret")
 def start(request: MemberRequest, stage: str) -> HttpResponse:
-    """Test the posted form, or (`saved`) the settings as they are stored. Answers with the panel that shows the test."""
+    """Test the posted form, or the stored settings if `saved` is posted.
+
+    The response is the panel that shows the test.
+    """
     found = _stage(request, stage)
     stored = settings_of(found)
     form = None if "saved" in request.POST else SmtpSettingsForm(request.POST, instance=stored or SmtpSettings(stage=found))
@@ -52,14 +56,14 @@ def start(request: MemberRequest, stage: str) -> HttpResponse:
         return _refused(request, found, problems)
     try:
         test = runs.start(settings, recipient.cleaned_data["recipient"], request.user)
-    except runs.TooManyTests:
+    except TooManyTests:
         return _refused(request, found, [_BUSY])
     return _shown(request, test) if request.htmx else redirect("connection-test", found.key, test.pk)
 
 
 @require_safe
 def show(request: MemberRequest, stage: str, test: int) -> HttpResponse:
-    """How far the test has come: a page, or for the page that watches it the panel alone."""
+    """Show the progress of a test: as a page, or only the panel for HTMX."""
     found = _stage(request, stage)
     return _shown(request, get_object_or_404(ConnectionTest, pk=test, stage=found))
 
@@ -71,7 +75,7 @@ def _stage(request: MemberRequest, key: str) -> Stage:
 
 
 def _problems(form: Form | ModelForm[SmtpSettings]) -> list[str]:
-    """What must be corrected first."""
+    """The errors of the form, each with its field's label."""
     return [
         str(reason) if name == NON_FIELD_ERRORS else f"{form[name].label}: {reason}"
         for name, reasons in form.errors.items()

@@ -100,8 +100,10 @@ def _act(request: MemberRequest, found: Message, act: Callable[[], Message], don
 def _ask(
     request: MemberRequest, found: Message, about: str, form: Form, obstacle: str, hit: Sequence[str], **details: object
 ) -> HttpResponse:
-    """The page that asks, and names the addresses that are `hit`; back to the mail, with the reason, when it can't be done
-    anyway."""
+    """The page that asks, and names the addresses that are `hit`.
+
+    Leads back to the email, with the reason, when it can't be done anyway.
+    """
     if obstacle:
         messages.error(request, obstacle)
         return redirect("email-log-message", found.stage.key, found.pk)

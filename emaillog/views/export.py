@@ -22,6 +22,6 @@ from outbox.visibility import sight_of
 def export(request: MemberRequest, stage: str) -> StreamingHttpResponse:
     found = get_object_or_404(Stage, key=stage)
     wanted = MessageFilter(request.GET, sight_of(request.user, found))
-    audit.record(request.user, "Export", found, after={"what": "email log", "filters": wanted.asked})
+    audit.record(request.user, audit.Operation.EXPORT, found, after={"what": "email log", "filters": wanted.asked})
     zone = timezone.get_current_timezone()  # the member's; it isn't set any more while the lines are written
     return csv_download(f"email-log-{found.key}", csv_lines(wanted, zone))

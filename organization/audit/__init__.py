@@ -1,5 +1,5 @@
-"""The audit trail: `record()` is the one way to write to it."""
+"""The audit trail; only `record()` writes to it."""
 
-from organization.audit.trail import MASK, Values, record, scope_of, snapshot, stored_snapshot
+from organization.audit.trail import MASK, Operation, Values, record, scope_of, snapshot, stored_snapshot
 
-__all__ = ["MASK", "Values", "record", "scope_of", "snapshot", "stored_snapshot"]
+__all__ = ["MASK", "Operation", "Values", "record", "scope_of", "snapshot", "stored_snapshot"]

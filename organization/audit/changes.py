@@ -1,4 +1,4 @@
-"""What an act changed, in words."""
+"""Describe the changes of an audit event in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from organization.models import AuditEvent
 
 
 class Change(NamedTuple):
-    """One value that an act set, changed or took away, in words."""
+    """One value that was set, changed or removed, in words."""
 
     name: str
     words: str
@@ -19,7 +19,10 @@ class Change(NamedTuple):
 
 
 def changes_of(event: AuditEvent, *, sees_addresses: bool) -> list[Change]:
-    """By name. What is empty before and after says nothing. Who is on a test list is masked where it may not be seen."""
+    """The changes of an event, by name.
+
+    A value that is empty before and after is left out. The addresses on a test list are masked unless `sees_addresses`.
+    """
     changes = []
     for name in sorted({*event.before, *event.after}):
         before, after = event.before.get(name), event.after.get(name)

@@ -1,4 +1,4 @@
-"""The audit trail as rows of a file, a few hundred entries at a time."""
+"""Export the audit trail as rows of a file, a few hundred entries at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _HEADER = (
 
 
 def rows_of(events: QuerySet[AuditEvent], zone: tzinfo, *, sees_addresses: bool) -> Iterator[Sequence[str]]:
-    """`events` as AuditFilter gives them, newest first; times in `zone`."""
+    """The header and one row for each of `events`, which are newest first.
+
+    Times are in `zone`.
+    """
     yield _HEADER
     piece = list(events[:_AT_ONCE])
     while piece:

@@ -1,74 +1,69 @@
-"""The audit trail's filters. They stand in the address, so that a narrowed trail can be linked and reloaded."""
+"""The audit trail's filters."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import django_filters
 from django import forms
 from django.db.models import QuerySet
 from django.http import QueryDict
-from django.utils import timezone
 
-from common import time_range
+from common.log_filter import LogFilter
 from organization.models import App, AuditEvent, Member, Stage
 
 _LOOKED_AT = 10_000
-# An entry's time is that of its act, its number comes when it is written. No act takes longer.
+# An entry has the time of its action, but gets its id when it is written. No action takes longer than this.
 _SLACK = timedelta(minutes=5)
 
 
 def recent_values(field: str) -> list[str]:
-    """What the newest entries have there: to look for it in all of them would be to read them all."""
+    """The values of `field` in the newest entries.
+
+    To find the values of all entries, the whole table would have to be read.
+    """
     return sorted(set(AuditEvent.objects.order_by("-pk").values_list(field, flat=True)[:_LOOKED_AT]))
 
 
-class AuditFilter(forms.Form):
-    """What the address asks for. Each narrows by an index of its own, so that no page reads the whole trail."""
+class AuditFilter(LogFilter):
+    """What the URL asks for. Each narrows by an index of its own, so that no page reads the whole trail."""
 
-    member = forms.CharField(required=False, max_length=254, label="Member: the whole address")
-    app = forms.ModelChoiceField(App.objects.all(), required=False, to_field_name="key", empty_label="All apps", label="App")
-    stage = forms.ModelChoiceField(
-        Stage.objects.all(), required=False, to_field_name="key", empty_label="All stages", label="Stage"
+    SELECTS = ("operation", "app", "stage", "since")
+
+    member = django_filters.CharFilter(method="done_by", max_length=254, label="Member: the whole address")
+    app = django_filters.ModelChoiceFilter(queryset=App.objects.all(), to_field_name="key", empty_label="All apps", label="App")
+    stage = django_filters.ModelChoiceFilter(
+        queryset=Stage.objects.all(), to_field_name="key", empty_label="All stages", label="Stage"
     )
-    operation = forms.CharField(required=False, max_length=60, label="Operation", widget=forms.Select)
-    since = forms.ChoiceField(required=False, choices=[("", "Any time"), *time_range.CHOICES], label="Time range")
-    start = forms.DateTimeField(required=False, label="From")
-    end = forms.DateTimeField(required=False, label="To")
+    operation = django_filters.CharFilter(max_length=60, label="Operation")
+
+    class Meta:
+        model = AuditEvent
+        fields: tuple[str, ...] = ()
 
     def __init__(self, data: QueryDict) -> None:
-        super().__init__(data)
+        super().__init__(data, AuditEvent.objects.select_related("app", "stage").order_by("-pk"))
         operations = sorted({*recent_values("operation"), data.get("operation", "")} - {""})
-        menu = self.fields["operation"].widget
-        menu.choices = [("", "All operations"), *((one, one) for one in operations)]
-
-    @property
-    def asked(self) -> dict[str, str]:
-        """The filters that were given, as they were typed."""
-        return {name: self.data[name] for name in self.fields if self.data.get(name)}
-
-    @property
-    def pills(self) -> list[forms.BoundField]:
-        return [self[name] for name in ("operation", "app", "stage", "since")]
-
-    @property
-    def range(self) -> list[forms.BoundField]:
-        return [self["start"], self["end"]]
+        choices = [("", "All operations"), *((operation, operation) for operation in operations)]
+        self.filters["operation"].extra["widget"] = forms.Select(choices=choices)
 
     def events(self) -> QuerySet[AuditEvent]:
         """What matches, newest first. A filter that makes no sense matches nothing."""
-        events = AuditEvent.objects.select_related("app", "stage").order_by("-pk")
-        if not self.is_valid():
-            return events.none()
-        wanted = self.cleaned_data
-        if wanted["member"]:
-            events = events.filter(actor__in=Member.objects.filter(email__iexact=wanted["member"]))
-        equal = {name: wanted[name] for name in ("app", "stage", "operation") if wanted[name]}
-        start, end = time_range.period(wanted["since"], wanted["start"], wanted["end"], timezone.now())
-        return _within(events.filter(**equal), start, end)
+        events: QuerySet[AuditEvent] = self.queryset.none() if self.errors else self.qs
+        return events
+
+    def done_by(self, events: QuerySet[AuditEvent], name: str, value: str) -> QuerySet[AuditEvent]:
+        return events.filter(actor__in=Member.objects.filter(email__iexact=value))
+
+    def within(self, events: QuerySet[AuditEvent], name: str, value: str) -> QuerySet[AuditEvent]:
+        return _within(events, *self.period())
 
 
 def _within(events: QuerySet[AuditEvent], start: datetime | None, end: datetime | None) -> QuerySet[AuditEvent]:
-    """By time; and by the numbers between which that time lies, so that the search in their order ends there."""
+    """Filter by time, and by the ids between which that time lies.
+
+    A search in the order of ids can then end early.
+    """
     by_time = AuditEvent.objects.order_by("at", "pk").values_list("pk", flat=True)
     if start is not None:
         earlier = by_time.filter(at__lt=start - _SLACK).last()

@@ -1,4 +1,7 @@
-"""The audit trail's one door: `record()` writes what was done, by whom, with secrets masked."""
+"""Write to the audit trail: who did what, with secrets masked.
+
+`record()` is the only way to write to it.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,15 @@ from common.text import storable
 from organization.access import EVERYWHERE, Actor, Scope
 from organization.models import App, AuditEvent, Member, Stage
 
+Operation = AuditEvent.Operation
 MASK = "••••••••"
 
 
 class _Masked(str):
-    """Shows dots in place of a secret; equal to another only when both stand for the same, so that a change is seen."""
+    """Dots in place of a secret.
+
+    Two are equal only if their secrets are equal, so that a change is noticed.
+    """
 
     _hidden: object
 
@@ -30,7 +37,7 @@ class _Masked(str):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Masked) and other._hidden == self._hidden
 
-    def __ne__(self, other: object) -> bool:  # str has one of its own
+    def __ne__(self, other: object) -> bool:  # str defines its own
         return not self == other
 
     def __hash__(self) -> int:
@@ -44,8 +51,10 @@ Values = dict[str, Any]
 
 
 def snapshot(instance: models.Model) -> Values:
-    """The stored values of `instance` as they may be shown: a secret is a mask when set and empty when not, and what the model
-    names in AUDIT_SUMMARIES is told in short."""
+    """The stored values of `instance` as they may be shown.
+
+    A secret is a mask when set and empty when not. What the model names in AUDIT_SUMMARIES is told in short.
+    """
     values: Values = {}
     summaries: dict[str, Callable[[str], str]] = getattr(instance, "AUDIT_SUMMARIES", {})
     for field in instance._meta.concrete_fields:
@@ -65,14 +74,14 @@ def snapshot(instance: models.Model) -> Values:
 
 
 def stored_snapshot(instance: models.Model) -> Values:
-    """The snapshot of what the database holds for `instance` now; empty for a new one."""
+    """The snapshot of the row that is stored for `instance`; empty for a new instance."""
     stored = type(instance)._default_manager.filter(pk=instance.pk).first() if instance.pk else None
     return snapshot(stored) if stored else {}
 
 
 def record(
     actor: Actor,
-    operation: str,
+    operation: Operation,
     subject: models.Model | type[models.Model],
     *,
     scope: Scope | None = None,
@@ -80,10 +89,11 @@ def record(
     after: Values | None = None,
     status: AuditEvent.Status = AuditEvent.Status.SUCCEEDED,
 ) -> AuditEvent:
-    """Append one event. Call it in the transaction that makes the change: both are stored, or neither.
+    """Append one event.
 
-    `before` and `after` are snapshots; only the values that differ are kept. `subject` is what it was done to; a model stands
-    for all of its kind.
+    Call it in the transaction that makes the change, so that both are stored or neither. `before` and `after` are snapshots, of
+    which only the values that differ are kept. `subject` is the changed instance, or a model for all of its instances. Raises
+    ValueError for an operation that isn't one of Operation.
     """
     before, after = before or {}, after or {}
     if before and after:
@@ -98,7 +108,7 @@ def record(
     return AuditEvent.objects.create(
         actor=actor if isinstance(actor, Member) else None,
         actor_name=storable(str(actor)[:360]),
-        operation=operation,
+        operation=Operation(operation).value,
         entity=str(subject._meta.verbose_name),
         entity_id=entity_id,
         entity_name=entity_name,
@@ -112,7 +122,7 @@ def record(
 
 
 def scope_of(subject: models.Model) -> Scope:
-    """The app and stage that `subject` is, or belongs to."""
+    """The app and stage that `subject` is or belongs to."""
     app = subject if isinstance(subject, App) else getattr(subject, "app", None)
     stage = subject if isinstance(subject, Stage) else getattr(subject, "stage", None)
     return Scope(app=app, stage=stage)

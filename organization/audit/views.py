@@ -1,4 +1,7 @@
-"""The audit trail as a page, and as a file to download: who did what, newest first, with what it changed."""
+"""The audit trail as a page and as a file to download.
+
+It shows who did what and what that changed, newest first.
+"""
 
 from __future__ import annotations
 
@@ -15,32 +18,29 @@ from organization.access import EVERYWHERE, allowed, require
 from organization.audit.changes import changes_of
 from organization.audit.export import rows_of
 from organization.audit.filters import AuditFilter
-from organization.http import MemberRequest, is_row_number
+from organization.http import MemberRequest
+from organization.keyset import ROWS_TO_READ, page_below, query_url, row_number
 from organization.models import AuditEvent
 from organization.permissions import Permission
-
-PAGE = 50
 
 
 @require_safe
 def audit_trail(request: MemberRequest) -> HttpResponse:
-    """A page of the trail: the newest, or (`before`) what came before an entry (decision 6)."""
+    """A page of the trail: the newest entries, or those before an entry (decision 6)."""
     require(request.user, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
     asked = AuditFilter(request.GET)
-    before = request.GET.get("before", "")
-    events = asked.events()
-    if is_row_number(before):
+    before, events = row_number(request.GET, "before"), asked.events()
+    if before is not None:
         events = events.filter(pk__lt=before)
-    found = list(events[: PAGE + 1])
-    shown = found[:PAGE]
+    page = page_below(list(events[:ROWS_TO_READ]), before)
     context = {
         "filter": asked,
         "filtered": bool(asked.asked),
         "time_zone": request.user.time_zone,
-        "rows": [(event, changes_of(event, sees_addresses=_sees_addresses(request))) for event in shown],
-        "newer_url": _address(request) if is_row_number(before) else "",
-        "older_url": _address(request, before=shown[-1].pk) if len(found) > PAGE else "",
-        "export_url": reverse("audit-trail-export") + _address(request),
+        "rows": [(event, changes_of(event, sees_addresses=_sees_addresses(request))) for event in page.rows],
+        "newer_url": "" if before is None else query_url(request) or "?",  # the newest
+        "older_url": "" if page.older is None else query_url(request, before=page.older),
+        "export_url": reverse("audit-trail-export") + query_url(request),
     }
     return render(request, "organization/audit_trail.html", context)
 
@@ -48,21 +48,16 @@ def audit_trail(request: MemberRequest) -> HttpResponse:
 @require_GET
 @never_cache
 def export(request: MemberRequest) -> StreamingHttpResponse:
-    """What the filters show, as a file. The trail itself says who took it."""
+    """Export the filtered entries as a file.
+
+    The trail records who exported it.
+    """
     require(request.user, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
     asked = AuditFilter(request.GET)
-    audit.record(request.user, "Export", AuditEvent, after={"what": "audit trail", "filters": asked.asked})
-    zone = timezone.get_current_timezone()  # the member's; it isn't set any more while the lines are written
+    audit.record(request.user, audit.Operation.EXPORT, AuditEvent, after={"what": "audit trail", "filters": asked.asked})
+    zone = timezone.get_current_timezone()  # the member's zone, which is no longer set while the lines are streamed
     return csv_download("audit-trail", csv_lines(rows_of(asked.events(), zone, sees_addresses=_sees_addresses(request))))
 
 
 def _sees_addresses(request: MemberRequest) -> bool:
     return allowed(request.user, EVERYWHERE, Permission.ACCESS_USER_INFORMATION)
-
-
-def _address(request: MemberRequest, **position: int) -> str:
-    """The same filters, from the newest entry or from another one."""
-    query = request.GET.copy()
-    query.pop("before", None)
-    query.update({name: str(value) for name, value in position.items()})
-    return f"?{query.urlencode()}"

@@ -47,7 +47,7 @@ def edit_app(request: MemberRequest, app: str) -> HttpResponse:
 
 def _edit(request: MemberRequest, app: App) -> HttpResponse:
     form = AppForm(request.POST or None, instance=app)
-    shown = App.objects.filter(pk=app.pk).first()  # the stored values: the form changes its own instance
+    shown = App.objects.filter(pk=app.pk).first()  # the stored values, because the form changes its own instance
     if request.method == "POST" and form.is_valid():
         try:
             save_app(form.instance, request.user)
@@ -61,7 +61,7 @@ def _edit(request: MemberRequest, app: App) -> HttpResponse:
 
 @require_safe
 def app(request: MemberRequest, app: str) -> HttpResponse:
-    """An app opens at its Configuration tab, section Emails, in the stage looked at last."""
+    """Open an app at Configuration, Emails, in the stage that was shown last."""
     found = get_object_or_404(App, key=app)
     stage = last_stage(request)
     if stage is None:
@@ -74,7 +74,10 @@ def app(request: MemberRequest, app: str) -> HttpResponse:
 @never_cache
 @sensitive_variables("new", "context")
 def credential_create(request: MemberRequest, app: str, stage: str) -> HttpResponse:
-    """Make a credential and show its secret, this once: the answer is the page itself, stored nowhere."""
+    """Create a credential and show its secret once.
+
+    The response is the page itself instead of a redirect, so that the secret is stored nowhere.
+    """
     found_app, found_stage = get_object_or_404(App, key=app), get_object_or_404(Stage, key=stage)
     require(request.user, Scope(found_app, found_stage), *MAY_MANAGE)
     try:
@@ -94,12 +97,12 @@ def credential_create(request: MemberRequest, app: str, stage: str) -> HttpRespo
 
 @require_http_methods(["GET", "POST"])
 def credential_revoke(request: MemberRequest, app: str, stage: str, credential: int) -> HttpResponse:
-    """Ask, then revoke."""
+    """Ask for confirmation, then revoke."""
     found = get_object_or_404(Credential.objects.select_related("app", "stage"), pk=credential, app__key=app, stage__key=stage)
     require(request.user, Scope(found.app, found.stage), *MAY_MANAGE)
     if request.method == "POST":
         revoke_credential(found, request.user)
-        messages.success(request, f"The credential {found.username} was revoked: nobody can sign in with it any more.")
+        messages.success(request, f"The credential {found.username} was revoked. No app can sign in with it.")
         return redirect("app-emails", found.app.key, found.stage.key)
     context = {"app": found.app, "stage": found.stage, "credential": found}
     return render(request, "organization/confirm_credential_revoke.html", context)
@@ -107,7 +110,9 @@ def credential_revoke(request: MemberRequest, app: str, stage: str, credential: 
 
 @require_http_methods(["GET", "POST"])
 def profile(request: MemberRequest) -> HttpResponse:
-    member = Member.objects.get(pk=request.user.pk)  # not the request's own: a form changes its instance before it is valid
+    member = Member.objects.get(
+        pk=request.user.pk
+    )  # not the request's instance, because a form changes its instance before it is valid
     form = ProfileForm(request.POST or None, instance=member)
     if request.method == "POST" and form.is_valid():
         try:

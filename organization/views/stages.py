@@ -37,14 +37,14 @@ def edit_stage(request: MemberRequest, stage: str) -> HttpResponse:
 
 @require_POST
 def move(request: MemberRequest, stage: str, by: int) -> HttpResponse:
-    """One place up or down in the order of all stage selectors."""
+    """Move a stage one place up or down in the order of all stage selectors."""
     move_stage(get_object_or_404(Stage, key=stage), by, request.user)
     return redirect("stages")
 
 
 @require_http_methods(["GET", "POST"])
 def archive(request: MemberRequest, stage: str) -> HttpResponse:
-    """Say what it means, then archive."""
+    """Say what archiving means, ask for confirmation, and archive."""
     _require(request)
     found = get_object_or_404(Stage, key=stage)
     form = StageConfirmation(request.POST if request.method == "POST" else None, found)
@@ -54,7 +54,7 @@ def archive(request: MemberRequest, stage: str) -> HttpResponse:
         except ValidationError as error:
             add_refusal(form, error)
         else:
-            messages.success(request, f"{found.name} was archived: it takes no mail any more.")
+            messages.success(request, f"{found.name} was archived. It no longer accepts emails.")
             return redirect("stages")
     return render(
         request, "organization/confirm_stage_archive.html", {"stage": found, "form": form}, status=422 if form.errors else 200
@@ -69,7 +69,7 @@ def restore(request: MemberRequest, stage: str) -> HttpResponse:
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
     else:
-        messages.success(request, f"{found.name} takes mail again.")
+        messages.success(request, f"{found.name} accepts emails again.")
     return redirect("stages")
 
 
@@ -79,10 +79,10 @@ def _require(request: MemberRequest) -> None:
 
 def _edit(request: MemberRequest, stage: Stage) -> HttpResponse:
     form = StageForm(request.POST or None, instance=stage)
-    shown = Stage.objects.filter(pk=stage.pk).first()  # the stored values: the form changes its own instance
+    shown = Stage.objects.filter(pk=stage.pk).first()  # the stored values, because the form changes its own instance
     if request.method == "POST" and form.is_valid():
         try:
-            save_in_organization(form.instance, request.user)
+            form.store(request.user)
         except ValidationError as error:
             add_refusal(form, error)
         else:

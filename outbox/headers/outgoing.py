@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from common.addresses import NamedAddress, same_address_key
 from emailconfig.models import SmtpSettings
+from organization.recipient_policy.policy import AllowedPattern
 from outbox.envelope import is_usable_sender
 from outbox.headers.fields import address_header, encoded_words, folded, transportable
 from outbox.headers.parser import HeaderField, header_values, mailboxes_in, readable
@@ -35,8 +36,10 @@ _RENAMED = b"X-Original-"
 class Departure:
     """What decides the header that a message leaves with, beside its own fields and the stage's settings.
 
-    `test_list`: the people to whom test mail goes; None when it is real mail. `kept_headers`: the fields that the stage's test
-    mail keeps, in lower case. `log_url`: where the portal shows the message.
+    `test_list`: the people to whom test mail goes, none where it goes to allowed addresses alone; None when it is real mail.
+    `allowed`: who is allowed in the stage; `allowed_recipients`: those of them who get this message. `only_allowed`: every
+    recipient that the app gave is one. `kept_headers`: the fields that the stage's test mail keeps, in lower case. `log_url`:
+    where the portal shows the message.
     """
 
     hop: Hop
@@ -45,6 +48,17 @@ class Departure:
     kept_headers: frozenset[bytes] = frozenset()
     subject_tag: str = ""
     log_url: str = ""
+    allowed: tuple[AllowedPattern, ...] = ()
+    allowed_recipients: Sequence[str] = ()
+    only_allowed: bool = False
+
+    def may_read(self, address: str) -> bool:
+        """Whether test mail may name the address: it is on the list, or allowed in the stage."""
+        key = same_address_key(address)
+        return any(same_address_key(person.email) == key for person in self.test_list or ()) or self.allows(address)
+
+    def allows(self, address: str) -> bool:
+        return any(entry.matches(address) for entry in self.allowed)
 
 
 class OutgoingHeader(NamedTuple):
@@ -60,7 +74,7 @@ def outgoing(fields: Sequence[HeaderField], departure: Departure, settings: Smtp
     if departure.test_list is None:
         lines, notes = _real_mail(fields, settings)
     else:
-        lines, notes = _test_mail(fields, departure, departure.test_list, settings)
+        lines, notes = _test_mail(fields, departure, settings)
     lines = [departure.hop.received_line(), *_missing(fields, departure), *map(transportable, lines)]
     return OutgoingHeader(b"".join(lines) + b"\r\n", notes)
 
@@ -109,33 +123,42 @@ def _without_foreign_sender(fields: Sequence[HeaderField], settings: SmtpSetting
     return lines, [f"{problem}, so that field was left out."] if problem else []
 
 
-def _test_mail(
-    fields: Sequence[HeaderField], departure: Departure, people: Sequence[NamedAddress], settings: SmtpSettings
-) -> tuple[list[bytes], list[str]]:
+def _test_mail(fields: Sequence[HeaderField], departure: Departure, settings: SmtpSettings) -> tuple[list[bytes], list[str]]:
     """What is harmless, and everything else under a name of which nobody makes anything."""
-    listed = {same_address_key(person.email) for person in people}
-    problem = _problem_in_test_mail(header_values(fields, b"from"), listed, settings)
+    problem = _problem_in_test_mail(header_values(fields, b"from"), departure, settings)
     answers = header_values(fields, b"reply-to")
-    answers_stay = _names_only_the_list(answers, listed)
+    staying = {b"from": not problem, b"reply-to": _names_only(answers, departure.may_read)}
+    if departure.only_allowed:
+        staying |= {name: _names_only(header_values(fields, name), departure.allows) for name in (b"to", b"cc")}
 
     def stays(field: HeaderField) -> bool:
-        if field.name == b"from":
-            return not problem
-        if field.name == b"reply-to":
-            return answers_stay
-        is_kept = field.name in departure.kept_headers and _holds_only(field.value, listed.__contains__)
+        if field.name in staying:
+            return staying[field.name]
+        is_kept = field.name in departure.kept_headers and _holds_only(field.value, departure.may_read)
         return is_kept or field.name in _HARMLESS
 
-    lines = [b"To: " + address_header(people), *_marks(departure)]
+    lines = _marks(departure)
+    if not staying.get(b"to"):
+        lines.insert(0, _recipients_of_test_mail(fields, departure))
     if problem:
         lines.append(b"From: " + _stage_sender(settings))
-    if any(answers) and not answers_stay:
+    if any(answers) and not staying[b"reply-to"]:
         lines.append(b"Reply-To: " + _stage_sender(settings))
     if departure.subject_tag:
         lines.append(_tagged_subject(fields, departure.subject_tag))
         fields = [field for field in fields if field.name != b"subject"]
     rest = (field.raw if stays(field) else _RENAMED + field.raw for field in fields)
     return [*map(folded, lines), *rest], [_left_as(problem, settings)] if problem else []
+
+
+def _recipients_of_test_mail(fields: Sequence[HeaderField], departure: Departure) -> bytes:
+    """The list; without one those allowed recipients whom the app's To or Cc named, and never a Bcc (RFC 5322 section 3.4)."""
+    if departure.test_list:
+        return b"To: " + address_header(departure.test_list)
+    named = mailboxes_in([*header_values(fields, b"to"), *header_values(fields, b"cc")]).people
+    keys = {same_address_key(mailbox.address) for mailbox in named}
+    people = [NamedAddress(address) for address in departure.allowed_recipients if same_address_key(address) in keys]
+    return b"To: " + (address_header(people) if people else b"undisclosed-recipients:;")
 
 
 def _marks(departure: Departure) -> list[bytes]:
@@ -172,20 +195,22 @@ def _problem(name: str, values: Sequence[bytes], may_send: Callable[[str], bool]
     return f"The app's sender {', '.join(strangers)} isn't of a domain this stage {verb}" if strangers else ""
 
 
-def _problem_in_test_mail(values: Sequence[bytes], listed: set[str], settings: SmtpSettings) -> str:
+def _problem_in_test_mail(values: Sequence[bytes], departure: Departure, settings: SmtpSettings) -> str:
     """Here a domain counts only where the stage names it, and the sender's name is looked at too: programs show it."""
+    if departure.only_allowed and _names_only(values, departure.allows):
+        return ""
     if problem := _problem("From", values, settings.names_sender, "names"):
         return problem
-    if not _holds_only(b", ".join(values), lambda address: settings.names_sender(address) or address in listed):
+    if not _holds_only(b", ".join(values), lambda address: settings.names_sender(address) or departure.may_read(address)):
         return "The name in the app's From may hold another person's address"
     return ""
 
 
-def _names_only_the_list(values: Sequence[bytes], listed: set[str]) -> bool:
-    """Whether an answer can reach nobody but people on the list."""
+def _names_only(values: Sequence[bytes], may_read: Callable[[str], bool]) -> bool:
+    """Whether the field names somebody, and an answer can reach nobody but people who may read the message."""
     mailboxes = mailboxes_in(values)
-    named = {same_address_key(one.address) for one in mailboxes.people}
-    return mailboxes.is_whole and named <= listed and _holds_only(b", ".join(values), listed.__contains__)
+    readers = all(may_read(mailbox.address) for mailbox in mailboxes.people)
+    return mailboxes.is_whole and readers and _holds_only(b", ".join(values), may_read)
 
 
 def _holds_only(value: bytes, is_allowed: Callable[[str], bool]) -> bool:
@@ -194,4 +219,4 @@ def _holds_only(value: bytes, is_allowed: Callable[[str], bool]) -> bool:
     if "=?" in decoded:  # another program may decode it
         return False
     words = [word for text in (raw, decoded) for word in _SEPARATORS.split(text) if "@" in word]
-    return all(word.count("@") == 1 and is_allowed(same_address_key(word)) for word in words)
+    return all(word.count("@") == 1 and is_allowed(word) for word in words)

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_safe
 
 from organization.http import MemberRequest, stage_links
 from organization.models import App, Stage
+from organization.recipient_policy.reading import policy_of
 from outbox.forms import SimulationForm
 from outbox.models import RouteKind
 from outbox.routing import route
@@ -24,7 +25,7 @@ def simulate(request: MemberRequest, app: str, stage: str) -> HttpResponse:
     test_list = test_list_of(found_app, found_stage)
     form = SimulationForm(request.GET if "to" in request.GET else None)
     asked = form.is_bound and form.is_valid()
-    decided = route(form.recipients(), _as_if(test_list, form.cleaned_data["as_if"])) if asked else None
+    decided = route(form.recipients(), _as_if(test_list, form.cleaned_data["as_if"]), policy_of(found_stage)) if asked else None
     is_open = sees_addresses(request.user, found_app, found_stage)
     context = {
         "app": found_app,

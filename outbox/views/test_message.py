@@ -17,9 +17,10 @@ from organization.access import Scope, allowed, require
 from organization.http import MemberRequest
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
+from outbox.exceptions import SubmissionRefused
 from outbox.forms import TestMailForm
 from outbox.models import Door, Message
-from outbox.submission import Envelope, SubmissionRefused, new_message_id, submit
+from outbox.submission import Envelope, new_message_id, submit
 
 
 @require_http_methods(["GET", "POST"])
@@ -55,5 +56,5 @@ def _submit(settings: SmtpSettings, app: App, address: str, member: Member) -> M
     )
     with transaction.atomic():
         message = submit(app, stage, Envelope(sender.email, [address]), mail.message().as_bytes(), via=Door.PORTAL)
-        audit.record(member, "Send test mail", message)
+        audit.record(member, audit.Operation.SEND_TEST_MESSAGE, message)
     return message

@@ -11,8 +11,10 @@ from common.text import is_storable, storable
 
 
 class CleanRequestMiddleware:
-    """In a path or header they get a 400; in a query a mark takes their place, which nothing is called and nothing matches.
-    Fields of forms answer for themselves, each with its own error."""
+    """In a path or header such characters get a 400; in a query a mark that matches nothing takes their place.
+
+    The fields of a form each give their own error.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

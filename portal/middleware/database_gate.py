@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from common import sql
+from portal import statements
 from portal.watch import Watch
 
 # So many pages may wait before the next one first asks whether the database answers. One less than gunicorn's threads.
@@ -48,7 +49,7 @@ class DatabaseGateMiddleware:
 
 def _answers() -> bool:
     try:
-        sql.fetch("SELECT 1")
+        sql.fetch(statements.ANSWERS)
     except (DatabaseError, InterfaceError):
-        connection.close()  # away, which is answered without a wait: each page finds out by itself
+        connection.close()  # away, which is answered without a wait: each page finds out on its own
     return True

@@ -10,6 +10,7 @@ from django.contrib.messages import get_messages
 from django.urls import reverse
 
 from organization.permissions import Permission
+from portal.release import RELEASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,6 +58,7 @@ class Shell(TypedDict):
     organization_name: str
     navigation: Navigation | None
     theme: str
+    release: str
     toasts: Iterable[Message]
 
 
@@ -70,6 +72,7 @@ def shell(request: HttpRequest) -> Shell:
         organization_name=settings.ORGANIZATION_NAME,
         navigation=navigation(request.path, member) if member else None,
         theme=member.theme if member else THEME_OF_THE_SYSTEM,
+        release=RELEASE,
         toasts=get_messages(request),
     )
 

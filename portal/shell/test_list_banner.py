@@ -1,4 +1,4 @@
-"""The banner that stands on an app's pages while a test list catches the app's mail in any stage."""
+"""The banner on an app's pages while a test list catches the app's mail in any stage."""
 
 from __future__ import annotations
 

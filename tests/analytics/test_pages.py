@@ -60,7 +60,7 @@ def test_the_page_shows_the_numbers(as_administrator, some_mail, crm, qa):
     assert found["To test lists"] == "66.7%"
     text = page(as_administrator)
     assert "oldest 3 h" in text
-    assert "The server knows no such mailbox." in text
+    assert "The server doesn't know this mailbox." in text
     assert "Check the recipient&#x27;s address." in text
     assert "<title>" in text
     assert '<td class="end">6</td>' in text  # the table that says what the chart shows

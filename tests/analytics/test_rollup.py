@@ -25,7 +25,7 @@ from outbox.models import Attempt, HoldReason, Message, RouteKind, Status
 from portal import tasks
 from portal.housekeeping import JOBS, prune
 from tests.support.analytics import COUNTS, OUTCOMES, accepted, ago, assert_totals_fit, counted, everything_counted, tried
-from tests.support.outbox import deliver, now_due, send, set_list, wait_for_thread
+from tests.support.outbox import deliver, in_state, now_due, send, set_list, wait_for_thread
 from tests.support.portal import configure, make_app
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -74,8 +74,8 @@ def test_held_is_the_most_that_was_held_at_one_time_of_the_hour(crm, shop, qa, p
     mails = [accepted(crm, qa, ago(days=3)) for _ in range(3)]
     accepted(shop, production, ago(days=3), status=Status.HELD, hold_reason=HoldReason.TEST_LIST_EMPTY)
     for held in (1, 3, 2, 0):
-        Message.objects.filter(stage=qa).update(status=Status.SENT)
-        Message.objects.filter(pk__in=[one.pk for one in mails[:held]]).update(status=Status.HELD)
+        Message.objects.filter(stage=qa).update(**in_state(Status.SENT))
+        Message.objects.filter(pk__in=[one.pk for one in mails[:held]]).update(**in_state(Status.HELD))
         roll_up()
     hour += timedelta(hours=1)
     roll_up()

@@ -44,7 +44,7 @@ def test_a_column_is_pasted_looked_at_and_saved(request, script, crm, qa):
     expect(preview.get_by_text("Already on the list: 1")).to_be_visible()
     expect(preview.get_by_text("Not an address: 1")).to_be_visible()
     expect(preview.get_by_role("row").filter(has_text="Column titles")).to_be_visible()
-    expect(preview.get_by_role("row").filter(has_text="Stands for the member.")).to_contain_text("Tess Tester")
+    expect(preview.get_by_role("row").filter(has_text="This is a member's address.")).to_contain_text("Tess Tester")
     expect(preview.get_by_text("3 of 100")).to_be_visible()
     expect(page.get_by_label(ADD)).to_have_value(COLUMN)
     if script == "person":
@@ -100,7 +100,7 @@ def test_activation_in_production_asks_for_the_stages_name(request, script, crm,
     assert list_of(crm, production).active
 
     page.goto(somebody.url + "/apps/crm/configuration/emails/production/edit/")
-    warning = page.get_by_text("new mail goes to real people again")
+    warning = page.get_by_text("new emails go to real people again")
     expect(warning).to_be_hidden()
     page.get_by_role("switch").uncheck(force=True)
     expect(warning).to_be_visible()

@@ -48,7 +48,7 @@ def test_the_administrator_takes_a_stage_into_use_and_out_of_it(somebody: Person
     missing = page.get_by_role("listitem").filter(has_text="Staging has no SMTP server yet")
     missing.get_by_role("link", name="Set up email").click()
     follow(page, "Local relay")
-    expect(page.get_by_text("Local relay: what to prepare there")).to_be_visible()
+    expect(page.get_by_text("Prepare Local relay")).to_be_visible()
     page.get_by_label("SMTP port").fill(str(smtp_server.port))
     page.get_by_label("Sender address").fill("no-reply@acme.example")
     if somebody.scripted:
@@ -74,7 +74,7 @@ def test_the_administrator_takes_a_stage_into_use_and_out_of_it(somebody: Person
     page.get_by_role("link", name="Staging").click()
     page.get_by_label("Name").fill("Rehearsal")
     press(page, "Save")
-    page.locator("summary[aria-label='Acts on Rehearsal']").click()
+    page.locator("summary[aria-label='Actions for Rehearsal']").click()
     page.get_by_role("link", name="Archive").last.click()
     press(page, "Archive stage")
     expect(page.get_by_role("row").filter(has_text="Rehearsal")).to_contain_text("Archived")
@@ -105,7 +105,7 @@ def test_the_developer_tests_an_app_and_sees_what_is_his(somebody: Person, crm, 
     expect(page.get_by_text("The recipients that the app gives: real people.")).to_be_visible()
     page.get_by_label("as if it were Active").check()
     press(page, "Show where it would go")
-    expect(page.get_by_text("Nobody: the mail would be held")).to_be_visible()
+    expect(page.get_by_text("Nobody: the email would be held")).to_be_visible()
     page.goto(somebody.url + "/apps/crm/configuration/emails/qa/")
     page.get_by_role("link", name="Edit", exact=True).click()
     page.get_by_label("Add other addresses").fill("Ana Silva\tana@example.com\nBen\tben@example.com")
@@ -168,7 +168,7 @@ def test_the_operator_sees_what_is_wrong_and_finds_the_mail(somebody: Person, cr
     expect(page.get_by_role("row")).to_have_count(2)
     expect(page.get_by_role("row").last).to_contain_text("no@example.com")
     page.goto(somebody.url + "/monitor/analytics/qa/")
-    follow(page, "View mail in the email log: The server knows no such mailbox. QA")
+    follow(page, "View mail in the email log: The server doesn't know this mailbox. QA")
     expect(page.get_by_role("row")).to_have_count(2)
 
     # The one that somebody asks for, and a list to take away.

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from common.addresses import (
     NamedAddress,
-    NotOneAddress,
     domain_of,
     may_be_incomplete,
     parse_named_address,
@@ -17,6 +16,7 @@ from common.addresses import (
     validate_address,
     wire_address,
 )
+from common.exceptions import NotOneAddress
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  # lone surrogates too: a command line may carry them
 NEARLY_AN_ADDRESS = st.text(st.sampled_from('aZ0ä@.-_"\\ <>()[]:,;\u200b\r\n\t\0\x85\ud800İß例'), max_size=40)
@@ -93,7 +93,7 @@ def test_an_address_is_kept_in_its_normal_form(typed: str, kept: str) -> None:
     ],
 )
 def test_what_is_no_address_is_refused_and_named(typed: str) -> None:
-    assert "isn't an e-mail address" in refusal(typed)
+    assert "isn't an email address" in refusal(typed)
 
 
 @pytest.mark.parametrize(

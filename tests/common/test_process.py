@@ -1,4 +1,7 @@
-"""How long processes that answer people and apps wait for PostgreSQL. (What a frozen server does: test_hanging_database.)"""
+"""How long processes that answer people and apps wait for PostgreSQL.
+
+What a frozen server does: test_hanging_database.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,9 @@ def test_a_statement_that_takes_too_long_ends_and_the_connection_can_be_used_on(
     connection.ensure_connection()
     _limit_waits(connection)
     with pytest.raises(OperationalError, match="statement timeout"):
-        sql.fetch("SELECT pg_sleep(60)")
-    assert sql.fetch("SELECT current_setting('statement_timeout'), current_setting('idle_session_timeout')") == [("1s", "1min")]
+        sql.fetch(sql.query(str, "SELECT pg_sleep(60)"))
+    assert sql.fetch(sql.query(str, "SELECT current_setting('statement_timeout')")) == ["1s"]
+    assert sql.fetch(sql.query(str, "SELECT current_setting('idle_session_timeout')")) == ["1min"]
 
 
 @pytest.mark.requires_postgresql  # SQLite's connections are files
@@ -41,7 +45,7 @@ def test_a_connection_that_the_server_ended_while_it_was_idle_is_replaced_withou
     with psycopg.connect(connection.connection.info.dsn, autocommit=True) as other:
         eventually(lambda: not other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]).fetchall())
     close_old_connections()  # as at the beginning of each request, and before the gateway asks
-    assert sql.fetch("SELECT 1") == [(1,)]
+    assert sql.fetch(sql.query(int, "SELECT 1")) == [1]
 
 
 @pytest.mark.requires_postgresql

@@ -125,6 +125,19 @@ def test_smtputf8_is_asked_for_only_when_an_address_needs_it(crm, qa, configured
     assert ["SMTPUTF8" in one for one in said] == [False, True]
 
 
+@pytest.mark.parametrize("offered", [True, False])
+def test_a_header_that_names_such_an_address_asks_for_smtputf8_where_it_is_offered_and_leaves_anyway(crm, qa, offered):
+    content = "From: crm@acme.example\r\nCc: Jörg <jörg@customer.example>\r\nSubject: x\r\n\r\nHi\r\n".encode()
+    said: list[str] = []
+    with SmtpServer(smtputf8=offered, options=lambda _, options: said.extend(options)) as server:
+        configure(qa, server, from_domains="*")
+        message = send(crm, qa, "ok@customer.example", content=content)
+        deliver()
+        assert statuses(message) == {"ok@customer.example": "sent"}
+        assert "<jörg@customer.example>".encode() in server.arrived[0].content
+    assert ("SMTPUTF8" in said, "BODY=8BITMIME" in said) == (offered, True)
+
+
 def test_an_address_with_a_line_break_never_reaches_the_server(crm, qa, configured, smtp_server):
     message = send(crm, qa, "ok@customer.example", "bad@customer.example")
     message.recipients.filter(address="bad@customer.example").update(address="bad@customer.example>\r\nRCPT TO:<eve@evil.example")

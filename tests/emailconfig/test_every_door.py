@@ -302,7 +302,7 @@ def test_bad_client_credentials_are_refused_at_their_field_and_nothing_is_stored
 
 @pytest.mark.parametrize("dots", ["••••••••", "●●●●●●●●"])
 def test_the_dots_that_stand_for_a_password_are_none(door: Door, qa: Stage, dots: str) -> None:
-    assert door(qa, **{**WITH_PASSWORD, "password": dots}).startswith("password: These dots stand for the stored password")
+    assert door(qa, **{**WITH_PASSWORD, "password": dots}).startswith("password: The dots are not a password")
     assert settings_of(qa) is None
 
 
@@ -316,7 +316,7 @@ def test_a_sender_outside_ascii_needs_a_mailbox_that_is_inside(door: Door, qa: S
 def test_while_debug_is_on_a_token_server_on_this_machine_may_do_without_https(
     door: Door, qa: Stage, settings: Settings, url: str
 ) -> None:
-    assert door(qa, **{**WITH_CLIENT_SECRET, "token_url": url}).startswith("token_url: The URL starts with https://")
+    assert door(qa, **{**WITH_CLIENT_SECRET, "token_url": url}).startswith("token_url: The URL must start with https://")
     settings.DEBUG = True
     for elsewhere in ("http://127.0.0.1.example.com/token", "http://10.0.0.1/token", "ftp://127.0.0.1/token"):
         assert door(qa, **{**WITH_CLIENT_SECRET, "token_url": elsewhere}).startswith("token_url: ")

@@ -17,7 +17,8 @@ from pytest_django import Settings
 import emailconfig.connection.networks
 from emailconfig.address_rules import is_allowed, is_own
 from emailconfig.connection import ConnectionTrouble, connect
-from emailconfig.connection.networks import AddressRefused, NameNotUsable, NameServersSilent, resolve
+from emailconfig.connection.networks import resolve
+from emailconfig.exceptions import AddressRefused, NameNotUsable, NameServersSilent
 from emailconfig.models import SmtpSettings
 from organization.models import Stage
 from tests.support.faulty_servers import FaultyServer

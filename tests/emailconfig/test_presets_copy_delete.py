@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from datetime import date
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.messages import get_messages
 from django.http import HttpResponse
 from django.test import Client
 
 from emailconfig.forms import SmtpSettingsForm
-from emailconfig.models import SmtpSettings
+from emailconfig.models import DeletedSettings, SmtpSettings
 from emailconfig.presets import PRESETS, Preset
+from emailconfig.services import delete_smtp_settings
+from organization.exceptions import STALE
 from organization.models import AuditEvent, Member, Stage
-from organization.services import STALE
 from tests.support.emailconfig import CANARY, VALUES, manager_of
-from tests.support.portal import configure, signed_in
+from tests.support.portal import OPERATOR, configure, signed_in
 
 VIEW, EDIT = "/management/configure/emails/qa/", "/management/configure/emails/qa/edit/"
 DELETE = "/management/configure/emails/qa/delete/"
@@ -50,7 +53,7 @@ def test_a_preset_fills_the_form_and_says_what_to_prepare(as_administrator: Clie
     assert f'href="?preset={preset.key}"' in words(as_administrator.get(EDIT))
     answer = as_administrator.get(EDIT, {"preset": preset.key})
     assert shown(answer).items() >= {name: str(value) for name, value in preset.values.items()}.items()
-    assert f"{preset.name}: what to prepare there" in words(answer)
+    assert f"Prepare {preset.name}" in words(answer)
     assert all(step in words(answer) for step in preset.prepare)
     assert words(answer).count('aria-current="true"') == words(as_administrator.get(EDIT)).count('aria-current="true"') + 1
     assert not SmtpSettings.objects.exists()
@@ -63,7 +66,7 @@ def test_a_preset_is_saved_once_what_is_missing_was_given(as_administrator: Clie
     if begun["authentication"] != "none":
         incomplete = as_administrator.post(f"{EDIT}?preset={preset.key}", form)
         assert incomplete.status_code == 422
-        assert "what to prepare there" in words(incomplete)
+        assert "Prepare " in words(incomplete)
     token_url = form["token_url"].replace("TENANT", "acme.example")
     assert as_administrator.post(f"{EDIT}?preset={preset.key}", {**form, **MISSING, "token_url": token_url}).status_code == 302
     found = SmtpSettings.objects.get()
@@ -73,7 +76,7 @@ def test_a_preset_is_saved_once_what_is_missing_was_given(as_administrator: Clie
 def test_a_tenant_that_was_not_filled_in_is_refused_before_anybody_is_asked(as_administrator: Client, qa: Stage) -> None:
     begun = shown(as_administrator.get(EDIT, {"preset": "microsoft-365"}))
     refused = as_administrator.post(EDIT, {**begun, **MISSING, "sender_address": "no-reply@acme.example"})
-    assert "Put your tenant's ID in the place of TENANT." in words(refused)
+    assert "Replace TENANT with your tenant ID." in words(refused)
     assert not SmtpSettings.objects.exists()
 
 
@@ -106,7 +109,7 @@ def test_an_unknown_preset_or_source_is_ignored(as_administrator: Client, config
         answer = as_administrator.get(EDIT, {name: key})
         assert answer.status_code == 200
         assert shown(answer) == shown(as_administrator.get(EDIT))
-        assert "what to prepare there" not in words(answer)
+        assert "Prepare " not in words(answer)
         assert "These are the settings of" not in words(answer)
 
 
@@ -149,7 +152,7 @@ def test_another_stages_settings_are_copied_into_the_form_without_their_secret(
     for name in set(values) - {"version", "complete", *OF_THE_SECRET}:
         assert values[name] == str(getattr(source, name)), name
     assert [values[name] for name in OF_THE_SECRET] == ["", "", ""]
-    assert "These are the settings of Production, for QA now." in words(answer)
+    assert "These are the settings of Production, to be saved for QA." in words(answer)
     for secret in ("production-secret", source.secret.stored, CANARY):
         assert secret not in words(answer)
     refused = as_administrator.post(f"{EDIT}?copy_from=production", values)
@@ -215,7 +218,7 @@ def test_deleting_asks_first_and_says_what_becomes_of_the_mail(as_administrator:
     asked = words(as_administrator.get(DELETE))
     assert "Delete the email configuration of QA?" in asked
     assert "smtp.example.com:587" in asked
-    assert "is held until the stage is configured again" in " ".join(asked.split())
+    assert "held until you configure the stage again" in " ".join(asked.split())
     assert "Name of the stage" not in asked
     assert CANARY not in asked
     assert SmtpSettings.objects.exists()
@@ -226,9 +229,9 @@ def test_deleted_settings_are_gone_with_their_secret(
 ) -> None:
     answer = delete(as_administrator, version=configured.version)
     assert (answer.status_code, answer["Location"]) == (302, VIEW)
-    assert [str(said) for said in get_messages(answer.wsgi_request)] == [
-        "The email configuration of QA was deleted. Its mail is held from now on."
-    ]
+    (said,) = map(str, get_messages(answer.wsgi_request))
+    assert "QA was deleted" in said
+    assert "held from now on" in said
     assert not SmtpSettings.objects.exists()
     assert "Set up email for this stage" in words(as_administrator.get(VIEW))
     event = AuditEvent.objects.get(operation="Delete")
@@ -327,3 +330,14 @@ def test_a_form_that_was_open_before_the_settings_were_deleted_and_made_anew_ove
     assert SmtpSettings.objects.get().server == "smtp.example.org"
     assert as_administrator.post(EDIT, {**shown(as_administrator.get(EDIT)), "sender_name": "Known"}).status_code == 302
     assert SmtpSettings.objects.get().version == anew.version + 1
+
+
+def test_the_version_of_deleted_settings_comes_along_from_the_audit_trail(qa: Stage, production: Stage) -> None:
+    for _ in range(2):  # the version counts on, and the newest entry counts
+        settings = configure(qa)
+        delete_smtp_settings(qa, OPERATOR, read_at=settings.version)
+    configure(production)
+    DeletedSettings.objects.all().delete()
+    import_module("emailconfig.migrations.0009_deleted_settings").read_audit_trail(apps, None)
+    assert list(DeletedSettings.objects.values_list("stage", "version")) == [(qa.pk, 2)]
+    assert configure(qa).version == 3

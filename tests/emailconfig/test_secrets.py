@@ -17,7 +17,8 @@ from django.test import Client
 from django.views.debug import ExceptionReporter
 from pytest_django import Settings
 
-from common.encryption import EncryptedValue, UndecryptableSecret, decrypt, encrypt
+from common.encryption import EncryptedValue, decrypt, encrypt
+from common.exceptions import UndecryptableSecret
 from emailconfig.connection import ConnectionTrouble, connect
 from emailconfig.models import SmtpSettings
 from emailconfig.signals import smtp_settings_saved

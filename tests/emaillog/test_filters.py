@@ -14,7 +14,7 @@ from organization.credentials import create_credential
 from outbox.models import Door, Message, Status
 from outbox.submission import Envelope, submit
 from tests.support.emaillog import log, named, subjects
-from tests.support.outbox import set_list, take
+from tests.support.outbox import in_state, set_list, take
 from tests.support.portal import OPERATOR, configure, mail, make_member, signed_in
 
 pytestmark = pytest.mark.django_db
@@ -79,7 +79,7 @@ def test_mail_whose_times_are_a_little_out_of_order_is_found(as_administrator, c
 
 def test_one_choice_shows_all_that_is_on_its_way(as_administrator, crm, qa):
     for status in Status:
-        Message.objects.filter(pk=named(crm, qa, status.value).pk).update(status=status)
+        Message.objects.filter(pk=named(crm, qa, status.value).pk).update(**in_state(status))
     assert sorted(subjects(log(as_administrator, status="waiting"))) == ["deferred", "queued", "sending"]
     assert subjects(log(as_administrator, status="deferred")) == ["deferred"]
     assert len(subjects(log(as_administrator, status="nonsense"))) == len(Status)

@@ -14,7 +14,7 @@ from organization.permissions import Permission
 from outbox.masking import Mask
 from outbox.models import Attempt, Message
 from tests.support.emaillog import log, named, subjects, url
-from tests.support.outbox import deliver, send, set_list
+from tests.support.outbox import deliver, in_state, send, set_list
 from tests.support.portal import configure, make_member, signed_in
 
 pytestmark = pytest.mark.django_db
@@ -94,7 +94,7 @@ def test_no_page_of_the_log_shows_an_address(told, page):
     if page == "release-held":
         Message.objects.update(status="held", hold_reason="test_list_empty")
     if page == "cancel":
-        Message.objects.update(status="deferred")
+        Message.objects.update(**in_state("deferred"))
         told.recipients.update(status="deferred")
     member = reader("Acts blindly", Permission.ACCESS_ASSET_LOGS, *ACTS)
     seen = signed_in(member).get(url(told, page))

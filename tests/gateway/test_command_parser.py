@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.command_parser import read_mail, read_rcpt
-from outbox.submission import SubmissionRefused
+from outbox.exceptions import SubmissionRefused
 
 
 def refusal_of(read, argument) -> str:

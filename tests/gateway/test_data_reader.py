@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.data_reader import ContentRefused, read_content
+from gateway.data_reader import read_content
+from gateway.exceptions import ContentRefused
 
 NEXT = b"MAIL FROM:<.>\r\n.\r\nQUIT\r\n"
 
@@ -70,7 +71,7 @@ def test_too_much_is_read_to_its_end_and_refused(size, taken):
     stream = sent + b".\r\n"
     content, left = read(cut(stream + NEXT, range(0, len(stream), 777)), 5000)
     assert left == NEXT
-    assert content == (sent if taken else "552 5.3.4 The mail is too large; at most 5,000 bytes are accepted.")
+    assert content == (sent if taken else "552 5.3.4 The email is too large; at most 5,000 bytes are accepted.")
 
 
 @pytest.mark.parametrize("end", [b"\n.\n", b"\n.\r\n", b"\r.\r\n", b"\r.\r", b"\r\n.\n", b"\r\n.\r", b"\r\n.\x00\r\n"])

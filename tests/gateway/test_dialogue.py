@@ -127,10 +127,9 @@ def test_on_its_tls_port_the_gateway_speaks_tls_from_the_start(credential, tls):
 
 def test_a_tls_port_without_a_certificate_is_one_clear_line():
     done = manage("smtp_gateway", "--tls-port", "1")
-    assert (done.returncode, done.stderr.strip()) == (
-        1,
-        "CommandError: GATEWAY_TLS_PORT needs GATEWAY_TLS_CERT and GATEWAY_TLS_KEY.",
-    )
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert "GATEWAY_TLS_PORT needs GATEWAY_TLS_CERT and GATEWAY_TLS_KEY" in line
 
 
 def test_the_developers_page_has_every_answer_of_ours():

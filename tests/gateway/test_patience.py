@@ -32,7 +32,7 @@ def test_who_goes_on_sending_is_listened_to_and_who_falls_silent_hears_why(impat
         client.sendall(b"\r\n")
         assert answers.readline().startswith(b"500")
         heard = time.monotonic()
-        assert answers.readline() == b"421 4.4.2 Nothing was heard for too long\r\n"
+        assert answers.readline().startswith(b"421 4.4.2 ")
         assert time.monotonic() - heard > PATIENCE / 2
         assert answers.readline() == b""
     assert "gateway_client_silent" in caplog.text

@@ -153,7 +153,7 @@ def test_a_wrong_password_pauses_the_stage_and_is_explained(crm, qa, relay, sett
     step = last_step()
     assert (step["step"], step["code"]) == ("AUTH", "auth_refused")
     assert "535 5.7.8 Error: authentication failed" in step["evidence"]
-    assert "Enter user name and password again" in step["next"]
+    assert "Enter username and password again" in step["next"]
     configure(qa, new_secret=PASSWORD, **settings_for)
     deliver()
     eventually(lambda: len(relay.inbox) == 3)

@@ -4,8 +4,9 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
 
+from organization.exceptions import STALE, StaleVersion
 from organization.models import App, AuditEvent, Member, Stage
-from organization.services import STALE, StaleVersion, save_app, save_in_organization
+from organization.services import save_app, save_in_organization
 from tests.support.portal import OPERATOR
 
 STAGE = {"order": 1, "kind": "production", "version": 0}
@@ -74,7 +75,7 @@ def test_bad_values_are_answered_422_at_their_field_and_kept(as_administrator: C
 
 def test_a_reserved_key_is_told_in_words(as_administrator: Client) -> None:
     answer = as_administrator.post("/apps/new/", {**NEW, "key": "new"})
-    assert "“new” is a word of the portal" in answer.context["form"].errors["key"][0]
+    assert "“new” is used in the portal" in answer.context["form"].errors["key"][0]
 
 
 def test_an_app_is_edited_by_whom_may_but_never_its_key(as_developer: Client, crm: App, shop: App) -> None:

@@ -31,17 +31,23 @@ def test_an_event_is_never_changed_or_deleted(crm: App, as_administrator: Client
     assert AuditEvent.objects.get().actor_name == "the tests"
 
 
+def test_an_operation_that_has_no_name_is_refused(crm: App) -> None:
+    with pytest.raises(ValueError, match="Upset"):
+        audit.record(OPERATOR, "Upset", crm)
+    assert not AuditEvent.objects.exists()
+
+
 def test_admin_offers_the_operations_of_the_newest_events(crm: App, qa: Stage, as_administrator: Client, monkeypatch) -> None:
     monkeypatch.setattr(filters, "_LOOKED_AT", 3)
-    for operation, entity in (("Ancient", qa), ("Update", crm), ("Create", qa), ("Update", crm)):
+    for operation, entity in (("Revoke", qa), ("Update", crm), ("Create", qa), ("Update", crm)):
         audit.record(OPERATOR, operation, entity)
     page = as_administrator.get("/admin/organization/auditevent/", {"operation": "Update"})
     shown = page.context["cl"]
     choices = {spec.title: [one["display"] for one in spec.choices(shown)] for spec in shown.filter_specs}
     assert choices == {"operation": ["All", "Create", "Update"], "entity": ["All", "app", "stage"]}
     assert [event.operation for event in shown.result_list] == ["Update", "Update"]
-    old = as_administrator.get("/admin/organization/auditevent/", {"operation": "Ancient"})
-    assert [event.operation for event in old.context["cl"].result_list] == ["Ancient"]
+    old = as_administrator.get("/admin/organization/auditevent/", {"operation": "Revoke"})
+    assert [event.operation for event in old.context["cl"].result_list] == ["Revoke"]
 
 
 def test_only_what_differs_is_kept(qa: Stage) -> None:

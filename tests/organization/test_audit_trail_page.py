@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from organization import audit
 from organization.audit import export
-from organization.audit.views import PAGE
+from organization.keyset import PAGE
 from organization.models import App, AuditEvent, Member, Stage
 from organization.services import save_in_organization
 from tests.support.portal import OPERATOR, configure
@@ -91,13 +91,15 @@ def test_it_is_narrowed_by_operation_and_time(as_administrator: Client, administ
 
 
 def test_acts_that_are_written_a_little_out_of_order_are_found(as_administrator: Client, crm: App) -> None:
-    for name, minutes in (("a", 62), ("b", 58), ("c", 63), ("d", 57), ("e", 61), ("f", 59)):
-        aged(crm, name, minutes=minutes)
+    for operation, minutes in zip(
+        ("Create", "Update", "Test", "Retry", "Cancel", "Revoke"), (62, 58, 63, 57, 61, 59), strict=True
+    ):
+        aged(crm, operation, minutes=minutes)
     rows = as_administrator.get(URL, {"since": "1h"}).context["rows"]
-    assert [event.operation for event, _ in rows] == ["f", "d", "b"]
+    assert [event.operation for event, _ in rows] == ["Revoke", "Retry", "Update"]
     end = f"{timezone.now() - timedelta(minutes=60):%Y-%m-%dT%H:%M:%S}"
     rows = as_administrator.get(URL, {"since": "custom", "end": end}).context["rows"]
-    assert [event.operation for event, _ in rows] == ["e", "c", "a"]
+    assert [event.operation for event, _ in rows] == ["Cancel", "Test", "Create"]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +119,12 @@ def test_what_matches_nothing_is_said_and_can_be_reset(as_administrator: Client,
     answer = as_administrator.get(URL, asked)
     assert answer.status_code == 200
     assert "No entry matches" in answer.content.decode()
+
+
+@pytest.mark.parametrize(("name", "label"), [("since", "Time range"), ("start", "From"), ("app", "App")])
+def test_a_value_that_makes_no_sense_is_said_with_its_field(as_administrator: Client, crm: App, name: str, label: str) -> None:
+    notes = as_administrator.get(URL, {"since": "custom", name: "x"}).context["filter"].notes
+    assert [note.split(":")[0] for note in notes] == [label]
 
 
 @pytest.mark.parametrize("before", ["x", "-1", "9" * 40, "²"])

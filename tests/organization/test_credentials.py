@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 
-from organization.credentials import LAST_USED_RESOLUTION, ArchivedPlace, authenticate, create_credential, revoke_credential
+from organization.credentials import LAST_USED_RESOLUTION, authenticate, create_credential, revoke_credential
+from organization.exceptions import ArchivedPlace
 from organization.models import App, AuditEvent, Credential, Member, Stage
 from tests.support.portal import OPERATOR, configure, make_member, signed_in
 

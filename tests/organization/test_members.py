@@ -90,7 +90,7 @@ def test_createsuperuser_asks_for_the_email(db: None, monkeypatch: pytest.Monkey
         call_command("createsuperuser", "--no-input")
     with pytest.raises(CommandError, match="name"):
         call_command("createsuperuser", "--no-input", "--email", "root@acme.example")
-    with pytest.raises(CommandError, match="isn't an e-mail address"):
+    with pytest.raises(CommandError, match="isn't an email address"):
         call_command("createsuperuser", "--no-input", "--email", "rubbish", "--name", "Root")
     call_command("createsuperuser", "--no-input", "--email", "Root@ACME.example", "--name", "Root", stdout=StringIO())
     member = Member.objects.get()
@@ -119,6 +119,23 @@ def test_changepassword_writes_the_password_alone_and_its_audit_entry(viewer: Me
     assert (event.operation, event.entity_id) == ("Change password", str(viewer.pk))
     assert "changepassword" in event.actor_name
     assert client.get("/apps/").status_code == 302
+
+
+def test_createsuperuser_asks_for_what_it_isnt_told(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = iter(["root@acme.example", "Root"])
+    monkeypatch.setattr("builtins.input", lambda _: next(lines))
+    monkeypatch.setattr("getpass.getpass", lambda _: "12345")
+    with pytest.raises(CommandError, match="too short"):
+        call_command("createsuperuser")
+    assert not Member.objects.exists()
+    lines = iter(["root@acme.example", "Root"])
+    monkeypatch.setattr("getpass.getpass", lambda _: PASSWORD)
+    call_command("createsuperuser", stdout=StringIO())
+    assert Member.objects.get().check_password(PASSWORD)
+    assert AuditEvent.objects.get().operation == "Create"
+    with pytest.raises(CommandError, match="There is a member with this e-mail address"):
+        call_command("createsuperuser", "--email", "ROOT@acme.example", "--name", "Second")
+    assert Member.objects.count() == 1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from django.core import checks
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, transaction
 from django.test import Client
@@ -128,6 +129,13 @@ def test_built_in_roles_are_brought_up_to_this_release(db: None) -> None:
 def test_a_role_has_known_permissions_only(db: None) -> None:
     with pytest.raises(ValidationError, match="Unknown permission: fly"):
         save_role(Role(name="Pilot", permissions=["fly"]), [], OPERATOR)
+
+
+def test_the_check_after_a_migration_names_roles_with_unknown_permissions(db: None) -> None:
+    assert checks.run_checks(tags=[checks.Tags.database], databases=["default"]) == []
+    Role.objects.create(name="Pilot", permissions=[EDIT.value, "fly"])
+    (warning,) = checks.run_checks(tags=[checks.Tags.database], databases=["default"])
+    assert (warning.id, warning.msg) == ("organization.W001", "The role Pilot has an unknown permission: fly.")
 
 
 def test_a_role_is_granted_once_over_all_apps_and_once_per_app(crm: App) -> None:

@@ -9,7 +9,8 @@ from cryptography.fernet import Fernet
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from common.encryption import EncryptedValue, UndecryptableSecret
+from common.encryption import EncryptedValue
+from common.exceptions import UndecryptableSecret
 from emailconfig.models import OAuthToken, SmtpSettings
 from organization.models import AuditEvent, Stage
 from tests.support.portal import configure

@@ -12,8 +12,9 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 
 from organization.builtin_roles import DEVELOPER
+from organization.exceptions import STALE
 from organization.models import App, AuditEvent, Member, Role, RoleGrant, Stage
-from organization.services import STALE, delete_from_organization, save_grant
+from organization.services import delete_from_organization, save_grant
 from tests.support.interleaving import A_TRANSACTION_BEGINS, right_before
 from tests.support.portal import OPERATOR, PASSWORD, make_member, signed_in
 
@@ -145,7 +146,7 @@ MEMBER = {"email": "Mia@acme.example", "name": "Mia", "theme": "system", "time_z
             lambda: Role.objects.create(name="Tester"),
             "already exists",
         ),
-        ("/admin/organization/member/add/", MEMBER, lambda: make_member("Mia"), "There is a member with this e-mail address"),
+        ("/admin/organization/member/add/", MEMBER, lambda: make_member("Mia"), "already a member with this email"),
     ],
 )
 def test_what_somebody_else_creates_at_the_same_moment_is_said_to_be_in_use(
@@ -188,7 +189,7 @@ def test_a_role_that_is_granted_meanwhile_is_not_deleted(as_administrator: Clien
         answer = as_administrator.post(page, {"post": "yes"}, follow=True)
     assert answer.status_code == 200
     assert Role.objects.filter(pk=role.pk).exists()
-    with pytest.raises(ValidationError, match="Viewer is still in use"):
+    with pytest.raises(ValidationError, match="deleted because it is still in use"):
         delete_from_organization(Role.objects.get(name="Viewer"), OPERATOR)
 
 

@@ -20,8 +20,8 @@ from django.core.mail import (
 from django.db import transaction
 
 from outbox.backend import EmailBackend
+from outbox.exceptions import SubmissionRefused
 from outbox.models import Message
-from outbox.submission import SubmissionRefused
 from tests.support.portal import configure
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -49,8 +49,8 @@ def test_send_email_says_where_it_went_and_why_it_waits(crm, qa):
     [
         (["nope", "qa", "--to", "a@example.com"], "There is no app “nope”. Known: crm."),
         (["crm", "nope", "--to", "a@example.com"], "There is no stage “nope”"),
-        (["crm", "qa", "--to", "nobody"], "isn't an e-mail address"),
-        (["crm", "qa", "--to", "a@example.com, b@example.com"], "isn't an e-mail address"),
+        (["crm", "qa", "--to", "nobody"], "isn't an email address"),
+        (["crm", "qa", "--to", "a@example.com, b@example.com"], "isn't an email address"),
         (["crm", "qa", "--to", "x" * 65 + "@example.com"], "at most 64 bytes"),
         (["crm", "qa", "--to", "a@example.com", "--attach", "/no/such/file"], "can't be read"),
         (["crm", "qa", "--to", "a@example.com", "--subject", "a\nBcc: victim@example.com"], "newline"),

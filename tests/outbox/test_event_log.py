@@ -14,9 +14,10 @@ from emailconfig.services import delete_smtp_settings
 from gateway.batching import Handed, store
 from organization.credentials import create_credential
 from outbox import actions, event_log
+from outbox.exceptions import SubmissionRefused
 from outbox.models import Door, Message
 from outbox.states import hold_unconfigured
-from outbox.submission import Envelope, SubmissionRefused, submit
+from outbox.submission import Envelope, submit
 from testlists.models import TestList
 from tests.support.outbox import deliver, leases_run_out, now_due, send, take
 from tests.support.portal import OPERATOR, configure, mail
@@ -105,6 +106,14 @@ def test_each_answer_of_the_server_is_a_line(crm, qa, smtp_server, lines):
     assert "code=550" in failed
     assert "reply='550 5.1.1 g•••: no such user g•••@example.com'" in failed
     assert "code=450" in deferred
+
+
+def test_an_outcome_names_the_credential_that_handed_the_email_in(crm, qa, smtp_server, lines):
+    configure(qa, smtp_server, from_domains="*")
+    credential = create_credential(crm, qa, OPERATOR).credential
+    store([Handed(credential.pk, Envelope("crm@acme.example", ["ana@example.com"]), mail(), "10.0.0.7")])
+    deliver()
+    assert [f"credential={credential.username}" in line for line in lines()] == [True, True]
 
 
 def test_a_recipient_that_was_tried_for_long_enough_has_failed(crm, qa, smtp_server, lines, monkeypatch):

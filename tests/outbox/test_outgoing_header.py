@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from common.addresses import NamedAddress
 from emailconfig.models import SmtpSettings
+from organization.recipient_policy.policy import AllowedPattern
 from outbox.headers.outgoing import Departure, envelope_sender, outgoing
 from outbox.headers.parser import split_header, with_crlf
 from outbox.headers.received import Hop
@@ -354,3 +355,52 @@ def test_no_bytes_break_the_header(content):
         block, _ = outgoing(fields, Departure(HOP, "<set@portal>", people), stage())
         assert b"\r\n\r\n" not in block[:-4]
         assert b"\n" not in block.replace(b"\r\n", b"")
+
+
+# Test mail to allowed addresses
+
+ALLOWED = (AllowedPattern("dan@allowed.example"), AllowedPattern("beta.example"))
+
+
+def as_allowed_mail(header: str, *recipients: str, only_allowed: bool) -> Any:
+    """As it arrives at allowed recipients, where the list isn't Active."""
+    values = {"allowed": ALLOWED, "allowed_recipients": recipients, "only_allowed": only_allowed}
+    arrived, _ = leave(header, test_list=(), **values)
+    return arrived
+
+
+def test_an_email_to_allowed_addresses_alone_keeps_its_people():
+    header = "From: crm@other.example\nTo: Dan <dan@allowed.example>\nCc: bo@beta.example\nReply-To: bo@beta.example\n"
+    arrived = as_allowed_mail(header, "dan@allowed.example", "bo@beta.example", only_allowed=True)
+    assert (arrived["To"], arrived["Cc"], arrived["Reply-To"]) == (
+        "Dan <dan@allowed.example>",
+        "bo@beta.example",
+        "bo@beta.example",
+    )
+    assert (arrived["From"], arrived["X-Original-From"]) == (SENDER, "crm@other.example")  # nobody allowed it
+
+
+def test_a_field_with_one_stranger_in_it_doesnt_stay():
+    header = f"From: {SENDER}\nTo: dan@allowed.example\nCc: bo@beta.example, real@person.example\n"
+    arrived = as_allowed_mail(header, "dan@allowed.example", only_allowed=True)
+    assert (arrived["To"], arrived["Cc"]) == ("dan@allowed.example", None)
+    assert arrived["X-Original-Cc"] == "bo@beta.example, real@person.example"
+
+
+def test_the_copy_for_allowed_recipients_names_those_of_to_and_cc_and_no_bcc():
+    header = f"From: {SENDER}\nTo: real@person.example\nCc: dan@allowed.example\n"
+    arrived = as_allowed_mail(header, "dan@allowed.example", "bo@beta.example", only_allowed=False)
+    assert (arrived["To"], arrived["Cc"]) == ("dan@allowed.example", None)
+    assert arrived["X-Original-To"] == "real@person.example"
+
+
+def test_a_copy_whose_only_reader_was_in_bcc_names_nobody():
+    arrived = as_allowed_mail(f"From: {SENDER}\nTo: real@person.example\n", "bo@beta.example", only_allowed=False)
+    assert arrived["To"] == "undisclosed-recipients:;"
+
+
+def test_beside_an_active_list_the_allowed_get_the_lists_copy():
+    header = f"From: {SENDER}\nTo: real@person.example, dan@allowed.example\nReply-To: dan@allowed.example\n"
+    arrived, _ = as_test_mail(header, allowed=ALLOWED, allowed_recipients=["dan@allowed.example"])
+    assert arrived["To"] == "Ana Silva <ana@acme.example>, ben@acme.example"
+    assert arrived["Reply-To"] == "dan@allowed.example"

@@ -8,15 +8,18 @@ import pytest
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from outbox.received import Hop
 
 from organization.credentials import NewCredential, create_credential
+from organization.installation import installation_id
 from organization.models import Credential
 from outbox import refusals
+from outbox.exceptions import SubmissionRefused
 from outbox.masking import for_log
 from outbox.models import Door, Message, Refusal
 from outbox.refusals import KEPT_OF_EACH, RefusalRecorder, record, refusal
 from outbox.retention import prune
-from outbox.submission import Envelope, SubmissionRefused, submit
+from outbox.submission import Envelope, submit
 from tests.support.gateway_client import Client, gateway_thread
 from tests.support.portal import OPERATOR, eventually, make_member, signed_in
 
@@ -104,10 +107,27 @@ def test_every_other_entry_point_leaves_one_with_its_credential(credential, crm,
     refuse([], credential=credential.credential)
     refuse(["ana@-.example"])
     kept = [(one.via, one.step, one.address, one.reply[:9]) for one in Refusal.objects.order_by("pk")]
-    assert kept == [("backend", "submit", "ana@-.example", "553 5.1.3"), ("backend", "submit", "", "554 5.5.1")]
+    of_ana = ("backend", "submit", "ana@-.example", "553 5.1.3")
+    assert kept == [of_ana, ("backend", "submit", "", "554 5.5.1"), of_ana]
     assert not Message.objects.exists()
     monkeypatch.setattr(Refusal.objects, "bulk_create", fail)
     refuse(["ana@-.example"], credential=credential.credential)
+
+
+@pytest.mark.django_db
+def test_a_loop_that_django_or_a_command_hands_in_is_shown_on_the_apps_page(crm, qa, shop, administrator):
+    hop = Hop("crm", "qa", "backend", installation_id(), "portal.example", 7, timezone.now())
+    content = hop.received_line() + b"Subject: again\r\n\r\nHi\r\n"
+    for via in (Door.BACKEND, Door.COMMAND):
+        for _ in range(KEPT_OF_EACH):
+            with pytest.raises(SubmissionRefused, match="Mail loop"):
+                submit(crm, qa, Envelope("crm@acme.example", ["ana@example.com"]), content, via=via)
+    assert set(Refusal.objects.values_list("via", "credential")) == {("command", None)}  # the newest
+    assert Refusal.objects.count() == KEPT_OF_EACH
+    page = signed_in(administrator).get(PAGE).content.decode()
+    assert "Command line" in page
+    assert "554 5.4.6" in page
+    assert "No email of Web Shop was refused" in signed_in(administrator).get(PAGE.replace("crm", "shop")).content.decode()
 
 
 def fail(*args: object) -> None:
@@ -124,7 +144,7 @@ def test_the_apps_page_shows_them_to_those_who_may_read_its_log(credential, admi
     assert "n•••@example" in masked
     assert "no.body-7" not in masked
     elsewhere = signed_in(administrator).get("/apps/shop/configuration/emails/qa/").content.decode()
-    assert "refused no email of Web Shop" in elsewhere
+    assert "No email of Web Shop was refused lately" in elsewhere
 
 
 @pytest.mark.django_db

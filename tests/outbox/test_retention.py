@@ -19,7 +19,7 @@ from outbox import retention
 from outbox.models import Attempt, Content, HoldReason, Message, Recipient, Status
 from outbox.retention import Pruned, prune
 from portal.housekeeping import JOBS
-from tests.support.outbox import deliver, send, set_list, wait_for_thread
+from tests.support.outbox import deliver, in_state, send, set_list, wait_for_thread
 from tests.support.portal import configure
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,7 +31,7 @@ def aged(message: Message, days: int, *, final_for: int | None = None, status: s
     """As if the mail had been accepted so many days ago, and final for as long unless told otherwise."""
     accepted = timezone.now() - timedelta(days=days)
     due = accepted if final_for is None else timezone.now() - timedelta(days=final_for)
-    Message.objects.filter(pk=message.pk).update(created=accepted, due=due, status=status)
+    Message.objects.filter(pk=message.pk).update(created=accepted, due=due, **in_state(status))
     message.recipients.update(status=status)
     return message
 
@@ -94,7 +94,7 @@ def test_the_command_prunes_and_says_how_much(crm, qa):
     assert json.loads(out.getvalue()) == {"contents": 1, "messages": 0}
     out = StringIO()
     call_command("prune_messages", stdout=out)
-    assert out.getvalue() == "Removed: the content of 0 mails, and 0 mails.\n"
+    assert out.getvalue() == "Removed: the content of 0 emails, and 0 emails.\n"
 
 
 def test_the_worker_prunes_a_while_after_its_start_and_once_a_day(monkeypatch):

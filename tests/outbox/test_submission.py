@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from django.db import transaction
 
+from outbox.exceptions import SubmissionRefused
 from outbox.headers.outgoing import envelope_sender
 from outbox.models import Content, HoldReason, Message, Recipient, Status
-from outbox.submission import MAX_RECIPIENTS, SubmissionRefused
+from outbox.submission import MAX_RECIPIENTS
 from tests.support.outbox import send, set_list, statuses
 from tests.support.portal import configure, mail
 

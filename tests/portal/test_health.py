@@ -44,6 +44,10 @@ def test_healthz_names_the_release_and_asks_no_database(client: Client) -> None:
     assert (answer.status_code, answer.content) == (200, f"ok {RELEASE}\n".encode())
 
 
+def test_the_members_menu_names_the_release(as_administrator: Client) -> None:
+    assert f"ODC Email Portal {RELEASE}" in as_administrator.get("/").content.decode()
+
+
 def test_with_a_gateway_and_a_worker_the_portal_is_ready(alive: None) -> None:
     found = readiness.look()
     assert (found.ready, found.causes, found.warnings) == (True, [], [])

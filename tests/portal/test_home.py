@@ -66,7 +66,7 @@ def test_everybody_hears_of_a_stage_in_trouble(as_viewer: Client, crm: App, qa: 
 @pytest.mark.parametrize(
     ("code", "todo", "for_others"),
     [
-        ("auth_refused", "Enter user name and password again.", "Whoever manages the email configuration of QA has to mend it."),
+        ("auth_refused", "Enter username and password again.", "Whoever manages the email configuration of QA has to mend it."),
         ("connection_refused", "Check server and port:", "It is tried again by itself."),
     ],
 )
@@ -97,9 +97,9 @@ def test_held_mail_is_counted_for_whom_may_see_or_release_it(
     configure(qa)
     _hold_mail_of(qa, crm, shop)
     assert set(Message.objects.values_list("status", flat=True)) == {"held"}
-    everything = {f"1 mail of {crm} in QA held", f"1 mail of {shop} in QA held"}
+    everything = {f"1 email of {crm} in QA held", f"1 email of {shop} in QA held"}
     assert set(titles(as_administrator)) == everything
-    assert f"1 mail of {crm} in QA held" in titles(as_developer)
+    assert f"1 email of {crm} in QA held" in titles(as_developer)
 
 
 def test_held_mail_of_many_apps_is_one_thing_that_waits(
@@ -108,11 +108,11 @@ def test_held_mail_of_many_apps_is_one_thing_that_waits(
     configure(qa)
     others = [make_app(f"app-{number}", f"App {number}") for number in (1, 2)]
     _hold_mail_of(qa, crm, shop, *others)
-    assert titles(as_administrator) == ["4 mails of 4 apps in QA held"]
+    assert titles(as_administrator) == ["4 emails of 4 apps in QA held"]
     (waiting,) = as_administrator.get("/").context["waiting"]
     log = as_administrator.get(waiting.url).content.decode()
     assert all(f"/monitor/email-log/qa/{number}/" in log for number in Message.objects.values_list("pk", flat=True))
-    assert titles(as_developer) == [f"1 mail of {crm} in QA held"]
+    assert titles(as_developer) == [f"1 email of {crm} in QA held"]
 
 
 def _hold_mail_of(stage: Stage, *apps: App) -> None:

@@ -11,8 +11,8 @@ from delivery.models import StageQueue
 from emailconfig.doctor.examination import examine
 from organization.credentials import create_credential
 from organization.installation import installation_id
+from outbox.exceptions import SubmissionRefused
 from outbox.models import Message, Status
-from outbox.submission import SubmissionRefused
 from tests.support.outbox import deliver, send, set_list
 from tests.support.portal import OPERATOR, configure, running_gateway
 from tests.support.smtp_server import SmtpServer

@@ -109,7 +109,7 @@ def test_every_page_says_so_and_none_makes_the_list(held, as_administrator, crm,
     for page in pages:
         text = as_administrator.get(f"/apps/crm/configuration/emails/qa/{page}").content.decode()
         assert "missing" in text, page
-    assert "1 mail of Customer Relations in QA held" in as_administrator.get("/").content.decode()
+    assert "1 email of Customer Relations in QA held" in as_administrator.get("/").content.decode()
     assert "Release to real recipients" in as_administrator.get(f"/monitor/email-log/qa/{held.pk}/").content.decode()
     assert list_of(crm, qa).is_missing
     data = {"version": 0, "add": "ana@acme.example", "active": "on"}

@@ -13,6 +13,7 @@ from analytics.models import DailyCount, DailyLatency, HourlyCause, HourlyCount,
 from analytics.rollup import roll_up
 from organization.models import App, Stage
 from outbox.models import Attempt, Message, RouteKind, Status
+from tests.support.outbox import in_state
 
 COUNTS = (HourlyCount, StageCount, DailyCount, HourlyLatency, StageLatency, DailyLatency, HourlyCause)
 REPLIES = {
@@ -30,7 +31,7 @@ def ago(**span: float) -> datetime:
 
 def accepted(app: App, stage: Stage, at: datetime, **fields: object) -> Message:
     """A mail as if it had been accepted then."""
-    values = {"route": RouteKind.RECIPIENTS, "status": Status.SENT, "due": at, **fields}
+    values = {"route": RouteKind.RECIPIENTS, "due": at, **in_state(str(fields.get("status", Status.SENT))), **fields}
     return Message.objects.create(
         app=app, stage=stage, via="gateway", requested=["c@example.com"], message_id="<1@x>", size=9, created=at, **values
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import reverse
 
 from outbox.models import Message
-from tests.support.outbox import send
+from tests.support.outbox import in_state, send
 
 
 def url(message: Message, page: str = "") -> str:
@@ -24,5 +24,6 @@ def named(crm, qa, subject, *to, **fields):
     content = f"From: crm@acme.example\r\nTo: {', '.join(to) or 'c@example.com'}\r\nSubject: {subject}\r\n\r\nText\r\n"
     message = send(crm, qa, *to, content=content.encode())
     if fields:
-        Message.objects.filter(pk=message.pk).update(**fields)
+        state = in_state(fields["status"]) if "status" in fields else {}
+        Message.objects.filter(pk=message.pk).update(**{**state, **fields})
     return message

@@ -23,7 +23,7 @@ from delivery.worker import Worker
 from emailconfig.models import SmtpSettings
 from organization.models import App, Stage
 from outbox import models
-from outbox.models import Door, Message
+from outbox.models import Door, HoldReason, Message, Status
 from outbox.submission import Envelope, submit
 from testlists.models import TestList
 from testlists.services import Wanted, save_test_list
@@ -32,7 +32,10 @@ from tests.support.smtp_server import SmtpServer
 
 # What a worker logs when its own code, not a server or the database's absence, keeps a turn from succeeding. It goes on
 # another, slower way then, so that nothing but the log tells.
-_FAULTS = ("turn_failed", "ledger_failed", "hand_over_failed", "outcome_not_recorded", "session_failed")
+_FAULTS = (
+    *("turn_failed", "ledger_failed", "hand_over_failed", "outcome_not_recorded", "session_failed"),
+    *("allowance_not_reserved", "allowance_not_given_back"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +63,15 @@ def send(app: App, stage: Stage, *to: str, content: bytes | None = None, sender:
     return submit(
         app, stage, Envelope(sender, to or ("customer@example.com",)), mail() if content is None else content, via=Door.COMMAND
     )
+
+
+def in_state(status: str) -> dict[str, str]:
+    """The columns of a message in that state, as the database asks for them (see outbox.models)."""
+    return {
+        "status": status,
+        "owner": "a worker" if status == Status.SENDING else "",
+        "hold_reason": HoldReason.STAGE_NOT_CONFIGURED if status == Status.HELD else "",
+    }
 
 
 def set_list(app: App, stage: Stage, *people: str, active: bool = True, **options: Any) -> TestList:

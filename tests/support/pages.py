@@ -14,12 +14,13 @@ from analytics import rollup
 from analytics.models import HourlyCause, HourlyCount, HourlyLatency, RollUpPosition
 from delivery.models import Connection, StageQueue, Worker
 from emailconfig.doctor import runs
-from emailconfig.models import ConnectionTest, OAuthToken, SmtpSettings
+from emailconfig.models import ConnectionTest, DeletedSettings, OAuthToken, SmtpSettings
 from gateway.models import Gateway
 from organization import audit
 from organization.credentials import create_credential
 from organization.kept_headers import keep_header
 from organization.models import App, Member, Stage
+from organization.recipient_policy.changes import allow
 from outbox.models import Attempt, Door, Message, Refusal
 from outbox.submission import Envelope, submit
 from tests.support.outbox import deliver, send, set_list
@@ -47,6 +48,8 @@ PAGES = [
     "/management/configure/emails/qa/edit/?preset=microsoft-365",
     "/management/configure/emails/qa/delete/",
     "/management/configure/emails/qa/kept-headers/",
+    "/management/configure/emails/qa/recipients/",
+    "/management/configure/emails/production/recipients/",
     "/management/configure/emails/qa/test-mail/",
     "/management/configure/emails/qa/test/{test}/",
     "/management/configure/emails/development/",
@@ -57,6 +60,8 @@ PAGES = [
     "/management/configure/stages/production/archive/",
     "/help/",
     "/help/reference/commands/",
+    "/help/search/?q=held",
+    "/help/search/?q=nothing+like+this",
     "/monitor/analytics/",
     "/monitor/analytics/qa/?range=7d",
     "/monitor/analytics/production/",
@@ -141,11 +146,13 @@ def everything(
     """An organization in which every page has something to show. Gives the administrator."""
     settings = configure(qa)
     OAuthToken.objects.create(settings=settings)
+    DeletedSettings.objects.create(stage=qa, version=1)
     ConnectionTest.objects.create(stage=qa, member=administrator, server=str(settings), sender=settings.sender_address)
     keep_list(crm, qa, "ana@example.com", members=(viewer,), active=True)
     credential = create_credential(crm, qa, OPERATOR).credential
     Refusal.objects.create(app=crm, stage=qa, credential=credential, via=Door.GATEWAY, step="DATA", reply="552 Too large")
     keep_header(qa, "X-Campaign", OPERATOR, typed_stage_name=qa.name)
+    allow(qa, ["dan@example.com"], OPERATOR, typed_stage_name=qa.name)
     Gateway.objects.create(name="g1")
     for stage in (qa, production):
         message = submit(crm, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Door.COMMAND)

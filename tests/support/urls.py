@@ -8,7 +8,7 @@ from typing import Any
 from django.apps import apps
 
 from emailconfig.models import ConnectionTest, SmtpSettings
-from organization.models import App, Credential, KeptHeader, Member, Role, RoleGrant, Stage
+from organization.models import AllowedAddress, App, Credential, KeptHeader, Member, Role, RoleGrant, Stage
 from outbox.models import Message
 from testlists.models import TestList
 
@@ -26,7 +26,7 @@ def address_of(route: str) -> str:
 
 def example_of(name: str, route: str) -> str:
     fixed = {"app": "crm", "stage": "qa", "name": "index", "number": "0", "content_type_id": "1"}
-    rows: dict[str, Any] = {"credential": Credential, "kept": KeptHeader, "test": ConnectionTest}
+    rows: dict[str, Any] = {"credential": Credential, "kept": KeptHeader, "entry": AllowedAddress, "test": ConnectionTest}
     if name == "object_id":
         return row_in_admin(route)
     if name == "message":

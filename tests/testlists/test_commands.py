@@ -52,12 +52,12 @@ def test_the_command_adds_removes_and_switches_and_keeps_the_rest(crm: App, qa: 
     ("arguments", "told"),
     [
         (["--activate"], EMPTY_CANT_BE_ACTIVE),
-        (["--add", "rubbish"], "“rubbish” isn't an e-mail address"),
-        (["--add", "a@x.com, b@x.com"], "isn't an e-mail address"),
+        (["--add", "rubbish"], "“rubbish” isn't an email address"),
+        (["--add", "a@x.com, b@x.com"], "isn't an email address"),
         (["--add", "a@x.com, <b@x.com>"], "is more than one entry"),
         (["--add", "a@x.com", "--add", "a@X.com"], "more than once"),
         (["--remove", "nobody@example.com"], "nobody@example.com isn't on the list"),
-        (["--remove", "rubbish"], "isn't an e-mail address"),
+        (["--remove", "rubbish"], "isn't an email address"),
         (["--activate", "--deactivate"], "not allowed with argument"),
     ],
 )

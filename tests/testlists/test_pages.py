@@ -7,9 +7,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from organization.exceptions import STALE
 from organization.models import App, Member, Role, Stage
 from organization.permissions import Permission
-from organization.services import STALE
 from testlists.models import TestList
 from testlists.services import EMPTY_CANT_BE_ACTIVE, test_list_of
 from tests.support.portal import configure, make_member, signed_in
@@ -34,7 +34,7 @@ def test_every_member_may_read_a_list(as_viewer: Client, ana_and_bob: TestList) 
 def test_the_page_of_an_active_list_says_that_nobody_else_gets_mail(as_viewer: Client, crm: App, qa: Stage) -> None:
     keep_list(crm, qa, "ana@example.com", active=True)
     page = as_viewer.get(SECTION).content.decode()
-    assert "Nobody else" in page
+    assert "go only to" in page
     assert "this person" in page
 
 
@@ -57,7 +57,7 @@ def test_people_are_added_kept_and_removed_and_the_list_switched_on(
     )
     answer = as_developer.post(EDIT, data, follow=True)
     assert answer.redirect_chain == [(SECTION, 302)]
-    assert "It is Active: nobody else gets this app&#x27;s mail in this stage." in answer.content.decode()
+    assert "It is Active: only the people on it get this app&#x27;s emails in this stage." in answer.content.decode()
     found = test_list_of(crm, qa)
     assert found.active
     assert found.tag_subject
@@ -77,7 +77,7 @@ def test_switching_off_says_that_mail_goes_out_again(as_developer: Client, crm: 
     test_list = keep_list(crm, qa, "ana@example.com", active=True)
     data = {name: value for name, value in typed(test_list).items() if name != "active"}
     assert (
-        "It is Inactive: mail goes to the recipients the app gives."
+        "It is Inactive: emails go to the recipients that the app sets."
         in as_developer.post(EDIT, data, follow=True).content.decode()
     )
 
@@ -104,7 +104,7 @@ def test_rubbish_in_a_pasted_list_is_told_by_number_and_nothing_is_lost(
     answer = as_developer.post(EDIT, typed(ana_and_bob, add=pasted, active="on"))
     errors = answer.context["form"].errors["add"]
     assert [error.split(":")[0] for error in errors] == ["Entry 2", "Entry 4", "Entry 5"]
-    assert "“rubbish” isn't an e-mail address" in errors[0]
+    assert "“rubbish” isn't an email address" in errors[0]
     page = answer.content.decode()
     assert "Eve &lt;eve@&gt;" in page  # what was typed is still there to be put right
     assert page.count('name="keep"') == page.count("checked", page.index('id="id_keep"'), page.index("add-title"))
@@ -122,12 +122,12 @@ def test_ten_thousand_pasted_addresses_are_answered_with_at_most_100(
     as_developer: Client, ana_and_bob: TestList, separator: str, crm: App, qa: Stage
 ) -> None:
     answer = as_developer.post(EDIT, typed(ana_and_bob, add=separator.join(numbered(10_000))))
-    assert said(answer) == "A test list has at most 100 addresses. These are 10,000."
+    assert said(answer) == "A test list has at most 100 addresses. You pasted 10,000."
     assert len(on_list(crm, qa)) == 2
 
 
 def test_the_hundred_and_first_is_refused(as_developer: Client, ana_and_bob: TestList, crm: App, qa: Stage) -> None:
-    assert said(as_developer.post(EDIT, typed(ana_and_bob, add="\n".join(numbered(99))))).endswith("These are 101.")
+    assert said(as_developer.post(EDIT, typed(ana_and_bob, add="\n".join(numbered(99))))).endswith("would have 101.")
     assert as_developer.post(EDIT, typed(ana_and_bob, add="\n".join(numbered(98)))).status_code == 302
     assert len(on_list(crm, qa)) == 100
 
@@ -251,8 +251,8 @@ def test_the_example_of_a_tagged_subject_is_of_this_stage(as_administrator: Clie
 def test_a_refused_save_says_nothing_about_members_nobody_searched_for(as_developer: Client, ana_and_bob: TestList) -> None:
     refused = as_developer.post(EDIT, typed(ana_and_bob, add="half-typed@"))
     assert refused.status_code == 422
-    assert "No member found" not in refused.content.decode()
-    assert "No member found" in as_developer.post(EDIT, typed(ana_and_bob, find="nobody", find_members="1")).content.decode()
+    assert "No member matches" not in refused.content.decode()
+    assert "No member matches" in as_developer.post(EDIT, typed(ana_and_bob, find="nobody", find_members="1")).content.decode()
 
 
 @pytest.mark.parametrize("find", ["\0", "x" * 5000, "'\"<script>alert(1)</script>"])

@@ -31,11 +31,11 @@ def test_each_entry_is_judged(as_developer: Client, ana_and_bob: TestList, viewe
     page = answer.content.decode()
     assert "Will be added: 3" in page
     assert "Not an address: 2" in page
-    assert "“rubbish” isn&#x27;t an e-mail address" in page
-    assert "Stands for the member." in page
+    assert "“rubbish” isn&#x27;t an email address" in page
+    assert "This is a member's address." in page
     assert "Vera Viewer" in page  # not “Somebody”
     assert "<strong>5 of 100</strong> after Save" in page
-    assert "first correct what is wrong" in page
+    assert "correct the wrong entries first" in page
     assert page.index("rubbish") < page.index("Carl")  # what is wrong comes first
     assert "<html" not in page
 
@@ -66,7 +66,7 @@ def test_a_thousand_entries_are_checked_and_no_more(as_developer: Client, ana_an
     assert "… and 900 more." in answer.content.decode()
     answer = as_developer.post(PREVIEW, typed(ana_and_bob, add="\n".join(["x"] * 1_001)))
     assert answer.status_code == 200
-    assert "A test list has at most 100 addresses. These are 1,001." in answer.content.decode()
+    assert "A test list has at most 100 addresses. You pasted 1,001." in answer.content.decode()
 
 
 def test_the_check_button_shows_the_same_without_javascript(

@@ -26,8 +26,8 @@ def ana(crm: App, production: Stage) -> TestList:
     [
         ({}, "Type the stage's name to activate the list."),
         ({"stage_name": "  "}, "Type the stage's name to activate the list."),
-        ({"stage_name": "production"}, "This isn't the stage's name: it is “Production”."),
-        ({"stage_name": "QA"}, "This isn't the stage's name: it is “Production”."),
+        ({"stage_name": "production"}, "This isn't the stage's name. Type “Production”."),
+        ({"stage_name": "QA"}, "This isn't the stage's name. Type “Production”."),
         ({"stage_name": "x" * 101}, "Ensure this value has at most 100 characters (it has 101)."),
     ],
 )
@@ -64,7 +64,7 @@ def test_an_active_list_is_edited_and_switched_off_without_it(as_developer: Clie
     assert as_developer.post(PRODUCTION, typed(active, add="bob@example.com")).status_code == 302
     active = test_list_of(crm, production)
     page = as_developer.get(PRODUCTION).content.decode()
-    assert "new mail goes to real people again" in page
+    assert "new emails go to real people again" in page
     assert 'name="stage_name"' not in page
     switched_off: dict[str, Any] = {name: value for name, value in typed(active).items() if name != "active"}
     assert as_developer.post(PRODUCTION, switched_off).status_code == 302

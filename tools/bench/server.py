@@ -1,5 +1,6 @@
 """python -m tools.bench.server PORT DELAY_MS: an SMTP server that takes everything, stores nothing, and answers DELAY_MS
-later, as a server that far away would. When it is ended it prints how many mails came and in how many seconds."""
+later, as a server that far away would. When it is ended it prints how many mails came and in how many seconds.
+"""
 
 from __future__ import annotations
 

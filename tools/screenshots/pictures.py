@@ -1,4 +1,4 @@
-"""Every page of the portal, one picture each. docs/pictures.md shows them."""
+"""Every page of the portal, one picture each. docs/development/pictures.md shows them."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class Pictures:
             self.page.get_by_label("SMTP port").fill(str(port))
             self.page.get_by_label("None (not encrypted)").check()
             self.page.get_by_label("None", exact=True).check()
-            self.page.get_by_label("Recipient to ask about").fill("customer@example.com")
+            self.page.get_by_label("Test recipient").fill("customer@example.com")
             self.page.get_by_role("button", name="Test connection").click()
             self.page.locator("#connection-test").get_by_text(verdict).wait_for()
             self._show_whole(name)

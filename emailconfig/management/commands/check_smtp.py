@@ -1,46 +1,46 @@
-"""manage.py check_smtp: try out a stage's SMTP settings, step by step."""
+"""manage.py check_smtp: test a stage's SMTP settings, step by step."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from common.addresses import parse_named_address
 from emailconfig.doctor.examination import Finding, examine, is_healthy, record
 from emailconfig.services import settings_of
-from organization.cli import one_clear_line, operator, stage_by_key
+from organization.cli import PortalCommand, stage_by_key
 
 
-class Command(BaseCommand):
-    help = "Try out the SMTP settings of a stage, step by step. No mail is sent. Exit code 1 when something is wrong."
+class Command(PortalCommand):
+    help = "Test the SMTP settings of a stage, step by step. No email is sent. The exit code is 1 if a step fails."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("stage", help="the stage's key, such as qa")
-        parser.add_argument("--to", default="", metavar="ADDRESS", help="also ask whether the server takes mail for this address")
-        parser.add_argument("--json", action="store_true")
+        self.add_stage(parser)
+        parser.add_argument(
+            "--to", default="", metavar="ADDRESS", help="also ask whether the server accepts email for this address"
+        )
+        self.add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         stage = stage_by_key(options["stage"])
         settings = settings_of(stage)
         if settings is None:
-            raise CommandError(f"{stage.name} has no SMTP settings yet. Its mail is held until set_smtp makes them.")
-        with one_clear_line():
-            recipient = _address(options["to"])
+            raise CommandError(f"{stage.name} has no SMTP settings yet. Its emails are held. Make the settings with set_smtp.")
+        recipient = _address(options["to"])
         report: Callable[[Finding], None] = (lambda _: None) if options["json"] else self._print
         findings = examine(settings, recipient, report, for_operator=True)
         healthy = is_healthy(findings)
-        record(operator("check_smtp"), settings, findings)
+        record(self.operator, settings, findings)
         if options["json"]:
-            self.stdout.write(json.dumps({"ok": healthy, "steps": [asdict(one) for one in findings]}, ensure_ascii=False))
+            self.write_json({"ok": healthy, "steps": [asdict(finding) for finding in findings]})
         if not healthy:
-            raise CommandError(f"{settings} can't be used as it is: {findings[-1].cause}")
+            raise CommandError(f"{settings} can't be used with these settings: {findings[-1].cause}")
         if not options["json"]:
-            self.stdout.write(f"{settings} takes mail from {settings.sender_address}.")
+            self.stdout.write(f"{settings} accepts email from {settings.sender_address}.")
 
     def _print(self, finding: Finding) -> None:
         if finding.ok is None:

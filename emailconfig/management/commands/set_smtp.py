@@ -1,4 +1,7 @@
-"""manage.py set_smtp: replace a stage's SMTP settings. What is left out gets its default."""
+"""manage.py set_smtp: replace a stage's SMTP settings.
+
+An option that is left out gets its default.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from emailconfig.forms import SmtpSettingsForm
 from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
-from organization.cli import one_clear_line, operator, stage_by_key
+from organization.cli import PortalCommand, stage_by_key
 
 
-class Command(BaseCommand):
-    help = "Replace the SMTP settings of a stage. The stored secret is kept only if nothing it belongs to changes."
+class Command(PortalCommand):
+    help = "Replace the SMTP settings of a stage. The stored secret is kept only if none of the settings it belongs to change."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("stage", help="the stage's key, such as qa")
+        self.add_stage(parser)
         parser.add_argument("--server", required=True)
         parser.add_argument("--port", default="587")
         parser.add_argument("--security", default="starttls", choices=SmtpSettings.Security.values)
         parser.add_argument("--authentication", default="none", choices=SmtpSettings.Authentication.values)
-        parser.add_argument("--username", default="", help="with oauth2: the mailbox, where it isn't the sender's")
-        parser.add_argument("--token-url", default="", help="with oauth2: where tokens are asked for, https://…")
+        parser.add_argument("--username", default="", help="with oauth2: the mailbox, if it isn't the sender's")
+        parser.add_argument("--token-url", default="", help="with oauth2: where tokens are requested, https://…")
         parser.add_argument("--client-id", default="")
         parser.add_argument("--scopes", default="", help="separated by spaces")
         parser.add_argument(
@@ -34,7 +37,7 @@ class Command(BaseCommand):
             choices=SmtpSettings.ClientAuthentication.values,
             help="how the client secret is sent to the token server",
         )
-        parser.add_argument("--secret-ends", default="", metavar="YYYY-MM-DD", help="until when the client secret holds")
+        parser.add_argument("--secret-ends", default="", metavar="YYYY-MM-DD", help="when the client secret expires")
         secret = parser.add_mutually_exclusive_group()
         secret.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
         secret.add_argument("--client-secret-stdin", action="store_true", help="read the client secret from standard input")
@@ -43,17 +46,19 @@ class Command(BaseCommand):
         parser.add_argument(
             "--from-domains",
             default="",
-            help="other sender domains allowed, separated by commas; *.acme.example for those below, * for any",
+            help="other sender domains allowed, separated by commas; *.acme.example for all domains below it, * for any",
         )
         parser.add_argument(
             "--ca-file",
             type=Path,
-            help="PEM file with the CA that signed the server's certificate, and perhaps the token server's",
+            help="PEM file with the CA that signed the server's certificate (or the token server's)",
         )
         parser.add_argument("--connections", default="4")
         parser.add_argument("--mails-per-minute", default="0", help="0 for no limit")
-        parser.add_argument("--recipients-per-transaction", default="100", help="more go in several parts, 1 to 1000")
-        parser.add_argument("--ehlo-name", default="", help="what the portal calls itself in EHLO; default: its machine's name")
+        parser.add_argument(
+            "--recipients-per-transaction", default="100", help="1 to 1000; more recipients take several transactions"
+        )
+        parser.add_argument("--ehlo-name", default="", help="the name that the portal gives in EHLO; default: its machine's name")
 
     def handle(self, *args: Any, **options: Any) -> None:
         stage = stage_by_key(options["stage"])
@@ -67,19 +72,21 @@ class Command(BaseCommand):
             "version": settings.version,
         }
         form = SmtpSettingsForm(data, instance=settings)
-        with one_clear_line():
-            if not form.is_valid():
-                raise ValidationError(form.errors.as_data())
-            save_smtp_settings(form.instance, operator("set_smtp"))
-        self.stdout.write(f"{stage.name} sends through {settings}. It applies to all apps from the next mail on.")
+        if not form.is_valid():
+            raise ValidationError(form.errors.as_data())
+        save_smtp_settings(form.instance, self.operator)
+        self.stdout.write(f"{stage.name} sends through {settings}. This applies to all apps from the next email on.")
 
 
 def _from_stdin() -> str:
-    """Never an argument: everybody on the machine sees those."""
+    """Read the secret from standard input.
+
+    As an argument, every user of the machine could see it.
+    """
     try:
         secret = sys.stdin.readline().rstrip("\r\n")
         secret.encode()
-    except UnicodeError as error:  # without its text, which holds the secret
+    except UnicodeError as error:  # its text isn't shown, because it holds the secret
         raise CommandError("The secret on standard input isn't UTF-8.") from error
     return secret
 

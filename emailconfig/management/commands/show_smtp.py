@@ -1,32 +1,31 @@
-"""manage.py show_smtp: a stage's SMTP settings, never a secret."""
+"""manage.py show_smtp: show a stage's SMTP settings, without secrets."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from emailconfig.services import settings_of
 from organization import audit
-from organization.cli import stage_by_key
+from organization.cli import PortalCommand, stage_by_key
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Show the SMTP settings of a stage. Secrets are shown as dots."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("stage", help="the stage's key, such as qa")
-        parser.add_argument("--json", action="store_true")
+        self.add_stage(parser)
+        self.add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         stage = stage_by_key(options["stage"])
         settings = settings_of(stage)
         if settings is None:
-            raise CommandError(f"{stage.name} has no SMTP settings yet. Its mail is held until set_smtp makes them.")
+            raise CommandError(f"{stage.name} has no SMTP settings yet. Its emails are held. Make the settings with set_smtp.")
         values = {name: value for name, value in audit.snapshot(settings).items() if name not in ("id", "stage")}
         if options["json"]:
-            self.stdout.write(json.dumps({"stage": stage.key, **values}, ensure_ascii=False))
+            self.write_json({"stage": stage.key, **values})
             return
         for name, value in values.items():
             self.stdout.write(f"{name + ':':28}{value}")

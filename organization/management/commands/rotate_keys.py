@@ -1,22 +1,27 @@
-"""manage.py rotate_keys: encrypt all stored secrets with the newest key, so that older ones can be thrown away."""
+"""manage.py rotate_keys: encrypt all stored secrets with the newest key.
+
+Older keys can then be deleted.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.apps import apps
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import models, transaction
 
-from common.encryption import EncryptedTextField, EncryptedValue, UndecryptableSecret
+from common.encryption import EncryptedTextField, EncryptedValue
+from common.exceptions import UndecryptableSecret
 from organization import audit
-from organization.cli import operator
+from organization.access import Operator
+from organization.cli import PortalCommand
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = (
-        "Encrypt all stored secrets with the first key of ENCRYPTION_KEYS. Put a new key in front of the list, run this, then "
-        "take the old keys out. Can be repeated, and run while the portal works."
+        "Encrypt all stored secrets with the first key of ENCRYPTION_KEYS. Put a new key at the start of the list, run this, "
+        "then remove the old keys. You can run it while the portal is running, and repeat it."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -24,12 +29,12 @@ class Command(BaseCommand):
         for model, field in _encrypted_fields():
             for instance in model._default_manager.exclude(**{field: EncryptedValue()}).iterator():
                 try:
-                    encrypted += _encrypt_anew(instance, field)
+                    encrypted += _encrypt_anew(instance, field, self.operator)
                 except UndecryptableSecret:
                     lost.append(f"{model._meta.verbose_name} {instance}")
         self.stdout.write(f"{encrypted} stored secrets are encrypted with the newest key.")
         if lost:
-            raise CommandError(f"No key opens these: {', '.join(lost)}. Put their key back, or enter the secrets again.")
+            raise CommandError(f"No key decrypts these: {', '.join(lost)}. Put their key back, or enter the secrets again.")
 
 
 def _encrypted_fields() -> list[tuple[type[models.Model], str]]:
@@ -41,13 +46,16 @@ def _encrypted_fields() -> list[tuple[type[models.Model], str]]:
     ]
 
 
-def _encrypt_anew(instance: models.Model, field: str) -> bool:
-    """Whether it was done: not where somebody has stored another secret meanwhile."""
+def _encrypt_anew(instance: models.Model, field: str, actor: Operator) -> bool:
+    """Encrypt a secret with the newest key, and return whether that was done.
+
+    It isn't done if another secret was stored meanwhile.
+    """
     secret: EncryptedValue = getattr(instance, field)
     anew = EncryptedValue.of(secret.reveal())
     with transaction.atomic():
         rows = type(instance)._default_manager.filter(pk=instance.pk, **{field: secret})
         if not rows.update(**{field: anew}):
             return False
-        audit.record(operator("rotate_keys"), "Rotate key", instance)
+        audit.record(actor, audit.Operation.ROTATE_KEY, instance)
         return True

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import mimetypes
 from pathlib import Path
 from typing import Any
 
 from django.core.mail import EmailMultiAlternatives
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from common.addresses import NamedAddress, parse_named_address, printable, read_named_address
 from emailconfig.services import settings_of
-from organization.cli import app_by_key, one_clear_line, stage_by_key
+from organization.cli import PortalCommand, app_by_key, stage_by_key
 from organization.models import Stage
 from outbox.models import Door, Message, Status
-from outbox.submission import Envelope, SubmissionRefused, new_message_id, submit
+from outbox.submission import Envelope, new_message_id, submit
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Submit one mail as an app in a stage. It is routed and delivered like any other."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("app", help="the app's key, such as crm")
-        parser.add_argument("stage", help="the stage's key, such as qa")
+        self.add_app(parser)
+        self.add_stage(parser)
         for name in ("to", "cc", "bcc"):
             parser.add_argument(f"--{name}", nargs="+", action="extend", default=[], required=name == "to", metavar="ADDRESS")
         parser.add_argument("--from", dest="sender", default="", help="default: the stage's sender")
@@ -31,13 +30,12 @@ class Command(BaseCommand):
         parser.add_argument("--body", default="")
         parser.add_argument("--html", default="")
         parser.add_argument("--attach", nargs="+", action="extend", type=Path, default=[], metavar="FILE")
-        parser.add_argument("--json", action="store_true")
+        self.add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
-        with one_clear_line():
-            sender = parse_named_address(options["sender"]) if options["sender"] else _stage_sender(stage)
-            to, cc, bcc = ([read_named_address(text) for text in options[name]] for name in ("to", "cc", "bcc"))
+        sender = parse_named_address(options["sender"]) if options["sender"] else _stage_sender(stage)
+        to, cc, bcc = ([read_named_address(text) for text in options[name]] for name in ("to", "cc", "bcc"))
         mail = EmailMultiAlternatives(
             options["subject"], options["body"], str(sender), [*map(str, to)], cc=[*map(str, cc)], bcc=[*map(str, bcc)]
         )
@@ -50,7 +48,7 @@ class Command(BaseCommand):
             content = mail.message().as_bytes()
             envelope = Envelope(sender.email, [person.email for person in (*to, *cc, *bcc)])
             message = submit(app, stage, envelope, content, via=Door.COMMAND)
-        except (SubmissionRefused, ValueError) as error:
+        except ValueError as error:
             raise CommandError(str(error)) from error
         self._show(message, as_json=options["json"])
 
@@ -59,7 +57,7 @@ class Command(BaseCommand):
         refused = dict(message.recipients.filter(status=Status.FAILED).values_list("address", "last_reply"))
         if as_json:
             facts = {"id": message.pk, "status": message.status, "route": message.route, "requested": message.requested}
-            self.stdout.write(json.dumps({**facts, "recipients": routed, "refused": refused}))
+            self.write_json({**facts, "recipients": routed, "refused": refused})
             return
         reason = f": {message.get_hold_reason_display()}" if message.status == Status.HELD else ""
         self.stdout.write(f"Mail {message.pk} is {message.get_status_display().lower()}{reason}")

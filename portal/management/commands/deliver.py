@@ -5,14 +5,15 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from common.process import go_by_key, keep_no_statements, leave_no_lock_behind, spare_the_collector
 from delivery.worker import Worker
+from organization.cli import PortalCommand
 from portal.housekeeping import JOBS
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Deliver queued mail until stopped; --once ends when nothing is due any more."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,4 +1,4 @@
-"""manage.py demo_smtp_server: a catch-all SMTP server that keeps every mail and sends none on. For the demo only."""
+"""manage.py demo_smtp_server: a catch-all SMTP server that keeps every email and sends none on. For the demo only."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
+
+from organization.cli import PortalCommand
 
 INBOX = Path(settings.DATA_DIR) / "demo-inbox"
 
 
-class Command(BaseCommand):
-    help = "Accept mail for anybody on 127.0.0.1, print who got it, and keep it in var/demo-inbox (a Maildir)."
+class Command(PortalCommand):
+    help = "Accept emails for anybody on 127.0.0.1, print who got it, and keep it in var/demo-inbox (a Maildir)."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", type=int, default=2526)
@@ -30,7 +32,7 @@ class Command(BaseCommand):
         INBOX.parent.mkdir(exist_ok=True)
         inbox = mailbox.Maildir(INBOX)
         server = await loop.create_server(lambda: SMTP(_CatchAll(self, inbox), loop=loop), "127.0.0.1", port)
-        self.stdout.write(f"catch-all SMTP server on 127.0.0.1:{port}; mail is kept in {INBOX.relative_to(settings.BASE_DIR)}")
+        self.stdout.write(f"catch-all SMTP server on 127.0.0.1:{port}; emails are kept in {INBOX.relative_to(settings.BASE_DIR)}")
         async with server:
             await server.serve_forever()
 
@@ -43,5 +45,6 @@ class _CatchAll:
         mail = mailbox.MaildirMessage(envelope.original_content or b"")
         self.inbox.add(mail)
         to = ", ".join(envelope.rcpt_tos)
-        self.command.stdout.write(f"mail arrived for {to}: {mail['Subject']} (X-Original-To: {mail['X-Original-To']})")
+        original = f" (X-Original-To: {mail['X-Original-To']})" if mail["X-Original-To"] else ""
+        self.command.stdout.write(f"email arrived for {to}: {mail['Subject']}{original}")
         return "250 2.0.0 Ok: kept"

@@ -7,17 +7,18 @@ import socket
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError
 
 from common.process import limit_waits
 from delivery.connection_slots import living_workers
+from organization.cli import PortalCommand
 
 _PATIENCE_SECONDS = 5.0
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what it listens on, and how it is reached from here
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "End with 0 when this machine's gateway greets, or a worker of this machine has reported lately; else with 1."
 
     def add_arguments(self, parser: CommandParser) -> None:

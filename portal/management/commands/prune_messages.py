@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
+from organization.cli import PortalCommand
 from portal.housekeeping import prune
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Remove the content of final mail after CONTENT_RETENTION_DAYS, and the mail itself after LOG_RETENTION_DAYS."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true")
+        self.add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         pruned = prune()
         if options["json"]:
-            self.stdout.write(json.dumps(asdict(pruned)))
+            self.write_json(asdict(pruned))
             return
-        self.stdout.write(f"Removed: the content of {pruned.contents:,} mails, and {pruned.messages:,} mails.")
+        self.stdout.write(f"Removed: the content of {pruned.contents:,} emails, and {pruned.messages:,} emails.")

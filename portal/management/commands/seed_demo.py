@@ -5,32 +5,39 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
+from django.db import transaction
 
-from organization.cli import one_clear_line, operator
+from organization.cli import PortalCommand
 from organization.credentials import NewCredential
+from organization.models import Member
 from portal import demo
+from portal.demo_week import seed_week
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Create the demo organization (only with DEBUG), or with --minimal the stages and the app crm."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--minimal", action="store_true", help="stages development, qa, production and the app crm, nothing else"
         )
+        parser.add_argument("--with-emails", action="store_true", help="also a week of emails, if the demo is new")
         parser.add_argument("--smtp-port", type=int, default=2526, help="where the demo's catch-all SMTP server listens")
         parser.add_argument("--url", default="http://127.0.0.1:8000/", help="where the portal answers; printed")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with one_clear_line():
-            if options["minimal"]:
-                demo.seed_minimal(operator("seed_demo"))
-                return
-            if not settings.DEBUG:
-                raise CommandError("The demo has published passwords, so it is made only with DEBUG=true.")
-            new = demo.seed_demo(operator("seed_demo"), options["smtp_port"])
-        self._say_how_to_start(new, options["url"], options["smtp_port"])
+        if options["minimal"]:
+            demo.seed_minimal(self.operator)
+            return
+        if not settings.DEBUG:
+            raise CommandError("The demo has published passwords, so it is made only with DEBUG=true.")
+        with transaction.atomic():
+            is_new = not Member.objects.exists()
+            credential = demo.seed_demo(self.operator, options["smtp_port"])
+            if options["with_emails"] and is_new:
+                seed_week(self.operator)
+        self._say_how_to_start(credential, options["url"], options["smtp_port"])
 
     def _say_how_to_start(self, new: NewCredential, url: str, smtp_port: int) -> None:
         gateway = f"127.0.0.1:{settings.GATEWAY_PORT}"
@@ -39,9 +46,9 @@ class Command(BaseCommand):
         self.stdout.write(f"\n  Portal   {url}\n")
         for sign_in in demo.SIGN_INS:
             self.stdout.write(f"           {sign_in.email:26} {demo.PASSWORD}   {sign_in.role}")
-        self.stdout.write("\n  SMTP server for QA, which you set up in the portal; it keeps all mail in var/demo-inbox:")
+        self.stdout.write("\n  SMTP server for QA, which you set up in the portal; it keeps all emails in var/demo-inbox:")
         self.stdout.write(f"           127.0.0.1, SMTP port {smtp_port}, Security None, Authentication None")
-        self.stdout.write("\n  Send a mail as the app crm in QA, to a real customer, with curl or swaks:\n")
+        self.stdout.write("\n  Send an email as the app crm in QA, to a real customer, with curl or swaks:\n")
         self.stdout.write(
             f"printf '{mail}' | curl --url smtp://{gateway} --user {username}:{password} "
             "--mail-from crm@acme.example --mail-rcpt customer@example.com --upload-file -\n"

@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from common.addresses import NamedAddress, parse_named_address, same_address_key
-from organization.cli import app_by_key, one_clear_line, operator, stage_by_key
+from organization.cli import PortalCommand, app_by_key, stage_by_key
 from testlists.models import TestList
 from testlists.services import Wanted, save_test_list, test_list_of, wait_until_nothing_leaves
 
 
-class Command(BaseCommand):
-    help = "Show an app's test list in a stage, or change it: add and remove people, switch it on and off."
+class Command(PortalCommand):
+    help = "Show an app's test list in a stage, or change it: add or remove people, activate or deactivate it."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("app", help="the app's key, such as crm")
-        parser.add_argument("stage", help="the stage's key, such as qa")
-        parser.add_argument("--add", action="append", default=[], metavar="ADDRESS", help="also “Name <address>”; repeatable")
-        parser.add_argument("--remove", action="append", default=[], metavar="ADDRESS", help="repeatable")
+        self.add_app(parser)
+        self.add_stage(parser)
+        parser.add_argument(
+            "--add", action="append", default=[], metavar="ADDRESS", help="an address or “Name <address>”; can be repeated"
+        )
+        parser.add_argument("--remove", action="append", default=[], metavar="ADDRESS", help="can be repeated")
         toggle = parser.add_mutually_exclusive_group()
         toggle.add_argument("--activate", dest="active", action="store_true", default=None)
         toggle.add_argument("--deactivate", dest="active", action="store_false")
-        parser.add_argument("--json", action="store_true")
+        self.add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
         test_list = test_list_of(app, stage)
         if options["add"] or options["remove"] or options["active"] is not None:
-            with one_clear_line():
-                wanted = _changed(test_list, options["add"], options["remove"], options["active"])
-                test_list = save_test_list(app, stage, wanted, operator("test_list"), read_at=test_list.version)
+            wanted = _changed(test_list, options["add"], options["remove"], options["active"])
+            test_list = save_test_list(app, stage, wanted, self.operator, read_at=test_list.version)
             if leaving := wait_until_nothing_leaves(test_list):
-                raise CommandError(
-                    f"Saved, and it catches every new mail; {leaving} mail(s) handed over before are not finished yet."
-                )
+                raise CommandError(f"Saved, and it catches every new email. {leaving} email(s) from before are still being sent.")
         self._show(test_list, as_json=options["json"])
 
     def _show(self, test_list: TestList, *, as_json: bool) -> None:
@@ -45,10 +43,12 @@ class Command(BaseCommand):
         if as_json:
             addresses = [{"name": person.name, "email": person.email} for person in people]
             facts = {"active": test_list.active, "missing": test_list.is_missing, "addresses": addresses}
-            self.stdout.write(json.dumps(facts, ensure_ascii=False))
+            self.write_json(facts)
             return
         if test_list.is_missing:
-            self.stdout.write(f"{test_list} is missing. The app's mail is held until the list is saved again: --add, --activate.")
+            self.stdout.write(
+                f"{test_list} is missing. The app's emails are held until you save the list again with --add or --activate."
+            )
             return
         self.stdout.write(f"{test_list}: {'Active' if test_list.active else 'Inactive'}, {len(people)} address(es)")
         for person in people:
@@ -56,7 +56,10 @@ class Command(BaseCommand):
 
 
 def _changed(test_list: TestList, add: list[str], remove: list[str], active: bool | None) -> Wanted:
-    """The list as it is, with the changes. Raises ValidationError for an address that can't be read or isn't there."""
+    """The list with the changes applied.
+
+    Raises ValidationError for an invalid address, or one to remove that isn't on the list.
+    """
     leaving = {same_address_key(parse_named_address(text).email): text for text in remove}
     entries = test_list.present_entries()
     present = {same_address_key(entry.person.email) for entry in entries}

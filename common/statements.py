@@ -1,0 +1,19 @@
+"""Statements that name no table: the database's time, and what a process tells PostgreSQL about its connections."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from common import sql
+
+
+class Now(NamedTuple):
+    time: datetime | str
+
+
+NOW = sql.query(Now, lambda db: f"SELECT {db.now}")
+# Options of the connection: a JSON object of names and texts.
+SET_OPTIONS = sql.statement("SELECT set_config(name, value, false) FROM json_each_text(%s) AS given (name, value)")
+FORBID_TABLE_SCANS = sql.statement("SET enable_seqscan = off")
+LIMIT_WAITS = sql.statement("SELECT set_config('statement_timeout', %s, false), set_config('idle_session_timeout', %s, false)")

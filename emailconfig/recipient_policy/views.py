@@ -1,0 +1,117 @@
+"""Who gets email from a stage: its recipient policy and its allowed addresses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from common.addresses import masked_address
+from common.clock import database_now
+from emailconfig.recipient_policy.forms import AllowForm, PolicyForm
+from organization.access import Scope, allowed, require
+from organization.forms import add_refusal
+from organization.http import MemberRequest, stage_links
+from organization.models import AllowedAddress, Stage
+from organization.permissions import Permission
+from organization.recipient_policy import changes
+
+_PAGE = "recipient-policy"
+
+
+@require_safe
+def show(request: MemberRequest, stage: str) -> HttpResponse:
+    """Every member may read the policy; whose addresses are allowed only those who may know recipients."""
+    return _page(request, get_object_or_404(Stage, key=stage))
+
+
+@require_POST
+def change(request: MemberRequest, stage: str) -> HttpResponse:
+    found = _stage_to_change(request, stage)
+    form = PolicyForm(request.POST, found, database_now())
+    if form.is_valid():
+        try:
+            saved = changes.change_policy(found, form.cleaned_data["policy"], request.user, **form.options())
+        except ValidationError as error:
+            add_refusal(form, error)
+        else:
+            _say_what_holds_now(request, saved)
+            return redirect(_PAGE, found.key)
+    return _page(request, found, policy_form=form)
+
+
+@require_POST
+def allow(request: MemberRequest, stage: str) -> HttpResponse:
+    found = _stage_to_change(request, stage)
+    form = AllowForm(request.POST, found)
+    if form.is_valid():
+        try:
+            entries = changes.allow(found, form.cleaned_data["patterns"], request.user, **form.options())
+        except ValidationError as error:
+            add_refusal(form, error)
+        else:
+            named = ", ".join(entry.pattern for entry in entries[:5])
+            messages.success(request, f"From the next email on {found.name} lets through: {named}{' …' if entries[5:] else ''}.")
+            return redirect(_PAGE, found.key)
+    return _page(request, found, allow_form=form)
+
+
+@require_POST
+def allow_me(request: MemberRequest, stage: str) -> HttpResponse:
+    found = _stage_to_change(request, stage)
+    changes.allow_oneself(found, request.user)
+    messages.success(request, f"{request.user.email} gets email of {found.name} from the next one on.")
+    return redirect(_PAGE, found.key)
+
+
+@require_POST
+def disallow(request: MemberRequest, stage: str, entry: int) -> HttpResponse:
+    found = get_object_or_404(AllowedAddress.objects.select_related("stage"), pk=entry, stage__key=stage)
+    changes.disallow(found.stage, found.pattern, request.user)
+    leaving = changes.wait_until_nothing_leaves(found.stage)
+    messages.success(request, f"{found.pattern} gets no email of {found.stage.name} any more.{_still(leaving)}")
+    return redirect(_PAGE, found.stage.key)
+
+
+def _page(request: MemberRequest, stage: Stage, **forms: Any) -> HttpResponse:
+    now = database_now()
+    can_change = changes.may_change(request.user, stage)
+    sees_addresses = can_change or allowed(request.user, Scope(stage=stage), Permission.ACCESS_USER_INFORMATION)
+    context = {
+        "stage": stage,
+        "stage_links": stage_links(stage, lambda other: reverse(_PAGE, args=[other.key])),
+        "until": stage.policy_until if stage.policy_until and stage.policy_until > now else None,
+        "allowed": [_row(entry, now, sees_addresses=sees_addresses) for entry in stage.allowed_addresses.all()],
+        "can_change": can_change,
+        "policy_form": PolicyForm(None, stage, now),
+        "allow_form": AllowForm(None, stage),
+        **forms,
+    }
+    return render(request, "emailconfig/recipient_policy.html", context, status=422 if forms else 200)
+
+
+def _row(entry: AllowedAddress, now: Any, *, sees_addresses: bool) -> dict[str, Any]:
+    shown = entry.pattern if sees_addresses or "@" not in entry.pattern else masked_address(entry.pattern)
+    return {"entry": entry, "shown": shown, "is_over": entry.until is not None and entry.until <= now}
+
+
+def _say_what_holds_now(request: MemberRequest, stage: Stage) -> None:
+    policy = changes.policy_in_force(stage, database_now())
+    leaving = changes.wait_until_nothing_leaves(stage)
+    say = messages.warning if leaving else messages.success
+    say(request, f"{stage.name} is now: {policy.label}.{_still(leaving)}")
+
+
+def _still(leaving: int) -> str:
+    return f" {leaving} email(s) handed to the server before are still leaving." if leaving else ""
+
+
+def _stage_to_change(request: MemberRequest, key: str) -> Stage:
+    found = get_object_or_404(Stage, key=key)
+    require(request.user, Scope(stage=found), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    return found

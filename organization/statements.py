@@ -1,0 +1,93 @@
+"""The statements written by hand that name tables of this app."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from common import sql
+from organization.models import App, Credential, Stage
+from organization.recipient_policy.policy import AllowedPattern, PolicyState, RecipientPolicy
+
+_PLACE_COLUMNS = "app.id, app.key, app.name, app.archived, stage.id, stage.key, stage.name, stage.archived"
+
+
+class Place(NamedTuple):
+    """An app in a stage, with what accepting a message reads of them."""
+
+    app: App
+    stage: Stage
+
+
+def _place(
+    app_id: int,
+    app_key: str,
+    app_name: str,
+    app_archived: Any,
+    stage_id: int,
+    stage_key: str,
+    stage_name: str,
+    stage_archived: Any,
+) -> Place:
+    return Place(
+        sql.partly_read(App, id=app_id, key=app_key, name=app_name, archived=bool(app_archived)),
+        sql.partly_read(Stage, id=stage_id, key=stage_key, name=stage_name, archived=bool(stage_archived)),
+    )
+
+
+def _credential(credential_id: int, username: str, *place: Any) -> Credential:
+    app, stage = _place(*place)
+    credential = sql.partly_read(Credential, id=credential_id, username=username, app_id=app.pk, stage_id=stage.pk)
+    credential.app, credential.stage = app, stage
+    return credential
+
+
+APP_AND_STAGE = sql.query(
+    _place,
+    f"SELECT {_PLACE_COLUMNS} FROM organization_app app, organization_stage stage WHERE app.key = %s AND stage.key = %s",
+)
+
+# The gateway asks it for every group of messages.
+NOT_REVOKED = sql.query(
+    _credential,
+    lambda db: (
+        f"""
+        SELECT credential.id, credential.username, {_PLACE_COLUMNS}
+        FROM organization_credential credential
+        JOIN organization_app app ON app.id = credential.app_id JOIN organization_stage stage ON stage.id = credential.stage_id
+        WHERE credential.id {db.any_of} AND credential.revoked_at IS NULL
+    """
+    ),
+)
+
+
+def kept_headers_sql(db: sql.Dialect, stage_column: str, accepted_column: str) -> str:
+    """A column: the names of the fields kept when the message was accepted, in lower case and separated by spaces."""
+    names = f"{db.string_agg}(lower(kept.name), ' ')"
+    kept = f"kept.stage_id = {stage_column} AND kept.created <= {accepted_column}"
+    return f"(SELECT {names} FROM organization_keptheader kept WHERE {kept})"
+
+
+def policy_columns(db: sql.Dialect, stage: str) -> str:
+    """The columns of policy_state(); `stage` is what the statement calls the stage's table.
+
+    The allowed patterns are one text. No pattern has a line break, and no version a space.
+    """
+    entries = f"{db.string_agg}(allowed.version || ' ' || allowed.pattern, '\n')"
+    return f"""
+        CASE WHEN {stage}.policy_until <= {db.now} THEN {stage}.policy_afterwards ELSE {stage}.recipient_policy END,
+        {stage}.policy_version, {stage}.listed_since, {stage}.open_since,
+        (SELECT {entries} FROM organization_allowedaddress allowed
+         WHERE allowed.stage_id = {stage}.id AND (allowed.until IS NULL OR allowed.until > {db.now}))
+    """
+
+
+def policy_state(policy: str, version: int, listed_since: int, open_since: int, allowed: str | None) -> PolicyState:
+    """What is in force in a stage, from its policy_columns()."""
+    entries = (line.split(" ", 1) for line in (allowed or "").splitlines())
+    patterns = tuple(AllowedPattern(pattern, int(since)) for since, pattern in entries)
+    return PolicyState(RecipientPolicy(policy), patterns, version, listed_since, open_since)
+
+
+POLICY = sql.query(
+    policy_state, lambda db: f"SELECT {policy_columns(db, 'stage')} FROM organization_stage stage WHERE stage.id = %s"
+)

@@ -1,0 +1,122 @@
+"""The statements written by hand that name tables of this app."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
+
+from common import sql
+from organization.recipient_policy.policy import PolicyState
+from organization.statements import policy_columns, policy_state
+
+# In the order of a new message's row (see submission).
+_MESSAGE_COLUMNS = (
+    "app_id", "stage_id", "credential_id", "via", "envelope_sender", "requested", "from_address", "subject", "message_id",
+    "size", "invitation", "search_text", "route", "list_version", "policy_version", "notes", "resent_from", "status",
+    "hold_reason", "owner",
+)  # fmt: skip
+_RECIPIENT_COLUMNS = ("message_id", "address", "name", "rule", "status", "tries", "last_reply", "finished")
+
+
+def new_messages(rows: Sequence[Sequence[object]]) -> sql.Rows:
+    """Each row begins with the message's number."""
+    return sql.Rows("outbox_message", ("id", *_MESSAGE_COLUMNS), rows)
+
+
+def new_contents(rows: Sequence[tuple[int, bytes]]) -> sql.Rows:
+    return sql.Rows("outbox_content", ("message_id", "data"), rows, types=("bigint", "bytea"))
+
+
+def new_recipients(rows: Sequence[Sequence[object]]) -> sql.Rows:
+    return sql.Rows("outbox_recipient", _RECIPIENT_COLUMNS, rows)
+
+
+class ListPolicyAndSender(NamedTuple):
+    """What routes an app's messages in a stage, and the stage's sender; None where it has no settings, or no list."""
+
+    list_id: int | None
+    active: bool | int
+    version: int
+    active_version: int
+    stage_sender: str | None
+    policy: PolicyState
+
+
+def _list_policy_and_sender(
+    list_id: int | None, active: bool | int, version: int, active_version: int, stage_sender: str | None, *policy: Any
+) -> ListPolicyAndSender:
+    return ListPolicyAndSender(list_id, active, version, active_version, stage_sender, policy_state(*policy))
+
+
+LIST_POLICY_AND_SENDER = sql.query(
+    _list_policy_and_sender,
+    lambda db: (
+        f"""
+        SELECT list.id, list.active, list.version, list.active_version,
+               (SELECT sender_address FROM emailconfig_smtpsettings settings WHERE settings.stage_id = stage.id),
+               {policy_columns(db, "stage")}
+        FROM organization_stage stage
+        LEFT JOIN testlists_testlist list ON list.stage_id = stage.id AND list.app_id = %s
+        WHERE stage.id = %s
+    """
+    ),
+)
+
+
+class BacklogRow(NamedTuple):
+    """Messages of one app that wait in a stage: how many, and since when the first of them."""
+
+    stage_id: int
+    app_id: int
+    hold_reason: str
+    messages: int
+    oldest: datetime | str
+
+
+_FIRST_OF_STAGE = """
+    SELECT * FROM (
+        SELECT stage_id, app_id, hold_reason, created FROM outbox_message WHERE stage_id = %s AND status = %s
+        ORDER BY due, id LIMIT %s
+    ) AS first
+"""
+
+
+@cache
+def backlog_by_app(stages: int) -> sql.Query[BacklogRow]:
+    """The first messages of each of so many stages, by app. Of each it takes the stage, a status, and how many at most."""
+    first = " UNION ALL ".join([_FIRST_OF_STAGE] * stages)
+    return sql.query(
+        BacklogRow,
+        f"""
+        SELECT stage_id, app_id, hold_reason, count(*), min(created) FROM ({first}) AS message
+        GROUP BY stage_id, app_id, hold_reason
+        """,
+    )
+
+
+class RecentMessage(NamedTuple):
+    id: int
+    route: str
+    status: str
+    invitation: bool | int
+
+
+# Written so that nothing but the log's index (stage, id) gives this order. For `stage_id = … ORDER BY id` PostgreSQL may
+# walk down the numbers of all stages instead, and reads millions when this stage has been quiet.
+_NEWEST_OF_STAGE = "FROM outbox_message WHERE stage_id BETWEEN %s AND %s ORDER BY stage_id DESC, id DESC"
+RECENT_OF_APP = sql.query(
+    RecentMessage,
+    f"""
+    SELECT id, route, status, invitation
+    FROM (SELECT id, app_id, route, status, invitation, created {_NEWEST_OF_STAGE} LIMIT %s) AS newest
+    WHERE app_id = %s AND created >= %s ORDER BY id DESC LIMIT %s
+    """,
+)
+IS_RECENT = sql.query(bool, f"SELECT created >= %s {_NEWEST_OF_STAGE} LIMIT 1 OFFSET %s")
+
+# PostgreSQL's channel for hints.
+_CHANNEL = "outbox_due"
+NOTIFY = sql.statement(f"NOTIFY {_CHANNEL}")
+LISTEN = sql.statement(f"LISTEN {_CHANNEL}")

@@ -1,0 +1,61 @@
+"""manage.py createsuperuser: create a member who may do everything.
+
+It takes the place of Django's command, which leaves no entry in the audit trail.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from organization.cli import one_clear_line, operator
+from organization.members import save_member
+from organization.models import Member
+from portal.management.typed_password import typed_twice
+
+
+class Command(BaseCommand):
+    help = "Make a member who may do everything. Email address, name and password are asked for."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--email", help="the member's email address")
+        parser.add_argument("--name", help="the member's name")
+        parser.add_argument(
+            "--noinput",
+            "--no-input",
+            action="store_false",
+            dest="interactive",
+            help="Ask nothing. The password is that of DJANGO_SUPERUSER_PASSWORD; without it the member can't sign in yet.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        asked = options["interactive"]
+        email, name = (_value(field, options[field], asked=asked) for field in ("email", "name"))
+        member = Member(email=email, name=name, is_staff=True, is_superuser=True)
+        with one_clear_line():
+            password = _new_password(member) if asked else os.environ.get("DJANGO_SUPERUSER_PASSWORD", "")
+            save_member(member, operator("createsuperuser"), new_password=password)
+        self.stdout.write(f"{member} may do everything now.")
+
+
+def _value(field: str, given: str | None, *, asked: bool) -> str:
+    """From the option, from the environment, or typed."""
+    if value := given or os.environ.get(f"DJANGO_SUPERUSER_{field.upper()}"):
+        return value
+    if not asked:
+        raise CommandError(f"You must use --{field} with --noinput.")
+    try:
+        return input(f"{field.capitalize()}: ").strip()
+    except (EOFError, KeyboardInterrupt) as error:
+        raise CommandError(f"No {field} was entered: nothing was changed.") from error
+
+
+def _new_password(member: Member) -> str:
+    """What is wrong with the member is said before a password is asked for."""
+    member.full_clean(exclude=["password"])
+    password = typed_twice()
+    validate_password(password, member)
+    return password

@@ -1,0 +1,39 @@
+"""The statements written by hand that name tables of this app, and the locks of test lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connection
+
+from common import sql
+from testlists.models import TestList
+
+# In the model's own order, which from_db() takes for granted.
+_COLUMNS = [field.attname for field in TestList._meta.concrete_fields]
+
+
+def _test_list(*values: Any) -> TestList:
+    return TestList.from_db(connection.alias, _COLUMNS, values)
+
+
+# Every turn of a worker asks it.
+LISTS_OF_APPS = sql.query(
+    _test_list, lambda db: f"SELECT {', '.join(_COLUMNS)} FROM testlists_testlist WHERE stage_id = %s AND app_id {db.any_of}"
+)
+
+# Advisory locks, for PostgreSQL alone. The lock of one list has two numbers, the one of making lists has one.
+LOCK_LIST = sql.statement("SELECT pg_advisory_xact_lock(%s::int, %s::int)")
+LOCK_CREATION = sql.statement("SELECT pg_advisory_xact_lock(5321)")
+
+
+def unlocked_condition(db: sql.Dialect, app_column: str, stage_column: str) -> str:
+    """A condition for hand-over: takes the list's lock, shared with other hand-overs, until the transaction ends; false while
+    somebody saves the list or waits to.
+
+    An advisory lock and not the row's own: it is given in the order in which it was asked for, so that many workers
+    can't keep an activation waiting, and hand-over passes over what is locked instead of waiting for it.
+    """
+    if db is sql.POSTGRESQL:
+        return f"pg_try_advisory_xact_lock_shared({app_column}::int, {stage_column}::int)"
+    return "1 = 1"  # SQLite: whoever is in a transaction is alone

@@ -1,0 +1,36 @@
+"""What is written about a try."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from delivery.outcomes import ask_held, record
+from delivery.values import Finished, Outcome
+from outbox.models import Attempt, Message, Status
+from tests.support.outbox import send, take
+from tests.support.portal import configure
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_notes_on_many_emails_cost_no_more_statements_than_on_one(crm, qa):
+    configure(qa)
+    note = "The app gave no From, so the mail left as no-reply@acme.example."
+
+    def statements(count: int) -> int:
+        messages = [send(crm, qa).pk for _ in range(count)]
+        finished = [
+            Finished(one, [Outcome(one.recipients[0], Attempt.Outcome.SENT, "content", 250, "250 Ok")], notes=[note])
+            for one in take(qa, count, "worker")
+        ]
+        Message.objects.update(notes=["Said before.", note])
+        with transaction.atomic(), CaptureQueriesContext(connection) as captured:
+            record(finished, ask_held(finished)(), timezone.now())
+        stored = Message.objects.filter(pk__in=messages).values_list("status", "notes")
+        assert list(stored) == [(Status.SENT, ["Said before.", note])] * count
+        return len(captured)
+
+    assert statements(1) == statements(20) < 10
