@@ -205,7 +205,7 @@ def test_a_password_that_cannot_be_opened_is_told_in_words_when_connecting(
 ) -> None:
     smtp_settings = configure(qa, smtp_server, authentication="basic", username="portal", new_secret=CANARY)
     settings.ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
-    with pytest.raises(ConnectionFailure, match="can't be read") as trouble:
+    with pytest.raises(ConnectionFailure, match="can't be decrypted") as trouble:
         connect(smtp_settings)
     assert trouble.value.needs_a_person
     assert smtp_server.logins == []

@@ -32,7 +32,7 @@ def test_each_entry_is_judged(as_developer: Client, ana_and_bob: TestList, viewe
     assert "Will be added: 3" in page
     assert "Not an address: 2" in page
     assert "“rubbish” isn&#x27;t an email address" in page
-    assert "This is a member's address." in page
+    assert "This is a member&#x27;s address." in page
     assert "Vera Viewer" in page  # not “Somebody”
     assert "<strong>5 of 100</strong> after Save" in page
     assert "correct the wrong entries first" in page
