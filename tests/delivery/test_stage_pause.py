@@ -137,7 +137,7 @@ def test_every_page_of_the_stage_says_what_is_wrong_and_what_to_do(as_administra
 
 def test_who_cannot_mend_it_is_told_who_can(as_viewer, qa, paused):
     shown = words(as_viewer.get("/apps/crm/configuration/emails/qa/"))
-    assert "Whoever manages the email configuration of QA has to mend it." in shown
+    assert "Ask an email administrator to fix the settings of QA." in shown
     assert "What to do:" not in shown
     assert "Paused" in shown and "Configured" not in shown
 
