@@ -24,6 +24,8 @@ CLEAN = [
     "Makefile",
     "README.md",
     "SECURITY.md",
+    "delivery",
+    "outbox",
     "portal",
     "templates",
 ]

@@ -1,4 +1,4 @@
-"""What a person is asked before an act on a mail."""
+"""The forms of actions on a message, of the test mail and of the route simulator."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from outbox.submission import MAX_RECIPIENTS
 
 
 class TestMailForm(CompleteAddresses):
-    """As which app a test mail is sent, and to whom."""
+    """The app and the recipient of a test mail."""
 
     app = forms.ModelChoiceField(
         App.objects.filter(archived=False),
         empty_label=None,
-        help_text="The mail goes the way of this app's mail: while its test list is Active, to the people on that list.",
+        help_text="The email is routed like the app's own: while its test list is Active, to the people on that list.",
     )
     address = forms.CharField(
         label="Recipient",
@@ -36,7 +36,7 @@ class TestMailForm(CompleteAddresses):
 
 
 class SimulationForm(forms.Form):
-    """A mail that nobody sends: its recipients, and whether the test list shall be as it is or otherwise."""
+    """The recipients of a message that is not sent, and the state of the test list to simulate."""
 
     to = forms.CharField(label="To", widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}), max_length=100_000)
     cc = forms.CharField(label="Cc", required=False, max_length=100_000)
@@ -63,22 +63,25 @@ class SimulationForm(forms.Form):
 
     def clean(self) -> None:
         if not self.errors and len(self.recipients()) > MAX_RECIPIENTS:
-            self.add_error("to", f"A mail has at most {MAX_RECIPIENTS:,} recipients.")
+            self.add_error("to", f"An email has at most {MAX_RECIPIENTS:,} recipients.")
 
     def _addresses(self, field: str) -> list[str]:
-        """As written in mail programs: separated by commas or lines, with or without names."""
+        """The addresses as people write them in mail programs: separated by commas or lines, with or without names."""
         return [parse_named_address(part).email for part in split_addresses(self.cleaned_data[field])]
 
 
 class ConfirmForm(StageConfirmation):
-    """For an act that changes the mail itself: in a Production stage its name is typed."""
+    """Confirms an action that changes the message itself. In a Production stage the person types the stage's name."""
 
     def __init__(self, data: Any, message: Message) -> None:
         super().__init__(data, message.stage)
 
 
 class ResendForm(forms.Form):
-    """The last mail that repeats this one, as the page knew it; 0 for none. A second click must not send it twice."""
+    """Confirms a resend, so that a second click doesn't send the message twice.
+
+    It carries the number of the last message that repeats this one, as the page knew it; 0 for none.
+    """
 
     known_resend = forms.IntegerField(widget=forms.HiddenInput, localize=False)
 
@@ -88,7 +91,7 @@ class ResendForm(forms.Form):
 
 
 class ReleaseForm(StageConfirmation, ResendForm):
-    """For resending past the test list: both."""
+    """Confirms a resend to real recipients: the stage's name and the last resend."""
 
     def __init__(self, data: Any, message: Message) -> None:
         super().__init__(data, message.stage, message)

@@ -66,7 +66,7 @@ LIST_POLICY_AND_SENDER = sql.query(
 
 
 class BacklogRow(NamedTuple):
-    """Messages of one app that wait in a stage: how many, and since when the first of them."""
+    """The messages of one app that wait in a stage: how many, and since when the first of them."""
 
     stage_id: int
     app_id: int
@@ -85,7 +85,7 @@ _FIRST_OF_STAGE = """
 
 @cache
 def backlog_by_app(stages: int) -> sql.Query[BacklogRow]:
-    """The first messages of each of so many stages, by app. Of each it takes the stage, a status, and how many at most."""
+    """The first messages of each stage, counted by app. Its parameters for each stage: the stage, a status, and a limit."""
     first = " UNION ALL ".join([_FIRST_OF_STAGE] * stages)
     return sql.query(
         BacklogRow,

@@ -105,7 +105,7 @@ def test_the_developer_tests_an_app_and_sees_what_is_his(somebody: Person, crm, 
     expect(page.get_by_text("The recipients that the app gives: real people.")).to_be_visible()
     page.get_by_label("as if it were Active").check()
     press(page, "Show where it would go")
-    expect(page.get_by_text("Nobody: the email would be held")).to_be_visible()
+    expect(page.get_by_text("No one: the email would be held")).to_be_visible()
     page.goto(somebody.url + "/apps/crm/configuration/emails/qa/")
     page.get_by_role("link", name="Edit", exact=True).click()
     page.get_by_label("Add other addresses").fill("Ana Silva\tana@example.com\nBen\tben@example.com")

@@ -44,7 +44,7 @@ def test_a_test_mail_goes_the_way_of_all_mail_and_stands_in_the_log(
     answer = as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"}, follow=True)
     message = Message.objects.get()
     assert answer.redirect_chain == [(f"/monitor/email-log/qa/{message.pk}/", 302)]
-    assert "The test mail was accepted" in message_text(answer)
+    assert "The test email was accepted" in message_text(answer)
     assert (message.via, message.app, message.stage) == (Source.PORTAL, crm, qa)
     assert "Portal (test mail)" in words(answer)
     assert "Test mail of QA" in words(as_administrator.get("/monitor/email-log/qa/"))

@@ -66,8 +66,8 @@ def test_everybody_hears_of_a_stage_in_trouble(as_viewer: Client, crm: App, qa: 
 @pytest.mark.parametrize(
     ("code", "todo", "for_others"),
     [
-        ("auth_refused", "Enter username and password again.", "Whoever manages the email configuration of QA has to mend it."),
-        ("connection_refused", "Check server and port:", "It is tried again by itself."),
+        ("auth_refused", "Enter username and password again.", "Ask an email administrator to fix the settings of QA."),
+        ("connection_refused", "Check server and port:", "The portal tries again automatically."),
     ],
 )
 def test_what_to_do_about_trouble_is_said_to_whom_may_do_it(

@@ -65,7 +65,7 @@ def test_trouble_with_the_server_goes_with_its_settings(as_administrator, crm, q
     deliver()
     assert StageBackoff.objects.get(stage=qa).failures == 1
     delete_configuration(qa)
-    assert "Trouble with the SMTP server" not in as_administrator.get(f"/management/configure/emails/{qa.key}/").content.decode()
+    assert "Problem with the SMTP server" not in as_administrator.get(f"/management/configure/emails/{qa.key}/").content.decode()
     deliver()
     assert state(message) == NOT_CONFIGURED
 
