@@ -136,7 +136,7 @@ def test_nor_by_the_filter_for_recipients(told, as_viewer):
         assert "That filter was left out" in page.content.decode()
     assert 'name="recipient"' not in log(as_viewer).content.decode()
     for address in ("ana.silva@example.com", "nobody@example.com"):
-        assert "1 new mail<" in as_viewer.get("/monitor/email-log/qa/new/", {"above": 0, "recipient": address}).content.decode()
+        assert "1 new email<" in as_viewer.get("/monitor/email-log/qa/new/", {"above": 0, "recipient": address}).content.decode()
 
 
 def test_the_permission_for_one_app_opens_that_app_alone(told, crm, shop, qa):
