@@ -151,7 +151,7 @@ EVENTS = st.lists(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=EVENTS, at_once=st.integers(1, 7), data=st.data())
 def test_the_counts_are_those_of_a_plain_count(crm, shop, qa, monkeypatch, events: list[Event], at_once: int, data):
-    """Random mails and tries, counted in slices of any size while more of them come in."""
+    """Random messages and tries, counted in slices of any size while more of them come in."""
     monkeypatch.setattr(rollup, "ROWS_AT_ONCE", at_once)
     for model in (Message, RollUpPosition, *COUNTS):
         model.objects.all().delete()

@@ -1,4 +1,4 @@
-"""Whoever lacks “Access user information” learns nobody's address from the email log."""
+"""A member without “Access user information” sees no address in the email log."""
 
 from __future__ import annotations
 

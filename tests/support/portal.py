@@ -70,7 +70,7 @@ def configure(stage: Stage, relay: SmtpServer | None = None, /, **values: Any) -
 
 
 def environment() -> dict[str, str]:
-    """For processes that shall work on the test database."""
+    """For processes that use the test database."""
     database = connection.settings_dict
     if connection.vendor == "sqlite":
         url = f"sqlite:///{database['NAME']}"

@@ -90,7 +90,7 @@ def listening(*arguments: object, **environment: str) -> Iterator[subprocess.Pop
 
 
 def rate_at_server(delay_ms: float, send: Callable[[int], None]) -> float:
-    """Mails a second, from the first to the last that the server got while `send(port)` ran."""
+    """Return messages a second, from the first to the last that the server got while `send(port)` ran."""
     port = free_port()
     with listening("tools.bench.server", port, delay_ms) as server:
         send(port)
@@ -184,7 +184,7 @@ def idle(portal: Portal, database: str, into: Figures) -> None:
 
 
 def memory(portal: Portal, database: str, into: Figures) -> None:
-    """How much more a worker needs for mails of 25 MiB than when idle, in MiB."""
+    """Measure how much more memory a worker needs for messages of 25 MiB than when idle, in MiB."""
     port = free_port()
     with listening("tools.bench.server", port, 0):
         portal.send_through(port, 4)
@@ -194,7 +194,7 @@ def memory(portal: Portal, database: str, into: Figures) -> None:
             process = subprocess.Popen([sys.executable, "manage.py", "deliver", "--once"], cwd=ROOT, env=portal.environment)
             _, _, usage = os.wait4(process.pid, 0)
             peaks.append(usage.ru_maxrss / 1024)
-        into.setdefault(f"{database}: memory for 25 MiB mails, MiB over idle", []).append(peaks[1] - peaks[0])
+        into.setdefault(f"{database}: memory for 25 MiB messages, MiB over idle", []).append(peaks[1] - peaks[0])
 
 
 def growth(portal: Portal, database: str, into: Figures) -> None:
@@ -244,7 +244,7 @@ def machine() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies every number of mails")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies every number of messages")
     options = parser.parse_args()
     figures: Figures = {}
     with databases() as addresses:

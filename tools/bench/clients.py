@@ -49,7 +49,7 @@ def pipelined(port: int, mails: int, connections: int) -> None:
 
 
 def load(port: int, mails: int, sessions: int, username: str = "", password: str = "") -> dict[str, float]:
-    """Mails a second that a gateway takes from many sessions at once, and the median from MAIL to 250, in ms."""
+    """Return messages a second that a gateway accepts from many sessions at once, and the median from MAIL to 250, in ms."""
     seconds: list[float] = []
 
     async def session(count: int) -> None:
