@@ -66,8 +66,11 @@ Answer = str | bytes | Act
 
 @dataclass
 class FaultyServer:
-    """Takes every command, and no mail. `answers` says what it answers to a command instead, or to the connection
-    ("greeting"), or to the EHLO after STARTTLS ("EHLO over TLS"). `heard` is every line that came in."""
+    """A server that accepts every command but no message.
+
+    `answers` replaces its answer to a command, to the connection ("greeting") or to the EHLO after STARTTLS ("EHLO over TLS").
+    `heard` has every line that came in.
+    """
 
     answers: dict[str, Answer] = field(default_factory=dict)
     tls: ssl.SSLContext | None = None
@@ -213,8 +216,10 @@ HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\n\r\n<html><body>
 
 
 class Fault(NamedTuple):
-    """A server's fault, the step that finds it, and the explanation. `tls` is a kind of Forger.context; `values` are settings
-    other than a password without encryption."""
+    """A server's fault, the step that finds it, and the explanation.
+
+    `tls` is a kind of Forger.context. `values` are settings other than a password without encryption.
+    """
 
     step: str
     code: str

@@ -205,7 +205,7 @@ def fill(mails: int) -> None:
         " status, before, after, request_id) SELECT "
         f"{_moment(postgresql, f'({mails // 50} - n) * {SECONDS_PER_MAIL} * 50')}, 'Ada Admin', {acts},"
         f" CASE WHEN n % 2 = 0 THEN 'message' ELSE 'test list' END, '1', 'The mail ' || n, {apps[1]} + n % {APPS - 1},"
-        f" {stages[0]}, 'succeeded', '{{}}', '{{\"recipients\": 3}}', '' FROM {series.format(mails // 50)}"
+        f" {stages[0]}, 'succeeded', '{{}}', '{{\"recipients\": 3}}', '' FROM {series.format(mails // 50)}"  # words: quoted
     )
     # PostgreSQL's autovacuum does this automatically soon after. Until then PostgreSQL skips the log's index for a small stage.
     _run("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
