@@ -301,8 +301,8 @@ def test_it_shows_when_counting_is_behind(crm, qa, as_administrator):
     assert uncounted_since(now) is None
     late = accepted(crm, qa, ago(minutes=20))
     assert uncounted_since(now) == late.created
-    assert b"Not all mail is counted yet" in as_administrator.get("/monitor/analytics/qa/").content
+    assert b"Not all emails are counted yet" in as_administrator.get("/monitor/analytics/qa/").content
     roll_up()
     accepted(crm, qa, ago(seconds=90))
     assert uncounted_since(now) is None
-    assert b"Not all mail is counted yet" not in as_administrator.get("/monitor/analytics/qa/").content
+    assert b"Not all emails are counted yet" not in as_administrator.get("/monitor/analytics/qa/").content

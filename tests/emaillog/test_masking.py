@@ -148,7 +148,7 @@ def test_the_permission_for_one_app_opens_that_app_alone(told, crm, shop, qa):
     assert log(client).content.decode().count("ana.silva@example.com") == 1
     for query in ({"recipient": "ana.silva"}, {"q": "ana.silva"}):
         assert subjects(log(client, **query)) == ["Parcel"]
-    assert "Recipients were searched in the mail of apps" in log(client, recipient="ana").content.decode()
+    assert "Recipients were searched only in the emails of apps" in log(client, recipient="ana").content.decode()
     assert reveals(client.get(url(told)).content.decode()) == []
 
 

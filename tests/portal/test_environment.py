@@ -54,7 +54,7 @@ def test_a_value_that_cannot_be_used_is_named_with_its_variable_in_one_line(valu
 
 
 def test_a_database_url_that_cannot_be_read_keeps_its_password() -> None:
-    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL is no URL") as refused:
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL isn't a valid URL") as refused:
         Environment({"DATABASE_URL": "postgres://odc:se/cret@db.example/portal"}).database("DATABASE_URL", "")
     assert "cret" not in str(refused.value)
 
