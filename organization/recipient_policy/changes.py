@@ -125,7 +125,7 @@ def disallow(stage: Stage, pattern: str, actor: Actor) -> None:
 
 
 def emails_leaving(stage: Stage) -> int:
-    """How many emails are on the wire to somebody who gets none under the policy in force now."""
+    """Count the emails that are being sent to a recipient whom the current policy excludes."""
     answers = cast(list[tuple[object, int]], count_stage_leaving.send(Stage, policy=policy_of(stage), stage=stage))
     return sum(count for _, count in answers)
 

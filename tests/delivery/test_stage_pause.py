@@ -214,7 +214,7 @@ def test_the_banner_goes_when_mail_goes(as_administrator, qa, paused, smtp_serve
 def test_resuming_tries_the_server_at_once_and_the_audit_trail_says_who_did(
     as_administrator, administrator, qa, paused, smtp_server
 ):
-    smtp_server.users = {"portal": "wrong"}  # mended at the server: the settings stay
+    smtp_server.users = {"portal": "wrong"}  # fixed at the server: the settings stay
     deliver()
     assert smtp_server.arrived == []
     answer = as_administrator.post(RESUME, follow=True)

@@ -201,7 +201,7 @@ def test_mail_on_the_wire_cannot_be_cancelled_and_arrives(crm, qa, configured, s
 
 @pytest.mark.requires_postgresql  # SQLite has one writer at a time
 def test_mail_that_a_worker_is_taking_is_not_cancelled_behind_its_back(crm, qa, configured):
-    """The worker holds the row; whoever cancels waits for it, and then sees that the mail is on its way."""
+    """The worker holds the row. A member who cancels waits for it, and then sees that the message is being sent."""
     message, refusals = send(crm, qa), []
 
     def cancel_it():

@@ -25,7 +25,7 @@ LOG = "/monitor/email-log/qa/"
 
 @pytest.fixture
 def some_mail(crm: App, shop: App, qa: Stage, production: Stage) -> None:
-    """Of crm in QA: two mails to three people, two that the list caught, one from yesterday; and others' mail."""
+    """Of crm in QA: two messages to three people, two that the list caught, one from yesterday. Others belong to other apps."""
     configure(qa)
     send(crm, qa, "a@example.com", "b@example.com")
     send(crm, qa, "b@example.com", "c@example.com")

@@ -55,7 +55,7 @@ def test_an_archived_stage_waits_for_nobody(as_administrator: Client, crm: App, 
 
 @pytest.mark.parametrize(
     ("code", "says"),
-    [("auth_refused", "Deliveries of QA are paused"), ("connection_refused", "Mail of QA waits for its SMTP server")],
+    [("auth_refused", "Deliveries of QA are paused"), ("connection_refused", "Emails of QA wait for the SMTP server")],
 )
 def test_everybody_hears_of_a_stage_in_trouble(as_viewer: Client, crm: App, qa: Stage, code: str, says: str) -> None:
     configure(qa)
@@ -125,14 +125,14 @@ def _hold_mail_of(stage: Stage, *apps: App) -> None:
 
 def test_no_worker_is_told_first(as_administrator: Client, as_viewer: Client, crm: App, qa: Stage) -> None:
     Worker.objects.all().delete()
-    assert titles(as_administrator) == ["No mail is being delivered", "QA has no SMTP server yet"]
+    assert titles(as_administrator) == ["Emails are not being delivered", "QA has no SMTP server yet"]
     assert titles(as_viewer) == []
 
 
 def test_no_gateway_is_told_as_well(as_administrator: Client, as_viewer: Client, crm: App, qa: Stage) -> None:
     configure(qa)
     Gateway.objects.all().delete()
-    assert titles(as_administrator) == ["No mail is being accepted"]
+    assert titles(as_administrator) == ["Emails are not being accepted"]
     assert "manage.py smtp_gateway" in as_administrator.get("/").content.decode()
     assert titles(as_viewer) == []
 

@@ -71,7 +71,7 @@ def test_trouble_with_the_server_goes_with_its_settings(as_administrator, crm, q
 
 
 def while_a_mail_is_on_the_wire(server: SmtpServer, crm, qa, act) -> None:
-    """`act` comes while a worker hands a first mail to `server`; then five more mails are accepted."""
+    """`act` runs while a worker sends a first message to `server`. Then five more messages are accepted."""
     on_the_wire, finish = threading.Event(), threading.Event()
 
     def hold_the_line(_):
