@@ -25,7 +25,7 @@ def address_of(route: str) -> str:
 
 
 def example_of(name: str, route: str) -> str:
-    fixed = {"app": "crm", "stage": "qa", "name": "index", "number": "0", "content_type_id": "1"}
+    fixed = {"app_key": "crm", "stage_key": "qa", "name": "index", "number": "0", "content_type_id": "1"}
     rows: dict[str, Any] = {"credential": Credential, "kept": KeptHeader, "entry": AllowedAddress, "test": ConnectionTest}
     if name == "object_id":
         return row_in_admin(route)
