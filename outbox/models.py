@@ -67,10 +67,14 @@ class HoldReason(models.TextChoices):
         "The test list is missing from the database, so nobody knows whether it was Active. "
         "Saving it again with a person on it releases this mail to the list.",
     )
+    LIST_TIME_OVER = (
+        "list_time_over",
+        "The test list's time is over. Extend it, and this email goes to the list, or deactivate it and decide about this email.",
+    )
 
 
-# What a person on the test list does away with.
-LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
+# What a change of the test list does away with.
+LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING, HoldReason.LIST_TIME_OVER)
 
 
 class Source(models.TextChoices):

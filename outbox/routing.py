@@ -58,6 +58,9 @@ def route(requested: Sequence[str], test_list: ListState, policy: PolicyState) -
     if not test_list.exists:
         reason = "The test list is missing, so it can't be known whether it was Active, and the email is held."
         return _held(requested, reason, HoldReason.TEST_LIST_MISSING)
+    if is_held_by_time(test_list, policy):
+        reason = "The test list's time is over, so the email is held until a person extends or deactivates the list."
+        return _held(requested, reason, HoldReason.LIST_TIME_OVER)
     allowed = policy.allowed_of(requested)
     if len(allowed) == len(requested) and (test_list.active or policy.policy == RecipientPolicy.LISTED_ONLY):
         return _to_allowed(allowed, requested, "")
@@ -68,6 +71,11 @@ def route(requested: Sequence[str], test_list: ListState, policy: PolicyState) -
         return _to_allowed(allowed, requested, reason)
     reason = "The test list is Inactive, so the email goes to the recipient the app gave."
     return _as_asked(RouteKind.RECIPIENTS, Rule.AS_APPS_ASK, requested, reason)
+
+
+def is_held_by_time(test_list: ListState, policy: PolicyState) -> bool:
+    """Whether a person has to decide, because the list's end would open the stage to the recipients that apps give."""
+    return test_list.time_over and not policy.is_production and policy.policy == RecipientPolicy.AS_APPS_ASK
 
 
 def _to_allowed(allowed: Sequence[str], requested: Sequence[str], reason: str) -> Route:
@@ -145,7 +153,7 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
 
     A policy that became narrower, and a list that became Active, catch what is still queued, also when they were changed back
     meanwhile. The other way round frees nothing: test mail follows the list as it is now, whatever its toggle says, and what
-    went to allowed addresses goes to nobody else. A person's release is caught by no list, and only by a stage that captures
+    went to allowed addresses goes to nobody else. A list whose time is over holds what waits. A person's release is caught by no list, and only by a stage that captures
     everything. Without a list everything else is held.
     """
     policy = policy.since(decided.policy_version)
@@ -156,6 +164,8 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
     if decided.kind in _CLOSED:
         policy = policy.at_most(RecipientPolicy.LISTED_ONLY)
     if not test_list.exists:
+        return route(requested, test_list, policy)
+    if is_held_by_time(test_list, policy):
         return route(requested, test_list, policy)
     caught = test_list.active or test_list.was_active_since(decided.list_version)
     if not caught and decided.has_recipients and _still_holds(decided, policy):

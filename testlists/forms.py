@@ -10,6 +10,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from common.addresses import NamedAddress
@@ -64,6 +65,11 @@ class TestListForm(CompleteAddresses):
         label="Status",
         widget=forms.CheckboxInput(attrs={"role": "switch", "data-on": "Active", "data-off": "Inactive"}),
     )
+    active_until = forms.DateTimeField(
+        required=False,
+        widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        help_text="Optional, within a year. Only for an Active list.",
+    )
     stage_name = forms.CharField(
         label="Name of the stage",
         max_length=100,
@@ -99,6 +105,7 @@ class TestListForm(CompleteAddresses):
             initial={
                 "version": test_list.version,
                 "active": test_list.active,
+                "active_until": test_list.active_until,
                 "tag_subject": test_list.tag_subject,
                 "keep": keys,
             },
@@ -106,6 +113,7 @@ class TestListForm(CompleteAddresses):
         keep = self.fields["keep"]
         assert isinstance(keep, forms.MultipleChoiceField)
         keep.choices = [(self._key(entry), "") for entry in self.entries]
+        self.fields["active_until"].label = f"Active until ({timezone.get_current_timezone_name()})"
         self.fields["tag_subject"].help_text = f"“Welcome” becomes “[{self.stage.name}] Welcome” in test mail."
         self._ask_for_the_stage_name(already_active=test_list.active)
 
@@ -171,6 +179,7 @@ class TestListForm(CompleteAddresses):
             tag_subject=self.cleaned_data["tag_subject"],
             members=members,
             people=[*people, *self.cleaned_data["add"]],
+            active_until=self.cleaned_data["active_until"],
         )
 
     def _staying(self) -> tuple[list[Member], list[NamedAddress]]:

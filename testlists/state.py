@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from common.addresses import NamedAddress
 from testlists.models import TestList
@@ -13,7 +14,7 @@ class ListState:
     """The state of a test list that routing uses.
 
     `version` and `active_version` tell whether the list was Active since an earlier version. If `exists` is false, the row is
-    missing, and the list may have been Active.
+    missing, and the list may have been Active. `time_over` says that it was Active until its end, and isn't any more.
     """
 
     active: bool
@@ -21,6 +22,7 @@ class ListState:
     version: int = 0
     active_version: int = 0
     exists: bool = True
+    time_over: bool = False
 
     def was_active_since(self, version: int) -> bool:
         """Whether the list was Active after `version`.
@@ -33,12 +35,18 @@ class ListState:
 NO_LIST = ListState(active=False, people=(), exists=False)
 
 
-def state_of(test_list: TestList) -> ListState:
-    """The list's state for routing.
+def state_of(test_list: TestList, now: datetime) -> ListState:
+    """The list's state for routing at `now`, which is a time of the database's clock."""
+    if test_list.pk is None:
+        return NO_LIST
+    return list_state(test_list, is_over=test_list.is_over(now))
+
+
+def list_state(test_list: TestList, *, is_over: bool) -> ListState:
+    """The same, where the database has said whether an Active list's time is over.
 
     The people on a list that was never Active don't matter and aren't read.
     """
-    if test_list.pk is None:
-        return NO_LIST
     people = tuple(test_list.people()) if test_list.active_version else ()
-    return ListState(test_list.active, people, test_list.version, test_list.active_version)
+    active = test_list.active and not is_over
+    return ListState(active, people, test_list.version, test_list.active_version, time_over=is_over)

@@ -165,6 +165,8 @@ def _route_sentence(message: Message) -> str:
         because = "is missing, so the mail is held."
     elif message.hold_reason == HoldReason.TEST_LIST_EMPTY:
         because = "has nobody on it, so the mail is held."
+    elif message.hold_reason == HoldReason.LIST_TIME_OVER:
+        because = "was Active until its time was over, so the email is held."
     elif message.route == RouteKind.TEST_LIST:
         because = "was Active, so the mail goes to the people on it and to nobody else."
     elif message.route == RouteKind.RELEASED:

@@ -65,6 +65,7 @@ class PolicyState:
     version: int = 0
     listed_since: int = 0
     open_since: int = 0
+    is_production: bool = False
 
     def allows(self, address: str) -> bool:
         """Whether the address may get email of its own, whatever policy and test list say about others."""
