@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from common.addresses import NamedAddress, same_address_key
 from organization.recipient_policy.policy import PolicyState, RecipientPolicy
 from outbox.models import HoldReason, RouteKind, Rule
-from testlists.state import ListState
+from testlists.state import ListState, holds_after_end
 
 # What goes to allowed addresses at most, whatever the policy becomes.
 _CLOSED = (RouteKind.ALLOWED, RouteKind.CAPTURED)
@@ -75,7 +75,7 @@ def route(requested: Sequence[str], test_list: ListState, policy: PolicyState) -
 
 def is_held_by_time(test_list: ListState, policy: PolicyState) -> bool:
     """Whether a person has to decide, because the list's end would open the stage to the recipients that apps give."""
-    return test_list.time_over and not policy.is_production and policy.policy == RecipientPolicy.AS_APPS_ASK
+    return test_list.time_over and holds_after_end(policy.policy, is_production=policy.is_production)
 
 
 def _to_allowed(allowed: Sequence[str], requested: Sequence[str], reason: str) -> Route:

@@ -16,7 +16,7 @@ from django.utils.crypto import salted_hmac
 from common.addresses import NamedAddress
 from organization.forms import CompleteAddresses, check_stage_name
 from organization.http import is_row_number
-from organization.models import Member
+from organization.models import Member, Stage
 from testlists.models import TestList, TestListAddress
 from testlists.paste_review import Preview, preview_of
 from testlists.services import ListChange
@@ -39,6 +39,14 @@ class _Members(forms.ModelMultipleChoiceField[Member]):
         if not all(is_row_number(pk) for pk in value or []):
             raise ValidationError(self.error_messages["invalid_pk_value"] % {"pk": "…"}, code="invalid_pk_value")
         return super().clean(value)
+
+
+def _what_its_end_does(stage: Stage) -> str:
+    if stage.is_production:
+        return "Optional, within a year. Then emails go to their real recipients again."
+    return (
+        "Optional, within a year. Where real recipients get email, emails are then held until you extend or deactivate the list."
+    )
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,6 @@ class TestListForm(CompleteAddresses):
     active_until = forms.DateTimeField(
         required=False,
         widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
-        help_text="Optional, within a year. Only for an Active list.",
     )
     stage_name = forms.CharField(
         label="Name of the stage",
@@ -114,6 +121,7 @@ class TestListForm(CompleteAddresses):
         assert isinstance(keep, forms.MultipleChoiceField)
         keep.choices = [(self._key(entry), "") for entry in self.entries]
         self.fields["active_until"].label = f"Active until ({timezone.get_current_timezone_name()})"
+        self.fields["active_until"].help_text = _what_its_end_does(self.stage)
         self.fields["tag_subject"].help_text = f"“Welcome” becomes “[{self.stage.name}] Welcome” in test mail."
         self._ask_for_the_stage_name(already_active=test_list.active)
 

@@ -26,10 +26,11 @@ from organization.access import Actor, Scope, allowed, require
 from organization.exceptions import StaleVersion
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
-from organization.recipient_policy.changes import check_end
+from organization.recipient_policy.changes import check_end, policy_in_force
 from testlists import statements
 from testlists.models import MAX_ADDRESSES, TestList, TestListAddress
 from testlists.signals import count_in_flight, test_list_saved
+from testlists.state import holds_after_end
 
 MAY_EDIT = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
 ACTIVATION_WAIT_SECONDS = 10.0
@@ -187,6 +188,13 @@ def lists_in_force() -> QuerySet[TestList]:
 def lists_over() -> QuerySet[TestList]:
     """Lists whose time is over, and that nobody has extended or deactivated yet."""
     return TestList.objects.filter(active=True, active_until__lte=Now())
+
+
+def waits_for_decision(test_list: TestList, now: datetime) -> bool:
+    """Whether the list's time is over, and the app's mail is held until a person extends or deactivates the list."""
+    stage = test_list.stage
+    policy = policy_in_force(stage, now)
+    return test_list.is_over(now) and holds_after_end(policy, is_production=stage.is_production)
 
 
 def check(change: ListChange) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from common.addresses import NamedAddress
+from organization.recipient_policy.policy import RecipientPolicy
 from testlists.models import TestList
 
 
@@ -33,6 +34,14 @@ class ListState:
 
 
 NO_LIST = ListState(active=False, people=(), exists=False)
+
+
+def holds_after_end(policy: RecipientPolicy, *, is_production: bool) -> bool:
+    """Whether a list's end holds the app's mail until a person decides.
+
+    Elsewhere it opens nothing, or, in Production, what it opens is usual.
+    """
+    return policy == RecipientPolicy.AS_APPS_ASK and not is_production
 
 
 def state_of(test_list: TestList, now: datetime) -> ListState:

@@ -121,7 +121,11 @@ IN_PRODUCTION = PolicyState(RecipientPolicy.AS_APPS_ASK, is_production=True)
     ("policy", "kind", "hold"),
     [
         (OPEN, RouteKind.TEST_LIST, HoldReason.LIST_TIME_OVER),
-        (PolicyState(RecipientPolicy.AS_APPS_ASK, (AllowedPattern("x.example"),)), RouteKind.TEST_LIST, HoldReason.LIST_TIME_OVER),
+        (
+            PolicyState(RecipientPolicy.AS_APPS_ASK, (AllowedPattern("x.example"),)),
+            RouteKind.TEST_LIST,
+            HoldReason.LIST_TIME_OVER,
+        ),
         (LISTED, RouteKind.CAPTURED, None),
         (CAPTURING, RouteKind.CAPTURED, None),
         (IN_PRODUCTION, RouteKind.RECIPIENTS, None),

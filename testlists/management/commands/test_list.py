@@ -30,9 +30,7 @@ class Command(PortalCommand):
         toggle.add_argument("--activate", dest="active", action="store_true", default=None)
         toggle.add_argument("--deactivate", dest="active", action="store_false")
         end = parser.add_mutually_exclusive_group()
-        end.add_argument(
-            "--until", type=moment, metavar="WHEN", help="until when the list is Active, such as 2026-12-01T18:00Z"
-        )
+        end.add_argument("--until", type=moment, metavar="WHEN", help="until when the list is Active, such as 2026-12-01T18:00Z")
         end.add_argument("--no-end", action="store_true", help="the list stays Active until you deactivate it")
         self.add_json(parser)
 
