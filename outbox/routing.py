@@ -55,12 +55,8 @@ def route(requested: Sequence[str], test_list: ListState, policy: PolicyState) -
     """Decide for the addresses of an envelope. Each person gets one copy, however often they were named."""
     if policy.policy == RecipientPolicy.NOBODY:
         return _to_allowed((), requested, "The stage captures all email, so nobody gets it.")
-    if not test_list.exists:
-        reason = "The test list is missing, so it can't be known whether it was Active, and the email is held."
-        return _held(requested, reason, HoldReason.TEST_LIST_MISSING)
-    if is_held_by_time(test_list, policy):
-        reason = "The test list's time is over, so the email is held until a person extends or deactivates the list."
-        return _held(requested, reason, HoldReason.LIST_TIME_OVER)
+    if not test_list.exists or is_held_by_time(test_list, policy):
+        return _held_by_list(requested, test_list)
     allowed = policy.allowed_of(requested)
     if len(allowed) == len(requested) and (test_list.active or policy.policy == RecipientPolicy.LISTED_ONLY):
         return _to_allowed(allowed, requested, "")
@@ -71,6 +67,14 @@ def route(requested: Sequence[str], test_list: ListState, policy: PolicyState) -
         return _to_allowed(allowed, requested, reason)
     reason = "The test list is Inactive, so the email goes to the recipient the app gave."
     return _as_asked(RouteKind.RECIPIENTS, Rule.AS_APPS_ASK, requested, reason)
+
+
+def _held_by_list(requested: Sequence[str], test_list: ListState) -> Route:
+    if test_list.exists:
+        reason = "The test list's time is over, so the email is held until a person extends or deactivates the list."
+        return _held(requested, reason, HoldReason.LIST_TIME_OVER)
+    reason = "The test list is missing, so it can't be known whether it was Active, and the email is held."
+    return _held(requested, reason, HoldReason.TEST_LIST_MISSING)
 
 
 def is_held_by_time(test_list: ListState, policy: PolicyState) -> bool:
@@ -153,8 +157,8 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
 
     A policy that became narrower, and a list that became Active, catch what is still queued, also when they were changed back
     meanwhile. The other way round frees nothing: test mail follows the list as it is now, whatever its toggle says, and what
-    went to allowed addresses goes to nobody else. A list whose time is over holds what waits. A person's release is caught by no list, and only by a stage that captures
-    everything. Without a list everything else is held.
+    went to allowed addresses goes to nobody else. A list whose time is over holds what waits. A person's release is caught by
+    no list, and only by a stage that captures everything. Without a list everything else is held.
     """
     policy = policy.since(decided.policy_version)
     if policy.policy == RecipientPolicy.NOBODY:

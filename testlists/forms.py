@@ -44,9 +44,7 @@ class _Members(forms.ModelMultipleChoiceField[Member]):
 def _what_its_end_does(stage: Stage) -> str:
     if stage.is_production:
         return "Optional, within a year. Then emails go to their real recipients again."
-    return (
-        "Optional, within a year. Where real recipients get email, emails are then held until you extend or deactivate the list."
-    )
+    return "Optional, within a year. Then emails are held until you extend or deactivate the list."
 
 
 @dataclass(frozen=True)

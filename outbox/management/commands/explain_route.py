@@ -41,6 +41,7 @@ class Command(PortalCommand):
             ]
             self.write_json({"route": decided.kind, "decisions": decisions})
             return
+        nobody = "held" if decided.hold_reason else "captured"
         for decision in decided.decisions:
-            self.stdout.write(f"{decision.requested} -> {', '.join(decision.delivered_to) or 'held'}")
+            self.stdout.write(f"{decision.requested} -> {', '.join(decision.delivered_to) or nobody}")
             self.stdout.write(f"  {decision.reason}")
