@@ -201,11 +201,11 @@ def _time_over(test_list: TestList, held: Depth) -> Notice:
 
 
 def _list_ends(test_list: TestList, now: datetime) -> Notice:
-    stage = test_list.stage
+    stage, until = test_list.stage, test_list.active_until or now
     holds = holds_after_end(policy_in_force(stage, now), is_production=stage.is_production)
     return Notice(
         "warning",
-        f"The test list of {test_list.app} in {stage} ends in {timeuntil(test_list.active_until, now, depth=1)}",
+        f"The test list of {test_list.app} in {stage} ends in {timeuntil(until, now, depth=1)}",
         "Then the app's emails are held until a person decides." if holds else "Then the list is Inactive.",
         reverse("app-emails-edit", args=[test_list.app.key, stage.key]),
         "Open the test list",
