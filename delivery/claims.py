@@ -30,6 +30,7 @@ from testlists.state import NO_LIST, ListState, state_of
 CAUGHT = "The test list became Active after the email was accepted, so it goes to the people on the list instead."
 NARROWED = "The stage's recipient policy became narrower after the email was accepted: only allowed addresses get it."
 _LIST_MISSING = "The test list was missing when the email was about to be sent, so it counts as test mail and is held."
+_TIME_OVER = "The test list's time was over when the email was about to be sent, so it counts as test mail and is held."
 # All messages of a round may turn out to be held. This is how often the next ones are read instead, in one batch.
 _CLAIM_ROUNDS = 50
 ANY_NUMBER = 1_000_000
@@ -103,7 +104,7 @@ def _claim(
     ask_policy = query_policy(stage_id)
     query_recipients = _query_recipients([message.pk for message in messages], now)
     test_lists, policy, recipients_of = query_lists(), ask_policy(), query_recipients()
-    states = {app_id: state_of(test_list) for app_id, test_list in test_lists.items()}
+    states = {app_id: state_of(test_list, now) for app_id, test_list in test_lists.items()}
     claimed = []
     for due in messages:
         message, state, recipients = due, states.get(due.app_id, NO_LIST), recipients_of[due.pk]
@@ -281,4 +282,6 @@ def _captured(message: Message, address: str) -> Recipient:
 def _note_of(again: Route) -> str:
     if again.hold_reason == HoldReason.TEST_LIST_MISSING:
         return _LIST_MISSING
+    if again.hold_reason == HoldReason.LIST_TIME_OVER:
+        return _TIME_OVER
     return CAUGHT if again.kind == RouteKind.TEST_LIST else NARROWED

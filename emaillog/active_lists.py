@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from organization.models import App, Stage
-from testlists.models import TestList
+from testlists.services import lists_in_force
 
 _SHOWN_AT_MOST = 5
 
@@ -21,7 +21,7 @@ class ActiveLists:
 
 def active_lists(stage: Stage, visible: Collection[App]) -> ActiveLists:
     """Look only at the `visible` apps."""
-    lists = TestList.objects.filter(stage=stage, active=True).select_related("app").order_by("app__name", "app__key")
+    lists = lists_in_force().filter(stage=stage).select_related("app").order_by("app__name", "app__key")
     may_see = {app.pk for app in visible}
     apps = [test_list.app for test_list in lists if test_list.app_id in may_see]
     return ActiveLists(apps[:_SHOWN_AT_MOST], max(0, len(apps) - _SHOWN_AT_MOST))

@@ -214,7 +214,9 @@ def allowed_actions(message: Message, actor: Actor) -> AllowedActions:
 def resend_route(message: Message) -> Route:
     """Where resend() would send the message now."""
     test_list = test_list_of(message.app, message.stage)
-    return route_resent(RouteKind(message.route), reachable(message), state_of(test_list), policy_of(message.stage))
+    return route_resent(
+        RouteKind(message.route), reachable(message), state_of(test_list, database_now()), policy_of(message.stage)
+    )
 
 
 def reachable(message: Message) -> list[str]:

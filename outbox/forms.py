@@ -9,6 +9,7 @@ from django import forms
 from common.addresses import ADDRESS_MAX_LENGTH, parse_named_address, split_addresses
 from organization.forms import CompleteAddresses, StageConfirmation
 from organization.models import App
+from organization.recipient_policy.policy import RecipientPolicy
 from outbox.models import Message
 from outbox.submission import MAX_RECIPIENTS
 
@@ -36,7 +37,7 @@ class TestMailForm(CompleteAddresses):
 
 
 class SimulationForm(forms.Form):
-    """The recipients of a message that is not sent, and the state of the test list to simulate."""
+    """The recipients of a message that is not sent, and the test list and policy to simulate."""
 
     to = forms.CharField(label="To", widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}), max_length=100_000)
     cc = forms.CharField(label="Cc", required=False, max_length=100_000)
@@ -44,7 +45,18 @@ class SimulationForm(forms.Form):
     as_if = forms.ChoiceField(
         label="The test list",
         required=False,
-        choices=[("", "as it is now"), ("active", "as if it were Active"), ("inactive", "as if it were Inactive")],
+        choices=[
+            ("", "as it is now"),
+            ("active", "as if it were Active"),
+            ("inactive", "as if it were Inactive"),
+            ("over", "as if its time were over"),
+        ],
+        widget=forms.RadioSelect,
+    )
+    policy = forms.ChoiceField(
+        label="The stage's recipient policy",
+        required=False,
+        choices=[("", "as it is now"), *((value, f"as if it were: {label}") for value, label in RecipientPolicy.choices)],
         widget=forms.RadioSelect,
     )
 
@@ -68,6 +80,15 @@ class SimulationForm(forms.Form):
     def _addresses(self, field: str) -> list[str]:
         """The addresses as people write them in mail programs: separated by commas or lines, with or without names."""
         return [parse_named_address(part).email for part in split_addresses(self.cleaned_data[field])]
+
+
+class PolicyEffectForm(forms.Form):
+    """Which policy, over the emails of which days."""
+
+    policy = forms.ChoiceField(label="If the policy had been", choices=RecipientPolicy.choices, widget=forms.RadioSelect)
+    since = forms.ChoiceField(
+        label="Emails since", choices=[("yesterday", "Yesterday"), ("7d", "7 days ago"), ("30d", "30 days ago")]
+    )
 
 
 class ConfirmForm(StageConfirmation):

@@ -67,10 +67,14 @@ class HoldReason(models.TextChoices):
         "The test list is missing from the database, so nobody knows whether it was Active. "
         "Saving it again with a person on it releases this mail to the list.",
     )
+    LIST_TIME_OVER = (
+        "list_time_over",
+        "The test list's time is over. Extend it, and this email goes to the list, or deactivate it and decide about this email.",
+    )
 
 
-# The reasons that end when a person is added to the test list.
-LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
+# The reasons that a change of the test list ends.
+LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING, HoldReason.LIST_TIME_OVER)
 
 
 class Source(models.TextChoices):

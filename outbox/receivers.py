@@ -41,6 +41,8 @@ def _on_settings_deleted(stage: Stage, **_: Any) -> None:
 def _on_test_list_saved(test_list: TestList, **_: Any) -> None:
     place = {"app": test_list.app_id, "stage": test_list.stage_id}
     _after_commit(HoldReason.TEST_LIST_MISSING, **place)
+    if test_list.active:  # again, for a time ahead; what is held stays so when it was deactivated
+        _after_commit(HoldReason.LIST_TIME_OVER, **place)
     if test_list.people():
         _after_commit(HoldReason.TEST_LIST_EMPTY, **place)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from common.addresses import NamedAddress, same_address_key
 from organization.recipient_policy.policy import PolicyState, RecipientPolicy
 from outbox.models import HoldReason, RouteKind, Rule
-from testlists.state import ListState
+from testlists.state import ListState, holds_after_end
 
 # Routes that reach allowed addresses at most, whatever the policy becomes.
 _CLOSED = (RouteKind.ALLOWED, RouteKind.CAPTURED)
@@ -55,9 +55,8 @@ def route(requested: Sequence[str], test_list: ListState, policy: PolicyState) -
     """Decide for the addresses of an envelope. Each person gets one copy, however often they were named."""
     if policy.policy == RecipientPolicy.NOBODY:
         return _to_allowed((), requested, "The stage captures all email, so nobody gets it.")
-    if not test_list.exists:
-        reason = "The test list is missing, so it can't be known whether it was Active, and the email is held."
-        return _held(requested, reason, HoldReason.TEST_LIST_MISSING)
+    if not test_list.exists or is_held_by_time(test_list, policy):
+        return _held_by_list(requested, test_list)
     allowed = policy.allowed_of(requested)
     if len(allowed) == len(requested) and (test_list.active or policy.policy == RecipientPolicy.LISTED_ONLY):
         return _to_allowed(allowed, requested, "")
@@ -68,6 +67,19 @@ def route(requested: Sequence[str], test_list: ListState, policy: PolicyState) -
         return _to_allowed(allowed, requested, reason)
     reason = "The test list is Inactive, so the email goes to the recipient the app gave."
     return _as_asked(RouteKind.RECIPIENTS, Rule.AS_APPS_ASK, requested, reason)
+
+
+def _held_by_list(requested: Sequence[str], test_list: ListState) -> Route:
+    if test_list.exists:
+        reason = "The test list's time is over, so the email is held until a person extends or deactivates the list."
+        return _held(requested, reason, HoldReason.LIST_TIME_OVER)
+    reason = "The test list is missing, so it can't be known whether it was Active, and the email is held."
+    return _held(requested, reason, HoldReason.TEST_LIST_MISSING)
+
+
+def is_held_by_time(test_list: ListState, policy: PolicyState) -> bool:
+    """Whether a person has to decide, because the list's end would open the stage to the recipients that apps give."""
+    return test_list.time_over and holds_after_end(policy.policy, is_production=policy.is_production)
 
 
 def _to_allowed(allowed: Sequence[str], requested: Sequence[str], reason: str) -> Route:
@@ -145,8 +157,8 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
 
     A policy that became narrower, and a list that became Active, catch what is still queued, even if they were changed back
     meanwhile. The opposite changes free nothing: test mail follows the list as it is now, whatever its toggle says, and an
-    email to allowed addresses reaches only those. No list catches an email that a person released, and only a stage that
-    captures everything does. Without a list everything else is held.
+    email to allowed addresses reaches only those. A list whose time is over holds what waits. No list catches an email that a
+    person released, and only a stage that captures everything does. Without a list everything else is held.
     """
     policy = policy.since(decided.policy_version)
     if policy.policy == RecipientPolicy.NOBODY:
@@ -156,6 +168,8 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
     if decided.kind in _CLOSED:
         policy = policy.at_most(RecipientPolicy.LISTED_ONLY)
     if not test_list.exists:
+        return route(requested, test_list, policy)
+    if is_held_by_time(test_list, policy):
         return route(requested, test_list, policy)
     caught = test_list.active or test_list.was_active_since(decided.list_version)
     if not caught and decided.has_recipients and _still_holds(decided, policy):

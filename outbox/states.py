@@ -13,6 +13,7 @@ from organization.models import Stage
 from outbox import event_log
 from outbox.models import WAITING, HoldReason, Message, Recipient, Status
 from testlists.models import TestList, TestListAddress
+from testlists.services import lists_in_force
 
 # How many messages are changed in one transaction.
 _MESSAGES_AT_ONCE = 500
@@ -80,6 +81,9 @@ def release_what_waits() -> None:
         listed = TestListAddress.objects.filter(test_list__app=app_id, test_list__stage=stage_id)
         if listed.exclude(member__is_active=False).exists():
             release(HoldReason.TEST_LIST_EMPTY, app=app_id, stage=stage_id)
+    for app_id, stage_id in _held_for(HoldReason.LIST_TIME_OVER):
+        if lists_in_force().filter(app=app_id, stage=stage_id).exists():
+            release(HoldReason.LIST_TIME_OVER, app=app_id, stage=stage_id)
     for app_id, stage_id in _held_for(HoldReason.TEST_LIST_MISSING):
         if TestList.objects.filter(app=app_id, stage=stage_id).exists():
             release(HoldReason.TEST_LIST_MISSING, app=app_id, stage=stage_id)

@@ -31,7 +31,7 @@ from outbox.routing import Route, release, route, route_resent
 from outbox.search_text import search_text
 from outbox.values import AcceptedMessage, Resend, Submission
 from testlists.models import TestList
-from testlists.state import NO_LIST, ListState, state_of
+from testlists.state import NO_LIST, ListState, list_state
 
 # Every entry point imports from here what it needs of the envelope.
 __all__ = ["MAX_RECIPIENTS", "Envelope", "check_recipient", "check_sender"]
@@ -144,7 +144,7 @@ def _list_state(row: statements.ListPolicyAndSender) -> ListState:
     test_list = sql.partly_read(
         TestList, id=row.list_id, active=bool(row.active), version=row.version, active_version=row.active_version
     )
-    return state_of(test_list)
+    return list_state(test_list, is_over=bool(row.active and row.is_over))
 
 
 def _new_recipients(pk: int, submission: Submission, decided: Route, status: str) -> list[tuple[object, ...]]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.timesince import timeuntil
 from django.views.decorators.http import require_safe
 
+from common.clock import database_now
 from delivery.connection_slots import living_workers
 from delivery.models import StageBackoff
 from emailconfig.models import SmtpSettings
@@ -20,12 +22,19 @@ from organization.access import EVERYWHERE, Scope, allowed
 from organization.http import MemberRequest
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
+from organization.recipient_policy.changes import policy_in_force
 from outbox.backlog import Depth, depth_by_app
-from outbox.models import LIST_REASONS, Status
+from outbox.models import HoldReason, Status
+from testlists.models import TestList
+from testlists.services import may_edit, waits_for_decision
+from testlists.state import holds_after_end
 
 # Up to so many apps of a stage with held messages get a card each.
 _APPS_NAMED = 3
 _SEES_HELD = (Permission.ACCESS_ASSET_LOGS, Permission.EDIT_ASSET_CONFIGURATIONS)
+_LIST_LACKS_PEOPLE = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
+# An end within this time gets a notice.
+_NEAR = timedelta(hours=24)
 # A client secret that ends within this time gets a notice.
 SOON = timedelta(days=30)
 
@@ -57,6 +66,8 @@ def notices_for(member: Member) -> list[Notice]:
         *_ending_secrets(configurable),
         *_unconfigured(configurable),
         *_held(member, stages),
+        *_lists_that_end(member, stages),
+        *_policies_that_end(configurable),
         *_nothing_set_up(member, stages),
     ]
     urgency = ("danger", "warning", "info")
@@ -138,7 +149,7 @@ def _held(member: Member, stages: list[Stage]) -> list[Notice]:
     """
     apps, by_pk = App.objects.in_bulk(), {stage.pk: stage for stage in stages}
     waiting: list[Notice] = []
-    for stage_pk, depths in depth_by_app(stages, Status.HELD, LIST_REASONS).items():
+    for stage_pk, depths in depth_by_app(stages, Status.HELD, _LIST_LACKS_PEOPLE).items():
         stage = by_pk[stage_pk]
         visible = {apps[app]: depth for app, depth in depths.items() if allowed(member, Scope(apps[app], stage), *_SEES_HELD)}
         if len(visible) > _APPS_NAMED and allowed(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS):
@@ -166,6 +177,57 @@ def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Notice:
         f"{reverse('email-log', args=[stage.key])}?status=held",
         "See the emails",
     )
+
+
+def _lists_that_end(member: Member, stages: list[Stage]) -> list[Notice]:
+    """Lists that end soon, and those whose time is over so that their app's mail is held."""
+    now = database_now()
+    lists = TestList.objects.filter(stage__in=stages, active=True, active_until__lte=now + _NEAR).select_related("app", "stage")
+    ending = [row for row in lists if may_edit(member, row.app, row.stage)]
+    over = [row for row in ending if waits_for_decision(row, now)]
+    held = depth_by_app([row.stage for row in over], Status.HELD, [HoldReason.LIST_TIME_OVER])
+    return [
+        *(_time_over(row, held.get(row.stage_id, {}).get(row.app_id, Depth())) for row in over),
+        *(_list_ends(row, now) for row in ending if row.is_active(now)),
+    ]
+
+
+def _time_over(test_list: TestList, held: Depth) -> Notice:
+    emails = f"{held} {'email' if held.messages == 1 else 'emails'} held"
+    return Notice(
+        "danger",
+        f"The time of the test list of {test_list.app} in {test_list.stage} is over: {emails}",
+        "Extend the list, and held emails go to it. Or deactivate it.",
+        reverse("app-emails-edit", args=[test_list.app.key, test_list.stage.key]),
+        "Open the test list",
+    )
+
+
+def _list_ends(test_list: TestList, now: datetime) -> Notice:
+    stage, until = test_list.stage, test_list.active_until or now
+    holds = holds_after_end(policy_in_force(stage, now), is_production=stage.is_production)
+    return Notice(
+        "warning",
+        f"The test list of {test_list.app} in {stage} ends in {timeuntil(until, now, depth=1)}",
+        "Then the app's emails are held until a person decides." if holds else "Then the list is Inactive.",
+        reverse("app-emails-edit", args=[test_list.app.key, stage.key]),
+        "Open the test list",
+    )
+
+
+def _policies_that_end(configurable: list[Stage]) -> list[Notice]:
+    now = database_now()
+    return [
+        Notice(
+            "info",
+            f"The recipient policy of {stage} ends in {timeuntil(stage.policy_until, now, depth=1)}",
+            f"Then it is again: {stage.get_policy_afterwards_display()}.",
+            reverse("recipient-policy", args=[stage.key]),
+            "Open the recipient policy",
+        )
+        for stage in configurable
+        if stage.policy_until is not None and now < stage.policy_until <= now + _NEAR
+    ]
 
 
 def _nothing_set_up(member: Member, stages: list[Stage]) -> list[Notice]:

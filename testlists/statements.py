@@ -7,14 +7,19 @@ from typing import Any
 from django.db import connection
 
 from common import sql
+from common.clock import parse_db_time
 from testlists.models import TestList
 
 # In the model's own order, which from_db() takes for granted.
 _COLUMNS = [field.attname for field in TestList._meta.concrete_fields]
+_ACTIVE_UNTIL = _COLUMNS.index("active_until")
 
 
 def _test_list(*values: Any) -> TestList:
-    return TestList.from_db(connection.alias, _COLUMNS, values)
+    row = list(values)
+    if row[_ACTIVE_UNTIL] is not None:
+        row[_ACTIVE_UNTIL] = parse_db_time(row[_ACTIVE_UNTIL])
+    return TestList.from_db(connection.alias, _COLUMNS, row)
 
 
 # Every turn of a worker asks it.

@@ -65,7 +65,7 @@ def change_policy(
             _check_version(stored, expected_version)
         elif until is not None and (policy != current or end is None):
             raise ValidationError({"until": "Only a wider policy has an end. This one stays until you change it."})
-        _check_end(until, now)
+        check_end(until, now)
         if current.is_wider_than(policy):
             stage_narrowing.send(Stage, stage=stored)
         _put_in_force(stored, policy, until, now)
@@ -92,7 +92,7 @@ def allow(
         stored, now = _locked(stage), database_now()
         _check_name(stored, typed_stage_name)
         _check_version(stored, expected_version)
-        _check_end(until, now)
+        check_end(until, now)
         normal = _normalized(patterns)
         stored.policy_version += 1
         entries = [_allowed(stored, pattern, until, actor, now) for pattern in normal]
@@ -151,13 +151,14 @@ def _check_version(stage: Stage, expected_version: int | None) -> None:
         raise StaleVersion()
 
 
-def _check_end(until: datetime | None, now: datetime) -> None:
+def check_end(until: datetime | None, now: datetime, *, field: str = "until") -> None:
+    """An end of anything that is in force for a time. Raises ValidationError for the `field`."""
     if until is None:
         return
     if until <= now:
-        raise ValidationError({"until": "This time is over. Choose one in the future, or leave it empty."})
+        raise ValidationError({field: "This time is over. Choose one in the future, or leave it empty."})
     if until > now + LONGEST:
-        raise ValidationError({"until": "Choose a time within a year."})
+        raise ValidationError({field: "Choose a time within a year."})
 
 
 def _end_ahead(stage: Stage, now: datetime) -> datetime | None:

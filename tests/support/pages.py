@@ -50,6 +50,7 @@ PAGES = [
     "/management/configure/emails/qa/kept-headers/",
     "/management/configure/emails/qa/recipients/",
     "/management/configure/emails/production/recipients/",
+    "/management/configure/emails/qa/recipients/effect/?policy=listed-only&since=7d",
     "/management/configure/emails/qa/test-mail/",
     "/management/configure/emails/qa/test/{test}/",
     "/management/configure/emails/development/",

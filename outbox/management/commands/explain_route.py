@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from common.addresses import parse_named_address
+from common.clock import database_now
 from organization.cli import PortalCommand, app_by_key, stage_by_key
 from organization.recipient_policy.reading import policy_of
 from outbox.routing import route
@@ -27,7 +28,7 @@ class Command(PortalCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
         requested = [parse_named_address(text).email for name in ("to", "cc", "bcc") for text in options[name]]
-        decided = route(requested, state_of(test_list_of(app, stage)), policy_of(stage))
+        decided = route(requested, state_of(test_list_of(app, stage), database_now()), policy_of(stage))
         if options["json"]:
             decisions = [
                 {
@@ -40,6 +41,7 @@ class Command(PortalCommand):
             ]
             self.write_json({"route": decided.kind, "decisions": decisions})
             return
+        nobody = "held" if decided.hold_reason else "captured"
         for decision in decided.decisions:
-            self.stdout.write(f"{decision.requested} -> {', '.join(decision.delivered_to) or 'held'}")
+            self.stdout.write(f"{decision.requested} -> {', '.join(decision.delivered_to) or nobody}")
             self.stdout.write(f"  {decision.reason}")
