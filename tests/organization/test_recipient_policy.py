@@ -98,6 +98,26 @@ def test_an_earlier_end_needs_no_name_and_a_later_one_or_none_does(qa):
         assert "stage_name" in refused.value.message_dict
 
 
+def test_a_narrower_policy_keeps_the_end_that_leads_back_to_a_narrower_one(qa):
+    """The stage captured everything before; without the end it would never do so again."""
+    put(qa, NOBODY)
+    end = database_now() + timedelta(hours=2)
+    put(qa, OPEN, until=end)
+    stage = change_policy(qa, LISTED, OPERATOR)
+    assert (policy_in_force(stage, end - timedelta(seconds=1)), policy_in_force(stage, end)) == (LISTED, NOBODY)
+
+
+def test_a_narrower_policy_may_have_an_earlier_end_and_needs_the_name_for_a_later_one(qa):
+    put(qa, NOBODY)
+    now = database_now()
+    put(qa, OPEN, until=now + timedelta(hours=2))
+    with pytest.raises(ValidationError) as refused:
+        change_policy(qa, LISTED, OPERATOR, until=now + timedelta(hours=3))
+    assert "stage_name" in refused.value.message_dict
+    stage = change_policy(qa, LISTED, OPERATOR, until=now + timedelta(hours=1))
+    assert policy_in_force(stage, now + timedelta(hours=1)) == NOBODY
+
+
 @pytest.mark.parametrize("hours", [-1, 0, 24 * 367])
 def test_an_end_is_in_the_future_and_within_a_year(qa, hours):
     put(qa, NOBODY)
@@ -115,12 +135,12 @@ def test_a_narrower_policy_has_no_end(qa):
 def test_of_two_who_change_it_at_once_the_safer_wins(qa):
     put(qa, LISTED)
     expected_version = Stage.objects.get(pk=qa.pk).policy_version
-    change_policy(qa, NOBODY, OPERATOR, known_resend=expected_version)
+    change_policy(qa, NOBODY, OPERATOR, expected_version=expected_version)
     with pytest.raises(StaleVersion):
-        put(qa, OPEN, known_resend=expected_version)
+        put(qa, OPEN, expected_version=expected_version)
     with pytest.raises(StaleVersion):
-        allow(qa, ["ana@acme.example"], OPERATOR, typed_stage_name="QA", known_resend=expected_version)
-    change_policy(qa, NOBODY, OPERATOR, known_resend=expected_version)  # the other way round nothing stops it
+        allow(qa, ["ana@acme.example"], OPERATOR, typed_stage_name="QA", expected_version=expected_version)
+    change_policy(qa, NOBODY, OPERATOR, expected_version=expected_version)  # the other way round nothing stops it
 
 
 @pytest.mark.parametrize(

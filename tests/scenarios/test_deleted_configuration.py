@@ -24,7 +24,7 @@ NOT_CONFIGURED = (Status.HELD, HoldReason.STAGE_NOT_CONFIGURED)
 def delete_configuration(stage: Stage) -> None:
     settings = settings_of(stage)
     assert settings
-    delete_smtp_settings(stage, OPERATOR, known_resend=settings.version)
+    delete_smtp_settings(stage, OPERATOR, expected_version=settings.version)
 
 
 def state(message: Message) -> tuple[str, str]:
