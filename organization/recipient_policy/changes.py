@@ -147,7 +147,7 @@ def _locked(stage: Stage) -> Stage:
 
 def _check_name(stage: Stage, typed: str) -> None:
     if typed != stage.name:
-        raise ValidationError({"stage_name": f"This isn't the stage's name: it is “{stage.name}”."})
+        raise ValidationError({"stage_name": f"This isn't the stage's name. Type “{stage.name}”."})
 
 
 def _check_read_at(stage: Stage, expected_version: int | None) -> None:

@@ -18,9 +18,7 @@ OURS = {"received", "to", "from", "reply-to", "x-email-app", "x-email-stage", "x
 _ADDRESS = re.compile(r"[^\s<>\"(),;:]*@[^\s<>\"(),;:]*")
 
 
-def strays(
-    mail: Message, people: Iterable[str], sender: str, kept: Iterable[str] = (), allowed: Iterable[str] = ()
-) -> list[str]:
+def strays(mail: Message, people: Iterable[str], sender: str, kept: Iterable[str] = (), allowed: Iterable[str] = ()) -> list[str]:
     """What leaves with test mail and must not.
 
     That is fields that nobody allowed, and addresses beyond the list, the sender and what the stage allows (`allowed`, addresses
