@@ -166,7 +166,11 @@ def _lock_against_claims(app: App, stage: Stage) -> None:
 
 
 def lock_stage_against_hand_over(stage: Stage) -> None:
-    """As for one list, for all apps: in the order of their numbers, so that two who do it at once don't wait for each other."""
+    """As for one list, for all apps: in the order of their numbers, so that two who do it at once don't wait for each other.
+
+    An app whose creation isn't committed yet waits until the transaction ends, because its lock isn't among those taken here.
+    """
+    _lock_creation()
     for app in App.objects.order_by("pk"):
         _lock_against_claims(app, stage)
 

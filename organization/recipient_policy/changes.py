@@ -52,6 +52,8 @@ def change_policy(
 ) -> Stage:
     """Put `policy` in force at once; `until` is the end of a wider one. Returns the stage as it is stored now.
 
+    A narrower policy that is still wider than what the end ahead leads back to keeps that end.
+
     `expected_version` is the policy version that the change was made from: a wider policy over a newer version is refused, a
     narrower one isn't. Raises PermissionDenied, ValidationError (with the fields `policy`, `until`, `stage_name`), StaleVersion.
     """
@@ -59,11 +61,14 @@ def change_policy(
     with transaction.atomic():
         stored, now = _locked(stage), database_now()
         before, current, end = audit.snapshot(stored), policy_in_force(stored, now), _end_ahead(stored, now)
-        lasts_longer = policy == current and end is not None and (until is None or until > end)
+        ends = end is not None and policy.is_wider_than(RecipientPolicy(stored.policy_afterwards))
+        if current.is_wider_than(policy) and ends and until is None:
+            until = end
+        lasts_longer = ends and (until is None or until > end)
         if policy.is_wider_than(current) or lasts_longer:
             _check_name(stored, typed_stage_name)
             _check_version(stored, expected_version)
-        elif until is not None and (policy != current or end is None):
+        elif until is not None and not ends:
             raise ValidationError({"until": "Only a wider policy has an end. This one stays until you change it."})
         check_end(until, now)
         if current.is_wider_than(policy):
@@ -142,7 +147,7 @@ def _locked(stage: Stage) -> Stage:
 
 def _check_name(stage: Stage, typed: str) -> None:
     if typed != stage.name:
-        raise ValidationError({"stage_name": f"This isn't the stage's name: it is “{stage.name}”."})
+        raise ValidationError({"stage_name": f"This isn't the stage's name. Type “{stage.name}”."})
 
 
 def _check_version(stage: Stage, expected_version: int | None) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from io import StringIO
 from pathlib import Path
 
+from django.core.management import call_command
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from delivery.models import StageBackoff
@@ -94,6 +96,7 @@ class Pictures:
         self._audit_trail()
         self._menus()
         self._in_light_and_on_a_phone()
+        self._recipient_policy()
         self._seen_by_a_viewer()
 
     def _open(self, path: str) -> None:
@@ -214,6 +217,18 @@ class Pictures:
     def _resize(self, width: int, height: int) -> None:
         self.window = {"width": width, "height": height}
         self.page.set_viewport_size(self.window)
+
+    def _recipient_policy(self) -> None:
+        """Last, because the badge is shown wherever the stage's name is."""
+        self._open(f"{CONFIGURATION}/staging/recipients/")
+        self.page.get_by_label("Nobody: all email is captured").check()
+        self._submit("Save policy")
+        self._keep("recipient-policy")
+        call_command(
+            "send_email", "crm", "staging", "--to", "customer@example.com", "--subject", "Your invoice", stdout=StringIO()
+        )
+        self._open(f"{LOG}/staging/")
+        self._keep("email-log-captured")
 
     def _seen_by_a_viewer(self) -> None:
         """Take pages as a viewer sees them. Addresses are masked, and actions that the viewer may not do aren't shown."""

@@ -20,7 +20,8 @@ from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
 from gateway.models import Gateway
 from organization.models import App, AuditEvent, Credential, Member, Stage
-from organization.services import save_in_organization
+from organization.recipient_policy.policy import RecipientPolicy
+from organization.services import create_stage
 from outbox.models import Attempt, Message, Source
 from outbox.submission import Envelope, submit
 from testlists.services import ListChange, save_test_list
@@ -59,7 +60,8 @@ def working_day() -> Iterator[Day]:
         ada = Member.objects.get(name="Ada Admin")
         crm, shop, hr = (App.objects.get(key=key) for key in ("crm", "shop", "hr"))
         development, qa, production = (Stage.objects.get(key=key) for key in ("development", "qa", "production"))
-        staging = save_in_organization(Stage(key="staging", name="Staging", kind=Stage.Kind.NON_PRODUCTION, order=4), ada)
+        staging = Stage(key="staging", name="Staging", kind=Stage.Kind.NON_PRODUCTION, order=4)
+        staging = create_stage(staging, ada, RecipientPolicy.AS_APPS_ASK)
         configure(qa, server)
         _a_day_of_mail(shop, hr, qa)
         mail = _test_mail(crm, qa, ada)
