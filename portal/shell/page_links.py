@@ -15,6 +15,7 @@ class PageLinks(TypedDict, total=False):
 
     email_log_url: str
     test_mail_url: str
+    pause_url: str
 
 
 def page_links(request: HttpRequest) -> PageLinks:
@@ -22,4 +23,8 @@ def page_links(request: HttpRequest) -> PageLinks:
     key = request.resolver_match.kwargs.get("stage_key") if request.resolver_match else None
     if key is None:
         return {}
-    return {"email_log_url": reverse("email-log", args=[key]), "test_mail_url": reverse("send-test-mail", args=[key])}
+    return {
+        "email_log_url": reverse("email-log", args=[key]),
+        "test_mail_url": reverse("send-test-mail", args=[key]),
+        "pause_url": reverse("pause", args=[key]),
+    }
