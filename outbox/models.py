@@ -57,7 +57,7 @@ class Rule(models.TextChoices):
 class HoldReason(models.TextChoices):
     STAGE_NOT_CONFIGURED = (
         "stage_not_configured",
-        "The stage had no SMTP settings. Once it has some, a person decides about this mail under Management, Emails.",
+        "The stage has no SMTP settings, or nobody has decided about this mail since they were saved. See Management, Emails.",
     )
     TEST_LIST_EMPTY = (
         "test_list_empty",
