@@ -62,7 +62,7 @@ def change_policy(
         lasts_longer = policy == current and end is not None and (until is None or until > end)
         if policy.is_wider_than(current) or lasts_longer:
             _check_name(stored, typed_stage_name)
-            _check_read_at(stored, expected_version)
+            _check_version(stored, expected_version)
         elif until is not None and (policy != current or end is None):
             raise ValidationError({"until": "Only a wider policy has an end. This one stays until you change it."})
         _check_end(until, now)
@@ -91,7 +91,7 @@ def allow(
     with transaction.atomic():
         stored, now = _locked(stage), database_now()
         _check_name(stored, typed_stage_name)
-        _check_read_at(stored, expected_version)
+        _check_version(stored, expected_version)
         _check_end(until, now)
         normal = _normalized(patterns)
         stored.policy_version += 1
@@ -145,7 +145,7 @@ def _check_name(stage: Stage, typed: str) -> None:
         raise ValidationError({"stage_name": f"This isn't the stage's name: it is “{stage.name}”."})
 
 
-def _check_read_at(stage: Stage, expected_version: int | None) -> None:
+def _check_version(stage: Stage, expected_version: int | None) -> None:
     """Of two who change it at once the safer change wins: a wider one is made from what is stored, or not at all."""
     if expected_version is not None and expected_version != stage.policy_version:
         raise StaleVersion()

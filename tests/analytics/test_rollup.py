@@ -219,7 +219,7 @@ def test_a_kill_in_the_middle_loses_nothing_and_counts_nothing_twice(crm, qa, mo
 def test_who_was_overtaken_while_reading_adds_nothing(crm, qa, monkeypatch):
     for _ in range(5):
         tried(accepted(crm, qa, ago(minutes=5)), ago(minutes=5))
-    read = rollup._mails_after
+    read = rollup._messages_after
     overtaken = []
 
     def slow(last):
@@ -229,7 +229,7 @@ def test_who_was_overtaken_while_reading_adds_nothing(crm, qa, monkeypatch):
             assert roll_up() == 10
         return rows
 
-    monkeypatch.setattr(rollup, "_mails_after", slow)
+    monkeypatch.setattr(rollup, "_messages_after", slow)
     assert roll_up() == 0
     assert counted() == {"accepted": 5, "sent": 5}
 

@@ -19,7 +19,7 @@ from outbox.models import Message, Source, Status
 from tests.support.certificates import Authority
 from tests.support.emailconfig import manager_of
 from tests.support.outbox import deliver, now_due, send
-from tests.support.pages import said, words
+from tests.support.pages import message_text, words
 from tests.support.portal import configure
 from tests.support.smtp_server import SmtpServer
 
@@ -219,7 +219,7 @@ def test_resuming_tries_the_server_at_once_and_the_audit_trail_says_who_did(
     assert smtp_server.arrived == []
     answer = as_administrator.post(RESUME, follow=True)
     assert answer.redirect_chain == [(BASE, 302)]
-    assert "Deliveries of QA were resumed" in said(answer)
+    assert "Deliveries of QA were resumed" in message_text(answer)
     assert "Trouble with the SMTP server" not in words(answer)
     deliver()
     assert len(smtp_server.arrived) == 1

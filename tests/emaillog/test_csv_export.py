@@ -93,7 +93,7 @@ def test_a_search_for_what_is_rare_ends_too(as_administrator, crm, qa, monkeypat
     for number in range(20):
         named(crm, qa, f"hay {number}")
     for module in (bounded_scan, csv_export):
-        monkeypatch.setattr(module, "AT_ONCE", 4)
+        monkeypatch.setattr(module, "SCAN_LIMIT", 4)
     assert len(rows(answer(as_administrator, q="needle"))) == 2
     monkeypatch.setattr(csv_export, "SEARCHED_AT_MOST", 8)
     assert len(rows(answer(as_administrator, q="needle"))) == 2

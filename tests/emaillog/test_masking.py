@@ -173,7 +173,7 @@ def test_why_a_resend_is_refused_is_masked_too(told, monkeypatch):
 
     monkeypatch.setattr(actions, "resend", refuse)
     member = reader("Acts blindly", Permission.ACCESS_ASSET_LOGS, *ACTS)
-    page = signed_in(member).post(url(told, "resend"), {"expected_version": "0"}, follow=True).content.decode()
+    page = signed_in(member).post(url(told, "resend"), {"known_resend": "0"}, follow=True).content.decode()
     assert "has no valid domain" in page
     assert reveals(page) == []
 

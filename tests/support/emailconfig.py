@@ -21,7 +21,6 @@ from emailconfig.services import save_smtp_settings, settings_of
 from organization.builtin_roles import ADMINISTRATOR
 from organization.models import App, Member, Role, Stage
 from organization.permissions import Permission
-from tests.support.organization import quick_passwords  # noqa: F401
 from tests.support.portal import OPERATOR, configure, make_member, signed_in
 
 CANARY = "kanarienvogel-9d1f4c"

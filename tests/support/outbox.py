@@ -30,12 +30,6 @@ from testlists.services import ListChange, save_test_list
 from tests.support.portal import OPERATOR, configure, eventually, mail
 from tests.support.smtp_server import SmtpServer
 
-
-@pytest.fixture(autouse=True)
-def _quick_passwords(settings: Any) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 # What a worker logs when its own code, not a server or the database's absence, keeps a turn from succeeding. It goes on
 # another, slower way then, so that nothing but the log tells.
 _FAULTS = (

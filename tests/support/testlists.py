@@ -8,7 +8,6 @@ from common.addresses import NamedAddress
 from organization.models import App, Member, Stage
 from testlists.models import TestList
 from testlists.services import ListChange, save_test_list, test_list_of
-from tests.support.organization import quick_passwords  # noqa: F401
 from tests.support.portal import OPERATOR
 
 SECTION = "/apps/crm/configuration/emails/qa/"

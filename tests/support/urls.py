@@ -25,11 +25,16 @@ def address_of(route: str) -> str:
 
 
 def example_of(name: str, route: str) -> str:
-    fixed = {"app": "crm", "stage": "qa", "name": "index", "number": "0", "content_type_id": "1"}
-    rows: dict[str, Any] = {"credential": Credential, "kept": KeptHeader, "entry": AllowedAddress, "test": ConnectionTest}
+    fixed = {"app_key": "crm", "stage_key": "qa", "name": "index", "number": "0", "content_type_id": "1"}
+    rows: dict[str, Any] = {
+        "credential_id": Credential,
+        "kept_id": KeptHeader,
+        "entry": AllowedAddress,
+        "test_id": ConnectionTest,
+    }
     if name == "object_id":
         return row_in_admin(route)
-    if name == "message":
+    if name == "message_id":
         return str(Message.objects.get(app__key="crm", stage__key="qa").pk)
     return fixed[name] if name in fixed else str(rows[name].objects.get().pk)
 
