@@ -30,7 +30,7 @@ def test_the_list_of_pages_is_whole(administrator: Member, busy_portal: dict[str
         for page in [*PAGES, *PUBLIC_PAGES]
         if not page.startswith("/no/")
     }
-    examples = {"app": "crm", "stage": "qa", "number": 1, "kept": 1, "entry": 1, "name": "index", **busy_portal}
+    examples = {"app_key": "crm", "stage_key": "qa", "number": 1, "kept": 1, "entry": 1, "name": "index", **busy_portal}
     routes = set(_routes())
     assert listed < routes
     for route in sorted(routes - listed):

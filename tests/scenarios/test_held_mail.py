@@ -182,7 +182,8 @@ def test_many_are_carried_out_by_the_worker(crm, qa, smtp_server, monkeypatch):
 def test_what_waited_too_long_for_a_server_asks_and_the_rest_goes(crm, shop, qa, smtp_server):
     configure(qa, smtp_server, from_domains="*")
     set_list(shop, qa, TESS)
-    old, test_mail, new = send(crm, qa, CUSTOMER), send(shop, qa, CUSTOMER), send(crm, qa, "new@example.com")
+    send(shop, qa, CUSTOMER)
+    old, new = send(crm, qa, CUSTOMER), send(crm, qa, "new@example.com")
     long_ago = timezone.now() - timedelta(days=3)
     Message.objects.exclude(pk=new.pk).update(created=long_ago, due=long_ago)
     Recipient.objects.exclude(message=new).update(due=long_ago)

@@ -167,7 +167,10 @@ def test_pages_say_who_paused_and_why_and_resume_asks(as_administrator, administ
     resumed = as_administrator.post(f"{url}pause/end/", follow=True)
     assert "1 email was held meanwhile" in message_text(resumed)
     assert "1 email is held" in words(resumed)
-    assert list(AuditEvent.objects.filter(stage=qa, actor=administrator).values_list("operation", flat=True)) == ["Resume", "Pause"]
+    assert list(AuditEvent.objects.filter(stage=qa, actor=administrator).values_list("operation", flat=True)) == [
+        "Resume",
+        "Pause",
+    ]
 
 
 def test_only_those_with_the_permission_pause(developer, viewer, crm, shop, qa):
