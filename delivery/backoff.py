@@ -14,6 +14,7 @@ from django.db.models import F, Q, QuerySet
 
 from common.clock import database_now
 from delivery.models import StageBackoff
+from delivery.retry_schedule import too_late_before
 from emailconfig.connection import ConnectionFailure
 from organization import audit
 from organization.access import Actor, Scope, require
@@ -109,7 +110,11 @@ def reset(stage_id: int) -> None:
 
     The stage's messages are due at once. Writes only after a failure or a deferral.
     """
-    put_off = StageBackoff.objects.filter(pk=stage_id, deferrals__gte=_SEVERAL).exists()
+    stage_backoff = StageBackoff.objects.filter(pk=stage_id).first()
+    if stage_backoff is None:
+        return
+    put_off = stage_backoff.deferrals >= _SEVERAL
+    too_late = too_late_before(stage_backoff.since, database_now()) or stage_backoff.too_late_before
     StageBackoff.objects.filter(Q(failures__gt=0) | Q(deferrals__gt=0) | ~Q(deferring_since=None), stage_id=stage_id).update(
         failures=0,
         deferrals=0,
@@ -117,6 +122,7 @@ def reset(stage_id: int) -> None:
         paused=False,
         retry_at=None,
         since=None,
+        too_late_before=too_late,
         step="",
         code="",
         evidence="",

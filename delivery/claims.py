@@ -7,7 +7,7 @@ commit a message may reach exactly the addresses returned; before it, none.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
@@ -16,6 +16,7 @@ from common import sql
 from common.addresses import NamedAddress, same_address_key
 from common.clock import database_now, parse_db_time
 from delivery import statements
+from delivery.retry_schedule import too_late_before
 from delivery.statements import DueMessage, MessageRecipient
 from delivery.values import Claim, ClaimedMessage, DueRecipient
 from organization.recipient_policy.policy import PolicyState, RecipientPolicy
@@ -23,7 +24,7 @@ from organization.recipient_policy.reading import query_policy
 from outbox.models import WAITING, HoldReason, Message, Recipient, RouteKind, Rule, Status
 from outbox.routing import Route, StoredRoute, route_again
 from outbox.search_text import with_recipients
-from outbox.states import hold, sum_up
+from outbox.states import hold, hold_together, sum_up
 from testlists.services import query_lists_for_claim
 from testlists.state import NO_LIST, ListState, state_of
 
@@ -49,6 +50,47 @@ class _Recipients:
     def allowed(self) -> list[str]:
         """The waiting recipients that get it as the stage's allowed addresses."""
         return [recipient.address for recipient in self.waiting if recipient.rule == Rule.ALLOWED]
+
+    @property
+    def never_tried(self) -> bool:
+        return not any(recipient.tries for recipient in self.waiting)
+
+
+@dataclass(frozen=True)
+class Brakes:
+    """What keeps a stage's due messages from being claimed.
+
+    `paused`: the apps that a person paused; None stands for the whole stage. What is due since before `too_late_before` and was
+    never tried has waited too long.
+    """
+
+    paused: frozenset[int | None]
+    too_late_before: datetime | None
+
+    def reason_to_hold(self, message: DueMessage, recipients: _Recipients) -> HoldReason | None:
+        """Test mail never waits too long: it goes to nobody but the people on the list."""
+        if self.paused & {None, message.app_id}:
+            return HoldReason.PAUSED
+        if self.too_late_before is None or message.route == RouteKind.TEST_LIST or not recipients.never_tried:
+            return None
+        return HoldReason.WAITED_TOO_LONG if parse_db_time(message.due) < self.too_late_before else None
+
+
+def query_brakes(stage_id: int, now: datetime) -> Callable[[], Brakes]:
+    """Read when it is called (see sql.query_lazy)."""
+    rows = sql.query_lazy(statements.BRAKES, stage_id, stage_id)
+    return lambda: _brakes(rows(), now)
+
+
+def _brakes(rows: Sequence[statements.Brake], now: datetime) -> Brakes:
+    since, ended = _time(rows[0].failing_since), _time(rows[0].too_late_before)
+    times = [time for time in (too_late_before(since, now), ended) if time]
+    paused = frozenset(row.app_id for row in rows if row.paused)
+    return Brakes(paused, max(times, default=None))
+
+
+def _time(value: datetime | str | None) -> datetime | None:
+    return parse_db_time(value) if value else None
 
 
 @dataclass(frozen=True)
@@ -101,9 +143,10 @@ def _claim(
 ) -> list[ClaimedMessage]:
     """Claim these messages, whose test lists are locked. So what is read here stays true until the transaction ends."""
     query_lists = query_lists_for_claim({message.app_id for message in messages}, stage_id)
-    ask_policy = query_policy(stage_id)
+    ask_policy, ask_brakes = query_policy(stage_id), query_brakes(stage_id, now)
     query_recipients = _query_recipients([message.pk for message in messages], now)
-    test_lists, policy, recipients_of = query_lists(), ask_policy(), query_recipients()
+    test_lists, policy, brakes, recipients_of = query_lists(), ask_policy(), ask_brakes(), query_recipients()
+    messages = _hold_back(messages, brakes, recipients_of)
     states = {app_id: state_of(test_list, now) for app_id, test_list in test_lists.items()}
     claimed = []
     for due in messages:
@@ -119,6 +162,15 @@ def _claim(
             sum_up(Message.objects.get(pk=due.pk))  # held or captured now, or not due after all
     _mark_as_sending(claimed, claim, now)
     return claimed
+
+
+def _hold_back(messages: Sequence[DueMessage], brakes: Brakes, recipients_of: Mapping[int, _Recipients]) -> Sequence[DueMessage]:
+    """Hold what is paused, and what waited too long for the server. Returns the others."""
+    reasons = {message.pk: brakes.reason_to_hold(message, recipients_of[message.pk]) for message in messages}
+    for reason in (HoldReason.PAUSED, HoldReason.WAITED_TOO_LONG):
+        if held := [message.pk for message in messages if reasons[message.pk] == reason]:
+            hold_together(held, messages[0].stage_key, reason)
+    return [message for message in messages if reasons[message.pk] is None]
 
 
 def one_transaction(recipients: list[DueRecipient], at_most: int) -> list[DueRecipient]:

@@ -28,6 +28,8 @@ class StageBackoff(models.Model):
     step = models.CharField(max_length=20, blank=True)
     code = models.CharField(max_length=40, blank=True, help_text="Of the explanation (emailconfig.connection.explanations).")
     evidence = models.TextField(blank=True)
+    # What was never tried and is due since before this is held: it waited too long for the server (see backoff.reset).
+    too_late_before = models.DateTimeField(null=True)
     masked_evidence = models.TextField(
         blank=True, default="", db_default="", help_text="For those who may not see whom mail is for."
     )

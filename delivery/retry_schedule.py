@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 # Pauses before the second, third, … try of a recipient; then hourly (RFC 5321 section 4.5.4.1 asks for days, not hours).
 # Time during which the stage's server failed counts as no try.
@@ -24,3 +24,14 @@ def next_pause(tries: int) -> timedelta | None:
     if tries > len(PAUSES):
         return None
     return PAUSES[tries - 1] * random.uniform(0.9, 1.1)  # noqa: S311  # no secret depends on it
+
+
+# Email that waited longer for a stage's server, and was never tried, doesn't go without a question (see claims).
+TOO_LONG = timedelta(hours=48)
+
+
+def too_late_before(failing_since: datetime | None, now: datetime) -> datetime | None:
+    """What is due since before this time waited too long for a server that is in trouble since then; None: nothing did."""
+    if failing_since is None or failing_since > now - TOO_LONG:
+        return None
+    return now - TOO_LONG

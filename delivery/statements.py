@@ -86,6 +86,26 @@ RECIPIENTS = sql.query(
         f"SELECT message_id, status, due <= %s, id, address, name, tries, rule FROM outbox_recipient WHERE message_id {db.any_of}"
     ),
 )
+
+
+class Brake(NamedTuple):
+    """One pause of a stage, and what its back-off says; without a pause one row for that alone."""
+
+    paused: bool | int
+    app_id: int | None  # None: the whole stage
+    failing_since: datetime | str | None
+    too_late_before: datetime | str | None
+
+
+# It takes the stage twice.
+BRAKES = sql.query(
+    Brake,
+    """
+    SELECT pause.id IS NOT NULL, pause.app_id, CASE WHEN backoff.failures > 0 THEN backoff.since END, backoff.too_late_before
+    FROM (SELECT 1) AS one LEFT JOIN outbox_pause pause ON pause.stage_id = %s
+    LEFT JOIN outbox_stagequeue backoff ON backoff.stage_id = %s
+    """,
+)
 CONTENT_PIECE = sql.query(bytes, "SELECT substr(data, %s, %s) FROM outbox_content WHERE message_id = %s")
 
 # `queued → sending`, of the recipients and of their messages.

@@ -29,6 +29,8 @@ from delivery.listener import WakeupListener
 from delivery.models import ConnectionSlot
 from delivery.session import Session
 from delivery.values import Silence
+from outbox.held_mail import carry_out_answers
+from outbox.pauses import hold_all_paused
 from outbox.states import hold_unconfigured, release_what_waits
 
 log = structlog.get_logger(__name__)
@@ -224,6 +226,8 @@ def sweep() -> None:
         log.warning("claims_recovered", mails=recovered)
     heal_clock_jumps()
     release_what_waits()
+    carry_out_answers()
+    hold_all_paused()
     connection_slots.unregister_dead()
 
 

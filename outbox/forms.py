@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 
 from common.addresses import ADDRESS_MAX_LENGTH, parse_named_address, split_addresses
+from common.text import validate_one_line
 from organization.forms import CompleteAddresses, StageConfirmation
 from organization.models import App
 from organization.recipient_policy.policy import RecipientPolicy
@@ -34,6 +35,30 @@ class TestMailForm(CompleteAddresses):
     def clean(self) -> None:
         if "address" in self.cleaned_data:
             self.ask_about("address", [self.cleaned_data["address"]])
+
+
+_REASON_LENGTH = 200
+
+
+class PauseForm(forms.Form):
+    reason = forms.CharField(
+        max_length=_REASON_LENGTH,
+        validators=[validate_one_line],
+        help_text="Everybody who opens a page of the stage reads it, such as “Duplicate invoices, we are looking into it”.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
+
+class DiscardForm(StageConfirmation):
+    """Why held emails end as failed. In a Production stage with its name."""
+
+    reason = forms.CharField(
+        max_length=_REASON_LENGTH,
+        validators=[validate_one_line],
+        help_text="Each email shows it, with your name.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    field_order = ("reason", "stage_name")
 
 
 class SimulationForm(forms.Form):

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from common.addresses import ADDRESS_MAX_LENGTH
+from common.text import validate_one_line
 from emailconfig.connection import meaning_of
 from emailconfig.connection.explanations import EXPLANATIONS, SAYS_NOTHING, Explanation
 from organization.models import App, Credential, Stage
@@ -56,25 +57,33 @@ class Rule(models.TextChoices):
 class HoldReason(models.TextChoices):
     STAGE_NOT_CONFIGURED = (
         "stage_not_configured",
-        "The stage has no SMTP settings. Saving them under Management, Emails releases this mail.",
+        "The stage has no SMTP settings, or nobody has decided about this email since they were saved. See Management, Emails.",
     )
     TEST_LIST_EMPTY = (
         "test_list_empty",
-        "The test list is Active but nobody is on it. Adding a person releases this mail to the list.",
+        "The test list is Active but nobody is on it. Adding a person releases this email to the list.",
     )
     TEST_LIST_MISSING = (
         "test_list_missing",
         "The test list is missing from the database, so nobody knows whether it was Active. "
-        "Saving it again with a person on it releases this mail to the list.",
+        "Saving it again with a person on it releases this email to the list.",
     )
     LIST_TIME_OVER = (
         "list_time_over",
         "The test list's time is over. Extend it, and this email goes to the list, or deactivate it and decide about this email.",
     )
+    PAUSED = "paused", "A person paused the emails of this stage or app. After Resume a person decides about this email."
+    WAITED_TOO_LONG = (
+        "waited_too_long",
+        "It waited for more than two days for the stage's SMTP server, so a person decides whether it is sent.",
+    )
+    KEPT = "kept", "A person looked at the held emails and kept them. They can be delivered or discarded later."
 
 
 # The reasons that a change of the test list ends.
 LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING, HoldReason.LIST_TIME_OVER)
+# What a person answers for together, once the cause is gone (see held_mail).
+ASKING_REASONS = (HoldReason.STAGE_NOT_CONFIGURED, HoldReason.PAUSED, HoldReason.WAITED_TOO_LONG, HoldReason.KEPT)
 
 
 class Source(models.TextChoices):
@@ -234,3 +243,53 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_outcome_display()}: {self.address}"
+
+
+class Pause(models.Model):
+    """A person's brake on the emails of a stage, or of one app in it: they are accepted and held. Changed by pauses alone."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="pauses", db_index=False)
+    app = models.ForeignKey(App, on_delete=models.CASCADE, null=True, related_name="+", db_index=False)
+    since = models.DateTimeField(db_default=Now())
+    by = models.CharField(max_length=360)
+    reason = models.CharField(max_length=200, validators=[validate_one_line])
+    # Whether other mail waited for an answer when it began: then its end asks, too, however short it was.
+    asks = models.BooleanField(db_default=False, default=False)
+
+    class Meta:
+        ordering = ["stage", "app"]
+        constraints = [
+            models.UniqueConstraint(fields=["stage", "app"], name="pause_once_per_app"),
+            models.UniqueConstraint(fields=["stage"], condition=models.Q(app=None), name="pause_once_per_stage"),
+        ]
+
+    @property
+    def place(self) -> str:
+        return f"{self.app} in {self.stage}" if self.app else str(self.stage)
+
+    def __str__(self) -> str:
+        return f"Pause of {self.place}"
+
+
+class HeldAnswer(models.Model):
+    """What a person decided about the held emails of a stage, or of one app in it, until all of it is carried out."""
+
+    class Choice(models.TextChoices):
+        DELIVER = "deliver", "Deliver"
+        KEEP = "keep", "Keep"
+        DISCARD = "discard", "Discard"
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+")
+    app = models.ForeignKey(App, on_delete=models.CASCADE, null=True, related_name="+", db_index=False)
+    choice = models.CharField(max_length=10, choices=Choice)
+    # Of which hold reasons, and how those end who don't get it.
+    reasons = models.JSONField(default=list)
+    words = models.CharField(max_length=600, blank=True)
+    # Email that was accepted later isn't part of it.
+    until = models.DateTimeField()
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.get_choice_display()}: {self.stage}"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from common import sql
 from common.clock import database_now
 from emailconfig.models import SmtpSettings
 from organization.models import Stage
 from outbox import event_log
-from outbox.models import WAITING, HoldReason, Message, Recipient, Status
+from outbox.models import WAITING, HoldReason, Message, Pause, Recipient, RouteKind, Status
 from testlists.models import TestList, TestListAddress
 from testlists.services import lists_in_force
 
@@ -50,43 +52,59 @@ def _summary(states: Sequence[str], *, held: bool) -> Status:
     return Status.SENT if states else Status.FAILED
 
 
+def hold_together(ids: Sequence[int], stage_key: str, reason: HoldReason) -> None:
+    """As hold(), for messages that wait and whose rows are locked."""
+    Recipient.objects.filter(message__in=ids, status__in=WAITING).update(status=Status.HELD)
+    Message.objects.filter(pk__in=ids).update(status=Status.HELD, hold_reason=reason)
+    transaction.on_commit(lambda: event_log.held(stage_key, ids, reason), robust=True)
+
+
 def hold_unconfigured(stage_id: int) -> None:
     """Hold the waiting messages of a stage without settings, which has nowhere to send to."""
-
-    def hold(ids: list[int]) -> None:
-        Recipient.objects.filter(message__in=ids, status__in=WAITING).update(status=Status.HELD)
-        Message.objects.filter(pk__in=ids).update(status=Status.HELD, hold_reason=HoldReason.STAGE_NOT_CONFIGURED)
-        stage_key = Stage.objects.values_list("key", flat=True).get(pk=stage_id)
-        transaction.on_commit(lambda: event_log.held(stage_key, ids, HoldReason.STAGE_NOT_CONFIGURED), robust=True)
-
-    _change(hold, stage=stage_id, status__in=WAITING)
+    stage_key = Stage.objects.values_list("key", flat=True).get(pk=stage_id)
+    waiting = Message.objects.filter(stage=stage_id, status__in=WAITING)
+    change_in_slices(waiting, lambda ids: hold_together(ids, stage_key, HoldReason.STAGE_NOT_CONFIGURED))
 
 
-def release(reason: HoldReason, **place: int) -> None:
-    """Queue what was held for `reason`. Its route is checked again when it is claimed, like any other's."""
+def release(held: QuerySet[Message], slices: int | None = None) -> bool:
+    """Queue what is held, and return whether it was all. Its route is checked again when it is claimed, like any other's."""
     now = database_now()
 
     def queue(ids: list[int]) -> None:
         Recipient.objects.filter(message__in=ids, status=Status.HELD).update(status=Status.QUEUED, due=now)
         Message.objects.filter(pk__in=ids).update(status=Status.QUEUED, hold_reason="", due=now)
 
-    _change(queue, status=Status.HELD, hold_reason=reason, **place)
+    return change_in_slices(held.filter(status=Status.HELD), queue, slices)
+
+
+def release_to_list(reason: HoldReason, **place: int) -> None:
+    """Test mail goes on without a question when the reason is gone: hand-over lets it go to the people on the list alone."""
+    release(Message.objects.filter(route=RouteKind.TEST_LIST, hold_reason=reason, **place))
 
 
 def release_what_waits() -> None:
-    """Release held messages whose reason is gone, also those that were accepted in the moment when it went away."""
+    """Release held test mail whose reason is gone, also what was accepted in the moment when it went away."""
     for stage_id in SmtpSettings.objects.values_list("stage_id", flat=True):
-        release(HoldReason.STAGE_NOT_CONFIGURED, stage=stage_id)
+        release_to_list(HoldReason.STAGE_NOT_CONFIGURED, stage=stage_id)
+    release_resumed()
     for app_id, stage_id in _held_for(HoldReason.TEST_LIST_EMPTY):
         listed = TestListAddress.objects.filter(test_list__app=app_id, test_list__stage=stage_id)
         if listed.exclude(member__is_active=False).exists():
-            release(HoldReason.TEST_LIST_EMPTY, app=app_id, stage=stage_id)
+            release_to_list(HoldReason.TEST_LIST_EMPTY, app=app_id, stage=stage_id)
     for app_id, stage_id in _held_for(HoldReason.LIST_TIME_OVER):
         if lists_in_force().filter(app=app_id, stage=stage_id).exists():
-            release(HoldReason.LIST_TIME_OVER, app=app_id, stage=stage_id)
+            release_to_list(HoldReason.LIST_TIME_OVER, app=app_id, stage=stage_id)
     for app_id, stage_id in _held_for(HoldReason.TEST_LIST_MISSING):
         if TestList.objects.filter(app=app_id, stage=stage_id).exists():
-            release(HoldReason.TEST_LIST_MISSING, app=app_id, stage=stage_id)
+            release_to_list(HoldReason.TEST_LIST_MISSING, app=app_id, stage=stage_id)
+
+
+def release_resumed() -> None:
+    """Test mail of places that nobody pauses any more."""
+    paused = set(Pause.objects.values_list("app_id", "stage_id"))
+    for app_id, stage_id in _held_for(HoldReason.PAUSED):
+        if not {(app_id, stage_id), (None, stage_id)} & paused:
+            release_to_list(HoldReason.PAUSED, app=app_id, stage=stage_id)
 
 
 def _held_for(reason: HoldReason) -> list[tuple[int, int]]:
@@ -95,20 +113,19 @@ def _held_for(reason: HoldReason) -> list[tuple[int, int]]:
     return list(held.values_list("app_id", "stage_id").distinct())
 
 
-def _change(change: Callable[[list[int]], None], **which: object) -> None:
-    """Change some messages at a time, with their rows locked.
+def change_in_slices(messages: QuerySet[Message], change: Callable[[list[int]], None], slices: int | None = None) -> bool:
+    """Change some messages at a time, with their rows locked, and return whether so many `slices` were enough for all.
 
     A message that arrives between two statements must not be changed by halves. Messages that another transaction has locked
     are left for the next sweep.
     """
     after = 0
-    while True:
+    for _ in itertools.count() if slices is None else range(slices):
         with transaction.atomic():
-            messages = (
-                Message.objects.filter(**which, pk__gt=after).order_by("pk").select_for_update(skip_locked=True, of=("self",))
-            )
-            ids = list(messages.values_list("pk", flat=True)[:_MESSAGES_AT_ONCE])
+            rows = messages.filter(pk__gt=after).order_by("pk").select_for_update(skip_locked=True, of=("self",))
+            ids = list(rows.values_list("pk", flat=True)[:_MESSAGES_AT_ONCE])
             if not ids:
-                return
+                return True
             change(ids)
             after = ids[-1]
+    return False

@@ -126,14 +126,15 @@ class _RoutingPlace(NamedTuple):
     test_list: ListState
     policy: PolicyState
     sender: str
+    paused: bool
 
 
 def _query_place(app_id: int, stage_id: int) -> Callable[[], _RoutingPlace]:
-    rows = sql.query_lazy(statements.LIST_POLICY_AND_SENDER, app_id, stage_id)
+    rows = sql.query_lazy(statements.LIST_POLICY_AND_SENDER, app_id, app_id, stage_id)
 
     def read() -> _RoutingPlace:
         (row,) = rows()
-        return _RoutingPlace(_list_state(row), row.policy, row.stage_sender or "")
+        return _RoutingPlace(_list_state(row), row.policy, row.stage_sender or "", bool(row.paused))
 
     return read
 
@@ -230,10 +231,12 @@ def _new_message(submission: Submission, decided: Route, place: _RoutingPlace) -
 
 
 def _hold_reason(decided: Route, place: _RoutingPlace) -> HoldReason | None:
-    """Why the new message is held; None when it isn't. A captured message needs no server."""
-    if decided.hold_reason or place.sender or decided.kind == RouteKind.CAPTURED:
+    """Why the new message is held; None when it isn't. A captured message needs no server, and no pause holds it."""
+    if decided.hold_reason or decided.kind == RouteKind.CAPTURED:
         return decided.hold_reason
-    return HoldReason.STAGE_NOT_CONFIGURED
+    if place.paused:
+        return HoldReason.PAUSED
+    return None if place.sender else HoldReason.STAGE_NOT_CONFIGURED
 
 
 def _first_status(decided: Route, hold_reason: HoldReason | None) -> Status:

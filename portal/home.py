@@ -24,13 +24,19 @@ from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.changes import policy_in_force
 from outbox.backlog import Depth, depth_by_app
-from outbox.models import HoldReason, Status
+from outbox.held_mail import HeldMail, held_by_app, may_answer
+from outbox.models import HoldReason, Pause, Status
 from testlists.models import TestList
 from testlists.services import may_edit, waits_for_decision
 from testlists.state import holds_after_end
 
 # Up to so many apps of a stage with held messages get a card each.
 _APPS_NAMED = 3
+_LOOKS_AFTER = (
+    Permission.ACCESS_ASSET_LOGS,
+    Permission.EDIT_ASSET_CONFIGURATIONS,
+    Permission.MANAGE_EMAIL_CONFIGURATIONS,
+)
 _SEES_HELD = (Permission.ACCESS_ASSET_LOGS, Permission.EDIT_ASSET_CONFIGURATIONS)
 _LIST_LACKS_PEOPLE = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
 # An end within this time gets a notice.
@@ -68,6 +74,8 @@ def notices_for(member: Member) -> list[Notice]:
         *_held(member, stages),
         *_lists_that_end(member, stages),
         *_policies_that_end(configurable),
+        *_asking(member, stages),
+        *_paused(member, stages),
         *_nothing_set_up(member, stages),
     ]
     urgency = ("danger", "warning", "info")
@@ -227,6 +235,49 @@ def _policies_that_end(configurable: list[Stage]) -> list[Notice]:
         )
         for stage in configurable
         if stage.policy_until is not None and now < stage.policy_until <= now + _NEAR
+    ]
+
+
+def _asking(member: Member, stages: list[Stage]) -> list[Notice]:
+    """Held mail that waits for an answer: of a whole stage for those who may answer for it, or else of their apps."""
+    questions, notices = held_by_app(stages), []
+    apps = App.objects.in_bulk() if questions else {}
+    for stage in stages:
+        by_app = questions.get(stage.pk, {})
+        if by_app and may_answer(member, Scope(stage=stage)):
+            notices.append(_question(sum(by_app.values(), HeldMail()), str(stage), reverse("held-mail", args=[stage.key])))
+            continue
+        own = [(apps[app], question) for app, question in by_app.items() if may_answer(member, Scope(apps[app], stage))]
+        notices += [
+            _question(question, f"{app} in {stage}", reverse("app-held-mail", args=[app.key, stage.key]))
+            for app, question in own[:_APPS_NAMED]
+        ]
+    return notices
+
+
+def _question(question: HeldMail, place: str, url: str) -> Notice:
+    since = f"{timezone.localtime(question.depth.oldest):%Y-%m-%d %H:%M}" if question.depth.oldest else "now"
+    text = f"The oldest waits since {since}. For {question.addresses_outside} outside the test lists and allowed addresses."
+    if question.kept:
+        return Notice("info", f"{question.emails} of {place} kept", text, url, "Look at them")
+    return Notice("warning", f"{question.emails} of {place} held: deliver, keep or discard?", text, url, "Decide")
+
+
+def _paused(member: Member, stages: list[Stage]) -> list[Notice]:
+    """Everybody hears of a paused stage; of a paused app those who look after it."""
+    pauses = Pause.objects.filter(stage__in=stages).select_related("stage", "app")
+    return [
+        Notice(
+            "warning",
+            f"The emails of {pause.place} are paused",
+            f"Paused by {pause.by} since {timezone.localtime(pause.since):%Y-%m-%d %H:%M}: {pause.reason}",
+            reverse("app-emails", args=[pause.app.key, pause.stage.key])
+            if pause.app
+            else reverse("email-configuration", args=[pause.stage.key]),
+            "Open the app" if pause.app else "Open the email configuration",
+        )
+        for pause in pauses
+        if pause.app is None or allowed(member, Scope(pause.app, pause.stage), *_LOOKS_AFTER)
     ]
 
 

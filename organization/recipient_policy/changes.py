@@ -64,7 +64,7 @@ def change_policy(
         ends = end is not None and policy.is_wider_than(RecipientPolicy(stored.policy_afterwards))
         if current.is_wider_than(policy) and ends and until is None:
             until = end
-        lasts_longer = ends and (until is None or until > end)
+        lasts_longer = end is not None and ends and (until is None or until > end)
         if policy.is_wider_than(current) or lasts_longer:
             _check_name(stored, typed_stage_name)
             _check_version(stored, expected_version)

@@ -1,5 +1,6 @@
-"""A judge that reads what really arrived, while people toggle test lists and policies, mail flows through all entry points and
-workers and gateway die. JUDGE_EMAILS says how many emails.
+"""A judge reads what really arrived, while people toggle test lists and policies, and workers and the gateway die.
+
+Emails come through all entry points. JUDGE_EMAILS says how many.
 """
 
 from __future__ import annotations

@@ -13,9 +13,11 @@ from django.urls import reverse
 
 from delivery.leases import recover_abandoned
 from delivery.worker import sweep
+from organization.access import Scope
 from organization.models import AuditEvent, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from outbox.actions import cancel, release_held, resend, resend_to_real_recipients, retry_now
+from outbox.held_mail import Choice, answer
 from outbox.models import Content, HoldReason, Message, RouteKind, Status
 from testlists.services import in_flight_count, test_list_of, wait_until_none_in_flight
 from tests.support.outbox import deliver, deliver_beside, leases_run_out, now_due, outcomes, send, set_list, statuses, take
@@ -583,6 +585,7 @@ def test_released_mail_that_is_held_for_its_stage_goes_to_the_real_recipients_la
     assert released.hold_reason == HoldReason.STAGE_NOT_CONFIGURED
     with SmtpServer() as other:
         configure(qa, other, from_domains="*")
+        answer(Scope(stage=qa), Choice.DELIVER, OPERATOR)
         deliver()
         assert other.recipients == {"customer@example.com", "boss@example.com"}
 

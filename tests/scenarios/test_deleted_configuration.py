@@ -1,4 +1,4 @@
-"""A stage whose email configuration is deleted: its mail is held, and goes when the stage is configured again."""
+"""A stage whose email configuration is deleted: its mail is held, and asks when the stage is configured again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from django.test import Client
 from delivery.models import StageBackoff
 from delivery.worker import sweep
 from emailconfig.services import delete_smtp_settings, settings_of
+from organization.access import Scope
 from organization.models import Stage
+from outbox.held_mail import Choice
 from outbox.models import HoldReason, Message, Status
 from tests.support.outbox import deliver, deliver_beside, now_due, send, statuses
 from tests.support.portal import OPERATOR, configure, eventually
@@ -31,7 +33,7 @@ def state(message: Message) -> tuple[str, str]:
     return Message.objects.values_list("status", "hold_reason").get(pk=message.pk)
 
 
-def test_mail_that_waits_and_mail_that_comes_is_held_and_goes_when_there_are_settings_again(
+def test_mail_that_waits_and_mail_that_comes_is_held_and_goes_when_a_person_says_so_with_settings_again(
     as_administrator: Client, crm, qa, configured, smtp_server
 ):
     smtp_server.rcpt = lambda _: "451 4.7.1 later"
@@ -53,6 +55,9 @@ def test_mail_that_waits_and_mail_that_comes_is_held_and_goes_when_there_are_set
     assert smtp_server.arrived == []
     with SmtpServer() as other:
         configure(qa, other, from_domains="*")
+        deliver()
+        assert other.arrived == []
+        answer(Scope(stage=qa), Choice.DELIVER, OPERATOR)
         deliver()
         assert other.recipients == {"late@example.com", "queued@example.com", "comes@example.com"}
         assert len(other.arrived) == 3
