@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.http import HttpRequest
 
 from emailconfig.forms import SmtpSettingsPageForm
 from emailconfig.models import ConnectionTest, DeletedSettings, OAuthToken, SmtpSettings
-from emailconfig.services import save_smtp_settings
+from emailconfig.services import held_mail_in_words, save_smtp_settings
 from organization.admin_base import PlaceAdmin, ReadOnlyAdmin, member_of
 from organization.permissions import Permission
 
@@ -40,6 +40,8 @@ class SmtpSettingsAdmin(PlaceAdmin):
 
     def save_model(self, request: HttpRequest, obj: SmtpSettings, form: Any, change: bool) -> None:
         save_smtp_settings(obj, member_of(request))
+        if held := held_mail_in_words(obj.stage):
+            messages.warning(request, held)
 
 
 @admin.register(DeletedSettings)

@@ -9,7 +9,7 @@ from django.db import transaction
 
 from common.encryption import EncryptedValue
 from emailconfig.models import DeletedSettings, OAuthToken, SmtpSettings
-from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
+from emailconfig.signals import say_what_is_held, smtp_settings_deleted, smtp_settings_saved
 from organization import audit
 from organization.access import Actor, Scope, require
 from organization.exceptions import StaleVersion
@@ -66,6 +66,11 @@ def delete_smtp_settings(stage: Stage, actor: Actor, *, expected_version: int) -
         DeletedSettings.objects.update_or_create(stage=stage, defaults={"version": settings.version})
         settings.delete()
         smtp_settings_deleted.send(SmtpSettings, stage=stage)
+
+
+def held_mail_in_words(stage: Stage) -> str:
+    """What a person should hear about the stage's held messages; empty if there are none that ask."""
+    return " ".join(str(answer) for _, answer in say_what_is_held.send(SmtpSettings, stage=stage) if answer)
 
 
 def _lock_and_check(stage: Stage, expected_version: int) -> None:

@@ -22,7 +22,7 @@ from organization.kept_headers import keep_header, stop_keeping_header
 from organization.members import may_edit, save_member
 from organization.models import AllowedAddress, App, AuditEvent, Credential, KeptHeader, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
-from organization.recipient_policy.changes import allow, change_policy, disallow
+from organization.recipient_policy.changes import allow, change_policy, disallow, wait_until_none_in_flight
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.services import create_stage, delete_from_organization, save_app, save_grant, save_in_organization, save_role
 
@@ -157,6 +157,11 @@ class StageAdminForm(ArchivingForm[Stage]):
         model = Stage
         fields = ("name", "key", "order", "kind", "archived")
 
+    def clean(self) -> None:
+        super().clean()
+        if self.cleaned_data.get("policy_ends") and (not self.instance.pk or not self.cleaned_data.get("policy")):
+            self.add_error("policy_ends", "An end belongs to a wider policy of a stage that exists. Choose that policy, too.")
+
     def must_confirm(self) -> bool:
         return self.instance.is_production
 
@@ -180,6 +185,17 @@ class StageAdmin(PortalAdmin):
         if policy is not None:
             until, name = form.cleaned_data["policy_ends"], form.cleaned_data["confirmation"]
             change_policy(obj, policy, member, until=until, typed_stage_name=name)
+            _wait_after_commit(request, obj)
+
+
+def _wait_after_commit(request: HttpRequest, stage: Stage) -> None:
+    """A change to the narrower holds when nothing is on the wire any more. Inside its transaction workers would wait for it."""
+
+    def wait() -> None:
+        if leaving := wait_until_none_in_flight(stage):
+            messages.warning(request, f"{leaving} email(s) handed to the server before are still leaving.")
+
+    transaction.on_commit(wait)
 
 
 class ConfirmedForStageForm(forms.ModelForm[C]):
@@ -230,11 +246,13 @@ class AllowedAddressAdmin(AddedAndRemovedAdmin):
 
     def delete_model(self, request: HttpRequest, obj: AllowedAddress) -> None:
         disallow(obj.stage, obj.pattern, member_of(request))
+        _wait_after_commit(request, obj.stage)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AllowedAddress]) -> None:
         with transaction.atomic():  # all of them, or a 403 and none
             for entry in queryset.select_related("stage"):
                 disallow(entry.stage, entry.pattern, member_of(request))
+                _wait_after_commit(request, entry.stage)
 
 
 class KeptHeaderAdminForm(ConfirmedForStageForm[KeptHeader]):

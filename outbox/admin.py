@@ -1,11 +1,12 @@
-"""Mail in Django admin: read-only, and never with what it says."""
+"""Messages in Django admin: read-only, and never with their content."""
 
 from __future__ import annotations
 
 from django.contrib import admin
 
-from organization.admin_base import LogAdmin
-from outbox.models import Attempt, Content, Message, Recipient, Refusal
+from organization.admin_base import LogAdmin, ReadOnlyAdmin
+from organization.permissions import Permission
+from outbox.models import Attempt, Content, HeldAnswer, Message, Pause, Recipient, Refusal
 
 
 @admin.register(Message)
@@ -41,3 +42,17 @@ class AttemptAdmin(LogAdmin):
     list_display = ("created", "message_id", "address", "outcome", "code", "reply")
     list_filter = ("outcome",)
     raw_id_fields = ("message",)
+
+
+@admin.register(Pause)
+class PauseAdmin(ReadOnlyAdmin):
+    permissions = (Permission.MANAGE_EMAIL_CONFIGURATIONS,)
+    list_display = ("stage", "app", "since", "by", "reason")
+    list_select_related = ("stage", "app")
+
+
+@admin.register(HeldAnswer)
+class HeldAnswerAdmin(ReadOnlyAdmin):
+    permissions = (Permission.MANAGE_EMAIL_CONFIGURATIONS,)
+    list_display = ("stage", "app", "choice", "words", "until")
+    list_select_related = ("stage", "app")

@@ -1,4 +1,4 @@
-"""What the outbox does when the layers below change or ask: let go of held mail, and tell how much is or was sent."""
+"""What the outbox does for signals of the layers below: it releases held messages, and counts what is or was sent."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from django.db.models import QuerySet
 
 from common.addresses import same_address_key
 from emailconfig.models import SmtpSettings
-from emailconfig.signals import smtp_settings_deleted, smtp_settings_saved
+from emailconfig.signals import say_what_is_held, smtp_settings_deleted, smtp_settings_saved
+from organization.access import Scope
 from organization.models import Stage
 from organization.recipient_policy.policy import PolicyState, RecipientPolicy
 from organization.signals import count_stage_leaving
 from outbox import wakeup
+from outbox.held_mail import drop_answers, held_in_words
 from outbox.models import HoldReason, Recipient, RouteKind, Rule, Status
-from outbox.states import hold_unconfigured, release
+from outbox.states import hold_unconfigured, release_to_list
 from outbox.test_list_counts import recent_mail
 from testlists.models import TestList
 from testlists.signals import RecentMail, count_in_flight, count_recent, test_list_saved
@@ -24,6 +26,7 @@ from testlists.signals import RecentMail, count_in_flight, count_recent, test_li
 def connect() -> None:
     smtp_settings_saved.connect(_on_settings_saved)
     smtp_settings_deleted.connect(_on_settings_deleted)
+    say_what_is_held.connect(_say_what_is_held)
     test_list_saved.connect(_on_test_list_saved)
     count_in_flight.connect(_count_in_flight)
     count_recent.connect(_count_recent)
@@ -31,11 +34,17 @@ def connect() -> None:
 
 
 def _on_settings_saved(settings: SmtpSettings, **_: Any) -> None:
+    """Test mail goes. About what else is held for the settings a person decides (see held_mail)."""
     _after_commit(HoldReason.STAGE_NOT_CONFIGURED, stage=settings.stage_id)
 
 
 def _on_settings_deleted(stage: Stage, **_: Any) -> None:
+    drop_answers(Scope(stage=stage))
     transaction.on_commit(lambda: hold_unconfigured(stage.pk), robust=True)  # the worker does it if we can't
+
+
+def _say_what_is_held(stage: Stage, **_: Any) -> str:
+    return held_in_words(Scope(stage=stage))
 
 
 def _on_test_list_saved(test_list: TestList, **_: Any) -> None:
@@ -48,20 +57,23 @@ def _on_test_list_saved(test_list: TestList, **_: Any) -> None:
 
 
 def _after_commit(reason: HoldReason, **place: int) -> None:
-    """Thousands of held mails take seconds: nobody who saves or submits waits for that. The sweep does it if we can't."""
-    transaction.on_commit(lambda: release(reason, **place), robust=True)
+    """Release held messages to their list after the commit.
+
+    Thousands of them take seconds, and no one who saves or submits should wait for that. The sweep does it if we can't.
+    """
+    transaction.on_commit(lambda: release_to_list(reason, **place), robust=True)
     wakeup.notify_on_commit()
 
 
 def _count_in_flight(test_list: TestList, **_: Any) -> int:
-    """Emails being handed over right now to an address that is neither on the list nor allowed (see testlists.signals)."""
+    """How many messages are being sent to an address that is neither on the list nor allowed (see testlists.signals)."""
     listed = {same_address_key(person.email) for person in test_list.people()}
     rows = _on_the_wire(message__app=test_list.app_id, message__stage=test_list.stage_id).exclude(rule=Rule.ALLOWED)
     return len({pk for pk, address in rows.values_list("message_id", "address") if same_address_key(address) not in listed})
 
 
 def _count_stage_leaving(stage: Stage, policy: PolicyState, **_: Any) -> int:
-    """Emails being handed over right now to somebody who gets none under the stage's policy (see organization.signals)."""
+    """How many messages are being sent to an address that gets none under the stage's policy (see organization.signals)."""
     rows = _on_the_wire(message__stage=stage.pk).values_list("message_id", "address", "rule", "message__route")
     return len({pk for pk, address, rule, route in rows if not _may_leave(policy, address, rule, route)})
 

@@ -34,7 +34,10 @@ def new_recipients(rows: Sequence[Sequence[object]]) -> sql.Rows:
 
 
 class ListPolicyAndSender(NamedTuple):
-    """What routes an app's messages in a stage, and the stage's sender; None where it has no settings, or no list."""
+    """What routes an app's messages in a stage, and the stage's sender; None where it has no settings, or no list.
+
+    `paused`: a person paused the app's messages there, or the whole stage's.
+    """
 
     list_id: int | None
     active: bool | int
@@ -42,6 +45,7 @@ class ListPolicyAndSender(NamedTuple):
     active_version: int
     is_over: bool | int | None
     stage_sender: str | None
+    paused: bool | int
     policy: PolicyState
 
 
@@ -52,17 +56,21 @@ def _list_policy_and_sender(
     active_version: int,
     is_over: bool | int | None,
     stage_sender: str | None,
+    paused: bool | int,
     *policy: Any,
 ) -> ListPolicyAndSender:
-    return ListPolicyAndSender(list_id, active, version, active_version, is_over, stage_sender, policy_state(*policy))
+    return ListPolicyAndSender(list_id, active, version, active_version, is_over, stage_sender, paused, policy_state(*policy))
 
 
+# It takes the app twice, then the stage.
 LIST_POLICY_AND_SENDER = sql.query(
     _list_policy_and_sender,
     lambda db: (
         f"""
         SELECT list.id, list.active, list.version, list.active_version, list.active_until <= {db.now},
                (SELECT sender_address FROM emailconfig_smtpsettings settings WHERE settings.stage_id = stage.id),
+               EXISTS (SELECT 1 FROM outbox_pause pause
+                       WHERE pause.stage_id = stage.id AND (pause.app_id = %s OR pause.app_id IS NULL)),
                {policy_columns(db, "stage")}
         FROM organization_stage stage
         LEFT JOIN testlists_testlist list ON list.stage_id = stage.id AND list.app_id = %s
@@ -73,7 +81,7 @@ LIST_POLICY_AND_SENDER = sql.query(
 
 
 class BacklogRow(NamedTuple):
-    """Messages of one app that wait in a stage: how many, and since when the first of them."""
+    """The messages of one app that wait in a stage: how many, and since when the first of them."""
 
     stage_id: int
     app_id: int
@@ -92,13 +100,65 @@ _FIRST_OF_STAGE = """
 
 @cache
 def backlog_by_app(stages: int) -> sql.Query[BacklogRow]:
-    """The first messages of each of so many stages, by app. Of each it takes the stage, a status, and how many at most."""
+    """The first messages of each stage, counted by app. Its parameters for each stage: the stage, a status, and a limit."""
     first = " UNION ALL ".join([_FIRST_OF_STAGE] * stages)
     return sql.query(
         BacklogRow,
         f"""
         SELECT stage_id, app_id, hold_reason, count(*), min(created) FROM ({first}) AS message
         GROUP BY stage_id, app_id, hold_reason
+        """,
+    )
+
+
+class HeldRow(NamedTuple):
+    """Held messages of one app in a stage, of one reason: how many, and since when the first of them."""
+
+    stage_id: int
+    app_id: int
+    hold_reason: str
+    is_test_mail: bool | int
+    messages: int
+    oldest: datetime | str
+
+
+class HeldAddress(NamedTuple):
+    stage_id: int
+    app_id: int
+    address: str
+
+
+_FIRST_HELD_OF_STAGE = """
+    SELECT * FROM (
+        SELECT id, stage_id, app_id, hold_reason, route, created FROM outbox_message WHERE stage_id = %s AND status = 'held'
+        ORDER BY due, id LIMIT %s
+    ) AS first
+"""
+
+
+@cache
+def held_by_app(stages: int) -> sql.Query[HeldRow]:
+    """The first held messages of each of so many stages. Of each it takes the stage, and how many at most."""
+    first = " UNION ALL ".join([_FIRST_HELD_OF_STAGE] * stages)
+    return sql.query(
+        HeldRow,
+        f"""
+        SELECT stage_id, app_id, hold_reason, route = 'test_list', count(*), min(created) FROM ({first}) AS message
+        GROUP BY stage_id, app_id, hold_reason, route = 'test_list'
+        """,
+    )
+
+
+@cache
+def held_addresses(stages: int) -> sql.Query[HeldAddress]:
+    """Whom the same messages are for, test mail aside. Of each stage it takes the same; at the end, how many at most."""
+    first = " UNION ALL ".join([_FIRST_HELD_OF_STAGE] * stages)
+    return sql.query(
+        HeldAddress,
+        f"""
+        SELECT DISTINCT message.stage_id, message.app_id, recipient.address FROM ({first}) AS message
+        JOIN outbox_recipient recipient ON recipient.message_id = message.id
+        WHERE message.route <> 'test_list' AND recipient.status = 'held' LIMIT %s
         """,
     )
 

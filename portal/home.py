@@ -1,4 +1,4 @@
-"""Home: what waits for this member to do something, and nothing else."""
+"""Home: the notices that need this member's attention, and nothing else."""
 
 from __future__ import annotations
 
@@ -24,24 +24,30 @@ from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.changes import policy_in_force
 from outbox.backlog import Depth, depth_by_app
-from outbox.models import HoldReason, Status
+from outbox.held_mail import HeldMail, held_by_app, may_answer
+from outbox.models import HoldReason, Pause, Status
 from testlists.models import TestList
 from testlists.services import may_edit, waits_for_decision
 from testlists.state import holds_after_end
 
-# Of a stage's apps with held mail so many have a card each.
+# Up to so many apps of a stage with held messages get a card each.
 _APPS_NAMED = 3
+_LOOKS_AFTER = (
+    Permission.ACCESS_ASSET_LOGS,
+    Permission.EDIT_ASSET_CONFIGURATIONS,
+    Permission.MANAGE_EMAIL_CONFIGURATIONS,
+)
 _SEES_HELD = (Permission.ACCESS_ASSET_LOGS, Permission.EDIT_ASSET_CONFIGURATIONS)
 _LIST_LACKS_PEOPLE = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
-# An end within this time is told of.
+# An end within this time gets a notice.
 _NEAR = timedelta(hours=24)
-# A client secret that ends within this time is told of.
+# A client secret that ends within this time gets a notice.
 SOON = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing to do: how urgent (danger, warning or info), what is the matter, and where it is fixed."""
+    """One thing to do: how urgent it is (danger, warning or info), what is wrong, and where to fix it."""
 
     kind: str
     title: str
@@ -56,7 +62,7 @@ def home(request: MemberRequest) -> HttpResponse:
 
 
 def notices_for(member: Member) -> list[Notice]:
-    """The most urgent first. A member hears of what they may fix or look into."""
+    """Return the notices, the most urgent first. Members see only what they may fix or look into."""
     stages = list(Stage.objects.filter(archived=False))
     configurable = [notice for notice in stages if allowed(member, Scope(stage=notice), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
     notices = [
@@ -68,6 +74,8 @@ def notices_for(member: Member) -> list[Notice]:
         *_held(member, stages),
         *_lists_that_end(member, stages),
         *_policies_that_end(configurable),
+        *_asking(member, stages),
+        *_paused(member, stages),
         *_nothing_set_up(member, stages),
     ]
     urgency = ("danger", "warning", "info")
@@ -77,26 +85,26 @@ def notices_for(member: Member) -> list[Notice]:
 def _no_worker(configurable: list[Stage]) -> list[Notice]:
     if not configurable or living_workers().exists():
         return []
-    text = "No worker has reported lately. Mail is accepted and waits; the operator starts one with manage.py deliver."
-    return [Notice("danger", "No mail is being delivered", text, reverse("email-configurations"), "Email configurations")]
+    text = "No worker has reported lately. Emails are accepted and wait. Ask the operator to run manage.py deliver."
+    return [Notice("danger", "Emails are not being delivered", text, reverse("email-configurations"), "Email configurations")]
 
 
 def _no_gateway(configurable: list[Stage]) -> list[Notice]:
     if not configurable or living_gateways().exists():
         return []
-    text = "No gateway has reported lately, so apps can't hand over mail. The operator starts one with manage.py smtp_gateway."
-    return [Notice("danger", "No mail is being accepted", text, reverse("email-configurations"), "Email configurations")]
+    text = "No gateway has reported lately, so apps can't send emails. Ask the operator to run manage.py smtp_gateway."
+    return [Notice("danger", "Emails are not being accepted", text, reverse("email-configurations"), "Email configurations")]
 
 
 def _in_trouble(stages: list[Stage], configurable: list[Stage]) -> list[Notice]:
-    """Everybody hears why mail doesn't arrive; what to do about it, whom it is for."""
+    """Return a notice for each stage in trouble. Every member sees the cause, but only those who can fix it see how."""
     backoffs = StageBackoff.objects.filter(stage__in=stages, failures__gt=0).select_related("stage")
     return [
         Notice(
             "danger" if backoff.paused else "warning",
             f"Deliveries of {backoff.stage} are paused"
             if backoff.paused
-            else f"Mail of {backoff.stage} waits for its SMTP server",
+            else f"Emails of {backoff.stage} wait for the SMTP server",
             f"{backoff.failure.cause} {backoff.failure.next_step if backoff.stage in configurable else backoff.for_others}",
             reverse("email-configuration", args=[backoff.stage.key]),
             "Open the email configuration",
@@ -112,7 +120,7 @@ def _ending_secrets(configurable: list[Stage]) -> list[Notice]:
         Notice(
             "danger" if settings.secret_ends <= today else "warning",
             f"The client secret of {settings.stage} {_when((settings.secret_ends - today).days)}",
-            "Make a new one with the provider and enter it, so that mail goes on.",
+            "Create a new one at the provider and enter it, so that emails are still sent.",
             reverse("email-configuration-edit", args=[settings.stage.key]),
             "Enter a new client secret",
         )
@@ -133,7 +141,7 @@ def _unconfigured(configurable: list[Stage]) -> list[Notice]:
         Notice(
             "warning",
             f"{stage} has no SMTP server yet",
-            "Its mail is accepted and held until it has one.",
+            "Emails are accepted, and held until it has one.",
             reverse("email-configuration-edit", args=[stage.key]),
             "Set up email",
         )
@@ -143,7 +151,10 @@ def _unconfigured(configurable: list[Stage]) -> list[Notice]:
 
 
 def _held(member: Member, stages: list[Stage]) -> list[Notice]:
-    """Mail that waits because nobody is on a test list, or it is missing. What waits for settings is told of with the stage."""
+    """Return notices of messages that are held by a test list, which is empty or missing.
+
+    Messages that wait for settings are part of the stage's notice.
+    """
     apps, by_pk = App.objects.in_bulk(), {stage.pk: stage for stage in stages}
     waiting: list[Notice] = []
     for stage_pk, depths in depth_by_app(stages, Status.HELD, _LIST_LACKS_PEOPLE).items():
@@ -160,7 +171,7 @@ def _held_of_one(stage: Stage, app: App, depth: Depth) -> Notice:
     return Notice(
         "warning",
         f"{depth} {'email' if depth.messages == 1 else 'emails'} of {app} in {stage} held",
-        "Nobody is on the test list, or it is missing. Add a person to it, and the emails go to them.",
+        "The test list is empty or missing. Add a person to it, and the emails go to them.",
         reverse("app-emails-edit", args=[app.key, stage.key]),
         "Open the test list",
     )
@@ -170,7 +181,7 @@ def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Notice:
     return Notice(
         "warning",
         f"{sum(depths.values(), Depth())} emails of {len(depths)} apps in {stage} held",
-        "Nobody is on their test lists, or they are missing. Add a person to each, and the emails go to them.",
+        "Their test lists are empty or missing. Add a person to each, and the emails go to them.",
         f"{reverse('email-log', args=[stage.key])}?status=held",
         "See the emails",
     )
@@ -227,12 +238,55 @@ def _policies_that_end(configurable: list[Stage]) -> list[Notice]:
     ]
 
 
+def _asking(member: Member, stages: list[Stage]) -> list[Notice]:
+    """Held mail that waits for an answer: of a whole stage for those who may answer for it, or else of their apps."""
+    questions, notices = held_by_app(stages), []
+    apps = App.objects.in_bulk() if questions else {}
+    for stage in stages:
+        by_app = questions.get(stage.pk, {})
+        if by_app and may_answer(member, Scope(stage=stage)):
+            notices.append(_question(sum(by_app.values(), HeldMail()), str(stage), reverse("held-mail", args=[stage.key])))
+            continue
+        own = [(apps[app], question) for app, question in by_app.items() if may_answer(member, Scope(apps[app], stage))]
+        notices += [
+            _question(question, f"{app} in {stage}", reverse("app-held-mail", args=[app.key, stage.key]))
+            for app, question in own[:_APPS_NAMED]
+        ]
+    return notices
+
+
+def _question(question: HeldMail, place: str, url: str) -> Notice:
+    since = f"{timezone.localtime(question.depth.oldest):%Y-%m-%d %H:%M}" if question.depth.oldest else "now"
+    text = f"The oldest waits since {since}. For {question.addresses_outside} outside the test lists and allowed addresses."
+    if question.kept:
+        return Notice("info", f"{question.emails} of {place} kept", text, url, "Look at them")
+    return Notice("warning", f"{question.emails} of {place} held: deliver, keep or discard?", text, url, "Decide")
+
+
+def _paused(member: Member, stages: list[Stage]) -> list[Notice]:
+    """Everybody hears of a paused stage; of a paused app those who look after it."""
+    pauses = Pause.objects.filter(stage__in=stages).select_related("stage", "app")
+    return [
+        Notice(
+            "warning",
+            f"The emails of {pause.place} are paused",
+            f"Paused by {pause.by} since {timezone.localtime(pause.since):%Y-%m-%d %H:%M}: {pause.reason}",
+            reverse("app-emails", args=[pause.app.key, pause.stage.key])
+            if pause.app
+            else reverse("email-configuration", args=[pause.stage.key]),
+            "Open the app" if pause.app else "Open the email configuration",
+        )
+        for pause in pauses
+        if pause.app is None or allowed(member, Scope(pause.app, pause.stage), *_LOOKS_AFTER)
+    ]
+
+
 def _nothing_set_up(member: Member, stages: list[Stage]) -> list[Notice]:
     notices = []
     if not stages and allowed(member, EVERYWHERE, Permission.MANAGE_ORGANIZATION):
         text = "A stage is where apps run, such as Development or Production."
         notices.append(Notice("info", "Create the first stage", text, reverse("stage-new"), "Create stage"))
     if not App.objects.exists() and allowed(member, EVERYWHERE, Permission.MANAGE_APPS):
-        text = "An app stands for a program that sends mail. It gets its own credentials and test lists."
+        text = "An app is a program that sends emails. It gets its own credentials and test lists."
         notices.append(Notice("info", "Create the first app", text, reverse("app-new"), "Create app"))
     return notices

@@ -137,6 +137,7 @@ TEMPLATES = [
                 "portal.shell.navigation.shell",
                 "portal.shell.page_links.page_links",
                 "portal.shell.stage_banner.stage_banner",
+                "portal.shell.held_mail_banner.held_mail_banner",
                 "portal.shell.test_list_banner.test_list_banner",
             ],
             "builtins": ["lucide.templatetags.lucide"],

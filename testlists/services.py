@@ -100,7 +100,7 @@ def save_test_list(app: App, stage: Stage, change: ListChange, actor: Actor, *, 
     require(actor, Scope(app, stage), *MAY_EDIT)
     entries = _validated_entries(change)
     with transaction.atomic():
-        _lock_against_claims(app, stage)
+        lock_against_claims(app, stage)
         test_list = _locked(app, stage)
         if expected_version is not None and expected_version != test_list.version:
             raise StaleVersion()
@@ -156,7 +156,7 @@ def query_lists_for_claim(apps: Collection[int], stage_id: int) -> Callable[[], 
     return lambda: {test_list.app_id: test_list for test_list in lists()}
 
 
-def _lock_against_claims(app: App, stage: Stage) -> None:
+def lock_against_claims(app: App, stage: Stage) -> None:
     """Keep workers from claiming the app's messages until the transaction ends.
 
     Messages that were claimed before are counted by in_flight_count().
@@ -166,9 +166,13 @@ def _lock_against_claims(app: App, stage: Stage) -> None:
 
 
 def lock_stage_against_hand_over(stage: Stage) -> None:
-    """As for one list, for all apps: in the order of their numbers, so that two who do it at once don't wait for each other."""
+    """As for one list, for all apps: in the order of their numbers, so that two who do it at once don't wait for each other.
+
+    An app whose creation isn't committed yet waits until the transaction ends, because its lock isn't among those taken here.
+    """
+    _lock_creation()
     for app in App.objects.order_by("pk"):
-        _lock_against_claims(app, stage)
+        lock_against_claims(app, stage)
 
 
 def _lock_creation() -> None:

@@ -33,12 +33,12 @@ LOCK_CREATION = sql.statement("SELECT pg_advisory_xact_lock(5321)")
 
 
 def try_shared_lock_sql(db: sql.Dialect, app_column: str, stage_column: str) -> str:
-    """A condition for hand-over: takes the list's lock, shared with other hand-overs, until the transaction ends; false while
-    somebody saves the list or waits to.
+    """Return a condition for a claim that takes the list's lock, shared with other claims, until the transaction ends.
 
-    An advisory lock and not the row's own: it is given in the order in which it was asked for, so that many workers
-    can't keep an activation waiting, and hand-over passes over what is locked instead of waiting for it.
+    The condition is false while a member saves the list or waits to save it. It uses an advisory lock and not the row's
+    lock. Advisory locks are given in the order of the requests, so that many workers can't keep an activation waiting. A
+    claim skips what is locked instead of waiting for it.
     """
     if db is sql.POSTGRESQL:
         return f"pg_try_advisory_xact_lock_shared({app_column}::int, {stage_column}::int)"
-    return "1 = 1"  # SQLite: whoever is in a transaction is alone
+    return "1 = 1"  # on SQLite only one transaction writes at a time

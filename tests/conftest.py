@@ -53,8 +53,11 @@ def _quick_passwords() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _emptying_the_database_is_quick() -> None:
-    """After a test that commits, the database is emptied, and what follows a migration is done again. Django's rows for the
-    permissions on its models took longer to make than many a test, and nobody looks at them: we have permissions of our own."""
+    """Don't create Django's own permissions when the database is emptied.
+
+    After a test that commits, the database is emptied and the signals of a migration are sent again. To create the rows of
+    Django's permissions took longer than many tests. We have permissions of our own and don't use them.
+    """
     post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
 
 

@@ -52,6 +52,8 @@ def change_policy(
 ) -> Stage:
     """Put `policy` in force at once; `until` is the end of a wider one. Returns the stage as it is stored now.
 
+    A narrower policy that is still wider than what the end ahead leads back to keeps that end.
+
     `expected_version` is the policy version that the change was made from: a wider policy over a newer version is refused, a
     narrower one isn't. Raises PermissionDenied, ValidationError (with the fields `policy`, `until`, `stage_name`), StaleVersion.
     """
@@ -59,11 +61,14 @@ def change_policy(
     with transaction.atomic():
         stored, now = _locked(stage), database_now()
         before, current, end = audit.snapshot(stored), policy_in_force(stored, now), _end_ahead(stored, now)
-        lasts_longer = policy == current and end is not None and (until is None or until > end)
+        ends = end is not None and policy.is_wider_than(RecipientPolicy(stored.policy_afterwards))
+        if current.is_wider_than(policy) and ends and until is None:
+            until = end
+        lasts_longer = end is not None and ends and (until is None or until > end)
         if policy.is_wider_than(current) or lasts_longer:
             _check_name(stored, typed_stage_name)
-            _check_read_at(stored, expected_version)
-        elif until is not None and (policy != current or end is None):
+            _check_version(stored, expected_version)
+        elif until is not None and not ends:
             raise ValidationError({"until": "Only a wider policy has an end. This one stays until you change it."})
         check_end(until, now)
         if current.is_wider_than(policy):
@@ -91,7 +96,7 @@ def allow(
     with transaction.atomic():
         stored, now = _locked(stage), database_now()
         _check_name(stored, typed_stage_name)
-        _check_read_at(stored, expected_version)
+        _check_version(stored, expected_version)
         check_end(until, now)
         normal = _normalized(patterns)
         stored.policy_version += 1
@@ -125,7 +130,7 @@ def disallow(stage: Stage, pattern: str, actor: Actor) -> None:
 
 
 def emails_leaving(stage: Stage) -> int:
-    """How many emails are on the wire to somebody who gets none under the policy in force now."""
+    """Count the emails that are being sent to a recipient whom the current policy excludes."""
     answers = cast(list[tuple[object, int]], count_stage_leaving.send(Stage, policy=policy_of(stage), stage=stage))
     return sum(count for _, count in answers)
 
@@ -142,10 +147,10 @@ def _locked(stage: Stage) -> Stage:
 
 def _check_name(stage: Stage, typed: str) -> None:
     if typed != stage.name:
-        raise ValidationError({"stage_name": f"This isn't the stage's name: it is “{stage.name}”."})
+        raise ValidationError({"stage_name": f"This isn't the stage's name. Type “{stage.name}”."})
 
 
-def _check_read_at(stage: Stage, expected_version: int | None) -> None:
+def _check_version(stage: Stage, expected_version: int | None) -> None:
     """Of two who change it at once the safer change wins: a wider one is made from what is stored, or not at all."""
     if expected_version is not None and expected_version != stage.policy_version:
         raise StaleVersion()

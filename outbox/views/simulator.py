@@ -1,4 +1,4 @@
-"""“Where would this mail go?”: the decision for each recipient, by the same route() that delivery asks. Nothing is sent."""
+"""“Where would this email go?”: the decision for each recipient, by the same route() as in delivery. Nothing is sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from testlists.state import ListState, state_of
 
 @require_safe
 def simulate(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
-    """Every member may ask; who is on the list is masked as on the list's own page."""
+    """Show where an email would go. Every member may ask, and the list's people are masked as on the list's own page."""
     found_app, found_stage = get_object_or_404(App, key=app_key), get_object_or_404(Stage, key=stage_key)
     test_list = test_list_of(found_app, found_stage)
     form = SimulationForm(request.GET if "to" in request.GET else None)

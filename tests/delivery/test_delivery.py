@@ -13,11 +13,12 @@ import emailconfig.connection.setup
 from delivery.models import StageBackoff
 from delivery.retry_schedule import PAUSES
 from emailconfig.services import settings_of
+from organization.access import Scope
+from outbox.held_mail import Choice, answer
 from outbox.models import HoldReason, Message, Recipient, Status
-from outbox.states import release_what_waits
 from testlists.services import in_flight_count, wait_until_none_in_flight
 from tests.support.outbox import deliver, deliver_beside, now_due, outcomes, send, set_list, statuses
-from tests.support.portal import configure, mail
+from tests.support.portal import OPERATOR, configure, mail
 from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -308,13 +309,14 @@ def test_a_stage_whose_settings_are_gone_holds_its_mail(crm, qa, configured, smt
     message.refresh_from_db()
     assert (message.status, message.hold_reason) == (Status.HELD, HoldReason.STAGE_NOT_CONFIGURED)
     configure(qa, smtp_server, from_domains="*")
+    answer(Scope(stage=qa), Choice.DELIVER, OPERATOR)
     deliver()
     assert len(smtp_server.arrived) == 1
 
 
 @pytest.mark.requires_postgresql  # SQLite has one writer at a time
 def test_mail_accepted_while_held_mail_is_released_stays_whole(crm, production, smtp_server):
-    """Saving the settings changes recipients and mails one after the other: what comes in between must not end half held."""
+    """Saving the settings changes recipients and messages one after the other. A message in between must not end half held."""
     send(crm, production)
 
     def accept_one_more():
@@ -331,7 +333,7 @@ def test_mail_accepted_while_held_mail_is_released_stays_whole(crm, production, 
 
     with connection.execute_wrapper(between):
         configure(production, smtp_server, from_domains="*")
-    release_what_waits()
+        answer(Scope(stage=production), Choice.DELIVER, OPERATOR)
     deliver()
     assert smtp_server.recipients == {"customer@example.com", "between@example.com"}
 

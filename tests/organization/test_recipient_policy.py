@@ -98,6 +98,26 @@ def test_an_earlier_end_needs_no_name_and_a_later_one_or_none_does(qa):
         assert "stage_name" in refused.value.message_dict
 
 
+def test_a_narrower_policy_keeps_the_end_that_leads_back_to_a_narrower_one(qa):
+    """The stage captured everything before; without the end it would never do so again."""
+    put(qa, NOBODY)
+    end = database_now() + timedelta(hours=2)
+    put(qa, OPEN, until=end)
+    stage = change_policy(qa, LISTED, OPERATOR)
+    assert (policy_in_force(stage, end - timedelta(seconds=1)), policy_in_force(stage, end)) == (LISTED, NOBODY)
+
+
+def test_a_narrower_policy_may_have_an_earlier_end_and_needs_the_name_for_a_later_one(qa):
+    put(qa, NOBODY)
+    now = database_now()
+    put(qa, OPEN, until=now + timedelta(hours=2))
+    with pytest.raises(ValidationError) as refused:
+        change_policy(qa, LISTED, OPERATOR, until=now + timedelta(hours=3))
+    assert "stage_name" in refused.value.message_dict
+    stage = change_policy(qa, LISTED, OPERATOR, until=now + timedelta(hours=1))
+    assert policy_in_force(stage, now + timedelta(hours=1)) == NOBODY
+
+
 @pytest.mark.parametrize("hours", [-1, 0, 24 * 367])
 def test_an_end_is_in_the_future_and_within_a_year(qa, hours):
     put(qa, NOBODY)

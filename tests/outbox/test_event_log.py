@@ -144,7 +144,7 @@ def test_what_a_worker_that_died_left_and_what_a_person_ends_are_told_too(crm, q
 def test_held_mail_is_told_with_its_reason(crm, qa, smtp_server, lines):
     configure(qa, smtp_server, from_domains="*")
     first, second = send(crm, qa), send(crm, qa)
-    delete_smtp_settings(qa, OPERATOR, known_resend=1)
+    delete_smtp_settings(qa, OPERATOR, expected_version=1)
     hold_unconfigured(qa.pk)
     test_list = TestList.objects.get(app=crm, stage=qa)  # as no entry point lets it be: nobody is on it
     test_list.active, test_list.version, test_list.active_version = True, 2, 2

@@ -1,4 +1,4 @@
-"""“Where would this mail go?”: what it says is what delivery does."""
+"""“Where would this email go?”: what it says is what delivery does."""
 
 from __future__ import annotations
 

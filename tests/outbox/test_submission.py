@@ -103,15 +103,6 @@ def test_a_stage_without_settings_accepts_and_holds(crm, production):
     assert statuses(message) == {"customer@example.com": "held"}
 
 
-def test_saving_the_settings_releases_what_was_held_for_them(crm, production, django_capture_on_commit_callbacks):
-    message = send(crm, production)
-    with django_capture_on_commit_callbacks(execute=True):
-        configure(production)
-    message.refresh_from_db()
-    assert (message.status, message.hold_reason) == (Status.QUEUED, "")
-    assert statuses(message) == {"customer@example.com": "queued"}
-
-
 def test_an_active_list_takes_the_recipients_place_at_once(crm, qa):
     set_list(crm, qa, "ana@acme.example")
     message = send(crm, qa, "customer@example.com", "boss@example.com")

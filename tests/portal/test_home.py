@@ -61,7 +61,7 @@ def test_an_archived_stage_waits_for_nobody(as_administrator: Client, crm: App, 
 
 @pytest.mark.parametrize(
     ("code", "says"),
-    [("auth_refused", "Deliveries of QA are paused"), ("connection_refused", "Mail of QA waits for its SMTP server")],
+    [("auth_refused", "Deliveries of QA are paused"), ("connection_refused", "Emails of QA wait for the SMTP server")],
 )
 def test_everybody_hears_of_a_stage_in_trouble(as_viewer: Client, crm: App, qa: Stage, code: str, says: str) -> None:
     configure(qa)
@@ -72,8 +72,8 @@ def test_everybody_hears_of_a_stage_in_trouble(as_viewer: Client, crm: App, qa: 
 @pytest.mark.parametrize(
     ("code", "todo", "for_others"),
     [
-        ("auth_refused", "Enter username and password again.", "Whoever manages the email configuration of QA has to mend it."),
-        ("connection_refused", "Check server and port:", "It is tried again by itself."),
+        ("auth_refused", "Enter username and password again.", "Ask an email administrator to fix the settings of QA."),
+        ("connection_refused", "Check server and port:", "The portal tries again automatically."),
     ],
 )
 def test_what_to_do_about_trouble_is_said_to_whom_may_do_it(
@@ -131,14 +131,14 @@ def _hold_mail_of(stage: Stage, *apps: App) -> None:
 
 def test_no_worker_is_told_first(as_administrator: Client, as_viewer: Client, crm: App, qa: Stage) -> None:
     Worker.objects.all().delete()
-    assert titles(as_administrator) == ["No mail is being delivered", "QA has no SMTP server yet"]
+    assert titles(as_administrator) == ["Emails are not being delivered", "QA has no SMTP server yet"]
     assert titles(as_viewer) == []
 
 
 def test_no_gateway_is_told_as_well(as_administrator: Client, as_viewer: Client, crm: App, qa: Stage) -> None:
     configure(qa)
     Gateway.objects.all().delete()
-    assert titles(as_administrator) == ["No mail is being accepted"]
+    assert titles(as_administrator) == ["Emails are not being accepted"]
     assert "manage.py smtp_gateway" in as_administrator.get("/").content.decode()
     assert titles(as_viewer) == []
 

@@ -1,4 +1,4 @@
-"""A stage whose email configuration is deleted: its mail is held, and goes when the stage is configured again."""
+"""A stage whose email configuration is deleted: its mail is held, and asks when the stage is configured again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from django.test import Client
 from delivery.models import StageBackoff
 from delivery.worker import sweep
 from emailconfig.services import delete_smtp_settings, settings_of
+from organization.access import Scope
 from organization.models import Stage
+from outbox.held_mail import Choice
 from outbox.models import HoldReason, Message, Status
 from tests.support.outbox import deliver, deliver_beside, now_due, send, statuses
 from tests.support.portal import OPERATOR, configure, eventually
@@ -24,14 +26,14 @@ NOT_CONFIGURED = (Status.HELD, HoldReason.STAGE_NOT_CONFIGURED)
 def delete_configuration(stage: Stage) -> None:
     settings = settings_of(stage)
     assert settings
-    delete_smtp_settings(stage, OPERATOR, known_resend=settings.version)
+    delete_smtp_settings(stage, OPERATOR, expected_version=settings.version)
 
 
 def state(message: Message) -> tuple[str, str]:
     return Message.objects.values_list("status", "hold_reason").get(pk=message.pk)
 
 
-def test_mail_that_waits_and_mail_that_comes_is_held_and_goes_when_there_are_settings_again(
+def test_mail_that_waits_and_mail_that_comes_is_held_and_goes_when_a_person_says_so_with_settings_again(
     as_administrator: Client, crm, qa, configured, smtp_server
 ):
     smtp_server.rcpt = lambda _: "451 4.7.1 later"
@@ -54,6 +56,9 @@ def test_mail_that_waits_and_mail_that_comes_is_held_and_goes_when_there_are_set
     with SmtpServer() as other:
         configure(qa, other, from_domains="*")
         deliver()
+        assert other.arrived == []
+        answer(Scope(stage=qa), Choice.DELIVER, OPERATOR)
+        deliver()
         assert other.recipients == {"late@example.com", "queued@example.com", "comes@example.com"}
         assert len(other.arrived) == 3
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
@@ -65,13 +70,13 @@ def test_trouble_with_the_server_goes_with_its_settings(as_administrator, crm, q
     deliver()
     assert StageBackoff.objects.get(stage=qa).failures == 1
     delete_configuration(qa)
-    assert "Trouble with the SMTP server" not in as_administrator.get(f"/management/configure/emails/{qa.key}/").content.decode()
+    assert "Problem with the SMTP server" not in as_administrator.get(f"/management/configure/emails/{qa.key}/").content.decode()
     deliver()
     assert state(message) == NOT_CONFIGURED
 
 
 def while_a_mail_is_on_the_wire(server: SmtpServer, crm, qa, act) -> None:
-    """`act` comes while a worker hands a first mail to `server`; then five more mails are accepted."""
+    """`act` runs while a worker sends a first message to `server`. Then five more messages are accepted."""
     on_the_wire, finish = threading.Event(), threading.Event()
 
     def hold_the_line(_):

@@ -1,7 +1,9 @@
-"""The promises under every order of events: nothing accepted is lost, and mail of an Active list reaches nobody else."""
+"""The promises under every order of events: nothing accepted is lost, and nobody gets an email whom list and policy keep out."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -12,20 +14,26 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
+from common.clock import database_now
 from delivery.models import StageBackoff
-from delivery.values import ClaimedMessage
 from delivery.worker import sweep
-from organization.models import App, Stage
+from organization.kept_headers import keep_header, stop_keeping_header
+from organization.models import AllowedAddress, App, KeptHeader, Stage
+from organization.recipient_policy.changes import allow, change_policy, disallow
+from organization.recipient_policy.policy import RecipientPolicy
 from outbox.actions import cancel, release_held, resend, resend_to_real_recipients, retry_now
 from outbox.models import FINAL, Message, Recipient, RouteKind, Status
 from testlists.models import TestListAddress
-from tests.support.header_judge import strays
-from tests.support.outbox import deliver, send, set_list, take
+from tests.support.header_judge import is_allowed, strays
+from tests.support.outbox import deliver, now_due, send, set_list, take
 from tests.support.portal import OPERATOR, configure, mail
 from tests.support.smtp_server import SmtpServer
 
+OPEN, LISTED, NOBODY = RecipientPolicy.AS_APPS_ASK, RecipientPolicy.LISTED_ONLY, RecipientPolicy.NOBODY
 REAL = [f"real{number}@example.com" for number in range(4)]
 TESTERS = [f"tester{number}@acme.example" for number in range(3)]
+PARTNERS = ["dan@allowed.example", "eva@allowed.example"]
+PATTERNS = ["allowed.example", "dan@allowed.example", "real0@example.com"]
 SENDER = "no-reply@acme.example"
 # What apps write beside the usual, and servers or mail programs act on.
 FIELDS = [
@@ -33,28 +41,57 @@ FIELDS = [
     'X-SMTPAPI: {"to": ["real0@example.com"]}\r\nSender: real1@example.com\r\n',
     "Reply-To: Real <real2@example.com>\r\nCc: real1@example.com\r\nList-Unsubscribe: <mailto:real3@example.com>\r\n",
     "Resent-To: real0@example.com\r\nMail-Followup-To: real1@example.com\r\nX-Invented: real2@example.com\r\n",
+    "Reply-To: dan@allowed.example\r\nCc: Eva <eva@allowed.example>\r\nX-Acme-Order: 42\r\n",
+    "X-Acme-Order: real1@example.com\r\n",
 ]
+KEPT = "X-Acme-Order"
+
+
+@dataclass
+class Promise:
+    """What was promised for one email when it was accepted, and what has become of that since. It only ever narrows."""
+
+    requested: set[str]
+    open: bool  # the policy was as apps ask and the list Inactive, all the time
+    silenced: bool  # the stage captured everything at some time
+    test_mail: bool  # the list was Active at some time
+    allowed: set[str]  # addresses and domains that were allowed all the time
+    kept: set[str]  # header fields that test mail kept all the time
+    released: bool = False  # a person sent it to its real recipients
+
+    def people(self, listed: Iterable[str]) -> set[str]:
+        """Who may get it, where the test list is `listed`."""
+        if self.silenced:
+            return set()
+        if self.released or self.open:
+            return self.requested
+        allowed = {address for address in self.requested if is_allowed(address, self.allowed)}
+        return allowed | (set(listed) if self.test_mail else set())
 
 
 class MailAndToggles(RuleBasedStateMachine):
-    """People toggle and edit the list and the settings, leave the list, retry, cancel, release and resend mail; apps send, the
-    server answers as it likes, workers die."""
+    """Members, apps, the server and workers act in any order.
+
+    Members toggle and edit the list, the policy, what is allowed and kept, and the settings, leave the list, and retry, cancel,
+    release and resend messages. Ends pass, apps send, the server gives any answer, and workers die.
+    """
 
     server: SmtpServer
 
     @initialize()
     def begin(self) -> None:
-        Message.objects.all().delete()
-        StageBackoff.objects.all().delete()
+        for model in (Message, StageBackoff, AllowedAddress, KeptHeader):
+            model.objects.all().delete()
         self.app, self.stage = App.objects.get(key="crm"), Stage.objects.get(key="qa")
         self.server.rcpt = self.server.mail = self.server.data = lambda _: None
         self.server.arrived.clear()
         set_list(self.app, self.stage, active=False)
+        self._change(OPEN)
         configure(self.stage, self.server, from_domains="*", connections=1)
         self.active, self.listed = False, set[str]()
-        self.accepted: set[int] = set()
-        self.test_mail: set[int] = set()
-        self.released: set[int] = set()
+        self.policy, self.afterwards = OPEN, None
+        self.allowed, self.kept = set[str](), set[str]()
+        self.promises: dict[int, Promise] = {}
         self.cancelled: set[int] = set()
         self.seen = 0
 
@@ -63,24 +100,88 @@ class MailAndToggles(RuleBasedStateMachine):
         set_list(self.app, self.stage, *sorted(people), active=active)
         self.active, self.listed = active, people
         if active:  # from here on, what waits is test mail too
-            self.test_mail |= set(Message.objects.exclude(status__in=FINAL).values_list("pk", flat=True)) - self.released
+            for promise in self.promises.values():
+                promise.test_mail, promise.open = True, False
 
     @rule()
     def everybody_on_the_list_is_removed(self) -> None:
         TestListAddress.objects.all().delete()
         self.listed = set()
 
+    @rule(policy=st.sampled_from([OPEN, LISTED, NOBODY]), hours=st.sampled_from([None, 1, 2]))
+    def change_the_policy(self, policy: RecipientPolicy, hours: int | None) -> None:
+        try:
+            self._change(policy, database_now() + timedelta(hours=hours) if hours else None)
+        except ValidationError:  # a narrower policy has no end
+            assert hours
+            return
+        leads_back = self.afterwards if self.afterwards is not None else self.policy
+        keeps_its_end = hours or self.policy.is_wider_than(policy)
+        self.afterwards = leads_back if keeps_its_end and policy.is_wider_than(leads_back) else None
+        self._is_in_force(policy)
+
+    def _change(self, policy: RecipientPolicy, until: Any = None) -> None:
+        change_policy(self.stage, policy, OPERATOR, until=until, typed_stage_name=self.stage.name)
+
+    @precondition(lambda self: self.afterwards is not None)
+    @rule()
+    def the_policy_ends(self) -> None:
+        Stage.objects.update(policy_until=timezone.now() - timedelta(seconds=1))
+        policy, self.afterwards = self.afterwards, None
+        assert policy is not None
+        self._is_in_force(policy)
+
+    def _is_in_force(self, policy: RecipientPolicy) -> None:
+        self.policy = policy
+        for promise in self.promises.values():
+            promise.open &= policy == OPEN
+            promise.silenced |= policy == NOBODY
+
+    @rule(pattern=st.sampled_from(PATTERNS))
+    def an_address_is_allowed(self, pattern: str) -> None:
+        allow(self.stage, [pattern], OPERATOR, typed_stage_name=self.stage.name)
+        self.allowed.add(pattern)
+
+    @rule(pattern=st.sampled_from(PATTERNS), by_the_clock=st.booleans())
+    def an_address_is_not_allowed_any_more(self, pattern: str, by_the_clock: bool) -> None:
+        if by_the_clock:
+            AllowedAddress.objects.filter(pattern=pattern).update(until=timezone.now() - timedelta(seconds=1))
+        elif AllowedAddress.objects.filter(pattern=pattern).exists():
+            disallow(self.stage, pattern, OPERATOR)
+        self.allowed.discard(pattern)
+        for promise in self.promises.values():
+            promise.allowed.discard(pattern)
+
+    @rule()
+    def a_header_field_is_kept_or_not(self) -> None:
+        if kept := KeptHeader.objects.first():
+            stop_keeping_header(kept, OPERATOR)
+        else:
+            keep_header(self.stage, KEPT, OPERATOR, typed_stage_name=self.stage.name)
+        self.kept ^= {KEPT.lower()}
+        for promise in self.promises.values():
+            promise.kept &= self.kept
+
+    def promise(self, message: Message, **options: bool) -> None:
+        self.promises[message.pk] = Promise(
+            requested=set(message.requested),
+            open=options.get("open", True) and self.policy == OPEN and not self.active,
+            silenced=self.policy == NOBODY,
+            test_mail=options.get("test_mail", False) or self.active,
+            allowed=set(self.allowed),
+            kept=set(self.kept),
+            released=options.get("released", False),
+        )
+
     @rule(
-        to=st.lists(st.sampled_from(REAL + TESTERS), min_size=1, max_size=4),
+        to=st.lists(st.sampled_from(REAL + TESTERS + PARTNERS), min_size=1, max_size=4)
+        | st.lists(st.sampled_from([*PARTNERS, REAL[0]]), min_size=1, max_size=2),
         sender=st.sampled_from(["crm@acme.example", *REAL]),
         fields=st.sampled_from(FIELDS),
     )
     def app_sends(self, to: list[str], sender: str, fields: str) -> None:
         content = fields.encode() + mail(to=", ".join(to), sender=sender)
-        message = send(self.app, self.stage, *to, content=content, sender=sender)
-        self.accepted.add(message.pk)
-        if self.active:
-            self.test_mail.add(message.pk)
+        self.promise(send(self.app, self.stage, *to, content=content, sender=sender))
 
     @precondition(lambda self: Message.objects.exists())
     @rule(chosen=st.integers(0), act=st.sampled_from([retry_now, cancel, release_held, resend, resend_to_real_recipients]))
@@ -92,12 +193,11 @@ class MailAndToggles(RuleBasedStateMachine):
             return
         if act == cancel:
             self.cancelled.add(message.pk)
-        self.accepted.add(result.pk)
-        if act in (release_held, resend_to_real_recipients):
-            self.released.add(result.pk)
-            self.test_mail.discard(result.pk)
-        elif act == resend and (self.active or message.route != RouteKind.RECIPIENTS):
-            self.test_mail.add(result.pk)
+        elif act in (release_held, resend_to_real_recipients):
+            self.promise(result, released=True)
+        elif act == resend:
+            was_test_mail = message.route in (RouteKind.TEST_LIST, RouteKind.RELEASED)
+            self.promise(result, open=message.route == RouteKind.RECIPIENTS, test_mail=was_test_mail)
 
     @rule(
         where=st.sampled_from(["mail", "rcpt", "data"]),
@@ -112,15 +212,12 @@ class MailAndToggles(RuleBasedStateMachine):
 
     @rule()
     def pauses_end(self) -> None:
-        past = timezone.now() - timedelta(seconds=1)
-        Message.objects.filter(status__in=[Status.QUEUED, Status.DEFERRED]).update(due=past)
-        Recipient.objects.filter(status__in=[Status.QUEUED, Status.DEFERRED]).update(due=past)
-        StageBackoff.objects.update(retry_at=past)
+        now_due()
 
     @rule()
     def worker_dies_in_hand_over(self) -> None:
         for claimed in take(self.stage, 2, owner="dead"):
-            self.handed_over(claimed)
+            self._reaches(claimed.pk, {recipient.address for recipient in claimed.recipients})
         Message.objects.filter(owner="dead").update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
 
@@ -129,47 +226,46 @@ class MailAndToggles(RuleBasedStateMachine):
     def held_mail_is_swept(self) -> None:
         sweep()
 
-    def handed_over(self, claimed: ClaimedMessage) -> None:
-        addresses = {recipient.address for recipient in claimed.recipients}
-        if claimed.pk in self.test_mail:
-            assert addresses <= set(TESTERS)
-        if self.active and claimed.pk not in self.released:
-            assert addresses <= self.listed
+    def _reaches(self, message: int, addresses: set[str]) -> None:
+        people = self.promises[message].people(self.listed if self.active else TESTERS)
+        assert addresses <= people, (addresses, people, self.promises[message])
 
     @invariant()
-    def mail_of_an_active_list_reached_nobody_else(self) -> None:
-        by_message_id = dict(Message.objects.values_list("message_id", "pk")) if getattr(self, "accepted", None) else {}
+    def nobody_else_was_reached(self) -> None:
+        by_message_id = dict(Message.objects.values_list("message_id", "pk")) if getattr(self, "promises", None) else {}
         for arrived in self.server.arrived[getattr(self, "seen", 0) :]:
             message = by_message_id[arrived.mail["Message-ID"]]
-            if self.active and message not in self.released:
-                assert set(arrived.recipients) <= self.listed, (arrived.recipients, self.listed)
-            if message in self.test_mail:
-                assert set(arrived.recipients) <= set(TESTERS)
-                assert strays(arrived.mail, [*TESTERS, "crm@acme.example"], SENDER) == []
+            self._reaches(message, set(arrived.recipients))
+            promise = self.promises[message]
+            if not promise.open and not promise.released:
+                people = [*(TESTERS if promise.test_mail else []), "crm@acme.example"]
+                assert strays(arrived.mail, people, SENDER, promise.kept, promise.allowed) == []
                 assert arrived.sender == SENDER
         self.seen = len(self.server.arrived)
 
     @invariant()
     def nothing_accepted_is_lost(self) -> None:
-        if not getattr(self, "accepted", None):
+        if not getattr(self, "promises", None):
             return
         messages = {message.pk: message for message in Message.objects.all()}
-        assert set(messages) == self.accepted
+        assert set(messages) == set(self.promises)
         for message in messages.values():
-            recipients = list(message.recipients.all())
+            recipients, promise = list(message.recipients.all()), self.promises[message.pk]
+            addresses = {recipient.address for recipient in recipients}
             assert recipients or message.status not in FINAL or message.pk in self.cancelled
-            if message.pk in self.released:
-                assert {recipient.address for recipient in recipients} >= set(message.requested)
+            if message.route != RouteKind.TEST_LIST:
+                assert addresses >= set(message.requested)  # each of them waits, or has come to its end
+            if promise.released:
                 assert all(recipient.address in message.requested for recipient in recipients if recipient.status not in FINAL)
-                assert message.route == RouteKind.RELEASED
+                assert message.route in (RouteKind.RELEASED, RouteKind.CAPTURED)
             if message.status == Status.SENT:
                 assert all(recipient.status == Status.SENT for recipient in recipients)
-            if message.pk in self.test_mail - self.cancelled and message.route == RouteKind.RECIPIENTS:
+            if promise.test_mail and message.pk not in self.cancelled and message.route == RouteKind.RECIPIENTS:
                 assert message.status not in FINAL or not self.active
 
     def teardown(self) -> None:
         """Whatever happened, once the server answers and pauses end, everything reaches its end."""
-        if not hasattr(self, "stage"):
+        if not hasattr(self, "promises"):
             return
         self.server.rcpt = self.server.mail = self.server.data = lambda _: None
         self.save_list({TESTERS[0]}, self.active)
@@ -177,7 +273,11 @@ class MailAndToggles(RuleBasedStateMachine):
             self.pauses_end()
             sweep()
             deliver()
-        assert set(Message.objects.values_list("status", flat=True)) <= {Status.SENT, Status.FAILED}
+        self.nobody_else_was_reached()
+        self.nothing_accepted_is_lost()
+        ends = {Status.SENT, Status.FAILED, Status.CAPTURED}
+        assert set(Message.objects.values_list("status", flat=True)) <= ends
+        assert set(Recipient.objects.values_list("status", flat=True)) <= ends
 
 
 @pytest.mark.django_db(transaction=True)
@@ -185,7 +285,7 @@ def test_no_sequence_of_events_leaks_or_loses_a_mail(crm: App, qa: Stage, smtp_s
     monkeypatch.setattr(MailAndToggles, "server", smtp_server, raising=False)
     examples = settings(
         max_examples=25,
-        stateful_step_count=20,
+        stateful_step_count=25,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
     )

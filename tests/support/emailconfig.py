@@ -154,7 +154,7 @@ def _errors_of(form: SmtpSettingsForm) -> str:
 
 
 def manager_of(*stages: Stage, app: App | None = None, **fields: Any) -> Client:
-    """Somebody whose role holds Manage Email Configurations in these stages; in all, when none is named."""
+    """A member with the permission Manage Email Configurations in these stages, or in all if none is named."""
     role = Role.objects.create(name="Mail team", permissions=[Permission.MANAGE_EMAIL_CONFIGURATIONS.value])
     role.stages.set(stages)
     return signed_in(make_member("Max Manager", role, app, **fields))

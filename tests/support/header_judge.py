@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from email.header import decode_header
 from email.message import Message
 
@@ -18,18 +18,30 @@ OURS = {"received", "to", "from", "reply-to", "x-email-app", "x-email-stage", "x
 _ADDRESS = re.compile(r"[^\s<>\"(),;:]*@[^\s<>\"(),;:]*")
 
 
-def strays(mail: Message, people: Iterable[str], sender: str, kept: Iterable[str] = ()) -> list[str]:
-    """What leaves with test mail and must not: fields that nobody allowed, and addresses beyond the list and the sender."""
+def strays(mail: Message, people: Iterable[str], sender: str, kept: Iterable[str] = (), allowed: Iterable[str] = ()) -> list[str]:
+    """What leaves with test mail and must not.
+
+    That is fields that nobody allowed, and addresses beyond the list, the sender and what the stage allows (`allowed`, addresses
+    and domains). The app's Cc may stay where it names nobody but allowed addresses. `kept` are fields' names in lower case.
+    """
     wrong = []
-    allowed = {address.lower() for address in (*people, sender)}
+    known, patterns = {address.lower() for address in (*people, sender)}, set(allowed)
     for name, value in mail.items():
-        field = name.strip().lower()
+        field, named = name.strip().lower(), addresses(str(value))
         if field.startswith("x-original-") or field in FREE:
             continue
-        if field not in OURS and field not in kept:
+        stays_for_allowed = field == "cc" and named and all(is_allowed(address, patterns) for address in named)
+        if field not in OURS and field not in kept and not stays_for_allowed:
             wrong.append(f"{name} is no field of test mail")
-        wrong += [f"{name} names {address}" for address in addresses(str(value)) if address.lower() not in allowed]
+        strangers = (address for address in named if address.lower() not in known and not is_allowed(address, patterns))
+        wrong += [f"{name} names {address}" for address in strangers]
     return wrong
+
+
+def is_allowed(address: str, patterns: Collection[str]) -> bool:
+    """Whether the address, or its whole domain, is among a stage's allowed ones."""
+    local, _, domain = address.rpartition("@")
+    return f"{local}@{domain.lower()}" in patterns or domain.lower() in patterns
 
 
 def addresses(value: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,3 +34,14 @@ def right_before(words: str, act: Callable[[], object], *, nth: int = 1) -> Iter
 # In a test's transaction each atomic block begins with a savepoint. The first one of a page is its service's: what the page
 # reads before has been read. In Django admin the first one is Django's own.
 A_TRANSACTION_BEGINS = "SAVEPOINT"
+
+
+def wait_until_blocked() -> None:
+    """Until another transaction waits for an advisory lock. For PostgreSQL."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            if cursor.fetchone()[0]:
+                return
+    raise AssertionError("nobody waits")

@@ -110,7 +110,7 @@ def deliver_beside(config: DeliveryConfig | None = None) -> None:
 
 
 def take(stage: Stage, at_most: int, owner: str) -> list[ClaimedMessage]:
-    """What a worker's turn does: some due mails are on the wire from now on, as `owner`'s."""
+    """Claim some due messages for `owner`, as a worker does. From now on they are being sent."""
     with transaction.atomic():
         return claim_due(query_due(stage.pk, at_most), Claim(owner, DeliveryConfig().lease), database_now())
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from html import unescape
 
 import pytest
+from django.db import transaction
 from django.http import HttpResponse
 from django.utils import timezone
 
@@ -17,11 +18,14 @@ from emailconfig.doctor import runs
 from emailconfig.models import ConnectionTest, DeletedSettings, OAuthToken, SmtpSettings
 from gateway.models import Gateway
 from organization import audit
+from organization.access import Scope
 from organization.credentials import create_credential
 from organization.kept_headers import keep_header
 from organization.models import App, Member, Stage
 from organization.recipient_policy.changes import allow
-from outbox.models import Attempt, Message, Refusal, Source
+from outbox.models import Attempt, HeldAnswer, HoldReason, Message, Pause, Refusal, Source
+from outbox.pauses import pause
+from outbox.states import hold
 from outbox.submission import Envelope, submit
 from tests.support.outbox import deliver, send, set_list
 from tests.support.portal import OPERATOR, configure, eventually, mail
@@ -40,6 +44,9 @@ PAGES = [
     "/apps/crm/configuration/emails/qa/edit/",
     "/apps/crm/configuration/emails/qa/route/?to=customer@example.com",
     "/apps/crm/configuration/emails/production/edit/",
+    "/apps/shop/configuration/emails/development/held/",
+    "/apps/shop/configuration/emails/development/held/discard/",
+    "/apps/crm/configuration/emails/qa/pause/",
     "/apps/crm/configuration/emails/qa/credentials/{credential}/revoke/",
     "/management/configure/emails/",
     "/management/configure/emails/qa/",
@@ -54,6 +61,10 @@ PAGES = [
     "/management/configure/emails/qa/test-mail/",
     "/management/configure/emails/qa/test/{test}/",
     "/management/configure/emails/development/",
+    "/management/configure/emails/development/held/",
+    "/management/configure/emails/production/held/",
+    "/management/configure/emails/development/held/discard/",
+    "/management/configure/emails/qa/pause/",
     "/management/view/audit-trail/",
     "/management/configure/stages/",
     "/management/configure/stages/new/",
@@ -113,6 +124,8 @@ def busy_portal(
     rollup.roll_up()
     credential = create_credential(crm, qa, OPERATOR).credential
     _in_trouble(crm, development)
+    _asking(send(shop, development))
+    pause(Scope(shop, production), "Duplicate invoices", OPERATOR)
     return {
         "message": Message.objects.filter(subject="HTML").get().pk,
         "held": held.pk,
@@ -130,6 +143,12 @@ def _in_trouble(app: App, stage: Stage) -> None:
         send(app, stage)
         deliver()
     assert StageBackoff.objects.get(stage=stage).paused
+
+
+def _asking(message: Message) -> None:
+    """Held email whose stage could send it, if a person said so."""
+    with transaction.atomic():
+        hold(message, HoldReason.WAITED_TOO_LONG)
 
 
 def _failed_test(stage: Stage, member: Member, port: int) -> ConnectionTest:
@@ -155,6 +174,8 @@ def everything(
     keep_header(qa, "X-Campaign", OPERATOR, typed_stage_name=qa.name)
     allow(qa, ["dan@example.com"], OPERATOR, typed_stage_name=qa.name)
     Gateway.objects.create(name="g1")
+    Pause.objects.create(stage=production, app=shop, by="Ana", reason="Duplicate invoices")
+    HeldAnswer.objects.create(stage=qa, choice=HeldAnswer.Choice.KEEP, until=timezone.now())
     for stage in (qa, production):
         message = submit(crm, stage, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Source.COMMAND)
     Attempt.objects.create(message=message, address="customer@example.com", outcome=Attempt.Outcome.DEFERRED)

@@ -1,7 +1,7 @@
 """Every URL of the portal, with who opens it and who may post to it. docs/reference/permissions.md says the same in words.
 
-Whoever isn't named gets a 403; who isn't signed in, or isn't let into Django admin, is asked to sign in. Where nobody is named,
-the method isn't allowed.
+A member who isn't named gets a 403. A visitor who isn't signed in, or a member who may not open Django admin, is asked to
+sign in. If nobody is named, the method isn't allowed.
 """
 
 from __future__ import annotations
@@ -71,6 +71,10 @@ PAGES: dict[str, Row] = {
     f"{_EMAILS}edit/members/": Row(LIST_EDITORS),
     f"{_EMAILS}preview/": Row(NOBODY, LIST_EDITORS),
     f"{_EMAILS}route/": Row(MEMBERS),
+    f"{_EMAILS}held/": Row(LIST_EDITORS, LIST_EDITORS),
+    f"{_EMAILS}held/discard/": Row(LIST_EDITORS, LIST_EDITORS),
+    f"{_EMAILS}pause/": Row(LIST_EDITORS, LIST_EDITORS),
+    f"{_EMAILS}pause/end/": Row(NOBODY, LIST_EDITORS),
     _CREDENTIALS: Row(NOBODY, LIST_EDITORS),
     f"{_CREDENTIALS}<int:credential_id>/revoke/": Row(LIST_EDITORS, LIST_EDITORS),
     # Management
@@ -88,6 +92,10 @@ PAGES: dict[str, Row] = {
     f"{_SETTINGS}test/": Row(NOBODY, CONFIGURATORS),
     f"{_SETTINGS}test/<int:test_id>/": Row(CONFIGURATORS),
     f"{_SETTINGS}resume/": Row(NOBODY, CONFIGURATORS),
+    f"{_SETTINGS}held/": Row(CONFIGURATORS, CONFIGURATORS),
+    f"{_SETTINGS}held/discard/": Row(CONFIGURATORS, CONFIGURATORS),
+    f"{_SETTINGS}pause/": Row(CONFIGURATORS, CONFIGURATORS),
+    f"{_SETTINGS}pause/end/": Row(NOBODY, CONFIGURATORS),
     f"{_SETTINGS}test-mail/": Row(CONFIGURATORS, CONFIGURATORS),
     _STAGES: Row(PLATFORM),
     f"{_STAGES}new/": Row(PLATFORM, PLATFORM),
@@ -163,6 +171,7 @@ ADMIN: dict[str, Model] = {
     **dict.fromkeys(
         [
             *("outbox/message", "outbox/recipient", "outbox/content", "outbox/attempt", "outbox/refusal"),
+            *("outbox/pause", "outbox/heldanswer"),
             *("delivery/stagebackoff", "delivery/worker", "delivery/connectionslot", "gateway/gateway"),
             *("analytics/hourlycount", "analytics/hourlylatency", "analytics/hourlycause", "analytics/rollupposition"),
             *("analytics/dailycount", "analytics/dailylatency", "analytics/stagecount", "analytics/stagelatency"),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib import import_module
@@ -28,6 +27,7 @@ from testlists.services import (
     wait_until_none_in_flight,
 )
 from testlists.signals import count_in_flight
+from tests.support.interleaving import wait_until_blocked
 from tests.support.portal import OPERATOR, make_member
 from tests.support.testlists import keep_list, numbered, on_list, people
 
@@ -100,17 +100,6 @@ def test_an_app_and_a_stage_that_are_made_at_once_have_their_list(db: None) -> N
         save_app(App(key="billing", name="Billing"), OPERATOR)
         made.result(30)
     assert TestList.objects.filter(app__key="billing", stage__key="staging").exists()
-
-
-def wait_until_blocked() -> None:
-    """Until somebody waits for a lock of this transaction."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            if cursor.fetchone()[0]:
-                return
-    raise AssertionError("nobody waits")
 
 
 def test_the_list_becomes_what_is_wanted(crm: App, qa: Stage, viewer: Member) -> None:

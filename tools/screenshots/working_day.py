@@ -1,4 +1,4 @@
-"""What the pictures show: the demo organization after a working day."""
+"""The demo organization after a working day, which the pictures show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
 from gateway.models import Gateway
 from organization.models import App, AuditEvent, Credential, Member, Stage
-from organization.services import save_in_organization
+from organization.recipient_policy.policy import RecipientPolicy
+from organization.services import create_stage
 from outbox.models import Attempt, Message, Source
 from outbox.submission import Envelope, submit
 from testlists.services import ListChange, save_test_list
@@ -43,7 +44,7 @@ REPLIES = {"old@example.com": "550 5.1.1 No such user here", "busy@example.com":
 
 @dataclass(frozen=True)
 class Day:
-    """Where the pictures lead to."""
+    """The URLs and ids that the pictures need."""
 
     test_mail: int
     held_mail: int
@@ -52,14 +53,15 @@ class Day:
 
 @contextmanager
 def working_day() -> Iterator[Day]:
-    """QA sends, and the test list of `crm` is Active there; Development is paused; Staging has no server yet."""
+    """Prepare the day. QA sends, and the test list of `crm` is Active there. Development is paused. Staging has no server."""
     with SmtpServer(rcpt=REPLIES.get) as server:
         call_command("migrate", verbosity=0)
         call_command("seed_demo", smtp_port=server.port, stdout=StringIO())
         ada = Member.objects.get(name="Ada Admin")
         crm, shop, hr = (App.objects.get(key=key) for key in ("crm", "shop", "hr"))
         development, qa, production = (Stage.objects.get(key=key) for key in ("development", "qa", "production"))
-        staging = save_in_organization(Stage(key="staging", name="Staging", kind=Stage.Kind.NON_PRODUCTION, order=4), ada)
+        staging = Stage(key="staging", name="Staging", kind=Stage.Kind.NON_PRODUCTION, order=4)
+        staging = create_stage(staging, ada, RecipientPolicy.AS_APPS_ASK)
         configure(qa, server)
         _a_day_of_mail(shop, hr, qa)
         mail = _test_mail(crm, qa, ada)
@@ -117,7 +119,7 @@ def _refused_sign_in(app: App, stage: Stage) -> None:
 
 
 def _settings_of_everyday(qa: Stage, production: Stage, development: Stage, member: Member) -> None:
-    """In place of the loopback, and of a port that is another one each time."""
+    """Store settings as in real use, instead of the loopback with a different port each time."""
     own = {"server": "smtp.acme.example", "port": 587, "security": "starttls"}
     _save(qa, member, **own, authentication="basic", username="portal", new_secret="s3cret")
     tokens = {"token_url": "https://login.acme.example/oauth2/token", "client_id": "email-portal", "scopes": "mail.send"}

@@ -1,4 +1,4 @@
-"""manage.py explain_route: where would this mail go?"""
+"""manage.py explain_route: where would this email go?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from testlists.state import state_of
 
 
 class Command(PortalCommand):
-    help = "Say who would get a mail of an app in a stage, and why. Nothing is sent or stored."
+    help = "Say who would get an email of an app in a stage, and why. Nothing is sent or stored."
 
     def add_arguments(self, parser: CommandParser) -> None:
         self.add_app(parser)

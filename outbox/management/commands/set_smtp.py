@@ -1,6 +1,6 @@
 """manage.py set_smtp: replace a stage's SMTP settings.
 
-An option that is left out gets its default.
+An option that is left out gets its default. What was held for missing settings stays held unless --held says otherwise.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from django.core.management.base import CommandError, CommandParser
 from emailconfig.forms import SmtpSettingsForm
 from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
+from organization.access import Scope
 from organization.cli import PortalCommand, stage_by_key
+from outbox.held_mail import Choice
+from outbox.management.held_answer import answer_for_command
 
 
 class Command(PortalCommand):
@@ -58,6 +61,9 @@ class Command(PortalCommand):
         parser.add_argument(
             "--recipients-per-transaction", default="100", help="1 to 1000; more recipients take several transactions"
         )
+        parser.add_argument(
+            "--held", choices=Choice.values, help="what becomes of held emails; left out, they stay held and the portal asks"
+        )
         parser.add_argument("--ehlo-name", default="", help="the name that the portal gives in EHLO; default: its machine's name")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -76,6 +82,7 @@ class Command(PortalCommand):
             raise ValidationError(form.errors.as_data())
         save_smtp_settings(form.instance, self.operator)
         self.stdout.write(f"{stage.name} sends through {settings}. This applies to all apps from the next email on.")
+        answer_for_command(self, Scope(stage=stage), options["held"])
 
 
 def _from_stdin() -> str:
