@@ -11,6 +11,7 @@ from django.utils import timezone
 from common.addresses import split_addresses
 from organization.models import Stage
 from organization.recipient_policy.changes import policy_in_force
+from organization.recipient_policy.patterns import normalize_all
 from organization.recipient_policy.policy import RecipientPolicy
 
 _CHOICES = [
@@ -72,4 +73,4 @@ class AllowForm(_WideningForm):
         self.fields["stage_name"].help_text = f"More people will get email. Type “{stage.name}” to confirm."
 
     def clean_patterns(self) -> list[str]:
-        return split_addresses(self.cleaned_data["patterns"])
+        return normalize_all(split_addresses(self.cleaned_data["patterns"]))
