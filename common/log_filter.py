@@ -30,7 +30,7 @@ class LogFilter(django_filters.FilterSet):
         self.now = timezone.now()
 
     @property
-    def asked(self) -> dict[str, str]:
+    def given_values(self) -> dict[str, str]:
         """The filters that were given, as they were typed."""
         return {name: self.data[name] for name in self.filters if self.data.get(name)}
 
