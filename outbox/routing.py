@@ -15,7 +15,7 @@ from outbox.models import HoldReason, RouteKind, Rule
 from testlists.state import ListState
 
 # What goes to allowed addresses at most, whatever the policy becomes.
-_CLOSED = (RouteKind.ALLOWED, RouteKind.CAPTURED)
+_CLOSED = (RouteKind.ALLOWED, RouteKind.CAPTURED, RouteKind.FORWARDED)
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,15 @@ def release(requested: Sequence[str]) -> Route:
     return _as_asked(RouteKind.RELEASED, Rule.RELEASED, requested, reason)
 
 
+def forward(requested: Sequence[str], people: Sequence[NamedAddress]) -> Route:
+    """A captured email goes to these people alone, as test mail, because a person decided so."""
+    reason = "A person forwarded this email as test mail, so this recipient doesn't get it."
+    recipients = _once([RoutedPerson(person, Rule.FORWARDED) for person in people])
+    addresses = tuple(recipient.person.email for recipient in recipients)
+    decisions = tuple(Decision(address, addresses, Rule.FORWARDED, reason) for address in requested)
+    return Route(RouteKind.FORWARDED, recipients, decisions)
+
+
 @dataclass(frozen=True)
 class StoredRoute:
     """What was decided at acceptance: the kind of route, the versions of list and policy then, and who is left to get it."""
@@ -146,8 +155,11 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
     A policy that became narrower, and a list that became Active, catch what is still queued, also when they were changed back
     meanwhile. The other way round frees nothing: test mail follows the list as it is now, whatever its toggle says, and what
     went to allowed addresses goes to nobody else. A person's release is caught by no list, and only by a stage that captures
-    everything. Without a list everything else is held.
+    everything. What a person forwarded reaches the people of a test list or that person, also under such a policy. Without a
+    list everything else is held.
     """
+    if decided.kind == RouteKind.FORWARDED:
+        return None
     policy = policy.since(decided.policy_version)
     if policy.policy == RecipientPolicy.NOBODY:
         return route(requested, test_list, policy)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from common import sql
+from common.addresses import NamedAddress
 from organization.models import App, Credential, Stage
 from outbox.envelope import (
     Envelope,
@@ -16,11 +17,12 @@ from outbox.models import HoldReason, Message, Source, Status
 @dataclass(frozen=True)
 class Resend:
     """Why a mail is sent again: which one it repeats, on whose word, and whether that person released it to the real
-    recipients."""
+    recipients, or forwarded it as test mail to these people alone."""
 
     original: Message
     by: str
-    released: bool
+    released: bool = False
+    forwarded_to: tuple[NamedAddress, ...] = ()
 
 
 @dataclass(frozen=True)
