@@ -19,7 +19,7 @@ from organization.models import App, Stage
 
 TOP_APPS = 10
 _FAILURES = ("failed", "deferred", "unknown")
-_COUNTS = ("accepted", "to_test_list", "sent", *_FAILURES)
+_COUNTS = ("accepted", "to_test_list", "captured", "allowed", "sent", *_FAILURES)
 # Where mail is looked at: the apps of each stage that the member may see.
 Places = Mapping[Stage, Sequence[App]]
 Period = datetime | date
@@ -63,8 +63,9 @@ def range_of(key: str | None) -> Range:
 
 @dataclass(frozen=True)
 class Sums:
-    """`counts`: mails that were accepted and to_test_list; held, the most of them at one time; tries to reach one address that
-    ended as sent, failed, deferred and unknown. `latencies`: how many of those sent in which bucket."""
+    """`counts`: messages that were accepted and to_test_list; recipients that were captured or allowed; held, the most of them
+    at one time; tries to reach one address that ended as sent, failed, deferred and unknown. `latencies`: how many of those
+    sent in which bucket."""
 
     counts: Counter[str] = field(default_factory=Counter)
     latencies: Counter[int] = field(default_factory=Counter)

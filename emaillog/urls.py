@@ -17,5 +17,7 @@ urlpatterns = [
     path(f"{_MESSAGE}cancel/", actions.cancel, name="email-log-cancel"),
     path(f"{_MESSAGE}release/", actions.release_held, name="email-log-release-held"),
     path(f"{_MESSAGE}resend/", actions.resend, name="email-log-resend"),
+    path(f"{_MESSAGE}send-to-test-list/", actions.send_to_test_list, name="email-log-send-to-test-list"),
+    path(f"{_MESSAGE}send-to-me/", actions.send_to_me, name="email-log-send-to-me"),
     path(f"{_MESSAGE}resend/real-recipients/", actions.resend_to_real_recipients, name="email-log-release"),
 ]

@@ -31,6 +31,12 @@ _HTML_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; sandbox",
     "X-DNS-Prefetch-Control": "off",
 }
+_POLICY_SENTENCES = {
+    RouteKind.ALLOWED: "The stage allows these addresses, so they get their own copy as test mail. Other copies are captured.",
+    RouteKind.CAPTURED: "The stage's recipient policy lets nobody get this email. It is kept here.",
+    RouteKind.FORWARDED: "A person forwarded this captured email as test mail, to these addresses and to nobody else.",
+}
+_TEST_MAIL = (RouteKind.TEST_LIST, RouteKind.ALLOWED, RouteKind.FORWARDED)
 _DOWNLOAD_HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox", "X-Content-Type-Options": "nosniff"}
 
 
@@ -50,6 +56,7 @@ def message(request: MemberRequest, stage_key: str, message_id: int) -> HttpResp
         "route_sentence": _route_sentence(message),
         "actions": allowed_actions(message, request.user),
         "final": FINAL,
+        "test_mail": _TEST_MAIL,
         **_ways_out(message, request.user),
         "resent_from": _if_kept(message.resent_from),
         "resent_as": _if_kept(message.resent_as),
@@ -167,6 +174,8 @@ def _route_sentence(message: Message) -> str:
         because = "has nobody on it, so the mail is held."
     elif message.route == RouteKind.TEST_LIST:
         because = "was Active, so the mail goes to the people on it and to nobody else."
+    elif message.route in _POLICY_SENTENCES:
+        return _POLICY_SENTENCES[RouteKind(message.route)]
     elif message.route == RouteKind.RELEASED:
         because = "doesn't catch this mail: a person released it to the recipients the app gave."
     else:

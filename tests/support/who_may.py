@@ -111,6 +111,8 @@ PAGES: dict[str, Row] = {
     f"{_MESSAGE}attachments/<int:number>/": Row(CONTENT_READERS),
     f"{_MESSAGE}retry/": Row(NOBODY, RESENDERS),
     f"{_MESSAGE}cancel/": Row(RESENDERS, RESENDERS),
+    f"{_MESSAGE}send-to-test-list/": Row(NOBODY, RESENDERS),
+    f"{_MESSAGE}send-to-me/": Row(NOBODY, RESENDERS),  # who hold Access user information too
     f"{_MESSAGE}resend/": Row(RESENDERS, RESENDERS),
     f"{_MESSAGE}release/": Row(PLATFORM, PLATFORM),
     f"{_MESSAGE}resend/real-recipients/": Row(PLATFORM, PLATFORM),
