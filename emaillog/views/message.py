@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from django.conf import settings
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -14,8 +11,9 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_safe
 
 from emailconfig.services import settings_of
-from emaillog.content_preview import SHOWN_AT_MOST, Preview, has_content, header_fields, preview, read_attachment, source_start
+from emaillog.content_preview import has_content, preview, read_attachment
 from emaillog.content_preview import source as source_of
+from emaillog.content_tabs import content_context, content_gone
 from emaillog.requested import requested_recipients
 from organization.access import Scope, allowed
 from organization.http import MemberRequest
@@ -61,10 +59,10 @@ def message(request: MemberRequest, stage_key: str, message_id: int) -> HttpResp
         "resent_from": _if_kept(message.resent_from),
         "resent_as": _if_kept(message.resent_as),
         "can_see_content": may_see_content(request.user, message),
-        "content_gone": "" if content_is_there else _content_gone(),
+        "content_gone": "" if content_is_there else content_gone(),
     }
     if context["can_see_content"] and content_is_there:
-        context |= _content(message, request.GET.get("show", ""))
+        context |= content_context(message, request.GET.get("show", ""))
     return render(request, "emaillog/message.html", context)
 
 
@@ -111,55 +109,12 @@ def _ways_out(message: Message, member: Member) -> dict[str, str]:
     return ways
 
 
-@dataclass(frozen=True)
-class _Tab:
-    key: str
-    label: str
-    number: int | None = None  # of attachments
-
-
-def _content(message: Message, tab_key: str) -> dict[str, object]:
-    """The tabs, and what the chosen one shows; the first one, when that isn't there."""
-    content = preview(message)
-    tabs = _tabs(content)
-    shown = tab_key if tab_key in {tab.key for tab in tabs} else tabs[0].key
-    place = [message.stage.key, message.pk]
-    context: dict[str, object] = {
-        "tabs": tabs,
-        "shown": shown,
-        "content": content,
-        "html_url": reverse("email-log-html", args=place),
-        "source_url": reverse("email-log-source", args=place),
-    }
-    if shown == "headers":
-        context["header_fields"] = header_fields(message)
-    if shown == "source":
-        context["source_start"] = source_start(message)
-        context["source_is_longer"] = message.size > SHOWN_AT_MOST
-    return context
-
-
-def _tabs(content: Preview) -> list[_Tab]:
-    tabs = [_Tab("html", "HTML")] if content.html else []
-    if content.text:
-        tabs.append(_Tab("text", "Text"))
-    if content.invitations:
-        tabs.append(_Tab("invitation", "Invitation"))
-    if content.attachments:
-        tabs.append(_Tab("attachments", "Attachments", len(content.attachments)))
-    return [*tabs, _Tab("headers", "Headers"), _Tab("source", "Source")]
-
-
 def _find_with_content(request: MemberRequest, stage_key: str, message_id: int) -> Message:
     message = find_message(request.user, stage_key, message_id)
     require_content(request.user, message)
     if not has_content(message):
-        raise Http404(_content_gone())
+        raise Http404(content_gone())
     return message
-
-
-def _content_gone() -> str:
-    return f"The content was removed after {settings.CONTENT_RETENTION_DAYS} days."
 
 
 def _if_kept(number: int | None) -> int | None:
