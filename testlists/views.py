@@ -8,12 +8,15 @@ from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from organization.access import Scope, allowed, require
 from organization.http import MemberRequest, StageLink, is_row_number, search_words, stage_links
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
+from organization.recipient_policy.changes import policy_in_force
+from organization.recipient_policy.policy import RecipientPolicy
 from testlists.forms import TestListForm
 from testlists.models import TestList
 from testlists.recent_mail import recent_mail_in_words
@@ -49,7 +52,10 @@ def view_context(request: MemberRequest, test_list: TestList) -> dict[str, objec
     Every member may read it. Addresses are masked unless the member may see the recipients of mail.
     """
     is_open = sees_addresses(request.user, test_list.app, test_list.stage)
+    policy = policy_in_force(test_list.stage, timezone.now())
     return {
+        "captures_all": policy == RecipientPolicy.NOBODY,
+        "closed": policy == RecipientPolicy.LISTED_ONLY,
         "test_list": test_list,
         "people": [(entry.person_for(sees_addresses=is_open), entry.is_member) for entry in test_list.present_entries()],
         "sees_addresses": is_open,

@@ -9,6 +9,7 @@ from django.core.management.base import CommandParser
 from common.addresses import parse_named_address
 from organization.cli import PortalCommand, app_by_key, stage_by_key
 from organization.recipient_policy.reading import policy_of
+from outbox.models import Rule
 from outbox.routing import route
 from testlists.services import test_list_of
 from testlists.state import state_of
@@ -27,7 +28,8 @@ class Command(PortalCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
         requested = [parse_named_address(text).email for name in ("to", "cc", "bcc") for text in options[name]]
-        decided = route(requested, state_of(test_list_of(app, stage)), policy_of(stage))
+        policy = policy_of(stage)
+        decided = route(requested, state_of(test_list_of(app, stage)), policy)
         if options["json"]:
             decisions = [
                 {
@@ -38,8 +40,10 @@ class Command(PortalCommand):
                 }
                 for decision in decided.decisions
             ]
-            self.write_json({"route": decided.kind, "decisions": decisions})
+            self.write_json({"policy": policy.policy, "route": decided.kind, "decisions": decisions})
             return
+        self.stdout.write(f"{stage.name}: {policy.policy.label}")
         for decision in decided.decisions:
-            self.stdout.write(f"{decision.requested} -> {', '.join(decision.delivered_to) or 'held'}")
+            nobody = "captured" if decision.rule == Rule.CAPTURED else "held"
+            self.stdout.write(f"{decision.requested} -> {', '.join(decision.delivered_to) or nobody}")
             self.stdout.write(f"  {decision.reason}")

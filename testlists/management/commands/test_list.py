@@ -8,7 +8,9 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 
 from common.addresses import NamedAddress, parse_named_address, same_address_key
+from common.clock import database_now
 from organization.cli import PortalCommand, app_by_key, stage_by_key
+from organization.recipient_policy.changes import policy_in_force
 from testlists.models import TestList
 from testlists.services import ListChange, save_test_list, test_list_of, wait_until_none_in_flight
 
@@ -40,9 +42,10 @@ class Command(PortalCommand):
 
     def _show(self, test_list: TestList, *, as_json: bool) -> None:
         people = test_list.people()
+        policy = policy_in_force(test_list.stage, database_now())
         if as_json:
             addresses = [{"name": person.name, "email": person.email} for person in people]
-            facts = {"active": test_list.active, "missing": test_list.is_missing, "addresses": addresses}
+            facts = {"policy": policy.value, "active": test_list.active, "missing": test_list.is_missing, "addresses": addresses}
             self.write_json(facts)
             return
         if test_list.is_missing:
@@ -51,6 +54,7 @@ class Command(PortalCommand):
             )
             return
         self.stdout.write(f"{test_list}: {'Active' if test_list.active else 'Inactive'}, {len(people)} address(es)")
+        self.stdout.write(f"{test_list.stage.name}: {policy.label}")
         for person in people:
             self.stdout.write(f"  {person}")
 
