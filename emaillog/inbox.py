@@ -57,7 +57,8 @@ class InboxFilter(MessageFilter):
         self.emptied_up_to = inbox.emptied_up_to()
 
     def filter_queryset(self, queryset: QuerySet[Message]) -> QuerySet[Message]:
-        return super().filter_queryset(queryset.filter(route__in=SHOWN_ROUTES))
+        matching: QuerySet[Message] = super().filter_queryset(queryset.filter(route__in=SHOWN_ROUTES))
+        return matching
 
     @property
     def id_range(self) -> IdRange:
