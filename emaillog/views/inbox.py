@@ -23,7 +23,7 @@ from organization.keyset import query_url, row_number
 from organization.permissions import Permission
 from outbox import actions
 from outbox.models import Message
-from outbox.visibility import may_see_content
+from outbox.visibility import mask_of, may_see_content
 
 
 @require_safe
@@ -92,7 +92,7 @@ def _forward(request: MemberRequest, message: Message, act: Callable[[], Message
     try:
         act()
     except ValidationError as error:
-        messages.error(request, " ".join(error.messages))
+        messages.error(request, mask_of(request.user, message).text(" ".join(error.messages)))
     else:
         messages.success(request, sent)
     return redirect("inbox-message", message.app.key, message.stage.key, message.pk)
