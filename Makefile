@@ -42,7 +42,7 @@ test: $(VENV)/dev.stamp
 	@./.ci/test
 
 test-fast: $(VENV)/dev.stamp
-	@$(BIN)/python -m pytest -q -n 4 --dist worksteal -m "not commits"
+	@$(BIN)/python -m pytest -q -n 4 --dist worksteal -m "not commits and not slow"
 
 interop: $(VENV)/dev.stamp
 	@./.ci/interop

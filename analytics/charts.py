@@ -1,6 +1,7 @@
-"""Bar charts as inline SVG, worked out on the server: no script, no style in the page. Colours and type are the stylesheet's.
+"""Bar charts as inline SVG, computed on the server.
 
-A chart is drawn on a canvas of WIDTH × HEIGHT units that the browser scales to the room there is.
+The page needs no script and no inline style. Colours and fonts are in the stylesheet. A chart is drawn on a canvas of
+WIDTH × HEIGHT units, which the browser scales to the available space.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 460, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 6, 14, 54
-_FILLED = 0.72  # how much of a column its bars take
+_FILLED = 0.72  # the share of a column's width that its bars fill
 _TICKS = 4
 _LABELS = 4
-_LOWEST_BAR = 2.0  # so that one mail shows beside a million
+_LOWEST_BAR = 2.0  # so that one message is visible beside a million
 
 
 @dataclass(frozen=True)
 class Series:
-    """Bars that belong together. `colour` is one of .chart--… in analytics.css; `striped` tells two series apart without it."""
+    """Bars that belong together.
+
+    `colour` is one of .chart--… in analytics.css. `striped` distinguishes two series without colour.
+    """
 
     name: str
     colour: str
@@ -42,8 +46,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Column:
-    """All that stands at one place of the x axis; `x` and `width` are those of the whole column. `label` is shown where
-    there is room for it. `named`: each series' name and value."""
+    """All bars at one place of the x axis.
+
+    `x` and `width` belong to the whole column. `label` is shown if there is room for it. `named` has each series' name and
+    value.
+    """
 
     label: str
     shown: bool
@@ -59,7 +66,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Tick:
-    """A line across the chart, and the number it stands for."""
+    """A line across the chart, and its number."""
 
     y: float
     value: int
@@ -67,7 +74,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Chart:
-    """`key` is part of the names within the page; `x_title` and `y_title` say what the axes count."""
+    """A bar chart. `key` is part of the ids in the page. `x_title` and `y_title` say what the axes count."""
 
     key: str
     title: str
@@ -84,7 +91,7 @@ class Chart:
 
 
 def bar_chart(key: str, title: str, x_title: str, y_title: str, labels: Sequence[str], series: Sequence[Series]) -> Chart:
-    """A chart with a column for each of `labels`, in which the series' bars stand side by side."""
+    """Return a chart with a column for each of `labels`. In a column, the bars of the series are side by side."""
     step = tick_step(max((max(line.values, default=0) for line in series), default=0))
     ticks = [Tick(_y(number * step, step), number * step) for number in range(_TICKS + 1)]
     columns = [_column(place, labels, series, step) for place in range(len(labels))]
@@ -92,7 +99,7 @@ def bar_chart(key: str, title: str, x_title: str, y_title: str, labels: Sequence
 
 
 def tick_step(highest: int) -> int:
-    """The least of 1, 2, 5, 10, 20, … of which as many as there are ticks reach up to `highest`."""
+    """Return the smallest of 1, 2, 5, 10, 20, … that lets the ticks reach `highest`."""
     least = max(1, math.ceil(highest / _TICKS))
     power: int = 10 ** (len(str(least)) - 1)
     return next(nice * power for nice in (1, 2, 5, 10) if nice * power >= least)

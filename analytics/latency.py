@@ -1,4 +1,4 @@
-"""How long mail was on its way, from acceptance to the server's 250: counted in buckets, from which percentiles are told."""
+"""The time from the acceptance of a message to the server's 250. It is counted in buckets, which give the percentiles."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from itertools import accumulate
 
-# Where each bucket ends, in seconds, that end included. One more without an end holds the rest. Stored counts rely on the
-# order: new bounds would need counts of their own.
+# The end of each bucket in seconds, which belongs to the bucket. One more bucket has no end and contains the rest. Stored
+# counts rely on the order, so new bounds would need new counts.
 BOUNDS = (
     *(0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
     *(minutes * 60.0 for minutes in (1, 2, 5, 10, 30)),
@@ -17,14 +17,14 @@ _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
 
 def bucket_of(seconds: float) -> int:
-    """The number of the bucket. A clock that was set back makes a mail fast, not negative."""
+    """Return the number of the bucket. If a clock was set back, a negative time counts as fast."""
     return bisect_left(BOUNDS, seconds)
 
 
 def percentile(histogram: Mapping[int, int], share: float) -> float | None:
-    """The time in seconds within which that share of the mail arrived, such as 0.95; None without any mail.
+    """Return the time in seconds within which that share (such as 0.95) was sent, or None if nothing was.
 
-    Within a bucket the mail is taken to be spread evenly. For the bucket without an end that is where it begins.
+    Within a bucket, the times are assumed to be spread evenly. For the bucket without an end, the result is its beginning.
     """
     counts = sorted((bucket, count) for bucket, count in histogram.items() if count)
     if not counts:
@@ -37,13 +37,13 @@ def percentile(histogram: Mapping[int, int], share: float) -> float | None:
 
 
 def edges(bucket: int) -> tuple[float, float]:
-    """Where a bucket begins and ends."""
+    """Return where a bucket begins and ends."""
     bounds = (0.0, *BOUNDS, BOUNDS[-1])
     return bounds[bucket], bounds[bucket + 1]
 
 
 def label_of(bucket: int) -> str:
-    """A bucket in words, such as “1 s to 2 s”."""
+    """Return a bucket in words, such as “1 s to 2 s”."""
     begin, end = edges(bucket)
     if begin == end:
         return f"over {in_words(begin)}"
@@ -51,7 +51,7 @@ def label_of(bucket: int) -> str:
 
 
 def in_words(seconds: float) -> str:
-    """A time as short as it can be said, such as 75 ms, 1.2 s, 35 min."""
+    """Return a time in short form, such as 75 ms, 1.2 s, 35 min."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     for unit, length, below in (("s", 1.0, _MINUTE), ("min", _MINUTE, _HOUR), ("h", _HOUR, 2 * _DAY + 1)):

@@ -1,6 +1,6 @@
 """The roll-ups that Analytics shows, so that no page ever counts messages.
 
-Each is put together from where and when (an app's hour, a stage's hour, an app's day) and what is counted.
+Each model combines a place and time (an app's hour, a stage's hour, an app's day) with the values that are counted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from organization.models import App, Stage
 
 
 class AppHour(models.Model):
-    """One hour of an app's mail in a stage."""
+    """One hour of an app's messages in a stage."""
 
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
@@ -25,7 +25,7 @@ class AppHour(models.Model):
 
 
 class StageHour(models.Model):
-    """One hour of a stage's apps together: who sees all of them reads one row per hour, not one per app."""
+    """One hour of all apps of a stage together. A member who sees all of them reads one row per hour, not one per app."""
 
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
     hour = models.DateTimeField(help_text="When it begins.")
@@ -38,7 +38,7 @@ class StageHour(models.Model):
 
 
 class AppDay(models.Model):
-    """A day's hours together, for the sums per app. `day` is one of UTC."""
+    """All hours of a day together, for the sums per app. `day` is a day in UTC."""
 
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
@@ -52,7 +52,7 @@ class AppDay(models.Model):
 
 
 class Counts(models.Model):
-    """Messages by the time at which they were accepted, and tries to reach one address by the time at which they were made."""
+    """Messages by the time of their acceptance, and tries to reach one address by the time of the try."""
 
     accepted = models.PositiveIntegerField(default=0)
     to_test_list = models.PositiveIntegerField(default=0)
@@ -69,7 +69,7 @@ class Counts(models.Model):
 
 
 class PeakHeld(models.Model):
-    """The most messages that were held at one time of the hour. It doesn't add up over hours."""
+    """The largest number of messages that were held at the same time in the hour. Hours can't be added up."""
 
     held = models.PositiveIntegerField(default=0)
 
@@ -78,7 +78,7 @@ class PeakHeld(models.Model):
 
 
 class Latency(models.Model):
-    """How long what was sent then had been on its way: so many addresses in this bucket (see latency)."""
+    """The time to send: how many of the addresses that were sent to are in this bucket (see latency)."""
 
     bucket = models.PositiveSmallIntegerField()
     sent = models.PositiveIntegerField(default=0)
@@ -106,7 +106,7 @@ class Cause(models.Model):
 
 
 class HourlyCount(Counts, PeakHeld, AppHour):
-    """Counted from the messages themselves (see rollup). It outlives the messages that it counts."""
+    """Counted from the messages themselves (see rollup). The counts stay when the messages are removed."""
 
     class Meta:
         db_table = "outbox_hourlycount"
@@ -153,7 +153,7 @@ class DailyLatency(Latency, AppDay):
 
 
 class RollUpPosition(models.Model):
-    """How far messages, or tries, are counted: up to the row with the number `last`."""
+    """The number of the last row that was counted, once for messages and once for tries."""
 
     counted = models.CharField(max_length=10, primary_key=True)
     last = models.PositiveBigIntegerField(default=0)

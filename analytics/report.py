@@ -1,4 +1,4 @@
-"""What Analytics shows: the roll-ups (see rollup) of some stages and apps, summed up over a range of time."""
+"""The figures of Analytics: the roll-ups (see rollup) of some stages and apps, summed up over a time range."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from organization.models import App, Stage
 TOP_APPS = 10
 _FAILURES = ("failed", "deferred", "unknown")
 _COUNTS = ("accepted", "to_test_list", "captured", "allowed", "sent", *_FAILURES)
-# Where mail is looked at: the apps of each stage that the member may see.
+# The apps of each stage that the member may see.
 Places = Mapping[Stage, Sequence[App]]
 Period = datetime | date
 
 
 @dataclass(frozen=True)
 class Range:
-    """A time range that can be chosen: so many hours, or days. The last has only begun."""
+    """A time range that can be chosen, in hours or days. The last hour or day isn't over yet."""
 
     key: str
     label: str
@@ -39,7 +39,10 @@ class Range:
         return "Day" if self.by_day else "Hour"
 
     def periods(self) -> list[Period]:
-        """The days, or the beginnings of the hours. Days are the member's own, hours those of UTC, as they were counted."""
+        """Return the days, or the beginnings of the hours.
+
+        Days are in the member's time zone. Hours are in UTC, because they were counted so.
+        """
         back = list(reversed(range(self.count)))
         if self.by_day:
             return [timezone.localdate() - timedelta(days=days) for days in back]
@@ -57,21 +60,24 @@ RANGES = (Range("24h", "24 hours", 24, False), Range("7d", "7 days", 7, True), R
 
 
 def range_of(key: str | None) -> Range:
-    """The range with that key, or the first."""
+    """Return the range with that key, or else the first one."""
     return next((choice for choice in RANGES if choice.key == key), RANGES[0])
 
 
 @dataclass(frozen=True)
 class Sums:
-    """`counts`: messages that were accepted and to_test_list; recipients that were captured or allowed; held, the most of them
-    at one time; tries to reach one address that ended as sent, failed, deferred and unknown. `latencies`: how many of those
-    sent in which bucket."""
+    """The sums of one time or app.
+
+    `counts` has messages: accepted, to_test_list, and the peak of held. It has recipients: captured and allowed. It also has
+    the tries to reach one address that ended as sent, failed, deferred and unknown. `latencies` has the number of sent
+    addresses in each bucket.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     latencies: Counter[int] = field(default_factory=Counter)
 
     def __iadd__(self, other: Sums) -> Sums:
-        """And those of another time. In place: a month's hours are many."""
+        """Add the sums of another time. It works in place, because a month has many hours."""
         held = max(self.counts["held"], other.counts["held"])
         self.counts.update(other.counts)
         if held:
@@ -89,7 +95,7 @@ class Sums:
 
     @property
     def test_list_share(self) -> float | None:
-        """How much of the accepted mail went to test lists, in per cent."""
+        """The share of accepted messages that went to test lists, in percent."""
         return 100 * self.counts["to_test_list"] / self.counts["accepted"] if self.counts["accepted"] else None
 
 
@@ -100,7 +106,7 @@ class AppSums(NamedTuple):
 
 @dataclass(frozen=True)
 class Cause:
-    """Why tries in a stage didn't end as sent, how many, and those of which apps."""
+    """A reason why tries in a stage didn't end as sent, their number, and the apps they belong to."""
 
     stage: Stage
     explanation: Explanation
@@ -110,8 +116,11 @@ class Cause:
 
 @dataclass(frozen=True)
 class Analytics:
-    """One range: all of it, by hour or day, the apps with the most mail (of all that had any), and what went wrong (worst
-    first)."""
+    """The figures of one range.
+
+    They are the totals, the sums by hour or day, the apps with the most messages, the number of apps that had any, and what
+    went wrong (worst first).
+    """
 
     total: Sums
     periods: Mapping[Period, Sums]
@@ -121,7 +130,7 @@ class Analytics:
 
 
 class _VisibleHours(NamedTuple):
-    """What a member sees: these stages as a whole, of others the rows of some apps."""
+    """The rows that a member sees: some stages as a whole, and the rows of some apps in others."""
 
     stages: Sequence[int]
     of_some_apps: Q
@@ -132,7 +141,7 @@ class _VisibleHours(NamedTuple):
 
 
 def analytics(places: Places, shown: Range) -> Analytics:
-    """Everything in ten queries at most, however many apps and mails."""
+    """Return all figures in at most ten queries, however many apps and messages there are."""
     visible = _visible_hours(places)
     periods = _periods(visible, shown)
     total = Sums()
@@ -149,7 +158,7 @@ def analytics(places: Places, shown: Range) -> Analytics:
 
 
 def _visible_hours(places: Places) -> _VisibleHours:
-    """Said as shortly as can be: for a stage at a time with all its apps, databases read the whole table."""
+    """Return the shortest condition. With a list of all apps for each stage, databases would read the whole table."""
     everything = set(App.objects.values_list("pk", flat=True))
     stages: defaultdict[frozenset[int], list[int]] = defaultdict(list)
     for stage, apps in places.items():
@@ -162,7 +171,7 @@ def _visible_hours(places: Places) -> _VisibleHours:
 
 
 def _periods(visible: _VisibleHours, shown: Range) -> dict[Period, Sums]:
-    """By hour, since the days of a member are made of other hours than those of another."""
+    """Sum up by hour or day. The rows are hours, because days begin at different hours in different time zones."""
     hours, by_hour = Q(hour__range=(shown.begin(), timezone.now())), _nothing()
     whole, some = hours & Q(stage__in=visible.stages), hours & visible.of_some_apps
     _add_counts(by_hour, "hour", (*_COUNTS, "held"), (StageCount, whole), (HourlyCount, some))
@@ -176,7 +185,10 @@ def _periods(visible: _VisibleHours, shown: Range) -> dict[Period, Sums]:
 
 
 def _top_apps(places: Places, visible: _VisibleHours, shown: Range) -> tuple[list[AppSums], int]:
-    """And how many there are. From the totals of whole days of UTC, and of the hours before the first of these."""
+    """Return the apps with the most messages, and the number of apps that had any.
+
+    The sums come from the totals of whole days in UTC, and from the hours before the first of these days.
+    """
     begin, now = shown.begin(), timezone.now()
     midnight = _next_midnight(begin)
     hours = visible.rows & Q(hour__gte=begin, hour__lt=midnight)
@@ -192,7 +204,7 @@ def _top_apps(places: Places, visible: _VisibleHours, shown: Range) -> tuple[lis
 
 
 def _next_midnight(moment: datetime) -> datetime:
-    """Of UTC; a moment that is one is its own."""
+    """Return the next midnight in UTC, or the moment itself if it is midnight."""
     midnight = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight if midnight == moment else midnight + timedelta(days=1)
 
@@ -214,7 +226,7 @@ def _add_latencies(to: defaultdict[Any, Sums], key: str, *tables: tuple[type[Mod
 
 
 def _causes(places: Places, rows: Q) -> list[Cause]:
-    """By stage, since that is where something can be done, and where the email log shows them."""
+    """Return the causes by stage, because people fix them there and the email log shows them there."""
     counts: defaultdict[tuple[int, str], Counter[str]] = defaultdict(Counter)
     concerned: defaultdict[tuple[int, str], list[App]] = defaultdict(list)
     apps, stages = _by_number(places), {stage.pk: stage for stage in places}
@@ -226,7 +238,7 @@ def _causes(places: Places, rows: Q) -> list[Cause]:
 
 
 def _grouped(model: type[Model], rows: Q, keys: Sequence[str], columns: Sequence[str]) -> list[tuple[Any, ...]]:
-    """For each combination of `keys`, these and the sum of each of `columns`."""
+    """Return the keys and the sum of each of `columns`, for each combination of `keys`."""
     sums = {f"{column}_sum": Sum(column) for column in columns}
     of_keys = model._default_manager.filter(rows).order_by().values(*keys)
     groups: list[tuple[Any, ...]] = list(of_keys.annotate(**sums).values_list(*keys, *sums))

@@ -1,10 +1,12 @@
-"""Counting mail for Analytics: what is new is added to one row per stage, app and hour, so that no page ever counts mails;
-and to totals of these, per stage and hour and per stage, app and day, so that none reads many of the rows either.
+"""Count messages for Analytics.
 
-Held mail is no event but a state: each call looks how much is held now, and the greatest number of an hour stays.
+New messages and tries are added to one row per stage, app and hour, so that no page ever counts messages. They are also
+added to totals per stage and hour, and per stage, app and day, so that no page reads many rows.
 
-Mails, and tries to hand them over, are read in the order of their numbers, each exactly once: how far is stored in the same
-transaction as the counts. Only what is a minute old is read, because a number is given before the transaction with it ends.
+“Held” is a state and not an event. Each call counts what is held now, and the largest number of an hour is kept.
+
+Messages and tries are read in the order of their numbers, each exactly once. The last number is stored in the same
+transaction as the counts. A row gets its number before its transaction ends, so only rows that are a minute old are read.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from outbox.backlog import depth_by_app
 from outbox.models import GIVEN_UP, Attempt, Message, Recipient, RouteKind, Rule, Status
 
 LAG = timedelta(minutes=1)
-# Of mails and of tries each, in one call. An outbox that was never counted takes many calls.
+# The limit for messages and for tries in one call. An outbox that was never counted takes many calls.
 ROWS_AT_ONCE = 20_000
 _MESSAGES_PER_QUERY = 1000
 
@@ -52,7 +54,7 @@ _COLUMNS: dict[type[models.Model], tuple[tuple[str, ...], tuple[str, ...]]] = {
     DailyLatency: (("stage_id", "day", "app_id", "bucket"), ("sent",)),
     HourlyCause: (("stage_id", "hour", "app_id", "code"), ("deferred", "failed", "unknown")),
 }
-# Where the same is added to once more.
+# The totals to which the same counts are added.
 _TOTALS: dict[type[models.Model], tuple[type[models.Model], ...]] = {
     HourlyCount: (StageCount, DailyCount),
     HourlyLatency: (StageLatency, DailyLatency),
@@ -60,14 +62,14 @@ _TOTALS: dict[type[models.Model], tuple[type[models.Model], ...]] = {
 }
 # Only messages with these routes may have recipients that were captured, or are allowed. The others cost no query.
 _WITH_EXCEPTIONS = (RouteKind.TEST_LIST, RouteKind.ALLOWED, RouteKind.CAPTURED)
-# Of a stage's held mail so much is counted.
+# The limit for counting the held messages of a stage.
 HELD_AT_MOST = 10_000
-# These don't add up: the greatest stays.
+# These aren't added up. The largest value is kept.
 _LEVELS = ("held",)
 
 
 class MessageRow(NamedTuple):
-    """What is read of a mail that was accepted."""
+    """The columns that are read of an accepted message."""
 
     pk: int
     created: datetime
@@ -77,7 +79,7 @@ class MessageRow(NamedTuple):
 
 
 class AttemptRow(NamedTuple):
-    """What is read of a try to reach one address, and of its mail."""
+    """The columns that are read of a try to reach one address, and of its message."""
 
     pk: int
     created: datetime
@@ -91,14 +93,14 @@ class AttemptRow(NamedTuple):
 
 
 Row = TypeVar("Row", MessageRow, AttemptRow)
-# What is added to the stored counts: per table, its row's key and how much to which column.
+# What is added to the stored counts: for each table and row key, the amount for each column.
 _Additions = dict[type[models.Model], dict[tuple[object, ...], Counter[str]]]
 
 
 def roll_up() -> int:
-    """Count what is new, at most ROWS_AT_ONCE mails and as many tries. Returns how many rows that were.
+    """Count what is new, at most ROWS_AT_ONCE messages and as many tries. Returns the number of rows.
 
-    Many may call it at once: what somebody else counted meanwhile is left alone. Database errors pass through.
+    Several processes may call it at once. It skips what another process counted in the meantime. Database errors pass through.
     """
     now = database_now()
     _note_held(now)
@@ -106,7 +108,7 @@ def roll_up() -> int:
 
 
 def uncounted_since(now: datetime) -> datetime | None:
-    """The time of the first mail or try that should have been counted a while ago; None when counting keeps up."""
+    """Return the time of the first message or try that should have been counted a while ago. None if counting keeps up."""
     positions = dict(RollUpPosition.objects.values_list("counted", "last"))
     waiting = [
         model.objects.filter(pk__gt=positions.get(counted, 0)).order_by("pk").values_list("created", flat=True).first()
@@ -116,14 +118,14 @@ def uncounted_since(now: datetime) -> datetime | None:
 
 
 def forget_before(hour: datetime) -> None:
-    """Remove the counts of earlier hours, and of days that were over by then."""
+    """Remove the counts of earlier hours, and of days that had ended by then."""
     for model, (keys, _) in _COLUMNS.items():
         earlier = Q(day__lt=_day(hour)) if "day" in keys else Q(hour__lt=hour)
         model._default_manager.filter(earlier).delete()
 
 
 def _note_held(now: datetime) -> None:
-    """How much is held at this moment."""
+    """Record how many messages are held now."""
     held = depth_by_app(Stage.objects.all(), Status.HELD, at_most=HELD_AT_MOST)
     hours: dict[tuple[object, ...], Counter[str]]
     hours = {
@@ -135,7 +137,7 @@ def _note_held(now: datetime) -> None:
 def _count(
     counted: str, after: Callable[[int], list[Row]], counts_of: Callable[[Sequence[Row]], _Additions], now: datetime
 ) -> int:
-    """Read outside of any transaction, so that only writing keeps others waiting."""
+    """Count the next rows. They are read outside of a transaction, so that others wait only while it writes."""
     last = RollUpPosition.objects.get_or_create(counted=counted)[0].last
     rows = list(takewhile(lambda row: _is_settled(row.created, now), after(last)))
     if not rows:
@@ -143,14 +145,14 @@ def _count(
     additions = counts_of(rows)
     with transaction.atomic():
         moved = RollUpPosition.objects.filter(counted=counted, last=last).update(last=rows[-1].pk)
-        if not moved:  # by somebody else, who counted these
+        if not moved:  # another process moved the position, and counted these rows
             return 0
         _add(additions)
     return len(rows)
 
 
 def _is_settled(created: datetime, now: datetime) -> bool:
-    """A time far ahead comes from a clock that jumped; waiting for it could take years."""
+    """Return whether a row is old enough. A time far ahead comes from a clock that jumped: waiting could take years."""
     return abs(now - created) >= LAG
 
 
@@ -171,7 +173,7 @@ def _tries_after(last: int) -> list[AttemptRow]:
 
 
 def _messages_by_number(numbers: Sequence[int]) -> dict[int, tuple[int, int, datetime]]:
-    """Stage, app and time of acceptance of these mails, by number."""
+    """Return stage, app and time of acceptance of these messages, by number."""
     by_number: dict[int, tuple[int, int, datetime]] = {}
     for start in range(0, len(numbers), _MESSAGES_PER_QUERY):
         messages = Message.objects.filter(pk__in=numbers[start : start + _MESSAGES_PER_QUERY]).order_by()
@@ -182,8 +184,11 @@ def _messages_by_number(numbers: Sequence[int]) -> dict[int, tuple[int, int, dat
 
 
 def _slice(rows: QuerySet[Any], last: int) -> QuerySet[Any]:
-    """The next rows after that number. Limited by their numbers and read without a join: while PostgreSQL hasn't looked at
-    how large a table became, it takes LIMIT, or a join, for a reason to read all of it."""
+    """Return the next rows after that number.
+
+    They are limited by their numbers and read without a join. Until PostgreSQL has analyzed how large a table became, it
+    reads the whole table for a LIMIT or a join.
+    """
     first = rows.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True).first()
     return rows.none() if first is None else rows.filter(pk__gte=first, pk__lt=first + ROWS_AT_ONCE).order_by("pk")
 
@@ -211,7 +216,7 @@ def _recipients_by_rule(messages: Sequence[int]) -> dict[int, Counter[str]]:
 
 
 def _try_additions(tries: Sequence[AttemptRow]) -> _Additions:
-    """The last try of an address that was given up counts as failed."""
+    """Return the counts of these tries. The last try to reach an address that was given up counts as failed."""
     hours: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
     latencies: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
     causes: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
@@ -227,7 +232,7 @@ def _try_additions(tries: Sequence[AttemptRow]) -> _Additions:
 
 
 def _final_failures(tries: Sequence[AttemptRow]) -> set[int]:
-    """The tries that none followed, although nobody refused the mail for good."""
+    """Return the last tries of recipients that were given up, although no server rejected the message."""
     if all(attempt.outcome in (Attempt.Outcome.SENT, Attempt.Outcome.FAILED) for attempt in tries):
         return set()
     later = Attempt.objects.filter(message=OuterRef("message"), address=OuterRef("address"), pk__gt=OuterRef("pk"))
@@ -251,12 +256,12 @@ def _hour(moment: datetime) -> datetime:
 
 
 def _day(moment: datetime) -> date:
-    """The day of UTC, which everybody's days begin or end in the middle of (see analytics)."""
+    """Return the day in UTC. A member's own day may begin or end in the middle of it (see report)."""
     return moment.astimezone(UTC).date()
 
 
 def _add(additions: _Additions) -> None:
-    """In the order of the keys, so that two who add at once don't wait for each other."""
+    """Add to the stored counts in the order of the keys, so that two processes at once don't wait for each other."""
     for model, rows in _with_totals(additions).items():
         table, (keys, columns) = model._meta.db_table, _COLUMNS[model]
         values = [[*map(_stored, key), *(rows[key][column] for column in columns)] for key in sorted(rows)]
@@ -275,7 +280,7 @@ def _with_totals(additions: _Additions) -> _Additions:
 def _summed_up(
     rows: Mapping[tuple[object, ...], Counter[str]], model: type[models.Model], total: type[models.Model]
 ) -> dict[tuple[object, ...], Counter[str]]:
-    """Rows of `model` as those of `total`, which has fewer or wider keys. None where they have nothing that it counts."""
+    """Return the rows of `model` as rows of `total`, which has fewer or wider keys. None if `total` counts nothing in them."""
     sums: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
     keys, columns = _COLUMNS[total]
     for key, counts in rows.items():

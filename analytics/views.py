@@ -1,4 +1,4 @@
-"""Analytics: how much mail there was, what became of it, how long it took and what went wrong; in a stage, or in all."""
+"""Analytics of one stage or all: the number of messages, their outcome, the time to send and what went wrong."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def one_stage(request: MemberRequest, stage_key: str) -> HttpResponse:
 
 
 def _visible_places(member: Member) -> dict[Stage, list[App]]:
-    """Every stage whose log the member may read. Raises PermissionDenied when there is none."""
+    """Return every stage whose log the member may read. Raises PermissionDenied if there is none."""
     places, apps = {}, list(App.objects.all())
     for stage in Stage.objects.all():
         with suppress(PermissionDenied):
@@ -76,7 +76,7 @@ def _page(request: MemberRequest, places: Places, stage: Stage | None) -> HttpRe
 
 
 def _selectors(stage: Stage | None, shown: Range) -> dict[str, object]:
-    """What the page is about, and where the choices lead: each keeps the other."""
+    """Return the chosen stage and range, and the URLs of the other choices. Each choice keeps the other one."""
     everywhere = Stage(name="All stages")
     current = stage or everywhere
 
@@ -93,7 +93,7 @@ def _selectors(stage: Stage | None, shown: Range) -> dict[str, object]:
 
 
 class _Row(NamedTuple):
-    """A backlog in words. `age`: since when the first mail waits."""
+    """A backlog in words. `age` says how long the first message has been waiting."""
 
     waiting: Depth
     age: str
@@ -107,7 +107,7 @@ def _row(backlog: Backlog, now: datetime) -> _Row:
 
 def _mail(analysis: Analytics, shown: Range) -> Chart:
     series = [_series(analysis, "Accepted", "accepted", "blue"), _series(analysis, "Sent", "sent", "green", striped=True)]
-    return _by_period("mail", "Accepted and sent", "Mails, addresses", analysis, shown, series)
+    return _by_period("mail", "Accepted and sent", "Emails, addresses", analysis, shown, series)
 
 
 def _failures(analysis: Analytics, shown: Range) -> Chart:
@@ -118,7 +118,7 @@ def _failures(analysis: Analytics, shown: Range) -> Chart:
 def _test_lists(analysis: Analytics, shown: Range) -> Chart:
     held = _series(analysis, "Peak held", "held", "amber", striped=True)
     series = [_series(analysis, "To test lists", "to_test_list", "blue"), held]
-    return _by_period("test-lists", "To test lists, and held", "Mails", analysis, shown, series)
+    return _by_period("test-lists", "To test lists, and held", "Emails", analysis, shown, series)
 
 
 def _series(analysis: Analytics, name: str, count: str, colour: str, *, striped: bool = False) -> Series:
@@ -134,11 +134,11 @@ def _latencies(analysis: Analytics) -> Chart:
     buckets = range(len(BOUNDS) + 1)
     sent = Series("Sent", "blue", [analysis.total.latencies[bucket] for bucket in buckets])
     labels = [label_of(bucket) for bucket in buckets]
-    return bar_chart("time", "Time to send", "Time since the mail was accepted", "Addresses", labels, [sent])
+    return bar_chart("time", "Time to send", "Time since the email was accepted", "Addresses", labels, [sent])
 
 
 def _name(period: Period) -> str:
-    """“14:00” for an hour, “Nov 23” for a day."""
+    """Return “14:00” for an hour, “Nov 23” for a day."""
     if isinstance(period, datetime):
         return f"{timezone.localtime(period):%H:%M}"
     return f"{period:%b} {period.day}"
@@ -149,7 +149,7 @@ def _words(seconds: float | None) -> str:
 
 
 def _log_of(cause: Cause) -> str:
-    """The email log with the mail that it happened to: while some of it has failed, that."""
+    """Return the URL of the email log with the affected messages: the failed ones, or the deferred ones if none has failed."""
     query = {"status": Status.FAILED.value if cause.counts["failed"] else Status.DEFERRED.value}
     if len(cause.apps) == 1:
         query["app"] = cause.apps[0].key

@@ -8,6 +8,8 @@ from typing import Any
 from django.db.migrations.operations.base import Operation
 from django.db.models import CheckConstraint
 
+from common import statements
+
 
 class AddChecks(Operation):
     """Add the constraints of one model.
@@ -91,8 +93,8 @@ def _build_again(schema_editor: Any, model: Any, build: Any) -> None:
     """Build SQLite's table again, and let its numbers count on: those of rows that were removed are never given again."""
     table = model._meta.db_table
     with schema_editor.connection.cursor() as cursor:
-        last = cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [table]).fetchone()
+        last = cursor.execute(statements.LAST_NUMBER, [table]).fetchone()
         build()
         if last:
-            cursor.execute("DELETE FROM sqlite_sequence WHERE name = %s", [table])
-            cursor.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s)", [table, *last])
+            cursor.execute(statements.FORGET_LAST_NUMBER, [table])
+            cursor.execute(statements.KEEP_LAST_NUMBER, [table, *last])

@@ -84,8 +84,10 @@ class Query(NamedTuple, Generic[Row]):
 
 
 class Pair(NamedTuple):
-    """Two statements of which each changes a table of its own. On PostgreSQL they are one, `together`, so that both happen
-    at one moment."""
+    """Two statements, each of which changes a table of its own.
+
+    On PostgreSQL they are one statement, `together`, so that both happen at the same moment.
+    """
 
     first: Statement
     second: Statement
@@ -110,8 +112,10 @@ def fetch(query: Query[Row], *parameters: Any) -> list[Row]:
 
 
 def query_lazy(query: Query[Row], *parameters: Any) -> LazyRows[Row]:
-    """As fetch(), but the rows are there when the answer is called: of several that are asked in a pipelined transaction,
-    the first that is called waits for all."""
+    """Like fetch(), but return a function that gives the rows.
+
+    In a pipelined transaction with several queries, the first function that is called waits for all of them.
+    """
     cursor = connection.cursor()
     cursor.execute(query.statement.text, parameters)
     if connection.vendor == "postgresql":

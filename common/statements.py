@@ -1,4 +1,4 @@
-"""Statements that name no table: the database's time, and what a process tells PostgreSQL about its connections."""
+"""Statements that name no table of ours: the database's time, its counters, and what a process tells PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ NOW = sql.query(Now, lambda db: f"SELECT {db.now}")
 SET_OPTIONS = sql.statement("SELECT set_config(name, value, false) FROM json_each_text(%s) AS given (name, value)")
 FORBID_TABLE_SCANS = sql.statement("SET enable_seqscan = off")
 LIMIT_WAITS = sql.statement("SELECT set_config('statement_timeout', %s, false), set_config('idle_session_timeout', %s, false)")
+
+# SQLite counts on from these numbers of a table, also when rows were removed.
+LAST_NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = %s"
+FORGET_LAST_NUMBER = "DELETE FROM sqlite_sequence WHERE name = %s"
+KEEP_LAST_NUMBER = "INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s)"

@@ -1,6 +1,7 @@
-"""A stage's back-off: trouble before MAIL FROM belongs to the server, not to a mail, and counts on none.
+"""Back off from a stage's server after a failure before MAIL FROM.
 
-While it lasts the stage's mail waits, and one connection at a time probes. Saving the settings starts at once.
+Such a failure belongs to the server, so it counts as a try of no message. During the back-off the stage's messages wait, and
+one connection at a time probes the server. Saving the settings ends the back-off at once.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from outbox.models import Message, Recipient, Status
 
 log = structlog.get_logger(__name__)
 
-# 5 s, doubling to 60 s. Where each try is a refused sign-in, which may lock the account out: 1 min, doubling to 30 min.
+# 5 s, doubling to 60 s. A refused sign-in may lock the account out, so its pauses are longer: 1 min, doubling to 30 min.
 _UNREACHABLE = (timedelta(seconds=5), timedelta(seconds=60))
 _REFUSED = (timedelta(minutes=1), timedelta(minutes=30))
 
-# A server that has put off several mails for a while, and taken none, puts off everybody.
+# A server that has deferred several messages for a while, and accepted none, defers every message.
 _SEVERAL = 2
 _A_WHILE = timedelta(minutes=1)
 _MESSAGES_AT_ONCE = 10_000
 
 
 def pause_after(failures: int, *, needs_a_person: bool) -> timedelta:
-    """How long the stage waits after so many failures in a row (1 is the first)."""
+    """How long the stage waits after this number of failures in a row (1 is the first)."""
     first, longest = _REFUSED if needs_a_person else _UNREACHABLE
     doublings: int = 2 ** min(failures - 1, 20)
     return min(first * doublings, longest)
@@ -67,14 +68,20 @@ def locked(stage_id: int) -> StageBackoff:
 
 
 def try_locked(stage_id: int) -> StageBackoff | None:
-    """As locked(); None where another has it locked. That may be a worker that was stopped, and nobody waits for it."""
+    """As locked(), but None when another worker holds the lock.
+
+    That worker may have been stopped, so the caller must not wait for it.
+    """
     StageBackoff.objects.get_or_create(stage_id=stage_id)
     return StageBackoff.objects.select_for_update(skip_locked=True).filter(pk=stage_id).first()
 
 
 def record_deferral(stage_id: int, *, first_try: bool) -> bool:
-    """The server put a mail off. Returns whether it has put off several for a while, and taken none: then it is the server's
-    trouble, and none of theirs."""
+    """Record that the server deferred a message.
+
+    Returns whether it has deferred several for a while, and accepted none. Then the failure is the server's, and it counts as
+    a try of none of them.
+    """
     now = database_now()
     stage_backoff, _ = StageBackoff.objects.get_or_create(stage_id=stage_id)
     row = StageBackoff.objects.filter(pk=stage_id)
@@ -86,7 +93,10 @@ def record_deferral(stage_id: int, *, first_try: bool) -> bool:
 
 
 def try_reset(stage_id: int) -> bool:
-    """As reset(), for a worker, which waits for no other. Returns False where another has the stage's row locked."""
+    """As reset(), but for a worker, which never waits for another one.
+
+    Returns False when another worker has locked the stage's row.
+    """
     with transaction.atomic():
         stage_backoff = try_locked(stage_id)
         if stage_backoff is not None:
@@ -95,7 +105,10 @@ def try_reset(stage_id: int) -> bool:
 
 
 def reset(stage_id: int) -> None:
-    """The server takes mail again, or the settings were changed: the mail goes at once. Writes only after trouble."""
+    """End the back-off, because the server accepts messages again or the settings were changed.
+
+    The stage's messages are due at once. Writes only after a failure or a deferral.
+    """
     put_off = StageBackoff.objects.filter(pk=stage_id, deferrals__gte=_SEVERAL).exists()
     StageBackoff.objects.filter(Q(failures__gt=0) | Q(deferrals__gt=0) | ~Q(deferring_since=None), stage_id=stage_id).update(
         failures=0,
@@ -114,7 +127,10 @@ def reset(stage_id: int) -> None:
 
 
 def _try_deferred_now(stage_id: int) -> None:
-    """What was put off before the server's trouble was known goes as soon as it is over, and not after an hour."""
+    """Make the stage's deferred messages due now.
+
+    They were deferred before the server's failure was known, so they need not wait an hour after it is over.
+    """
     now = database_now()
     deferred = Message.objects.filter(stage=stage_id, status=Status.DEFERRED, due__gt=now).order_by("due")
     with transaction.atomic():
@@ -135,7 +151,7 @@ def is_failing(stage_id: int) -> bool:
 
 
 def failure_of(stage_key: str) -> StageBackoff | None:
-    """What a person should see about the stage's server; None when all is well."""
+    """The failure to show on the stage's pages; None when there is none."""
     return StageBackoff.objects.filter(stage__key=stage_key, failures__gt=0).select_related("stage").first()
 
 
@@ -144,7 +160,7 @@ def failing_stages() -> list[StageBackoff]:
 
 
 def resume(stage: Stage, actor: Actor) -> None:
-    """A person says that the server can be tried again. Raises PermissionDenied."""
+    """End the back-off because a person asks for it. Raises PermissionDenied."""
     require(actor, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     with transaction.atomic():
         reset(stage.pk)
@@ -153,5 +169,8 @@ def resume(stage: Stage, actor: Actor) -> None:
 
 
 def _backing_off(now: datetime) -> QuerySet[StageBackoff]:
-    """A pause beyond the longest comes from a clock that jumped, and is over."""
+    """The stages that back off at `now`.
+
+    A pause beyond the longest one comes from a clock that jumped, so it counts as over.
+    """
     return StageBackoff.objects.filter(retry_at__gt=now, retry_at__lte=now + _REFUSED[1])

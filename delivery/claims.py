@@ -1,7 +1,7 @@
-"""`queued → sending`: the short transaction in which a connection's next mails are taken for the wire.
+"""`queued → sending`: the short transaction that claims a connection's next messages.
 
-It takes the stage's oldest due mails, locks their test lists, looks at each route once more, and marks the mails. After
-its commit a mail may reach exactly the addresses returned; before it, none.
+It reads the stage's oldest due messages, locks their test lists, checks each route again, and marks the messages. After its
+commit a message may reach exactly the addresses returned; before it, none.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ from outbox.states import hold, sum_up
 from testlists.services import query_lists_for_claim
 from testlists.state import NO_LIST, ListState, state_of
 
-CAUGHT = "The test list became Active after the mail was accepted, so it goes to the people on the list instead."
+CAUGHT = "The test list became Active after the email was accepted, so it goes to the people on the list instead."
 NARROWED = "The stage's recipient policy became narrower after the email was accepted: only allowed addresses get it."
-_LIST_MISSING = "The test list was missing when the mail was about to be sent, so it counts as test mail and is held."
-# Mail may turn out to be held when it is looked at: how often the next is taken instead, in one batch.
+_LIST_MISSING = "The test list was missing when the email was about to be sent, so it counts as test mail and is held."
+_TIME_OVER = "The test list's time was over when the email was about to be sent, so it counts as test mail and is held."
+# All messages of a round may turn out to be held. This is how often the next ones are read instead, in one batch.
 _CLAIM_ROUNDS = 50
 ANY_NUMBER = 1_000_000
 
 
 @dataclass
 class _Recipients:
-    """A mail's recipients: how many in all, those that wait, and of these the ones whose turn it is."""
+    """A message's recipients: how many in all, those that wait, and those that are due."""
 
     total: int = 0
     only_allowed: bool = True
@@ -46,14 +47,16 @@ class _Recipients:
 
     @property
     def allowed(self) -> list[str]:
-        """Those that wait and get it as the stage's allowed addresses."""
+        """The waiting recipients that get it as the stage's allowed addresses."""
         return [recipient.address for recipient in self.waiting if recipient.rule == Rule.ALLOWED]
 
 
 @dataclass(frozen=True)
 class DueMessages:
-    """A stage's mail that is due: up to `at_most`, asked for in the caller's transaction. What of it is read stays this
-    transaction's."""
+    """A stage's due messages, up to `at_most`.
+
+    The query runs in the caller's transaction, and the rows stay locked until it ends.
+    """
 
     stage_id: int
     at_most: int
@@ -61,14 +64,16 @@ class DueMessages:
 
 
 def query_due(stage_id: int, at_most: int) -> DueMessages:
-    """The oldest of what was never tried and of what is tried again: each in the order of the index, however many wait."""
+    """The oldest messages that were never tried or are tried again: each kind in the order of the index, however many wait."""
     answer = sql.query_lazy(statements.due_messages(_at_least(at_most)), *[stage_id] * len(WAITING))
     return DueMessages(stage_id, at_most, lambda: sorted(answer(), key=lambda mail: (mail.due, mail.pk))[:at_most])
 
 
 def _at_least(count: int) -> int:
-    """1, 2, 3, 4, 6, 8, 12, … With a few numbers PostgreSQL keeps a few plans (see due_messages); for that a few messages more
-    are read than are taken."""
+    """The limit to read with: the next of 1, 2, 3, 4, 6, 8, 12 and so on.
+
+    With few limits PostgreSQL keeps few plans (see due_messages). The price is that a few more messages are read than claimed.
+    """
     power = 1 << (count - 1).bit_length()
     less = power * 3 // 4
     return less if less >= count else power
@@ -77,8 +82,11 @@ def _at_least(count: int) -> int:
 def claim_due(
     due: DueMessages, claim: Claim, now: datetime, most_recipients: int = ANY_NUMBER, at_most: int | None = None
 ) -> list[ClaimedMessage]:
-    """Take what is due, oldest first, in the same transaction: all that was wanted, or `at_most` so many. `now` was asked
-    for after what is due. A mail to more than `most_recipients` is taken for the first of them; the others stay due."""
+    """Claim what is due, oldest first, in the same transaction: all of it, or `at_most` of it.
+
+    `now` must be read after `due`. A message to more than `most_recipients` is claimed for the first of them, and the others
+    stay due.
+    """
     for _ in range(_CLAIM_ROUNDS):
         if not (messages := due.read()[:at_most]):
             break
@@ -91,12 +99,12 @@ def claim_due(
 def _claim(
     messages: Sequence[DueMessage], stage_id: int, claim: Claim, now: datetime, most_recipients: int
 ) -> list[ClaimedMessage]:
-    """The locks of all these test lists are held; what is read from here on stays so until the transaction ends."""
+    """Claim these messages, whose test lists are locked. So what is read here stays true until the transaction ends."""
     query_lists = query_lists_for_claim({message.app_id for message in messages}, stage_id)
     ask_policy = query_policy(stage_id)
     query_recipients = _query_recipients([message.pk for message in messages], now)
     test_lists, policy, recipients_of = query_lists(), ask_policy(), query_recipients()
-    states = {app_id: state_of(test_list) for app_id, test_list in test_lists.items()}
+    states = {app_id: state_of(test_list, now) for app_id, test_list in test_lists.items()}
     claimed = []
     for due in messages:
         message, state, recipients = due, states.get(due.app_id, NO_LIST), recipients_of[due.pk]
@@ -114,8 +122,10 @@ def _claim(
 
 
 def one_transaction(recipients: list[DueRecipient], at_most: int) -> list[DueRecipient]:
-    """Those recipients who share an SMTP transaction. Addresses that need SMTPUTF8 go apart from the others, which a server
-    without it takes."""
+    """The recipients who share the next SMTP transaction.
+
+    Addresses that need SMTPUTF8 go apart from the others, which a server without SMTPUTF8 accepts.
+    """
     plain = [recipient for recipient in recipients if recipient.address.rpartition("@")[0].isascii()]
     return (plain or recipients)[:at_most]
 
@@ -139,9 +149,9 @@ def _by_message(rows: Sequence[MessageRecipient]) -> dict[int, _Recipients]:
 
 
 def _route_still_holds(mail: DueMessage, recipients: _Recipients, state: ListState, policy: PolicyState) -> bool:
-    """Whether a second look can't change anything, which spares most mail its cost.
+    """Whether a second check can't change the route, which spares most messages its cost.
 
-    The policy lets it through, and the list never was Active, or the mail waits for just the people whom it names now.
+    The policy lets the message through. Besides, the list never was Active, or the message waits for exactly the people on it.
     """
     policy = policy.since(mail.policy_version)
     if not state.exists or not _lets_through(policy, mail, recipients.allowed):
@@ -154,7 +164,7 @@ def _route_still_holds(mail: DueMessage, recipients: _Recipients, state: ListSta
 
 
 def _lets_through(policy: PolicyState, mail: DueMessage, allowed: Sequence[str]) -> bool:
-    """Whether the policy that holds for the mail keeps back none of those who wait for it."""
+    """Whether the policy for the message lets all its waiting recipients get it."""
     if policy.policy == RecipientPolicy.NOBODY:
         return False
     is_open = policy.policy == RecipientPolicy.AS_APPS_ASK
@@ -189,7 +199,10 @@ def _claimed_message(
 
 
 def _test_people(mail: DueMessage, waiting: Sequence[DueRecipient], state: ListState) -> Sequence[NamedAddress] | None:
-    """Never all the mail's recipients: one that was caught half-way may have real ones that are done already."""
+    """The people whom the header of test mail may name; None for real mail.
+
+    Never all the message's recipients: a message that was caught half-way may have real ones that are done already.
+    """
     if mail.route == RouteKind.ALLOWED:
         return ()
     if mail.route not in (RouteKind.TEST_LIST, RouteKind.FORWARDED):
@@ -200,7 +213,7 @@ def _test_people(mail: DueMessage, waiting: Sequence[DueRecipient], state: ListS
 
 
 def _mark_as_sending(claimed: Sequence[ClaimedMessage], claim: Claim, now: datetime) -> None:
-    """From here on they count as on the wire."""
+    """Mark the messages as sending. From now on they count as on the wire."""
     if not claimed:
         return
     recipients = [recipient.pk for message in claimed for recipient in message.recipients]
@@ -209,7 +222,7 @@ def _mark_as_sending(claimed: Sequence[ClaimedMessage], claim: Claim, now: datet
 
 
 def _route_once_more(mail: DueMessage, state: ListState, policy: PolicyState) -> DueMessage:
-    """A second look at policy and list, which changes whom the mail reaches, captures or holds it, only toward safer."""
+    """Check policy and list again. The message may get other recipients, be captured or be held, only toward safer."""
     message = Message.objects.get(pk=mail.pk)
     recipients = list(message.recipients.all())
     waiting = [recipient for recipient in recipients if recipient.status in WAITING]
@@ -225,7 +238,7 @@ def _route_once_more(mail: DueMessage, state: ListState, policy: PolicyState) ->
 
 
 def _apply_route(message: Message, recipients: Sequence[Recipient], new_route: Route, list_version: int) -> None:
-    """Bring the waiting recipients in line with `new_route`. Who was sent to stays on record as sent."""
+    """Bring the waiting recipients in line with `new_route`. Recipients who got the message stay recorded as sent."""
     people = {same_address_key(item.person.email): item for item in new_route.recipients}
     leaving = [
         recipient for recipient in recipients if recipient.status in WAITING and same_address_key(recipient.address) not in people
@@ -256,17 +269,19 @@ def _apply_route(message: Message, recipients: Sequence[Recipient], new_route: R
 
 
 def _capture(recipients: list[int]) -> None:
-    """Their copies end here; nobody else of the mail does by that."""
+    """Mark these recipients as captured. The message's other recipients stay as they are."""
     captured = Recipient.objects.filter(pk__in=recipients)
     captured.update(status=Status.CAPTURED, rule=Rule.CAPTURED, finished=database_now())
 
 
 def _captured(message: Message, address: str) -> Recipient:
-    """Of an email that was on its way to a test list: whom the app named had no row."""
+    """A captured recipient of a message that was on its way to a test list. An address that the app named had no row then."""
     return Recipient(message=message, address=address, rule=Rule.CAPTURED, status=Status.CAPTURED, finished=database_now())
 
 
 def _note_of(again: Route) -> str:
     if again.hold_reason == HoldReason.TEST_LIST_MISSING:
         return _LIST_MISSING
+    if again.hold_reason == HoldReason.LIST_TIME_OVER:
+        return _TIME_OVER
     return CAUGHT if again.kind == RouteKind.TEST_LIST else NARROWED

@@ -1,5 +1,8 @@
-"""How many connections to a stage's server are open at once, over all workers: no more than its settings allow, and shared
-out evenly, so that a worker that comes first doesn't leave the others idle."""
+"""Limit the connections to a stage's server that all workers have open at once.
+
+There are never more than the stage's settings allow. They are shared out evenly, so that the first worker doesn't leave the
+others idle.
+"""
 
 from __future__ import annotations
 
@@ -20,32 +23,35 @@ _FORGOTTEN_AFTER = timedelta(minutes=10)
 
 
 def register(worker: str) -> None:
-    """The worker lives: it says so when it starts and every few seconds from then on."""
+    """Record that the worker is alive. It calls this when it starts, and every few seconds from then on."""
     Worker.objects.update_or_create(name=worker, defaults={"seen": Now()})
 
 
 def unregister(worker: str) -> None:
-    """The worker has ended, and its connections with it."""
+    """Remove a worker that has ended, with its connections."""
     Worker.objects.filter(name=worker).delete()
 
 
 def unregister_dead() -> None:
-    """Workers that were killed don't say so. Long after what they had open counts as free again: a worker that was only
-    stopped must find itself."""
+    """Remove the workers that were killed, which could not do so themselves.
+
+    Their connections count as free long before. The rows stay longer, because a worker that was only stopped must find its own.
+    """
     with transaction.atomic():
         dead = Worker.objects.filter(seen__lt=Now() - _FORGOTTEN_AFTER).select_for_update(skip_locked=True)
         Worker.objects.filter(pk__in=list(dead.values_list("pk", flat=True))).delete()
 
 
 def living_workers() -> QuerySet[Worker]:
-    """Those that have reported lately, by the database's clock."""
+    """The workers that have reported lately, by the database's clock."""
     return Worker.objects.filter(seen__gt=Now() - Worker.STALE_AFTER)
 
 
 def acquire(worker: str, stage_id: int, at_most: int) -> list[ConnectionSlot]:
-    """Up to `at_most` places among the stage's connections: as many as are free, and no more than this worker's share of them.
+    """Acquire up to `at_most` of the stage's connections: those that are free, and no more than this worker's share.
 
-    A stage in trouble has one to probe with, beside those that hang. None while another worker takes some.
+    A stage that backs off has one connection to probe with, besides those that hang. The list is empty while another worker
+    acquires some.
     """
     with transaction.atomic():
         queue = backoff.try_locked(stage_id)
@@ -66,24 +72,27 @@ def release(slot: ConnectionSlot) -> None:
 
 
 def note_silence(slot: ConnectionSlot, message_id: int | None, since: float) -> None:
-    """The server doesn't answer about this mail, `since` so long by boottime(); None: it does again."""
+    """Record that the server hasn't answered about this message `since` a time by boottime(). None: it answers again."""
     began = database_now() - timedelta(seconds=boottime() - since) if message_id else None
     ConnectionSlot.objects.filter(pk=slot.pk).update(silent_since=began, silent_about=message_id)
 
 
 def silent_connections(stage_key: str) -> QuerySet[ConnectionSlot]:
-    """Those over which the stage's server doesn't answer, the longest silence first."""
+    """The connections over which the stage's server doesn't answer, the longest silence first."""
     silent = ConnectionSlot.objects.filter(stage__key=stage_key, worker__in=living_workers()).exclude(silent_since=None)
     return silent.select_related("stage").order_by("silent_since")
 
 
 def release_all(worker: str) -> None:
-    """What the worker's sessions had, and could not free."""
+    """Release the connections that the worker's sessions could not release."""
     ConnectionSlot.objects.filter(worker=worker).delete()
 
 
 def allowed_connections(stage_id: int) -> int:
-    """As many as the settings say, fewer where their limit of mails a minute would leave them idle; 0 without settings."""
+    """How many connections the stage may have; 0 without settings.
+
+    As many as the settings say, or fewer where their limit of messages per minute would leave some idle.
+    """
     limits = SmtpSettings.objects.filter(stage_id=stage_id).values_list("connections", "mails_per_minute").first()
     if limits is None:
         return 0

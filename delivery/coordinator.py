@@ -1,8 +1,8 @@
-"""The worker's one hand on the rows: all its connections report here what became of their mails and get the next ones.
+"""The one thread that writes to the database for all of a worker's connections.
 
-Each batch serves everybody who has reported in one transaction, so that a commit is shared by several mails and still no
-connection has more than two whose content was sent and that are not yet marked. The coordinator also keeps the leases of the
-mails that its connections hold.
+It records their results and claims their next messages. Each batch serves all connections that have reported, in one
+transaction. So several messages share a commit, and still no connection has more than two whose content was sent and that are
+not yet recorded. The coordinator also renews the leases of the messages that its connections hold.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS = 0.5
 _IDLE_SECONDS = 1.0
-# Others' reports share the commit when they follow each other this closely, for this long at most; and nobody waits when
-# none is missing.
+# Reports share a commit when they follow each other this closely, for this long at most. When no report is missing, there is
+# no wait.
 _FOLLOW_SECONDS = 0.0008
 _GATHER_SECONDS = 0.003
 
 
 class _StageClaim(NamedTuple):
-    """What was taken for a stage, and the pause that its limit asks for."""
+    """The messages claimed for a stage, and the pause that its limit asks for."""
 
     messages: list[ClaimedMessage]
     pause: float
@@ -55,7 +55,7 @@ _NOTHING = _StageClaim([], 0.0)
 
 
 class _StageNow(NamedTuple):
-    """A stage as it is for this batch."""
+    """A stage's settings and state in this batch."""
 
     settings: SmtpSettings
     most_recipients: int  # in one transaction
@@ -64,7 +64,7 @@ class _StageNow(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """One connection's report, and how many mails it would take next."""
+    """One connection's report, and how many messages it would take next."""
 
     stage_id: int
     results: Sequence[MessageResult]
@@ -72,15 +72,18 @@ class Report:
     answer: queue.SimpleQueue[Batch | Exception] = field(default_factory=queue.SimpleQueue)
 
     def batch(self) -> Batch:
-        """Called once. Returns after the batch's commit. While the database is away it waits, for as long as the mails are ours;
-        then it raises. It also raises CoordinatorClosed."""
+        """Wait for the batch's commit, and return the batch. Call it once.
+
+        While the database is away it waits for as long as the messages are ours, and then it raises. It also raises
+        CoordinatorClosed.
+        """
         answer = self.answer.get()
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def take_back(self) -> Sequence[ClaimedMessage]:
-        """The mails of a batch that is there and was not read. Its reader finds none."""
+        """The messages of a batch that has arrived and was not read. Its reader gets none."""
         with suppress(queue.Empty):
             answer = self.answer.get_nowait()
             messages = answer.messages if isinstance(answer, Batch) else ()
@@ -90,18 +93,18 @@ class Report:
 
 
 class Coordinator:
-    """Runs on a thread of its own between `start()` and `close()`."""
+    """The coordinator of one worker. It runs on a thread of its own between `start()` and `close()`."""
 
     def __init__(self, config: DeliveryConfig) -> None:
         self._config = config
         self._name = uuid.uuid4().hex[:24]
         self._batches = 0
-        # Not a SimpleQueue: its get() with a very short timeout now and then waits for ever (CPython 3.11).
+        # Not a SimpleQueue: its get() with a very short timeout sometimes waits for ever (CPython 3.11).
         self._requests: queue.Queue[Report | None] = queue.Queue()
         self._lease_ends: dict[LeaseKey, float] = {}  # by boottime()
-        self._to_report = 0  # about how many connections hold mail and will tell what became of it
+        self._to_report = 0  # about how many connections hold messages and will report on them
         self._settings: dict[int, SmtpSettings] = {}
-        # How many recipients a stage's server takes in one transaction, where it refused more, and with which settings that was.
+        # How many recipients a stage's server accepts in one transaction, where it refused more, and the settings' version then.
         self._most_recipients: dict[int, tuple[int, int]] = {}
         self._renewed = boottime()
         self._outage = Outage("coordinator_waits_for_the_database", "coordinator_reached_the_database")
@@ -112,7 +115,7 @@ class Coordinator:
         self._thread.start()
 
     def close(self) -> None:
-        """Serve what was asked before, then end. Whoever asks later hears that."""
+        """Answer the reports that came before, then end. Later reports get CoordinatorClosed."""
         self._closing.set()
         self._requests.put(None)
         self._thread.join()
@@ -123,7 +126,7 @@ class Coordinator:
                     request.answer.put(CoordinatorClosed())
 
     def report_async(self, stage_id: int, results: Sequence[MessageResult], capacity: int) -> Report:
-        """Record `results`, and take up to `capacity` mails of the stage for the wire. None taken: no more are due."""
+        """Record `results`, and claim up to `capacity` messages of the stage. An empty batch means that no more are due."""
         request = Report(stage_id, results, capacity)
         self._requests.put(request)
         if self._closed.is_set():  # now, and not before: it may have been closed in between
@@ -135,7 +138,7 @@ class Coordinator:
         return self.report_async(stage_id, results, capacity).batch()
 
     def is_ours(self, mail: ClaimedMessage) -> bool:
-        """Whether a mail that was handed over is still under its lease, so that sending it can't surprise anybody."""
+        """Whether a claimed message is still under its lease, so that no other worker sends it."""
         return self._lease_ends.get(mail.lease_key, 0.0) > boottime()
 
     def _run(self) -> None:
@@ -151,7 +154,7 @@ class Coordinator:
             connection.close()
 
     def _waiting(self) -> list[Report]:
-        """Everybody who is waiting; nobody, when it is time to look after the leases or to end."""
+        """The reports that wait for an answer; none, when it is time to renew the leases or to end."""
         try:
             requests = [self._requests.get(timeout=_IDLE_SECONDS)]
         except queue.Empty:
@@ -165,7 +168,10 @@ class Coordinator:
         return [request for request in requests if request is not None]
 
     def _run_until_done(self, requests: list[Report]) -> None:
-        """What a server accepted must be marked: a database that is away is waited for until the leases run out."""
+        """Answer the requests. While the database is away, retry until the leases run out.
+
+        What a server accepted must be recorded.
+        """
         deadline = boottime() + self._config.lease.total_seconds()
         while True:
             try:
@@ -176,7 +182,7 @@ class Coordinator:
                 if boottime() > deadline:
                     return self._tell_failure(requests, error)
                 time.sleep(_RETRY_SECONDS)
-            except Exception as error:  # a fault of ours
+            except Exception as error:  # a fault in our code
                 log_failure("coordinator_failed", error)
                 return self._tell_failure(requests, error)
             else:
@@ -187,7 +193,7 @@ class Coordinator:
                 return None
 
     def _tell_failure(self, requests: Sequence[Report], error: Exception) -> None:
-        """Nobody can say any more what became of these mails: their leases are left to run out."""
+        """Let the leases of these messages run out, because it is not known any more what became of them."""
         for request in requests:
             for result in request.results:
                 self._lease_ends.pop(result.message.lease_key, None)
@@ -229,7 +235,7 @@ class Coordinator:
         return _batches(requests, claims, stages)
 
     def _reserve(self, capacity: Mapping[int, int]) -> dict[int, Reserved]:
-        """For each stage that is known to have a limit. One where that fails takes no mails in this turn."""
+        """Reserve messages for each stage that is known to have a limit. A stage where that fails claims none in this batch."""
         reserved = {}
         for stage_id, count in capacity.items():
             settings = self._settings.get(stage_id)
@@ -253,13 +259,16 @@ class Coordinator:
                     log.info("fewer_recipients_per_transaction", stage=request.stage_id, recipients=most)
 
     def _next_owner(self) -> str:
-        """A new name for each batch: one claim of a mail can't be taken for another of the same mail, and what a commit that
-        failed may have stored all the same, nobody answers for: it comes back when its lease has run out."""
+        """A new name for each batch.
+
+        So one claim of a message is never mistaken for another claim of it. A commit that failed may have stored its claims all
+        the same. They belong to no connection, and their messages come back when the leases have run out.
+        """
         self._batches += 1
         return f"{self._name}-{self._batches}"
 
     def _now_and_stages(self, stages: set[int]) -> tuple[datetime, dict[int, _StageNow]]:
-        """The database's time, and each configured stage's settings, read anew only when their version is another."""
+        """The database's time, and each configured stage's settings, which are read again only when their version changed."""
         rows = sql.fetch(statements.SETTINGS_NOW, list(stages))
         configured = {}
         for row in rows:
@@ -289,12 +298,12 @@ class Coordinator:
         self._lease_ends = dict.fromkeys(kept, self._lease_end(began))
 
     def _lease_end(self, began: float) -> float:
-        """The lease is over for us a little before it is for the others."""
+        """When the lease is over for us, a little before it is over for the other workers."""
         return began + self._config.lease.total_seconds() - self._config.lease_margin_seconds
 
 
 def _capacity_per_stage(requests: Sequence[Report]) -> dict[int, int]:
-    """How many mails each stage's connections would take."""
+    """How many messages each stage's connections would take."""
     counts: dict[int, int] = {}
     for request in requests:
         if request.capacity:
@@ -305,7 +314,7 @@ def _capacity_per_stage(requests: Sequence[Report]) -> dict[int, int]:
 def _batches(
     requests: Sequence[Report], claims: Mapping[int, _StageClaim | Exception], stages: Mapping[int, _StageNow]
 ) -> list[Batch | Exception]:
-    """Each request's share of what was taken for its stage."""
+    """Each request's share of the messages that were claimed for its stage."""
     messages = {
         stage_id: iter(stage_claim.messages) for stage_id, stage_claim in claims.items() if not isinstance(stage_claim, Exception)
     }
@@ -328,7 +337,7 @@ def _give_back_unused(reserved: Mapping[int, Reserved], found: Mapping[int, _Sta
         if unused := share.messages - (0 if isinstance(taken, Exception) else len(taken.messages)):
             try:
                 give_back(stage_id, unused)
-            except (OperationalError, InterfaceError) as error:  # the mails that were taken must leave all the same
+            except (OperationalError, InterfaceError) as error:  # the claimed messages must leave all the same
                 log_failure("allowance_not_given_back", error, stage=stage_id)
 
 
@@ -343,7 +352,7 @@ def _claim_due(
 
 
 def _record_alone(results: Sequence[MessageResult]) -> None:
-    """Each mail in a transaction of its own: one whose outcome can't be written down must not take the others with it."""
+    """Record each result in a transaction of its own. One that can't be recorded must not affect the others."""
     for result in results:
         try:
             with transaction.atomic():
@@ -358,7 +367,7 @@ def _record_alone(results: Sequence[MessageResult]) -> None:
 def _claim_alone(
     stage_id: int, count: int, claim: Claim, stages: Mapping[int, _StageNow], reserved: Mapping[int, Reserved]
 ) -> _StageClaim | Exception:
-    """A stage whose mail can't be handed over must not stop the others."""
+    """Claim for one stage in a transaction of its own. A stage whose messages can't be claimed must not stop the others."""
     try:
         with transaction.atomic():
             return _claim_due(query_due(stage_id, count), claim, database_now(), stages, reserved)

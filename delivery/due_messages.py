@@ -1,4 +1,7 @@
-"""Which stages have mail to send now, and how much. Asked for ever, so by key, in one statement and never by counting all."""
+"""Which stages have messages to send now, and how many.
+
+Workers ask this all the time. So each query uses an index, is one statement, and never counts the whole queue.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ def stages_with_due_mail() -> list[int]:
 
 
 def count_due(stage_id: int, now: datetime, at_most: int) -> int:
-    """How many of the stage's mails are due, counted no further than `at_most`."""
+    """How many of the stage's messages are due, counted no further than `at_most`."""
     counted = 0
     for status in WAITING:
         counted += len(sql.fetch(statements.DUE_OF_ONE_STATUS, stage_id, status.value, sql.to_db_time(now), at_most))

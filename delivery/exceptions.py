@@ -1,4 +1,4 @@
-"""What ends a connection of a worker before its messages are finished."""
+"""Exceptions that end a worker's connection before its messages are finished."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from common.exceptions import PortalError
 
 
 class CoordinatorClosed(PortalError):
-    """Nobody writes down any more what became of a mail: its lease is left to run out."""
+    """The coordinator has ended and records no more results. The leases of the remaining messages run out."""
 
 
 class LeaseLost(PortalError):
-    """A mail of this connection isn't ours any more: not one more byte of it may leave."""
+    """The lease of a message on this connection is over, so not one more byte of it may leave."""
 
 
 class ServerWentAway(PortalError):
-    """The server closed the session before it took up the mail, or complains about our greeting: the stage's trouble, not the
-    mail's. `reply` is what it said at `step`."""
+    """The server closed the session before it dealt with the message, or it rejects our greeting.
+
+    That is a failure of the stage and not of the message. `reply` is what the server said at `step`.
+    """
 
     def __init__(self, step: str, reply: str) -> None:
         super().__init__(reply)

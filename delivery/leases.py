@@ -1,8 +1,9 @@
-"""Whose a mail is while it is being sent.
+"""Leases: which worker a message belongs to while it is being sent.
 
-Whoever takes a mail for the wire signs it with the name of its batch (`owner`) and holds it under a lease. Living workers
-renew; when one dies or stalls its leases run out, and nobody knows whether those mails arrived: they go again. Every write
-about a hand-over asks for name and lease, so that a worker that wakes up late overwrites nothing. Times are the database's.
+A worker that claims a message writes the name of its batch (`owner`) on it and holds it under a lease. Living workers renew
+their leases. When a worker dies or stalls, its leases run out. It is not known then whether its messages arrived, so they are
+sent again. Every write about a claimed message checks name and lease, so that a worker that wakes up late overwrites nothing.
+All times are the database's.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from outbox import event_log
 from outbox.models import GIVEN_UP, WAITING, Attempt, Message, Recipient, Status
 from outbox.states import sum_up
 
-# A mail that outlives so many workers is what kills them.
+# When this many workers died over a message, the message is what kills them.
 DEATHS_UNTIL_FAILED = 5
+# The deaths of a message are counted by this text of its attempts. So a new wording would lose those that are stored.
 _DIED = "The worker stopped during the hand-over. The mail may have arrived; it is sent again."
-_TOO_MANY_DEATHS = f"{GIVEN_UP}: {DEATHS_UNTIL_FAILED} workers stopped while they handed this mail over. It may have arrived."
+_TOO_MANY_DEATHS = f"{GIVEN_UP}: {DEATHS_UNTIL_FAILED} workers stopped while they sent this email. It may have arrived."
 
 
 def query_still_held(keys: Collection[LeaseKey]) -> Callable[[], set[LeaseKey]]:
-    """Which of these mails are still under these names and leases. Their rows are locked until the transaction ends."""
+    """Which of these messages are still under these names and leases. Their rows are locked until the transaction ends."""
     if not keys:
         return set
     under_lease = sql.query_lazy(statements.UNDER_LEASE, sorted({message_id for message_id, _ in keys}))
@@ -38,7 +40,7 @@ def query_still_held(keys: Collection[LeaseKey]) -> Callable[[], set[LeaseKey]]:
 
 
 def renew(keys: Collection[LeaseKey], lease: timedelta) -> set[LeaseKey]:
-    """Keep the leases that haven't run out yet; the others may be somebody else's by now. Returns those kept."""
+    """Renew the leases that haven't run out yet, and return them. Another worker may hold the others by now."""
     with transaction.atomic():
         now = database_now()
         kept = query_still_held(keys)()
@@ -48,9 +50,9 @@ def renew(keys: Collection[LeaseKey], lease: timedelta) -> set[LeaseKey]:
 
 
 def recover_abandoned() -> int:
-    """Mails whose worker died or stalled while it handed them over go again, with the same Message-ID; the attempt says so.
+    """Queue the messages whose worker died or stalled while it sent them. Returns how many there were.
 
-    Nothing is deleted. Returns how many mails.
+    They go again with the same Message-ID, and an attempt records that. Nothing is deleted.
     """
     now = database_now()
     with transaction.atomic():
@@ -66,7 +68,10 @@ def recover_abandoned() -> int:
 
 
 def _send_again(message: Message, now: datetime) -> None:
-    """At once after the first death; then with the pauses of any other retry, since the mail may be what kills."""
+    """Queue the message at once after the first death, and later with the pauses of any other retry.
+
+    The message may be what kills the workers.
+    """
     left = message.recipients.filter(status=Status.SENDING)
     Attempt.objects.bulk_create(
         Attempt(message=message, address=recipient.address, outcome=Attempt.Outcome.UNKNOWN, reply=_DIED, created=now)
@@ -85,7 +90,10 @@ def _send_again(message: Message, now: datetime) -> None:
 
 
 def heal_clock_jumps() -> None:
-    """A due time beyond the longest pause comes from a clock that jumped: such mail is due now."""
+    """Make messages due now whose due time is beyond the longest pause.
+
+    Such a time comes from a clock that jumped.
+    """
     now = database_now()
     waiting = Message.objects.filter(stage__in=Stage.objects.values("pk"), status__in=WAITING)
     far = waiting.filter(due__gt=now + LONGEST_PAUSE).order_by().select_for_update(skip_locked=True, of=("self",))

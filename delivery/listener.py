@@ -1,7 +1,7 @@
-"""How an idle worker hears at once that mail is due: PostgreSQL tells it (see wake_up).
+"""Tell an idle worker at once that messages are due, through PostgreSQL's notifications (see wakeup).
 
-A pooler that gives a connection to others after each transaction swallows what PostgreSQL tells, without an error. So the
-worker first tries out whether a hint comes through; until then, and on SQLite, it looks 20 times a second.
+A pooler that gives a connection to others after each transaction loses these notifications without an error. So the worker
+first checks whether a hint arrives. Until then, and on SQLite, it looks for messages 20 times a second.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LISTEN_SECONDS = 1.0
 
 
 class WakeupListener:
-    """One worker's. `works`: a hint has come through, and the connection for it still stands."""
+    """The listener of one worker. `works`: a hint has arrived, and the connection for hints is still open."""
 
     def __init__(self) -> None:
         self.works = False
@@ -37,12 +37,12 @@ class WakeupListener:
         self._woken.set()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the next hint, for at most so long."""
+        """Wait for the next hint, for at most `seconds`."""
         self._woken.wait(seconds)
         self._woken.clear()
 
     def check(self) -> None:
-        """Send a hint that must come through for `works`."""
+        """Send a hint, unless one has arrived already. `works` becomes true when it arrives."""
         if not self.works:
             wakeup.notify()
 

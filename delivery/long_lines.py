@@ -1,6 +1,7 @@
-"""Re-encoding an email's parts whose lines some servers refuse: over 998 bytes (RFC 5322 section 2.1.1). Pure.
+"""Re-encode the parts of a message whose lines have more than 998 bytes, which some servers refuse. Pure.
 
-Only the parts with long lines change, and nothing that is signed: a signature covers the bytes as they are.
+RFC 5322 section 2.1.1 sets that limit. Only the parts with long lines change. A signed message stays as it is, because a
+signature covers its bytes.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ _ENCODING_FIELD = re.compile(rb"^content-transfer-encoding:.*\r\n(?:[ \t].*\r\n)
 
 
 def why_not(content: bytes) -> str:
-    """Why the email can't be re-encoded; empty when it can."""
+    """Why the message can't be re-encoded; empty when it can."""
     if any(_is_signed(header) for header in _headers(content)):
         return SIGNED
     return NO_LONG_PART if with_short_lines(content) == content else ""
 
 
 def with_short_lines(content: bytes) -> bytes:
-    """The email with its long parts as base64, or as quoted-printable where they are text."""
+    """The message with its long parts as base64, or as quoted-printable where they are text."""
     return _shortened(content, depth=0)
 
 
@@ -47,8 +48,11 @@ def _shortened(part: bytes, depth: int) -> bytes:
 
 
 def _multipart(body: bytes, boundary: bytes, depth: int) -> bytes:
-    """Every second piece is a delimiter. What stands before the first part and after the last is shown by no mail program, so
-    it goes where its lines are long."""
+    """The multipart body with short lines in each of its parts.
+
+    Every second piece is a delimiter. No mail program shows the text before the first part and after the last, so that text is
+    removed where its lines are long.
+    """
     before, *pieces = _pieces(body, boundary)
     delimiters, parts = pieces[::2], pieces[1::2]
     shortened = [b"" if _is_long(before) else before]
@@ -62,7 +66,7 @@ def _multipart(body: bytes, boundary: bytes, depth: int) -> bytes:
 
 
 def _pieces(body: bytes, boundary: bytes) -> list[bytes]:
-    """The line end before a delimiter belongs to it (RFC 2046 section 5.1.1)."""
+    """The body split at its delimiters. The line end before a delimiter belongs to it (RFC 2046 section 5.1.1)."""
     return re.split(rb"((?:^|\r\n)--" + re.escape(boundary) + rb"(?:--)?[ \t]*(?:\r\n|\Z))", body)
 
 
@@ -94,7 +98,7 @@ def _with_encoding(header: bytes, fields: Message, encoding: bytes, *, at_the_to
 
 
 def _headers(part: bytes, depth: int = 0) -> Iterator[Message]:
-    """The header of the email, and of each part and email in it."""
+    """The header of the message, and of each part and message in it."""
     header, body = _split(part)
     fields = _parsed(header)
     yield fields

@@ -1,4 +1,4 @@
-"""What the workers share: a stage's back-off, who lives, and which connections are taken."""
+"""What the workers share: each stage's back-off, the living workers, and the connections in use."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from organization.models import Stage
 
 
 class StageBackoff(models.Model):
-    """A stage's trouble with its server: while it lasts, the stage's mail waits and one connection probes."""
+    """A stage's failure with its server. While it lasts, the stage's messages wait and one connection probes."""
 
     stage = models.OneToOneField(Stage, on_delete=models.CASCADE, primary_key=True, related_name="backoff")
     failures = models.PositiveIntegerField(default=0)
     paused = models.BooleanField(default=False, help_text="The server refused our sign-in or certificate: a person must act.")
     retry_at = models.DateTimeField(null=True)
     since = models.DateTimeField(null=True)
-    # How many mails the stage's limit lets go, and when that was reckoned (see rate_limit).
+    # How many messages the stage's limit lets go, and when that number was computed (see rate_limit).
     allowance = models.FloatField(default=0)
     allowance_at = models.DateTimeField(null=True)
-    # Emails that the server put off at their first try, with none taken in between, and since when it does that.
+    # How many messages the server deferred at their first try with none accepted in between, and since when it does that.
     deferrals = models.PositiveIntegerField(default=0, db_default=0)
     deferring_since = models.DateTimeField(null=True)
     step = models.CharField(max_length=20, blank=True)
@@ -37,22 +37,22 @@ class StageBackoff(models.Model):
 
     @property
     def failure(self) -> ConnectionFailure:
-        """What keeps the stage's mail waiting, while there are `failures`."""
+        """The failure for which the stage's messages wait, while there are `failures`."""
         return ConnectionFailure(self.step, self.code, self.evidence)
 
     @property
     def for_others(self) -> str:
-        """What those who may not change the stage's settings are told in place of the trouble's next step."""
+        """The next step for members who may not change the stage's settings."""
         if self.paused:
-            return f"Whoever manages the email configuration of {self.stage} has to mend it."
-        return "It is tried again by itself."
+            return f"Ask an email administrator to fix the settings of {self.stage}."
+        return "The portal tries again automatically."
 
     def __str__(self) -> str:
         return f"Back-off of {self.stage}"
 
 
 class Worker(models.Model):
-    """A worker process that reports it lives, every few seconds."""
+    """A worker process, which reports every few seconds that it is alive."""
 
     STALE_AFTER = timedelta(seconds=15)
 
@@ -67,7 +67,7 @@ class Worker(models.Model):
 
 
 class ConnectionSlot(models.Model):
-    """One connection of a worker to a stage's server: together they are never more than the stage allows."""
+    """One connection of a worker to a stage's server. All workers together never have more than the stage allows."""
 
     worker = models.ForeignKey(Worker, on_delete=models.CASCADE, related_name="+")
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+")

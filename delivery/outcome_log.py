@@ -1,4 +1,4 @@
-"""One log line for each answer of a stage's server about an email (see outbox.event_log)."""
+"""One log line for each answer of a stage's server about a message (see outbox.event_log)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EVENTS = {
 
 
 def log_outcomes(results: Sequence[MessageResult], now: datetime) -> None:
-    """What became of claimed messages: a line for each answer of the server. For after the commit."""
+    """Log the outcomes of claimed messages, one line for each answer of the server. Call it after the commit."""
     if not event_log.is_enabled(logging.INFO):
         return
     for result in results:

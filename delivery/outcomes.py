@@ -1,4 +1,4 @@
-"""What became of a try: one outcome per recipient, written down and summed up on the mail."""
+"""Record the outcomes of a try, one per recipient, and sum them up on the message."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _GAVE_UP = f"{GIVEN_UP} after 48 hours of tries. The last answer was: "
 
 
 def query_held(results: Sequence[MessageResult]) -> Callable[[], set[LeaseKey]]:
-    """Which of these mails are still ours to write about (see leases); the others' outcomes are somebody else's to write."""
+    """Which of these messages are still ours (see leases). Another worker records the outcomes of the others."""
     return query_still_held([result.message.lease_key for result in results])
 
 
 def record(results: Sequence[MessageResult], ours: Collection[LeaseKey], now: datetime) -> None:
-    """Write what became of those hand-overs that are `ours`, in the caller's transaction, at `now`."""
+    """Record the results of the messages that are `ours`, in the caller's transaction, at `now`."""
     kept = [result for result in results if result.message.lease_key in ours]
     attempts = [_attempt(result, outcome) for result in kept for outcome in result.outcomes]
     sql.insert(statements.new_attempts(attempts))
@@ -78,11 +78,11 @@ def _record_each(result: MessageResult, now: datetime) -> None:
 
 
 def _add_notes(finished: Sequence[MessageResult]) -> None:
-    """All in one statement: where a stage replaces From, each email has a note."""
+    """Add the notes of all messages in one statement: where a stage replaces From, each message has one."""
     messages = Message.objects.only("notes").in_bulk([one.message.pk for one in finished])
     for one in finished:
         message = messages[one.message.pk]
-        # PostgreSQL takes no NUL, which an app may have put into a header that a note repeats.
+        # PostgreSQL stores no NUL. An app may have put one into a header that a note repeats.
         notes = [note.replace("\x00", "") for note in one.notes]
         message.notes = list(dict.fromkeys([*message.notes, *notes]))
     Message.objects.bulk_update(messages.values(), ["notes"])

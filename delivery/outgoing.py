@@ -1,4 +1,7 @@
-"""The bytes of a claimed message as they leave with a stage's settings. A large message is read from the database in pieces."""
+"""The bytes of a claimed message as they leave with a stage's settings.
+
+A large message is read from the database in pieces.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _SHORTENED = "The server refused lines of more than 998 bytes, so the email's lo
 
 
 def prepare(message: ClaimedMessage, settings: SmtpSettings) -> tuple[OutgoingMessage, list[str]]:
-    """The mail as it goes over the wire with these settings, and notes for the log on what was changed in it."""
+    """The message as it goes over the wire with these settings, and notes for the email log on what was changed in it."""
     start = with_short_lines(whole(message)) if message.short_lines else _start_of(message)
     fields, body = split_header(start)
     header, notes = outgoing(fields, _header_context(message), settings)
@@ -39,14 +42,14 @@ def prepare(message: ClaimedMessage, settings: SmtpSettings) -> tuple[OutgoingMe
 
 
 def whole(message: ClaimedMessage) -> bytes:
-    """All of the message as its app gave it."""
+    """The whole message as its app gave it."""
     if message.content is not None:
         return message.content
     return b"".join(_piece(message.pk, offset) for offset in range(0, message.size, _PIECE_BYTES))
 
 
 def _header_context(message: ClaimedMessage) -> HeaderContext:
-    """What decides the header, beside the settings."""
+    """What decides the header besides the settings."""
     hop = Hop(message.app_key, message.stage_key, message.via, installation_id(), portal_host(), message.pk, message.created)
     return HeaderContext(
         hop,
@@ -62,7 +65,7 @@ def _header_context(message: ClaimedMessage) -> HeaderContext:
 
 
 def _start_of(message: ClaimedMessage) -> bytes:
-    """All of a small mail; of a large one as much as holds the whole header."""
+    """The start of the message: all of a small one, and as much of a large one as holds the whole header."""
     if message.content is not None:
         return message.content
     start = b""
@@ -72,7 +75,7 @@ def _start_of(message: ClaimedMessage) -> bytes:
 
 
 def _parts(header: bytes, body: bytes, message_id: int, read: int, size: int) -> Iterator[bytes]:
-    """A large mail for the wire, with never more than a piece of it in memory."""
+    """A large message for the wire, with never more than one piece of it in memory."""
     yield header
     yield body
     for offset in range(read, size, _PIECE_BYTES):
@@ -82,7 +85,7 @@ def _parts(header: bytes, body: bytes, message_id: int, read: int, size: int) ->
 def _piece(message_id: int, offset: int) -> bytes:
     try:
         pieces = sql.fetch(statements.CONTENT_PIECE, offset + 1, _PIECE_BYTES, message_id)
-    except (OperationalError, InterfaceError):  # the database was restarted since this thread last asked it
+    except (OperationalError, InterfaceError):  # the database was restarted after this thread's last query
         connection.close()
         pieces = sql.fetch(statements.CONTENT_PIECE, offset + 1, _PIECE_BYTES, message_id)
     return pieces[0]

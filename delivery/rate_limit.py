@@ -1,7 +1,7 @@
-"""No more mails a minute than the stage's settings allow, over all workers: providers punish who sends faster.
+"""Send no more messages per minute than a stage's settings allow, over all workers. Providers punish faster senders.
 
-What the limit lets go is reserved before the transaction that takes the mails, in one statement of its own. So a worker that
-is stopped inside that transaction doesn't keep the limit's row locked, which the others need too.
+A worker reserves its messages before the transaction that claims them, in one statement of its own. So a worker that is
+stopped inside that transaction doesn't keep the limit's row locked, which the other workers need too.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from delivery.claims import DueMessages, claim_due
 from delivery.models import StageBackoff
 from delivery.values import Claim, ClaimedMessage
 
-# What wasn't sent in quiet seconds may be made up for, but not more than this much of it at once.
+# After quiet seconds a stage may catch up, but with no more than this many seconds' worth of messages at once.
 _BURST_SECONDS = 5.0
 _AGAIN_SECONDS = 0.05
 
 
 class Reserved(NamedTuple):
-    """How many mails a stage may take at a limit of so many `per_minute`, and the seconds until the limit lets one more go."""
+    """How many messages a stage may claim at a limit of `per_minute`, and the seconds until the limit lets one more go."""
 
     per_minute: int
     messages: int
@@ -30,7 +30,7 @@ class Reserved(NamedTuple):
 
 
 def reserve(stage_id: int, wanted: int, per_minute: int) -> Reserved:
-    """Up to `wanted` of what the limit lets go now. In no transaction."""
+    """Reserve up to `wanted` of the messages that the limit lets go now. Call it outside any transaction."""
     stage_backoff, _ = StageBackoff.objects.get_or_create(stage_id=stage_id)
     now = database_now()
     allowance = _tokens_now(stage_backoff, per_minute, now)
@@ -44,15 +44,20 @@ def reserve(stage_id: int, wanted: int, per_minute: int) -> Reserved:
 
 
 def give_back(stage_id: int, mails: int) -> None:
-    """What was reserved and not used. Lost where the row is locked: better too slow than too fast. In no transaction."""
+    """Give back what was reserved and not used. Call it outside any transaction.
+
+    It is lost when the row is locked: better too slow than too fast.
+    """
     sql.run(statements.GIVE_BACK, mails, stage_id)
 
 
 def claim_within_limit(
     due: DueMessages, claim: Claim, now: datetime, most_recipients: int, per_minute: int, reserved: Reserved | None
 ) -> tuple[list[ClaimedMessage], float]:
-    """As claim_due(), for a stage with a limit (0: none). Also: how many seconds to wait until the limit lets one more
-    mail go; 0 when it isn't the limit that stops anything."""
+    """As claim_due(), for a stage with a limit (0: none).
+
+    Returns also the seconds until the limit lets one more message go; 0 when the limit stops none.
+    """
     if not per_minute:
         return claim_due(due, claim, now, most_recipients), 0.0
     if reserved is None or reserved.per_minute != per_minute:  # the settings were not known yet
@@ -63,7 +68,7 @@ def claim_within_limit(
 
 
 def _tokens_now(stage_backoff: StageBackoff, per_minute: int, now: datetime) -> float:
-    """How many mails may go now: what was left, and what the time since has added."""
+    """How many messages may go now: what was left, and what the time since then has added."""
     most = max(1.0, per_minute * _BURST_SECONDS / 60)
     if stage_backoff.allowance_at is None or now < stage_backoff.allowance_at:  # never sent, or the clock was set back
         return most

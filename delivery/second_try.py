@@ -1,4 +1,4 @@
-"""What a refusal asks us to change before the same email goes again: fewer recipients at once, or shorter lines. Pure."""
+"""What a refusal asks us to change before the same message goes again: fewer recipients at once, or shorter lines. Pure."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ _GOES_SHORTER = "The server refuses its long lines. It is sent again with its lo
 
 
 class SecondTry(NamedTuple):
-    """The outcomes as they count now. `most_recipients`: how many to offer in one transaction from now on; 0: as before.
-    `short_lines`: the email's long parts leave re-encoded from now on."""
+    """The outcomes after the decision about a second try.
+
+    `most_recipients`: how many to offer in one transaction from now on; 0: as before. `short_lines`: the message's long parts
+    leave re-encoded from now on.
+    """
 
     outcomes: Sequence[Outcome]
     most_recipients: int = 0
@@ -33,7 +36,10 @@ class SecondTry(NamedTuple):
 
 
 def second_try(transaction: MailTransaction, *, short_lines: bool, content: Callable[[], bytes]) -> SecondTry:
-    """`short_lines`: this was the try with shorter lines. `content` gives the email as it was offered."""
+    """Decide whether the message goes again at once, and how.
+
+    `short_lines`: this was the try with shorter lines. `content` gives the message as it was offered.
+    """
     if most := _most_recipients(transaction):
         return SecondTry(
             [_at_once(outcome) if _says_too_many(outcome) else outcome for outcome in transaction.outcomes], most_recipients=most
@@ -52,7 +58,10 @@ def second_try(transaction: MailTransaction, *, short_lines: bool, content: Call
 
 
 def _most_recipients(transaction: MailTransaction) -> int:
-    """0 where the server didn't complain about their number, or there was one only. Always less than were offered."""
+    """How many recipients to offer next time, always fewer than were offered.
+
+    0 when the server didn't complain about their number, or when there was only one.
+    """
     complaints = [outcome for outcome in transaction.outcomes if _says_too_many(outcome)]
     offered = len(transaction.mail.recipients)
     if not complaints or offered == 1:

@@ -1,8 +1,8 @@
-"""Delivering a stage's mail over one SMTP connection that carries many mails.
+"""Deliver a stage's messages over one SMTP connection.
 
-A session connects, then goes round: take mails from the coordinator into its window, say them to the server (smtp_dialogue),
-report what it said. What goes wrong before MAIL FROM is the stage's trouble (backoff) and counts on no mail; what the server
-says to a mail or to a recipient is theirs (outcomes).
+A session connects, then repeats three steps: it takes messages from the coordinator into its window, sends them to the server
+(smtp_dialogue), and reports the replies. A failure before MAIL FROM is the stage's (backoff), and counts as a try of no
+message. A reply to a message or a recipient is theirs (outcomes).
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from outbox.masking import masked_words
 
 log = structlog.get_logger(__name__)
 
-# A server that takes longer over a mail is far: what it said is written down while the next mail is on its way.
+# A server that takes longer over a message has a high latency. Its reply is recorded while the next message is on its way.
 _HIGH_LATENCY_SECONDS = 0.005
-# A connection that waits for the stage's limit looks after this long whether something has changed.
+# After this long a connection that waits for the stage's limit checks whether something has changed.
 _LONGEST_WAIT_SECONDS = 1.0
 _NO_ADDRESS = "5.1.3 This isn't an address, so nothing was sent to it."
-_UNPREPARED = "5.6.0 The mail's header can't be processed, so the mail was not sent."
+_UNPREPARED = "5.6.0 The email's header can't be processed, so the email was not sent."
 
 
 class Session:
-    """Delivers one stage's due mail over one connection, until none is left, the connection ends, or `stopping` is set."""
+    """Delivers one stage's due messages over one connection, until none is left, the connection ends, or `stopping` is set."""
 
     def __init__(self, stage_id: int, coordinator: Coordinator, stopping: threading.Event, config: DeliveryConfig) -> None:
         self.stage_id, self.coordinator, self.stopping, self._config = stage_id, coordinator, stopping, config
@@ -52,17 +52,17 @@ class Session:
         self._dialogue: SmtpDialogue | None = None
         self._settings: SmtpSettings | None = None
         self._deadline = math.inf
-        self._answer: Report | None = None  # to what was reported; not read yet
-        self._trouble_is_over = False  # for the stage, as soon as the server decides about a mail
-        self._high_latency = False  # whether the server is, see _HIGH_LATENCY_SECONDS
-        self._decided = 0  # mails that it has decided about on this connection
-        self._throttled: ConnectionFailure | None = None  # it asks for fewer mails, or takes none
-        self._lock = threading.Lock()  # taken by the watch while the session waits for the server
+        self._answer: Report | None = None  # to the last report, not read yet
+        self._trouble_is_over = False  # for the stage, as soon as the server decides about a message
+        self._high_latency = False  # whether the server has one, see _HIGH_LATENCY_SECONDS
+        self._decided = 0  # messages that the server has decided about on this connection
+        self._throttled: ConnectionFailure | None = None  # the server asks for fewer messages, or accepts none
+        self._lock = threading.Lock()  # held by the watch while the session waits for the server
         self._waits_for_server = False
         self.silence: Silence | None = None
 
     def run(self) -> None:
-        # From the coordinator: a session has no connection to the database of its own, unless something goes wrong.
+        # The coordinator reads the settings: a session has no database connection of its own unless something goes wrong.
         settings = self.coordinator.report_and_claim(self.stage_id, (), 0).settings
         try:
             while settings is not None:
@@ -78,7 +78,7 @@ class Session:
             self._report_broken()
             if self._throttled:
                 backoff.record_failure(self.stage_id, self._throttled)
-        except (SettingsDeleted, CoordinatorClosed):  # the next look holds the stage's mail; or nobody looks any more
+        except (SettingsDeleted, CoordinatorClosed):  # the worker's next round holds the stage's messages, or the worker ends
             self._report_broken()
         except Exception:
             self._report_broken()
@@ -88,7 +88,7 @@ class Session:
         return [recipient.address for mail in self._window.claimed for recipient in mail.recipients]
 
     def watch(self) -> None:
-        """For the worker's watch: see that a server which hangs holds up as little as possible, and not for ever."""
+        """Limit what a server that hangs holds up, and for how long. The worker's watch calls it."""
         self._cut_if_overdue()
         with self._lock:
             silence = self._silence_now()
@@ -108,10 +108,10 @@ class Session:
         return Silence(mail.message.pk, since) if boottime() > since + self._config.silent_seconds else None
 
     def _let_others_go(self) -> None:
-        """While the server hangs over one mail: report the others that are finished, and give back those that it wasn't given.
+        """Report the finished messages while the server hangs over another one, and give back those that were not offered.
 
-        A mail whose envelope it was offered meanwhile goes too, which ends the connection (see _exchange). With one connection
-        alone, no other could send them.
+        A message whose envelope was offered meanwhile is given back too, which ends the connection (see _exchange). Where the
+        stage has only one connection, none is given back, because no other connection could send it.
         """
         if self._settings is None:
             return
@@ -123,15 +123,15 @@ class Session:
             self.coordinator.report_async(self.stage_id, results, 0)
 
     def _cut_if_overdue(self) -> None:
-        """End a connection whose server drips, or whose mails aren't ours any more."""
+        """End a connection whose server is too slow, or whose messages aren't ours any more."""
         smtp, dialogue, lost = self._smtp, self._dialogue, self._lost_messages()
         deadline = min(self._deadline, dialogue.reply_due if dialogue else math.inf)
-        # Looked at twice: what was reported in between isn't claimed any more, and its lease is over for a good reason.
+        # The second check: what was reported in between isn't claimed any more, and its lease is over for a good reason.
         if smtp is not None and (boottime() > deadline or any(mail in self._window.claimed for mail in lost)):
             abort(smtp)
 
     def _lost_messages(self) -> list[ClaimedMessage]:
-        """Claimed mails that aren't ours any more."""
+        """The claimed messages that aren't ours any more."""
         return [mail for mail in self._window.claimed if not self.coordinator.is_ours(mail)]
 
     def _deliver_with(self, settings: SmtpSettings) -> SmtpSettings | None:
@@ -162,13 +162,13 @@ class Session:
             if self._high_latency and self._config.window > 1:
                 self._report(0 if outdated else self._room)
                 self._send_next(dialogue, settings, outdated)
-            else:  # sending takes less than a report: as many as the window allows share one
+            else:  # sending takes less time than a report, so as many messages as the window allows share one report
                 while len(self._window.to_report) < self._config.window and self._send_next(dialogue, settings, outdated):
                     pass
                 self._report(0 if outdated else self._room)
 
     def _send_next(self, dialogue: SmtpDialogue, settings: SmtpSettings, outdated: bool) -> bool:
-        """Send the mail whose envelope was accepted, and offer another. False when there is neither."""
+        """Send the message whose envelope was accepted, and offer another. False when there is neither."""
         if not outdated and not self._throttled:
             self._window.next_offer(lambda message: self._prepared(message, dialogue, settings))
         if self._window.sending is None and self._window.offered is None:
@@ -180,25 +180,25 @@ class Session:
         return True
 
     def _nothing_left(self, outdated: bool) -> bool:
-        """Whether nothing is left to send over this connection, nor to report."""
+        """Whether nothing is left to send or to report over this connection."""
         nothing_to_offer = not self._window.has_unoffered or outdated or self._throttled is not None
         return nothing_to_offer and self._window.is_settled
 
     def _waits_for_limit(self, batch: Batch, outdated: bool) -> bool:
-        """Whether it is only the stage's limit that leaves nothing to send: the connection is kept for the next mail."""
+        """Whether only the stage's limit leaves nothing to send. Then the connection is kept for the next message."""
         return batch.pause > 0 and not outdated and not self._throttled and not self.stopping.is_set()
 
     @property
     def _room(self) -> int:
-        """How many mails more to ask for."""
+        """How many more messages to ask for."""
         return 0 if self.stopping.is_set() or self._throttled else self._window.room
 
     def _report(self, room: int) -> None:
-        """Give the coordinator what is finished, and ask for the next mails, without waiting for its answer."""
+        """Report to the coordinator what is finished, and ask for the next messages, without waiting for the answer."""
         self._answer = self.coordinator.report_async(self.stage_id, self._window.report(), room)
 
     def _receive(self) -> Batch:
-        """Wait until what was reported is recorded, and take the mails that were asked for with it."""
+        """Wait until the last report is recorded, and take the messages that it asked for."""
         assert self._answer is not None
         answer, self._answer = self._answer, None
         batch = answer.batch()
@@ -209,14 +209,14 @@ class Session:
     def _prepared(
         self, message: ClaimedMessage, dialogue: SmtpDialogue, settings: SmtpSettings
     ) -> OfferedMessage | MessageResult:
-        """The mail as it is to be offered. One that can't be sent at all is finished at once."""
+        """The message as it is to be offered. A message that can't be sent at all is finished at once."""
         usable = [recipient for recipient in message.recipients if has_wire_form(recipient.address)]
         try:
             mail, notes = prepare(message._replace(recipients=usable), settings)
             reason = dialogue.why_not_sendable(mail)
         except (DatabaseError, InterfaceError):
             raise
-        except Exception:  # a header that breaks our own code breaks it each time: the next mails must go on
+        except Exception:  # a header that breaks our code breaks it every time, and the next messages must be sent
             log.exception("mail_cant_be_prepared", message=message.pk)
             mail, notes, reason = OutgoingMessage("", usable, (), 0), [], _UNPREPARED
         unusable = refused([recipient for recipient in message.recipients if recipient not in usable], _NO_ADDRESS)
@@ -233,7 +233,7 @@ class Session:
             with self._waiting_for_server():
                 dialogue.exchange(sending.transaction if sending else None, offered.transaction if offered else None)
             if offered is not self._window.offered:
-                raise smtplib.SMTPServerDisconnected("The server was silent, so its next mail was given to another connection.")
+                raise smtplib.SMTPServerDisconnected("The server was silent, so another connection got its next message.")
         except ServerWentAway as gone:
             raise self._closed(gone) from gone
         except (smtplib.SMTPException, OSError) as error:
@@ -245,7 +245,7 @@ class Session:
 
     @contextmanager
     def _waiting_for_server(self) -> Iterator[None]:
-        """Meanwhile the watch may take mails away from the session."""
+        """While this lasts, the watch may take messages away from the session."""
         self._waits_for_server = True
         try:
             yield
@@ -254,8 +254,11 @@ class Session:
                 self._waits_for_server = False
 
     def _closed(self, error: Exception) -> Exception:
-        """The server ended the session before it took up a mail. After others that is a limit of mails per connection, and
-        the next connection goes on; at the first it is trouble, and so is a complaint about our greeting."""
+        """The error to raise when the server ended the session before it dealt with a message.
+
+        After other messages that is a limit of messages per connection, and the next connection goes on. At the first message
+        it is a failure of the stage, and so is a complaint about our greeting.
+        """
         step, code = "MAIL FROM", "session_closed"
         if isinstance(error, ServerWentAway):
             step, code = error.step, meaning_of(error.step, error.reply)
@@ -264,7 +267,7 @@ class Session:
         return ConnectionFailure(step, code, str(error), recipients=tuple(self._claimed_addresses()))
 
     def _conclude(self, mail: OfferedMessage) -> MessageResult:
-        """What became of a mail that the server has decided about."""
+        """The result of a message that the server has decided about."""
         message = mail.message
         outcomes, most_recipients, short_lines = second_try(
             mail.transaction, short_lines=message.short_lines, content=lambda: whole(message)
@@ -276,16 +279,19 @@ class Session:
         if throttle := next(filter(is_throttling, outcomes), None):
             self._throttled = _failure_of(throttle, "throttled", outcomes)
         elif self._trouble_is_over and not server_deferral(outcomes):
-            # Only now: a server may greet everybody and then turn each mail away.
+            # Not before: a server may accept every greeting and then refuse each message.
             self._trouble_is_over = not backoff.try_reset(self.stage_id)
         return result._replace(most_recipients=most_recipients, short_lines=short_lines)
 
     def _server_defers_all(self, mail: OfferedMessage, outcomes: Sequence[Outcome]) -> bool:
-        """Whether the server puts this mail off as it did those before: that is its trouble then, and counts on no mail."""
+        """Whether the server defers this message as it did those before.
+
+        Then the failure is the server's, and it counts as a try of no message.
+        """
         deferral = server_deferral(outcomes)
         if deferral is None or is_throttling(deferral):
             return False
-        self._trouble_is_over = True  # as soon as it takes one
+        self._trouble_is_over = True  # as soon as it accepts one
         if not backoff.record_deferral(
             self.stage_id, first_try=not any(recipient.tries for recipient in mail.message.recipients)
         ):
@@ -294,7 +300,7 @@ class Session:
         return True
 
     def _give_back(self) -> None:
-        """What was taken and not offered goes back to the queue: other settings hold for it now, or the worker stops."""
+        """Give back what was claimed and not offered, because the settings have changed or the worker stops."""
         if self._window.has_unoffered:
             self._window.give_back()
             self._report(0)
@@ -303,7 +309,7 @@ class Session:
     def _report_broken(self) -> None:
         self._close()
         if self._answer is not None:
-            with suppress(Exception):  # then it is reported once more
+            with suppress(Exception):  # then it is reported again
                 self._receive()
         try:
             self.coordinator.report_and_claim(self.stage_id, self._window.unfinished(self._conclude_broken), 0)
@@ -328,6 +334,6 @@ class Session:
 
 
 def _failure_of(outcome: Outcome, code: str, outcomes: Sequence[Outcome]) -> ConnectionFailure:
-    """What the server said of one mail, as trouble of the stage. It may name the mail's recipients."""
+    """What the server said about one message, as a failure of the stage. It may name the message's recipients."""
     recipients = tuple(outcome.recipient.address for outcome in outcomes)
     return ConnectionFailure(outcome.step, code, outcome.reply, recipients=recipients)

@@ -1,7 +1,7 @@
-"""Mails over one SMTP connection, each recipient's reply kept: MAIL, RCPT, DATA, the final dot (RFC 5321).
+"""The SMTP dialogue over one connection: MAIL, RCPT, DATA and the final dot (RFC 5321), with each recipient's reply.
 
-Where the server offers PIPELINING (RFC 2920), a mail's content and the next mail's envelope share one flight: one round
-trip per mail instead of four.
+Where the server offers PIPELINING (RFC 2920), a message's content and the next message's envelope share one flight. That
+takes one round trip per message instead of four.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from delivery.values import DueRecipient, Outcome
 from emailconfig.connection import words
 from outbox.attempt_outcome import AttemptOutcome
 
-_BROKE_EARLY = "The connection broke before the mail was handed over. It is sent again."
-_BROKE_LATE = "The connection broke before the server answered. The mail may have arrived; it is sent again."
+_BROKE_EARLY = "The connection broke before the email was sent. It is sent again."
+_BROKE_LATE = "The connection broke before the server answered. The email may have arrived; it is sent again."
 _NO_SMTPUTF8 = (
-    "5.6.7 The server doesn't support addresses outside ASCII (SMTPUTF8), and this mail needs it: "
+    "5.6.7 The server doesn't support addresses outside ASCII (SMTPUTF8), and this email needs it: "
     "the sender or a recipient has such characters before the @-sign."
 )
 
-# A mail up to this size leaves in one write: each further one would wait for the server's acknowledgement.
+# A message up to this size leaves in one write, because each further write would wait for the server's acknowledgement.
 ONE_WRITE_BYTES = 256 * 1024
 _SLOWER_CODE = re.compile(r"4\d\d 4\.(7\.\d+|3\.2)\b")
-_THROTTLED = re.compile(r"throttl|rate limit|sending rate|limit exceeded|too many (mails|messages|connections)|slow down", re.I)
+_THROTTLED = re.compile(r"throttl|rate limit|sending rate|limit exceeded|too many (mail|message|connection)s|slow down", re.I)
 _SERVERS_CODE = re.compile(r"421\b|4\d\d (4\.3\.\d|(?!4\.\d))")
-_GREETING = re.compile(r"(?<![\w.@+-])(helo|ehlo)\b(?!@|\.\w|[\w+-])", re.I)  # and not an address
+_GREETING = re.compile(r"(?<![\w.@+-])(helo|ehlo)\b(?!@|\.\w|[\w+-])", re.I)  # not in an address
 _GREYLISTED = re.compile(r"gr[ae]y-?list", re.I)
 _LAST = b".\r\n"
 
@@ -44,7 +44,7 @@ _LAST = b".\r\n"
 class OutgoingMessage:
     """What goes over the wire. An empty `sender` is the null sender. `parts`: header block and body, in pieces.
 
-    `utf8_header`: it names an address with letters outside ASCII before the @-sign, which nothing can encode.
+    `utf8_header`: the header names an address with letters outside ASCII before the @-sign, which no encoding can carry.
     """
 
     sender: str
@@ -56,7 +56,7 @@ class OutgoingMessage:
 
     @cached_property
     def needs_smtputf8(self) -> bool:
-        """Addresses that only SMTPUTF8 can carry (RFC 6531): domains go as A-labels, so the local parts decide."""
+        """Whether only SMTPUTF8 can carry an address (RFC 6531). Domains go as A-labels, so the local parts decide."""
         return not all(wire_address(address).isascii() for address in self.addresses)
 
     @property
@@ -66,10 +66,10 @@ class OutgoingMessage:
 
 @dataclass
 class MailTransaction:
-    """A mail whose envelope was offered to the server: who was accepted, and the outcomes that are known already.
+    """A message whose envelope was offered to the server: the accepted recipients, and the outcomes that are known already.
 
-    `answered`: the server replied to MAIL FROM, so that from here on trouble is the mail's and not the stage's.
-    `wants_content`: it answered DATA with 354.
+    `answered`: the server replied to MAIL FROM, so that a later failure is the message's and not the stage's.
+    `wants_content`: the server answered DATA with 354.
     """
 
     mail: OutgoingMessage
@@ -79,7 +79,7 @@ class MailTransaction:
     wants_content: bool = False
 
     def broken(self, *, content_sent: bool) -> list[Outcome]:
-        """All outcomes when the connection breaks. With its content on the way, nobody knows whether the mail arrived."""
+        """All outcomes when the connection breaks. With its content on the way, the message may have arrived."""
         known = {outcome.recipient.pk for outcome in self.outcomes}
         result = AttemptOutcome.UNKNOWN if content_sent else AttemptOutcome.DEFERRED
         step, reply = ("content", _BROKE_LATE) if content_sent else ("RCPT TO", _BROKE_EARLY)
@@ -88,12 +88,12 @@ class MailTransaction:
 
 
 class SmtpDialogue:
-    """What is said on one connection. Any method may raise smtplib.SMTPException or OSError: the connection broke.
+    """The dialogue on one connection. When the connection breaks, any method may raise smtplib.SMTPException or OSError.
 
-    `reply_due` is when a reply must be there, by `clock`: whoever watches cuts the connection then, from another thread.
-    `last_sign` is when something was last said or heard.
+    `reply_due` is the time by `clock` when a reply must have come. After that the worker's watch cuts the connection, from
+    another thread. `last_sign` is when something was last sent or received.
 
-    `permit` is asked before every write, and raises when these mails aren't ours to send any more.
+    `permit` is called before every write, and raises when these messages aren't ours to send any more.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class SmtpDialogue:
             _prepare_for_flights(smtp.sock, config.unsent_seconds)
 
     def exchange(self, current: MailTransaction | None, following: MailTransaction | None) -> None:
-        """Send the content of `current`, whose envelope was accepted, and offer `following`, in one flight if possible."""
+        """Send the content of `current`, whose envelope was accepted, and offer `following`. Use one flight if possible."""
         envelope = self._envelope(following.mail) if following else []
         flight = "".join(f"{command}\r\n" for command in [*envelope, "DATA"]).encode() if envelope and self.pipelining else b""
         if current is not None:
@@ -118,23 +118,23 @@ class SmtpDialogue:
             self._read_envelope_replies(following, envelope)
 
     def why_not_sendable(self, mail: OutgoingMessage) -> str:
-        """Why this server can't take the mail whatever it is told (RFC 6531 section 3.7.4.2); empty when it can."""
+        """Why this server can't accept the message at all (RFC 6531 section 3.7.4.2); empty when it can."""
         return _NO_SMTPUTF8 if mail.needs_smtputf8 and not self.smtp.has_extn("smtputf8") else ""
 
     def _envelope(self, mail: OutgoingMessage) -> list[str]:
-        """MAIL, and RCPT for each recipient."""
+        """The commands MAIL, and RCPT for each recipient."""
         command = f"MAIL FROM:<{wire_address(mail.sender) if mail.sender else ''}>"
         if self.smtp.has_extn("size"):
             command += f" SIZE={mail.size}"
         if mail.eight_bit and self.smtp.has_extn("8bitmime"):
             command += " BODY=8BITMIME"
-        # Without it the header leaves all the same: most servers pass it on, and the envelope's addresses aren't to blame.
+        # Without SMTPUTF8 such a header leaves all the same: most servers pass it on, and the envelope's addresses are ASCII.
         if (mail.needs_smtputf8 or mail.utf8_header) and self.smtp.has_extn("smtputf8"):
             command += " SMTPUTF8"
         return [command, *map(_rcpt_to, mail.recipients)]
 
     def _ask(self, command: str) -> tuple[int, bytes]:
-        """The reply to a command: with PIPELINING it was sent before."""
+        """The reply to a command. With PIPELINING the command was sent before."""
         if not self.pipelining:
             self._send(f"{command}\r\n".encode())
         return self._reply()
@@ -143,7 +143,7 @@ class SmtpDialogue:
         return self._reply_within(self._config.reply_seconds)
 
     def _final_reply(self) -> tuple[int, bytes]:
-        """After the content."""
+        """The reply after the content."""
         return self._reply_within(self._config.final_reply_seconds)
 
     def _reply_within(self, seconds: float) -> tuple[int, bytes]:
@@ -196,7 +196,7 @@ class SmtpDialogue:
             return
         transaction.outcomes += [outcome_of(recipient, "DATA", code, reply) for recipient in transaction.accepted]
         _go_on_unless_421(code, reply)
-        if code == 354:  # asked in one flight with recipients that were all refused: nothing may be sent to nobody
+        if code == 354:  # DATA was in one flight with recipients that were all refused, so the content must stay empty
             self._send(_LAST)
             self._final_reply()
         else:
@@ -217,19 +217,22 @@ class SmtpDialogue:
             _go_on_unless_confused(code, reply)
 
     def _reset(self) -> None:
-        """Clear the server's mind for the next mail."""
+        """Reset the server's state for the next message (RSET)."""
         self._send(b"RSET\r\n")
         self._reply()
 
 
 def refused(recipients: Sequence[DueRecipient], reason: str) -> list[Outcome]:
-    """For recipients to whom a mail is not even offered."""
+    """The outcomes of recipients to whom a message is not even offered."""
     return [Outcome(recipient, AttemptOutcome.FAILED, "MAIL FROM", None, reason) for recipient in recipients]
 
 
 def outcome_of(recipient: DueRecipient, step: str, code: int, reply: bytes) -> Outcome:
-    """2xx after the content is sent, 5xx failed, and everything else is worth another try; nonsense after the content leaves
-    open what became of it. A 552 to RCPT says "too many recipients" (RFC 5321 section 4.5.3.1.10)."""
+    """The outcome that a reply means for a recipient.
+
+    2xx after the content means sent, 5xx means failed, and everything else is worth another try. An invalid reply after the
+    content leaves the outcome unknown. A 552 to RCPT says "too many recipients" (RFC 5321 section 4.5.3.1.10).
+    """
     if 200 <= code < 300 and step == "content":
         result = AttemptOutcome.SENT
     elif 500 <= code < 600 and not (code == 552 and step == "RCPT TO"):
@@ -242,33 +245,43 @@ def outcome_of(recipient: DueRecipient, step: str, code: int, reply: bytes) -> O
 
 
 def _prepare_for_flights(sock: socket.socket, unsent_seconds: float) -> None:
-    """No time limit of its own, which would cost two more system calls each time something is heard: `reply_due` is there for
-    that. And a flight is whole when it is sent: nothing is gained by waiting for more."""
+    """Set the socket's options for whole flights.
+
+    It has no time limit of its own, which would cost two more system calls at each read; `reply_due` limits the time instead.
+    A flight is complete when it is sent, so waiting for more bytes (Nagle) gains nothing.
+    """
     sock.settimeout(None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _discard_unsent_on_close(sock, unsent_seconds)
 
 
 def _discard_unsent_on_close(sock: socket.socket, unsent_seconds: float) -> None:
-    """What was written and has not left yet would go on leaving when the process is killed or stopped: after its lease has
-    run out, when nobody counts it any more. So closing drops it, and nothing waits in the kernel longer than a lease lasts
-    at least."""
+    """Discard unsent bytes when the socket is closed, and let none wait in the kernel longer than the shortest lease.
+
+    Otherwise the kernel would go on sending them when the process is killed or stopped. That could happen after the lease has
+    run out, when the message may belong to another worker.
+    """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unsent_seconds * 1000))
 
 
 def is_throttling(outcome: Outcome) -> bool:
-    """Whether the server wants fewer mails from us, and not just this one later: 4.7.x or 4.3.2 (RFC 3463) to the mail,
-    or in words to a recipient. Microsoft 365 says `4.3.2 … thread limit exceeded`, Amazon SES `4.7.0 Throttling failure`,
-    Google `4.7.28`. Greylisting is about one sender and recipient, and passes by itself."""
+    """Whether the server wants fewer messages from us, and not just this one later.
+
+    It says so with 4.7.x or 4.3.2 (RFC 3463) to the message, or in words to a recipient. Microsoft 365 says `4.3.2 … thread
+    limit exceeded`, Amazon SES `4.7.0 Throttling failure`, Google `4.7.28`. Greylisting doesn't count, because it concerns one
+    sender and recipient and ends on its own.
+    """
     if outcome.result != AttemptOutcome.DEFERRED or _GREYLISTED.search(outcome.reply):
         return False
     return bool(_THROTTLED.search(outcome.reply)) or (outcome.step != "RCPT TO" and bool(_SLOWER_CODE.match(outcome.reply)))
 
 
 def server_deferral(outcomes: Sequence[Outcome]) -> Outcome | None:
-    """What the server said, where it put the mail off for reasons of its own: 4xx, at RCPT only with 4.3.x (RFC 3463: the mail
-    system) or without such a code."""
+    """The server's answer when it deferred the message for reasons of its own; otherwise None.
+
+    That is any 4xx. At RCPT it is only a 4xx with 4.3.x (RFC 3463: the mail system) or without an enhanced code.
+    """
     answered = [outcome for outcome in outcomes if outcome.code is not None]
     put_off = all(outcome.result == AttemptOutcome.DEFERRED and not outcome.at_once for outcome in outcomes)
     return answered[0] if answered and put_off and all(map(_is_about_the_server, answered)) else None
@@ -285,7 +298,10 @@ def _rcpt_to(recipient: DueRecipient) -> str:
 
 
 def _go_on_unless_greeting_refused(transaction: MailTransaction, step: str, code: int, reply: bytes) -> None:
-    """Many servers judge the EHLO name only now, and say so to every mail."""
+    """Raise ServerWentAway for a complaint about our greeting.
+
+    Many servers check the EHLO name only now, and refuse every message for it.
+    """
     answer = words(code, reply)
     if code >= 400 and _GREETING.search(answer):
         transaction.answered = False
@@ -293,20 +309,23 @@ def _go_on_unless_greeting_refused(transaction: MailTransaction, step: str, code
 
 
 def _go_on_unless_421(code: int, reply: bytes) -> None:
-    """RFC 5321 section 3.8: with 421 the server closes, whatever was asked."""
+    """Raise SMTPServerDisconnected for 421: the server closes then, whatever the command was (RFC 5321 section 3.8)."""
     if code == 421:
         raise smtplib.SMTPServerDisconnected(words(code, reply))
 
 
 def _go_on_unless_confused(code: int, reply: bytes) -> None:
-    """An answer that fits no question: what the server takes the next words for, nobody knows."""
+    """Raise SMTPServerDisconnected for a reply that fits no command.
+
+    It is not known how the server would understand the next command.
+    """
     if not 400 <= code < 600:
         raise smtplib.SMTPServerDisconnected(words(code, reply))
 
 
 def dot_stuffed(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces of a mail with RFC 5321 section 4.5.2's transparency, and the final dot on a line of its own."""
-    before = b"\r\n"  # the last bytes said: a line may begin in one piece and end in the next
+    """The pieces of a message with RFC 5321 section 4.5.2's transparency, and the final dot on a line of its own."""
+    before = b"\r\n"  # the last bytes sent: a line may begin in one piece and end in the next
     for part in parts:
         if part:
             stuffed = (before + part).replace(b"\r\n.", b"\r\n..")

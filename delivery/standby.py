@@ -1,5 +1,7 @@
-"""What a Celery worker process does by itself, beside its tasks: it reports that it lives, and looks for due mail once a
-second. So retries start in time, a process joins in when there is much to do, and mail flows while the broker is away.
+"""What a Celery worker process does besides its tasks.
+
+It reports that it is alive, and looks for due messages once a second. So retries start in time, a process joins in when there
+is much to do, and messages are sent while the broker is away.
 """
 
 from __future__ import annotations
@@ -20,16 +22,16 @@ from delivery.worker import REPORT_SECONDS, Worker, sweep
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 1.0
-# Beat sweeps more often; this is for when beat, or the broker, is away.
+# Celery's beat sweeps more often. This interval is for the time when beat or the broker is away.
 SWEEP_SECONDS = 60.0
-# A drain ends after so long also while there is more to do: the process then takes its other tasks, and can stop.
+# A drain ends after this time even if there is more to do, so that the process can run its other tasks, and can stop.
 DRAIN_SECONDS = 30.0
-# For what is on the wire, as long as a worker lets it finish, and a little more.
+# A worker lets what is on the wire finish for almost this long.
 STOP_SECONDS = 40.0
 
 
 class Standby:
-    """One process's: at most one drain runs in it at a time."""
+    """The standby of one process. At most one drain runs in it at a time."""
 
     def __init__(self) -> None:
         self._name = ""
@@ -40,13 +42,13 @@ class Standby:
         self._outage = Outage("database_unavailable", "database_available")
 
     def start(self) -> None:
-        """From now on this process stands by."""
+        """Start the thread that reports and looks for due messages."""
         self._name = new_name()
         self._thread = threading.Thread(target=self._run, name="standby", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more mail, let what is on the wire finish, and say goodbye."""
+        """Claim no more messages, let what is on the wire finish, and unregister."""
         self._stopping.set()
         if worker := self._worker:
             worker.stop()
@@ -54,7 +56,7 @@ class Standby:
             self._thread.join(STOP_SECONDS)
 
     def drain(self) -> None:
-        """Deliver what is due now, for at most DRAIN_SECONDS. Who comes while another drain runs waits for its end."""
+        """Deliver what is due now, for at most DRAIN_SECONDS. A call during another drain waits for its end."""
         with self._one_at_a_time:
             if self._stopping.is_set() or not stages_with_due_mail():
                 return
@@ -79,7 +81,7 @@ class Standby:
         log.info("worker_stopped", worker=self._name)
 
     def _try(self, action: Callable[[], None]) -> None:
-        """This process stands by whatever happens to it."""
+        """Run `action`. No error of it ends the thread."""
         try:
             action()
         except (DatabaseError, InterfaceError) as error:

@@ -1,4 +1,4 @@
-"""The statements written by hand that a worker runs: each of its turns asks most of them."""
+"""The statements written by hand that a worker runs. Each of its batches runs most of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ATTEMPT_COLUMNS = ("message_id", "address", "outcome", "step", "code", "reply",
 
 
 class DueMessage(NamedTuple):
-    """A due message as it is read for hand-over. `content` is None for a large one."""
+    """A due message as it is read for a claim. `content` is None for a large one."""
 
     due: datetime | str
     pk: int
@@ -42,10 +42,11 @@ class DueMessage(NamedTuple):
 
 @cache
 def due_messages(limit: int) -> sql.Query[DueMessage]:
-    """The oldest of what was never tried and of what is tried again, so many of each. It takes the stage for each of WAITING.
+    """The oldest messages that were never tried, and the oldest that are tried again: up to `limit` of each.
 
-    Passed over: messages that another worker is taking, and messages whose test list is being saved at this moment. The
-    limit is a part of the statement: PostgreSQL keeps the plan then, which takes longer to make than to follow.
+    Its parameters are the stage, once for each of WAITING. It skips messages that another worker is claiming, and messages
+    whose test list is being saved at this moment. The limit is a part of the statement, so that PostgreSQL keeps the plan,
+    which takes longer to make than to run.
     """
     return sql.query(DueMessage, lambda db: " UNION ALL ".join(_due_of_one_status(db, status.value, limit) for status in WAITING))
 
@@ -99,7 +100,7 @@ class HeldMessage(NamedTuple):
     owner: str
 
 
-# Which of these messages are under a lease. It locks their rows.
+# Selects those of these messages that are under a lease, and locks their rows.
 UNDER_LEASE = sql.query(
     HeldMessage,
     lambda db: (
@@ -127,7 +128,7 @@ MESSAGES_SENT = sql.pair(
 
 
 class SettingsNow(NamedTuple):
-    """The time, and the settings of one of the stages; where none has any there is one row for the time."""
+    """The time, and the settings of one of the stages. When no stage has settings there is one row with the time."""
 
     now: datetime | str
     stage_id: int | None
@@ -149,7 +150,7 @@ SETTINGS_NOW = sql.query(
 
 
 def _first_due(db: sql.Dialect) -> str:
-    """Not EXISTS: without statistics PostgreSQL reads the whole queue for that."""
+    """The first due message of each waiting status. Not EXISTS: without statistics PostgreSQL reads the whole queue for it."""
     return ", ".join(
         f"(SELECT 1 FROM outbox_message WHERE stage_id = stage.id AND status = '{status.value}' AND due <= {db.now} LIMIT 1)"
         for status in WAITING
@@ -163,7 +164,7 @@ STAGES_WITH_DUE_MESSAGES = sql.query(
 DUE_OF_ONE_STATUS = sql.query(int, "SELECT 1 FROM outbox_message WHERE stage_id = %s AND status = %s AND due <= %s LIMIT %s")
 
 # The share of a stage's limit that a worker reserves, and what it gives back. Neither waits for a row that another worker has
-# locked: it may be one that was stopped. RESERVE returns nothing then, or when another worker was faster.
+# locked, because that worker may have been stopped. RESERVE returns nothing then, or when another worker was faster.
 RESERVE = sql.query(
     int,
     lambda db: (

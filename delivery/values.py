@@ -1,4 +1,4 @@
-"""What the parts of delivery hand each other. Plain values: no database, no network."""
+"""The values that the parts of delivery pass to each other. Plain values: no database, no network."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from organization.recipient_policy.policy import AllowedPattern
 
 
-# Who took which mail: its number, and the name of the batch that took it.
+# Which batch claimed which message: the message's number, and the batch's name.
 LeaseKey = tuple[int, str]
 
 
 class Claim(NamedTuple):
-    """In whose name mails are taken for the wire, and for how long unless the lease is renewed."""
+    """The name under which messages are claimed, and the length of the lease unless it is renewed."""
 
     owner: str
     lease: timedelta
 
 
 class DueRecipient(NamedTuple):
-    """One address that a mail is to reach now. `tries`: how often that was tried before."""
+    """One address that a message is to reach now. `tries`: how often that was tried before."""
 
     pk: int
     address: str
@@ -36,13 +36,13 @@ class DueRecipient(NamedTuple):
 
 
 class ClaimedMessage(NamedTuple):
-    """What may be sent now: the mail and the recipients whose turn it is.
+    """What may be sent now: the message and its due recipients.
 
-    `owner`: the batch that took it (see leases). `content` is None for a large mail. `test_people`: those of the test list whom
-    its header may name when it is test mail; None when it goes to real recipients. `allowed`: who is allowed in the stage, as
-    far as it counts for this mail; `only_allowed`: the app gave no other recipients. `kept_headers`: the fields that its stage
-    kept in test mail when it was accepted, in lower case. `complete`: the mail has no other recipients, done or waiting.
-    `short_lines`: its long lines were refused. `credential`: the username that handed it in, for the log.
+    `owner`: the batch that claimed it (see leases). `content` is None for a large message. `test_people`: those on the test list
+    whom its header may name when it is test mail; None when it goes to real recipients. `allowed`: the addresses that the stage
+    allows, as far as they count for this message. `only_allowed`: the app gave no other recipients. `kept_headers`: the fields
+    that its stage kept in test mail when it was accepted, in lower case. `complete`: it has no other recipients, done or
+    waiting. `short_lines`: its long lines were refused. `credential`: the username that submitted it, for the log.
     """
 
     pk: int
@@ -73,7 +73,7 @@ class ClaimedMessage(NamedTuple):
 class Outcome(NamedTuple):
     """What the server said to one recipient's copy. `code` is the SMTP reply code; None when there was no reply.
 
-    `at_once`: it goes again right away and otherwise than before (see second_try), so no try is counted.
+    `at_once`: the copy goes again right away in a different form (see second_try), so no try is counted.
     """
 
     recipient: DueRecipient
@@ -85,11 +85,12 @@ class Outcome(NamedTuple):
 
 
 class MessageResult(NamedTuple):
-    """A mail that was handed over, and what became of it: one outcome per recipient.
+    """A claimed message and its outcomes, one per recipient.
 
-    No outcomes: the server went away before it took up the mail; it goes back to the queue and no try is counted. If it is
-    the mail that the server was asked about, it goes last (`requeue_last`): it may be the reason. `notes` are for the email log.
-    `most_recipients`: how many the server takes in one transaction, where it said so. `short_lines`: it refused long lines.
+    Without outcomes the server went away before it dealt with the message, which goes back to the queue without a counted try.
+    The message that the server was asked about goes last (`requeue_last`), because it may be the reason. `notes` are
+    for the email log. `most_recipients`: how many recipients the server accepts in one transaction, where it said so.
+    `short_lines`: the server refused long lines.
     """
 
     message: ClaimedMessage
@@ -103,13 +104,13 @@ class MessageResult(NamedTuple):
 
     @property
     def all_sent(self) -> bool:
-        """The usual case: the server took the mail for everybody."""
+        """Whether the server accepted the message for every recipient, which is the usual case."""
         sent = bool(self.outcomes) and all(outcome.result == AttemptOutcome.SENT for outcome in self.outcomes)
         return sent and self.message.complete
 
     @property
     def may_go_on(self) -> bool:
-        """Whether other recipients of the mail may be due right away."""
+        """Whether other recipients of the message may be due right away."""
         return not self.message.complete or any(outcome.at_once for outcome in self.outcomes)
 
 
@@ -118,12 +119,12 @@ class Batch(NamedTuple):
 
     messages: Sequence[ClaimedMessage] = ()
     settings: SmtpSettings | None = None
-    pause: float = 0.0  # seconds until the stage's limit lets more mail go; 0: no limit stops it
-    backoff_is_over: bool = False  # the stage's pause has passed: the next mail that its server decides about ends it
+    pause: float = 0.0  # seconds until the stage's limit lets more messages go; 0: no limit stops them
+    backoff_is_over: bool = False  # the stage's pause has passed: the server's next decision ends the back-off
 
 
 class Silence(NamedTuple):
-    """The server doesn't answer: about which mail, and since when, by boottime()."""
+    """The silence of a server: about which message, and since when, by boottime()."""
 
     message: int
     since: float

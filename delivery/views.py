@@ -1,4 +1,4 @@
-"""What a person does about a stage's deliveries."""
+"""The view with which a person resumes a stage's deliveries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from organization.models import Stage
 
 @require_POST
 def resume(request: MemberRequest, stage_key: str) -> HttpResponse:
-    """Try the stage's server again at once; back to the page the button stood on."""
+    """Try the stage's server again at once, and go back to the page with the button."""
     stage = get_object_or_404(Stage, key=stage_key)
     backoff.resume(stage, request.user)
     messages.success(request, f"Deliveries of {stage.name} were resumed: its server is being tried now.")

@@ -1,8 +1,8 @@
-"""What one connection has in hand, from the claim to the record. Pure: no socket, no thread, no database, no clock.
+"""The messages of one connection, from the claim to the record. Pure: no socket, no thread, no database, no clock.
 
-A message is claimed, then offered (the server is asked about its envelope), then sending (it took the envelope, and the
-content is next), then to report (it has decided), then reported (the outcome is being recorded). What becomes of a message
-when the server has decided, or when the connection broke, is the caller's to say: it knows the stage.
+A message is claimed, then offered (the server is asked about its envelope), then sending (the server accepted the envelope, and
+the content is next), then to report (the server has decided), then reported (the outcome is being recorded). The caller says
+what becomes of a message when the server has decided or the connection broke, because the caller knows the stage.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Window:
 
     @property
     def is_settled(self) -> bool:
-        """Whether no message is half sent, and none is to be reported."""
+        """Whether no message is half sent and none is left to report."""
         return self.sending is None and not self.to_report
 
     @property
@@ -71,19 +71,22 @@ class Window:
         return self.offered
 
     def report(self) -> list[MessageResult]:
-        """What is to be recorded now. It is kept until take(): the answer may never come."""
+        """The results to record now. They are kept until take(), because the answer may never come."""
         self._forget(self.to_report)
         self._reported, self.to_report = self.to_report, []
         return self._reported
 
     def take(self, messages: Sequence[ClaimedMessage]) -> None:
-        """What was reported is recorded, and these messages are claimed."""
+        """Add newly claimed messages. What was reported before is recorded now."""
         self._reported = []
         self.claimed += tuple(messages)
         self._unoffered.extend(messages)
 
     def next_offer(self, prepare: Callable[[ClaimedMessage], OfferedMessage | MessageResult]) -> None:
-        """Choose the next message to offer. One that `prepare` finishes can't be sent at all. One at which it raises stays."""
+        """Choose the next message to offer.
+
+        A message that `prepare` finishes can't be sent at all. A message at which it raises stays.
+        """
         while self._unoffered:
             prepared = prepare(self._unoffered[0])
             self._unoffered.popleft()
@@ -93,7 +96,7 @@ class Window:
             self.to_report.append(prepared)
 
     def settle(self, conclude: Callable[[OfferedMessage], MessageResult]) -> None:
-        """Finish what the server has decided about. A message whose envelope it took is sending now."""
+        """Finish what the server has decided about. A message whose envelope it accepted is sending now."""
         if self.sending is not None:
             self.to_report.append(conclude(self.sending))
             self.sending = None
@@ -103,15 +106,15 @@ class Window:
         self.sending, self.offered = self.offered, None
 
     def give_back(self) -> None:
-        """What was claimed and not offered is to go back to the queue."""
+        """Report what was claimed and not offered, so that it goes back to the queue."""
         self.to_report += [MessageResult(message) for message in self._unoffered]
         self._unoffered.clear()
 
     def let_go(self, *, unsent: bool) -> list[MessageResult]:
-        """What the caller reports while the server hangs over one message: all that is finished.
+        """The results to report while the server hangs over one message: all that is finished.
 
-        With `unsent` also what the server wasn't given, and a message that it was only offered behind the one that is sending.
-        Its content must not be sent any more.
+        With `unsent` also the messages that were not offered, and a message that was only offered behind the one that is
+        sending. Its content must not be sent any more.
         """
         results, self.to_report = self.to_report, []
         if unsent:
@@ -124,7 +127,10 @@ class Window:
         return results
 
     def unfinished(self, conclude: Callable[[OfferedMessage, Sequence[Outcome]], MessageResult]) -> list[MessageResult]:
-        """What becomes of everything when the connection broke. What the server hadn't taken up goes back to the queue."""
+        """The results of all messages when the connection broke.
+
+        Messages that the server hadn't dealt with go back to the queue.
+        """
         results = [*self._reported, *self.to_report]
         if self.sending is not None:
             transaction = self.sending.transaction

@@ -1,7 +1,7 @@
-"""The worker: finds stages with due mail and runs delivery sessions for them, each on a thread of its own, so that one
-stage's slow or dead server never delays another.
+"""The worker: it finds stages with due messages and runs delivery sessions for them.
 
-`Worker.run()` is `manage.py deliver`; `Worker.drain()` is `manage.py deliver --once`, and Celery's task (see tasks).
+Each session has a thread of its own, so that one stage's slow or dead server never delays another stage. `Worker.run()` is
+`manage.py deliver`. `Worker.drain()` is `manage.py deliver --once`, and Celery's task (see tasks).
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ log = structlog.get_logger(__name__)
 
 REPORT_SECONDS = 5.0
 MESSAGES_PER_CONNECTION = 10
-# Its own connection to the server, and one to the database: on SQLite three files.
+# A session's connection to the server, and its connection to the database, which is three files on SQLite.
 HANDLES_OF_A_SESSION = 4
 
 
 class Worker:
-    """One process's worth of delivery.
+    """Delivery in one process.
 
-    `process`: the name under which a Celery worker process reports that it lives and looks after the rest (see standby).
-    Without it the worker does all that itself, and `jobs` beside it; without `jobs`, it repairs what a crash left.
+    `process`: the name under which a Celery worker process reports that it is alive and does the rest (see standby). Without it
+    the worker does all that itself, and runs `jobs` too. Without `jobs` it repairs what a crash left.
     """
 
     def __init__(self, process: str = "", config: DeliveryConfig | None = None, jobs: Sequence[Job] = ()) -> None:
@@ -66,7 +66,7 @@ class Worker:
             ]
 
     def run(self) -> None:
-        """Deliver until `stop()`. A database that goes away is waited for."""
+        """Deliver until `stop()`. When the database goes away, wait for it."""
         self._begin()
         self._listener.start()
         log.info("worker_started", worker=self.name)
@@ -91,9 +91,9 @@ class Worker:
         return boottime() > self._awake_until
 
     def drain(self, seconds: float = math.inf) -> None:
-        """Deliver what is due now; ends when nothing is due any more, or what is due waits for a stage in trouble.
+        """Deliver what is due now. It ends when nothing is due any more, or when all that is due waits for a back-off.
 
-        It also ends after so many `seconds`, and on `stop()`. Database errors pass through.
+        It also ends after `seconds`, and on `stop()`. Database errors pass through.
         """
         deadline = boottime() + seconds
         self._begin()
@@ -115,8 +115,10 @@ class Worker:
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
     def _watch(self) -> None:
-        """On a thread that never asks the database: a connection must end in time also when that hangs, and when the worker has
-        ended before it."""
+        """Watch the sessions, on a thread that never asks the database.
+
+        A connection must end in time even if the database hangs, or if the worker has ended before the connection.
+        """
         while not self._ended.is_set() or any(running.thread.is_alive() for running in self._sessions):
             for running in tuple(self._sessions):
                 running.session.watch()
@@ -135,7 +137,7 @@ class Worker:
                     self._start_session(stage_id, slot)
 
     def _startable(self) -> dict[int, int]:
-        """How many connections more each stage with due mail is worth now."""
+        """How many more connections each stage with due messages needs now."""
         running, hanging = self._running_stages(), self._hanging_stages()
         missing = {
             stage_id: connections_missing(stage_id, running.count(stage_id), hanging.count(stage_id))
@@ -148,7 +150,7 @@ class Worker:
         return [running.session.stage_id for running in self._sessions if running.session.silence]
 
     def _note_silences(self) -> None:
-        """For the stage's page."""
+        """Record which sessions have a silent server, for the stage's pages."""
         for running in self._sessions:
             silence = running.session.silence
             if silence != running.noted:
@@ -158,8 +160,10 @@ class Worker:
                 running.noted = silence
 
     def _running_stages(self) -> list[int]:
-        """The stage of each running session. Here and not by the session itself its place is freed: while the database is
-        away that is tried again."""
+        """The stage of each running session. Releases the slots of those that have ended.
+
+        The session doesn't release its own slot, because that is tried again here while the database is away.
+        """
         for ended in [running for running in self._sessions if not running.thread.is_alive()]:
             connection_slots.release(ended.slot)
             self._sessions.remove(ended)
@@ -172,7 +176,7 @@ class Worker:
         thread.start()
 
     def _end(self) -> None:
-        """Let the mails on the wire finish, for as long as their lease would last anyway."""
+        """Let the messages on the wire finish, for as long as their lease lasts anyway."""
         deadline = boottime() + self.config.lease.total_seconds() / 2
         for running in self._sessions:
             running.thread.join(max(0.0, deadline - boottime()))
@@ -186,7 +190,7 @@ class Worker:
 
 @dataclass
 class _Running:
-    """A session, its thread, its place among the stage's connections, and the silence that is noted there."""
+    """A session, its thread, its connection slot, and the silence that is recorded there."""
 
     session: Session
     thread: threading.Thread
@@ -195,9 +199,10 @@ class _Running:
 
 
 def connections_missing(stage_id: int, running: int, hanging: int) -> int:
-    """How many connections more the stage's due mail is worth: none while it waits, one while its server is being probed.
+    """How many more connections the stage's due messages need: none while they wait, one while the server is being probed.
 
-    Those that hang send nothing, but are open: they count for the stage's limit alone."""
+    Connections that hang send nothing, but are open. So they count toward the stage's limit alone.
+    """
     now = database_now()
     allowed = connection_slots.allowed_connections(stage_id)
     if not allowed:
@@ -213,7 +218,7 @@ def connections_missing(stage_id: int, running: int, hanging: int) -> int:
 
 
 def sweep() -> None:
-    """Repairs what a crash or a clock left: abandoned hand-overs, far due times, held mail whose reason is gone."""
+    """Repair what a crash or a clock left: abandoned claims, far due times, held messages whose reason is gone."""
     recovered = recover_abandoned()
     if recovered:
         log.warning("claims_recovered", mails=recovered)
@@ -226,7 +231,7 @@ SWEEP = Job("sweep", sweep, every=10.0)
 
 
 def _run_session(session: Session) -> None:
-    """A session on its thread. Whatever goes wrong, the lease brings its mails back."""
+    """Run a session on its thread. When it fails, its messages go again after their leases."""
     try:
         close_old_connections()
         session.run()

@@ -1,6 +1,6 @@
-"""Looking through a stage's mail by its numbers, a bounded piece at a time (decision 6).
+"""Search a stage's messages by number, a bounded piece at a time (decision 6).
 
-What is looked for may be rare, or not there at all: no request reads more than `SCAN_LIMIT` mails for it.
+A match may be rare, or there may be none. So no request reads more than `SCAN_LIMIT` messages.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from django.db.models import Max, Min, QuerySet
 from outbox.models import Message
 
 SCAN_LIMIT = 50_000
-# A mail's time is that of the transaction it was accepted in, its number comes a little before or after. No transaction is
-# that long.
+# The time of a message is when the transaction that accepted it began. The message gets its number a little before or after
+# that time. No transaction takes as long as this.
 _SLACK = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class IdRange:
-    """Mail with numbers above `above` and below `below`; None for no limit."""
+    """The messages with numbers above `above` and below `below`. None means no limit."""
 
     above: int | None = None
     below: int | None = None
@@ -31,7 +31,7 @@ class IdRange:
         return rows if self.below is None else rows.filter(pk__lt=self.below)
 
     def within(self, other: IdRange) -> IdRange:
-        """What both have in common."""
+        """Return the numbers that both ranges contain."""
         lower = [number for number in (self.above, other.above) if number is not None]
         upper = [number for number in (self.below, other.below) if number is not None]
         return IdRange(max(lower, default=None), min(upper, default=None))
@@ -39,7 +39,7 @@ class IdRange:
 
 @dataclass(frozen=True)
 class ScanStop:
-    """Where a look stopped although there is more mail: the last number that was looked at, and when the next came in."""
+    """Where a scan stopped before it had read all messages: the last number it read, and the time of the next message."""
 
     number: int
     created: datetime
@@ -47,7 +47,7 @@ class ScanStop:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """The mail that was found, in the order it was looked at. `stop` is None when there is enough, or no more to look at."""
+    """The matching messages, in the order of the scan. `stop` is None if the scan had enough matches or reached the end."""
 
     messages: list[Message]
     stop: ScanStop | None = None
@@ -56,7 +56,10 @@ class ScanResult:
 def scan(
     stage_mail: QuerySet[Message], matching: QuerySet[Message], id_range: IdRange, limit: int, *, upward: bool = False
 ) -> ScanResult:
-    """Up to `limit` mails of `matching` among the next AT_ONCE of `stage_mail`: the newest first, or upward the oldest."""
+    """Return up to `limit` messages of `matching` among the next SCAN_LIMIT of `stage_mail`.
+
+    The newest come first. Upward, the oldest come first.
+    """
     order, furthest = ("pk", Max("pk")) if upward else ("-pk", Min("pk"))
     last = id_range.of(stage_mail).order_by(order)[:SCAN_LIMIT].aggregate(number=furthest)["number"]
     if last is None:
@@ -70,14 +73,17 @@ def scan(
 
 
 def id_range_of_time(stage_mail: QuerySet[Message], start: datetime | None, end: datetime | None) -> IdRange:
-    """Numbers between which all mail of that time is, with a little more at both ends."""
+    """Return a range of numbers that contains all messages of that time, and a few more at both ends."""
     above = None if start is None else _first_since(stage_mail, start - _SLACK) - 1
     below = None if end is None else _first_since(stage_mail, end + _SLACK)
     return IdRange(above, below)
 
 
 def _first_since(stage_mail: QuerySet[Message], moment: datetime) -> int:
-    """The lowest number from which on all mail came in at `moment` or later. Found by halving: numbers follow the time."""
+    """Return the lowest number from which all messages were accepted at `moment` or later.
+
+    Numbers follow the time, so a binary search is enough.
+    """
     rows = stage_mail.order_by("pk").values_list("pk", "created")
     lowest, highest = rows.first(), rows.last()
     if lowest is None or highest is None:

@@ -1,4 +1,7 @@
-"""What a person sees of a mail's content: text, HTML, headers, attachments. Mail is hostile input: nothing here may raise."""
+"""The content of a message as a person sees it: text, HTML, headers, attachments.
+
+An email is hostile input, so nothing here may raise.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +24,19 @@ from outbox.models import Content, Message
 
 log = structlog.get_logger(__name__)
 
-# Taking more apart would hold a web process.
+# Parsing more would block a web process.
 PARSED_AT_MOST = 25 * 1024 * 1024
 PARTS_AT_MOST = 250
 SHOWN_AT_MOST = 200_000
 INVITATIONS_AT_MOST = 10
 _CALENDAR_TYPES = ("text/calendar", "application/ics")
 _HEADER_AT_MOST = 256 * 1024
-# A browser connects to the host that one of these names before it asks the policy whether it may. That is enough to tell
-# the sender when and where a mail is read. The same goes for a link that is clicked. Tags and attributes are only ever what
-# these letters make them. In SVG an animation may give a link its target, whose name can be written in many ways.
+# A browser connects to the host that one of these names before it checks the policy. That tells the sender when and where
+# the email is read. A clicked link does so too. A tag or attribute can't be written with letters other than these. In SVG
+# an animation may set the target of a link, and there are many ways to write the attribute's name.
 _CONNECTS = re.compile(r"<(?=link|i?frame|fencedframe|object|embed|portal|set|animate)", re.IGNORECASE)
 _LINKS = re.compile(r"href(?=\s*=)", re.IGNORECASE)
-# Paths, line breaks, what turns the direction of a text (“gnp.exe” for “exe.png”), and what file systems refuse.
+# Paths, line breaks, characters that reverse the direction of text (“gnp.exe” for “exe.png”), and what file systems refuse.
 _UNSAFE_IN_NAME = re.compile(r'[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff/\\:*?"<>|]+')
 
 
@@ -45,7 +48,7 @@ class Attachment:
 
     @property
     def safe_name(self) -> str:
-        """To save it under: one that no system takes for a path or for something else than it is."""
+        """The name to save it under. No system takes it for a path or for another type of file."""
         name = _UNSAFE_IN_NAME.sub("_", self.filename).strip(". ")
         start, dot, ending = name.rpartition(".")
         return f"{start[:80]}{dot}{ending[:20]}" if dot else name[:100] or "attachment"
@@ -53,7 +56,7 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Preview:
-    """What is shown of a message. `html` is ready for the frame; `limits` says in words where reading stopped."""
+    """The parts of a message that are shown. `html` is ready for the frame. `limits` says in words where reading stopped."""
 
     text: str = ""
     html: str = ""
@@ -68,16 +71,16 @@ class Preview:
 
 
 def preview(message: Message) -> Preview:
-    """The message taken apart."""
+    """Parse the message."""
     try:
         return _preview(_Parts(message))
-    except Exception:  # whatever a hostile email makes this do, the page must show the rest
+    except Exception:  # a hostile email may cause any error, and the page must still show the rest
         log.warning("preview_failed", message=message.pk, exc_info=True)
-        return Preview(limits=["This email can't be taken apart. Its source is all there is."])
+        return Preview(limits=["This email can't be parsed. Only its source can be shown."])
 
 
 def read_attachment(message: Message, number: int) -> tuple[Attachment, bytes] | None:
-    """The attachment with that number in `preview().attachments`, and its bytes; None when there is none."""
+    """Return the attachment with that number in `preview().attachments` and its bytes, or None if there is none."""
     try:
         parts = _Parts(message).attachments
         return (_attachment(parts[number]), parts[number].data()) if number < len(parts) else None
@@ -87,14 +90,14 @@ def read_attachment(message: Message, number: int) -> tuple[Attachment, bytes] |
 
 
 class _Parts:
-    """The parts of a message, as many as are read of it, and why there aren't more."""
+    """The parts of a message that are read, and why there aren't more."""
 
     def __init__(self, message: Message) -> None:
         content = _start(message, PARSED_AT_MOST)
         parts = list(islice(parts_of(content), PARTS_AT_MOST + 1))
         is_cut = message.size > len(content)
         self.all = parts[:PARTS_AT_MOST]
-        # What isn't text is listed, and so is text that has a file name. What the cut goes through is no file any more.
+        # Parts that aren't text are listed, and so is text that has a file name. A part that is cut off is no longer a file.
         self.attachments = [
             part for part in self.all if (not _is_body(part) or part.filename) and not (is_cut and part.end == len(content))
         ]
@@ -131,36 +134,36 @@ def _preview(parts: _Parts) -> Preview:
 
 
 def harmless_html(html: str) -> str:
-    """The HTML for the sandboxed frame, without what its policy can't keep off the network."""
+    """Return the HTML for the sandboxed frame, without what its policy can't keep from using the network."""
     return _LINKS.sub("x-href", _CONNECTS.sub("<x-", html))
 
 
 def has_content(message: Message) -> bool:
-    """Whether what the mail says is still there (see pruning)."""
+    """Return whether the content is still stored (see retention)."""
     return Content.objects.filter(message=message).exists()
 
 
 def source(message: Message) -> bytes:
-    """The bytes as the app gave them. Raises Content.DoesNotExist when they were removed."""
+    """Return the bytes as the app gave them. Raises Content.DoesNotExist if they were removed."""
     return bytes(Content.objects.get(message=message).data)
 
 
 def source_start(message: Message) -> str:
-    """As much of the source as a page shows."""
+    """Return the part of the source that a page shows."""
     return _start(message, SHOWN_AT_MOST).decode("utf-8", "replace").replace("\r\n", "\n")
 
 
 def header_fields(message: Message) -> list[tuple[str, str]]:
-    """The header's fields in their order: name as written, value as a person reads it."""
+    """Return the header's fields in their order. The name is as written, the value as a person reads it."""
     return [
         (field.raw.partition(b":")[0].decode("ascii", "replace").strip(), readable(field.value)) for field in _fields(message)
     ]
 
 
 def header_names(message: Message) -> dict[str, str]:
-    """For each address named in the To or Cc header, which of them; who is in neither was given in the envelope alone.
+    """Return “To” or “Cc” for each address that one of these headers names.
 
-    Empty when the content was removed.
+    An address in neither header was only in the envelope. The result is empty if the content was removed.
     """
     fields = _fields(message)
     names: dict[str, str] = {}
@@ -174,7 +177,7 @@ def _fields(message: Message) -> list[HeaderField]:
 
 
 def _start(message: Message, length: int) -> bytes:
-    """The first bytes of the content; none when it was removed."""
+    """Return the first bytes of the content, or no bytes if it was removed."""
     start = Content.objects.filter(message=message).values_list(Substr("data", 1, length), flat=True).first()
     return bytes(start or b"")
 
@@ -189,7 +192,7 @@ class _Texts(NamedTuple):
 
 
 def _texts(parts: list[Part], *content_types: str) -> _Texts:
-    """What the parts of these types say, up to SHOWN_AT_MOST in all. Text that is attached isn't what the email says."""
+    """Return the text of the parts with these types, up to SHOWN_AT_MOST in all. An attached text isn't part of the body."""
     texts, left, is_whole = [], SHOWN_AT_MOST, True
     for part in parts:
         if part.content_type in content_types and (_is_body(part) or part.content_type in _CALENDAR_TYPES) and is_whole:
@@ -200,7 +203,7 @@ def _texts(parts: list[Part], *content_types: str) -> _Texts:
 
 
 def _events(calendars: list[str]) -> Iterator[Invitation]:
-    """Each event once: many programs send an invitation as a part and as a file as well."""
+    """Yield each event once. Many programs send an invitation both as a part and as a file."""
     known = set()
     for invitation in chain.from_iterable(map(read_invitations, calendars)):
         if invitation not in known:

@@ -1,4 +1,4 @@
-"""The email log as a CSV file, line by line: however much mail matches, little of it is in memory at once."""
+"""The email log as a CSV file. It is written line by line, so that few messages are in memory at the same time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from outbox.models import Message
 ROWS_AT_MOST = 100_000
 SEARCHED_AT_MOST = 40 * SCAN_LIMIT
 _ROWS_PER_SCAN = 500
-_LEFT_OUT = "Not all mail that matches is in this file: it ends after {:,} mails. Choose a time range to get the others."
+_LEFT_OUT = "Not all matching emails are in this file: it ends after {:,} emails. Choose a time range to get the others."
 _HEADER = (
     "Number", "Time", "Status", "App", "Credential", "Subject", "From", "Requested by the app", "Route", "Routed to", "Rules",
     "Size", "Message-ID",
@@ -24,12 +24,12 @@ _HEADER = (
 
 
 def csv_lines(log_filter: MessageFilter, zone: tzinfo) -> Iterator[str]:
-    """The file, piece by piece; times in `zone`. A remark in the last line says when mail was left out."""
+    """Yield the file piece by piece, with times in `zone`. A remark in the last line says if messages were left out."""
     return csv_stream.csv_lines(_rows(log_filter, zone))
 
 
 def _rows(log_filter: MessageFilter, zone: tzinfo) -> Iterator[Sequence[str]]:
-    """Newest first, a few hundred mails at a time."""
+    """Yield the rows, newest first. A few hundred messages are read at a time."""
     yield _HEADER
     stage_mail = Message.objects.filter(stage=log_filter.access.stage)
     matching = log_filter.qs.select_related("app", "credential").prefetch_related("recipients").defer("search_text")

@@ -1,4 +1,4 @@
-"""The email log's filters. They stand in the address, so that a filtered log can be linked and reloaded."""
+"""The email log's filters. They are part of the URL, so that a filtered log can be linked and reloaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from outbox import search_text
 from outbox.models import WAITING, Message, RouteKind, Status
 from outbox.visibility import LogAccess
 
-# What Analytics counts as waiting (see backlog), in one choice.
+# One choice for all that Analytics counts as waiting (see backlog).
 ON_ITS_WAY = "waiting"
 _STATUSES = [(ON_ITS_WAY, "Waiting (queued, sending or deferred)"), *Status.choices]
 
@@ -28,7 +28,11 @@ class _Credentials(django_filters.ModelChoiceFilter):
 
 
 class MessageFilter(LogFilter):
-    """`qs` is the mail that matches, `id_range` where by their numbers it can be, `notes` what was left out and why."""
+    """The filters of one request.
+
+    `qs` are the matching messages. `id_range` is the range of numbers that can contain them. `notes` say what was left out
+    and why.
+    """
 
     SELECTS = ("app", "status", "route", "credential", "since")
 
@@ -53,12 +57,12 @@ class MessageFilter(LogFilter):
 
     @property
     def select_filters(self) -> list[forms.BoundField]:
-        """Without a filter that has nothing to choose from."""
+        """The filters that are selects, without those that have nothing to choose from."""
         return [field for field in super().select_filters if len(getattr(field.field, "choices", ())) > 1]
 
     @property
     def shows_recipients(self) -> bool:
-        """Whether there is any mail whose recipients may be searched for."""
+        """Whether there are any messages whose recipients the member may search."""
         return self.access.every_app_open or bool(self.access.open_apps)
 
     @property
@@ -67,9 +71,9 @@ class MessageFilter(LogFilter):
         if self.given_values.get("recipient") and not self.access.every_app_open:
             permission = f"“{Permission.ACCESS_USER_INFORMATION.label}”"
             if self.shows_recipients:
-                notes.append(f"Recipients were searched in the mail of apps over which you have {permission}.")
+                notes.append(f"Recipients were searched only in the emails of apps for which you have {permission}.")
             else:
-                notes.append(f"Searching by recipient takes the permission {permission}. That filter was left out.")
+                notes.append(f"To search by recipient you need the permission {permission}. That filter was left out.")
         return notes
 
     @property
@@ -77,7 +81,7 @@ class MessageFilter(LogFilter):
         return id_range_of_time(Message.objects.filter(stage=self.access.stage), *self.period())
 
     def search(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
-        """Addresses are searched only where they are shown: otherwise they could be guessed."""
+        """Search subjects and addresses. Addresses are searched only where they are shown: otherwise they could be guessed."""
         if self.access.every_app_open:
             return queryset.filter(search_text.matches(value))
         return queryset.filter(

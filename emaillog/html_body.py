@@ -1,7 +1,7 @@
-"""What an HTML body refers to: pictures that the email brings along, and files on other hosts. Pure.
+"""What an HTML body refers to: pictures within the email, and files on other hosts. Pure.
 
-The frame's policy keeps the browser from loading anything. What is read here only tells how much that is, so text patterns do.
-Each of them passes over the text once, whatever it is.
+The frame's policy keeps the browser from loading anything. This module only counts what it would load, so text patterns are
+enough. Each pattern passes over the text once, whatever the text is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from common.addresses import printable
 from emaillog.mime_parts import Part
 
-# Of the pictures put into one page, together, as base64: one picture may be referred to thousands of times.
+# The limit for all pictures in one page together, as base64. The HTML may refer to one picture thousands of times.
 PICTURES_AT_MOST = 10 * 1024 * 1024
 _PICTURE_TYPES = ("image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp")
 _REFERENCE = re.compile(
@@ -29,13 +29,13 @@ _ATTRIBUTE = re.compile(r"""([a-z:-]+)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""", re.
 _IN_STYLE = re.compile(r"""(?:\burl\(|@import\b)\s*(?:["']|&quot;|&\#39;)?\s*([^"'()\s;]+)""", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:^|[\s,])((?:https?:)?//[^\s,]+)", re.IGNORECASE)
 _LOADING_ATTRIBUTES = ("src", "srcset", "poster", "background", "data")
-# Elsewhere a link is followed only when it is clicked.
+# In other tags the browser follows a link only when it is clicked.
 _TAGS_THAT_LOAD_LINKS = ("link", "image", "use", "feimage")
 _LINK_ATTRIBUTES = ("href", "xlink:href")
 
 
 def with_pictures(html: str, parts: Iterable[Part]) -> tuple[str, bool]:
-    """The HTML with the pictures of the email in place of their `cid:` references, and whether all had room."""
+    """Replace `cid:` references by the pictures of the email. Returns the HTML, and whether there was room for all."""
     pictures = {part.content_id: part for part in parts if part.content_id and part.content_type in _PICTURE_TYPES}
     urls: dict[str, str] = {}
     left, complete = PICTURES_AT_MOST, True
@@ -57,13 +57,13 @@ def with_pictures(html: str, parts: Iterable[Part]) -> tuple[str, bool]:
 
 
 def remote_hosts(html: str) -> list[tuple[str, int]]:
-    """The hosts that the HTML would load files from, those with the most files first, with the number of files."""
+    """Return the hosts from which the HTML would load files, with the number of files. The most files come first."""
     urls = {url for reference in _references(_COMMENT.sub("", html)) for url in _remote_urls(reference)}
     return Counter(filter(None, map(_host, urls))).most_common()
 
 
 def _references(html: str) -> Iterator[str]:
-    """What stands where a browser looks for a file to load."""
+    """Yield the values in the places where a browser looks for a file to load."""
     for tag in _TAG.finditer(html):
         loads_links = tag[1].lower() in _TAGS_THAT_LOAD_LINKS
         for name, value in _ATTRIBUTE.findall(tag[2]):

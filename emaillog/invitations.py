@@ -1,4 +1,7 @@
-"""Read what an invitation says (iCalendar, RFC 5545): what, when, where and who. Pure; hostile text gives less, never errors."""
+"""Read what an invitation says (iCalendar, RFC 5545): what, when, where and who. Pure.
+
+Hostile text gives fewer details, but never an error.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +24,16 @@ _FOLD = re.compile(r"\r?\n[ \t]")
 _LINE = re.compile(r'((?:[^":]++|"[^"]*+")*+):(.*)')
 _PARAMETER = re.compile(r';([A-Za-z-]+)=("[^"]*"|[^";]*)')
 _ESCAPED = re.compile(r"\\(.)")
-# Control characters, what turns the direction of a text, and halves of characters.
+# Control characters, characters that reverse the direction of text, and halves of characters.
 _NOT_SHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
-_TIME = re.compile(r"(?:19|20|21)\d{6}(?:T\d{6}Z?)?", re.ASCII)  # far from the ends of the calendar, where no zone can go
+_TIME = re.compile(r"(?:19|20|21)\d{6}(?:T\d{6}Z?)?", re.ASCII)  # far from the ends of the calendar, where time zones fail
 _KINDS = {"REQUEST": "Invitation", "CANCEL": "Cancellation", "REPLY": "Answer to an invitation", "COUNTER": "Counter-proposal"}
 _ANSWERS = {"ACCEPTED": "Accepted", "DECLINED": "Declined", "TENTATIVE": "Tentative", "DELEGATED": "Delegated"}
 
 
 @dataclass(frozen=True)
 class CalendarTime:
-    """A moment, or, where its time zone isn't known, what the invitation says."""
+    """A moment. If its time zone isn't known, the words of the invitation instead."""
 
     moment: datetime | None = None
     words: str = ""
@@ -53,7 +56,7 @@ class Invitation:
     repeats: bool
     organizer: Person | None
     attendees: tuple[Person, ...]
-    more_attendees: int  # beside those
+    more_attendees: int  # the number of attendees that are left out above
 
 
 class _Property(NamedTuple):
@@ -63,7 +66,7 @@ class _Property(NamedTuple):
 
 
 def read_invitations(calendar: str) -> Iterator[Invitation]:
-    """The events of a calendar in their order. Each is read when it is asked for."""
+    """Yield the events of a calendar in their order. Each is read only when it is needed."""
     kind, components, event = "Event", list[str](), list[_Property]()
     for line in _properties(calendar):
         if line.name == "BEGIN":
@@ -74,7 +77,7 @@ def read_invitations(calendar: str) -> Iterator[Invitation]:
                 event = []
         elif line.name == "METHOD":
             kind = _KINDS.get(line.value.upper(), kind)
-        elif components[-1:] == ["VEVENT"]:  # not what belongs to an alarm within it
+        elif components[-1:] == ["VEVENT"]:  # not a property of an alarm within it
             event.append(line)
     if event:  # cut off
         yield _invitation(kind, event)
@@ -127,7 +130,7 @@ def _time(line: _Property | None) -> CalendarTime:
 
 
 def _end(start: _Property | None, end: _Property | None, duration: _Property | None) -> CalendarTime:
-    """The event's end; nothing where it has none of its own."""
+    """Return the event's end. Empty if the event has none."""
     line = end or start
     first, last = start and _parsed(start), end and _parsed(end)
     if end is None and first is not None and duration is not None:
@@ -138,7 +141,7 @@ def _end(start: _Property | None, end: _Property | None, duration: _Property | N
 
 
 def _parsed(line: _Property) -> datetime | date | None:
-    """A time without a zone where the zone isn't one that is known here; a date for whole days."""
+    """Return a time, or a date for a whole day. The time has no zone if its zone isn't known here."""
     if not _TIME.fullmatch(line.value):
         return None
     try:
@@ -153,7 +156,7 @@ def _parsed(line: _Property) -> datetime | date | None:
 def _zone(name: str) -> ZoneInfo | None:
     try:
         return ZoneInfo(name)
-    except (ValueError, KeyError, OSError):  # the name may be anything, also that of a folder
+    except (ValueError, KeyError, OSError):  # the name may be anything, even the name of a folder
         return None
 
 

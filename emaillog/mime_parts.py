@@ -1,7 +1,7 @@
-"""Take a message apart into its parts. Pure, and quick whatever the bytes are.
+"""Parse a message into its parts. Pure, and quick whatever the bytes are.
 
-The standard library's parser builds the whole tree, line by line, before anything can stop it: two megabytes of small parts
-hold a process for hours. Here only header blocks are read as lines. Boundaries are searched, a level at a time.
+The standard library's parser builds the whole tree line by line, and nothing can stop it. Two megabytes of small parts would
+block a process for hours. This parser reads only header blocks as lines, and searches for boundaries one level at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from email.message import Message as EmailHeader
 
 from outbox.headers.parser import header_values, readable, split_header
 
-# A multipart nested deeper than this is left whole.
+# A multipart that is nested deeper than this isn't split.
 DEPTH_AT_MOST = 10
 _HEADER_AT_MOST = 256 * 1024
 _PART_HEADER_AT_MOST = 8 * 1024
@@ -24,13 +24,13 @@ _FIELD_AT_MOST = 1200
 _BOUNDARY_AT_MOST = 200
 _MOST_BYTES_OF_A_LETTER = 4
 _STRUCTURE = ("Content-Type", "Content-Disposition", "Content-ID", "Content-Transfer-Encoding")
-# ASCII is what programs name that don't know better. The other two take time that grows with the square of the length.
+# Programs name ASCII when they don't know the real charset. The other two take time that grows with the square of the length.
 _CHARSETS_NOT_USED = ("", "us-ascii", "ascii", "idna", "punycode")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part without parts of its own. A message within the message is one of these."""
+    """A part without parts of its own. A message within the message is such a part."""
 
     content_type: str
     charset: str
@@ -38,13 +38,13 @@ class Part:
     filename: str
     content_id: str
     encoding: str
-    content: bytes = field(repr=False)  # of the whole message: the part goes from start to end
+    content: bytes = field(repr=False)  # of the whole message; the part goes from start to end
     start: int
     end: int
 
     def data(self) -> bytes:
-        """The decoded bytes; as they came where they can't be decoded."""
-        raw = memoryview(self.content)[self.start : self.end]  # it may have megabytes: not copied
+        """Return the decoded bytes, or the original bytes if they can't be decoded."""
+        raw = memoryview(self.content)[self.start : self.end]  # not copied, because it may have megabytes
         if self.encoding == "quoted-printable":
             return binascii.a2b_qp(raw)
         if self.encoding == "base64":
@@ -55,7 +55,7 @@ class Part:
         return bytes(raw)
 
     def text(self, at_most: int) -> tuple[str, bool]:
-        """The first characters, and whether that is all of them."""
+        """Return the first characters, and whether these are all."""
         data = self.data()
         start = data[: at_most * _MOST_BYTES_OF_A_LETTER]
         text = _decoded(start, self.charset, is_cut=len(start) < len(data)).replace("\r\n", "\n")
@@ -63,7 +63,7 @@ class Part:
 
 
 def parts_of(content: bytes) -> Iterator[Part]:
-    """The parts in their order. Each is read when it is asked for."""
+    """Yield the parts in their order. Each is read only when it is needed."""
     return _walk(content, 0, len(content), depth=0, default_type="text/plain")
 
 
@@ -79,12 +79,12 @@ def _walk(content: bytes, start: int, end: int, *, depth: int, default_type: str
             yield from _walk(content, inner_start, inner_end, depth=depth + 1, default_type=inner_type)
         if is_split:
             return
-        content_type = "text/plain"  # it says that it has parts, but has none
+        content_type = "text/plain"  # it claims to have parts, but has none
     yield _leaf(header, content_type, content, start, end)
 
 
 def _read_header(block: bytes, default_type: str) -> tuple[EmailHeader, int]:
-    """The fields that say what a part is, and where in `block` its body starts."""
+    """Return the fields that say what a part is, and the position in `block` at which its body starts."""
     fields, body = split_header(block)
     header = EmailHeader()
     header.set_default_type(default_type)
@@ -95,7 +95,7 @@ def _read_header(block: bytes, default_type: str) -> tuple[EmailHeader, int]:
 
 
 def _split(content: bytes, start: int, end: int, boundary: str) -> Iterator[tuple[int, int]]:
-    """Where each part of a multipart starts and ends."""
+    """Yield where each part of a multipart starts and ends."""
     if not 0 < len(boundary) <= _BOUNDARY_AT_MOST:
         return
     delimiter = re.compile(rb"\r\n--" + re.escape(boundary.encode()) + rb"(--)?[ \t]*(?=\r\n|\Z)")
@@ -125,24 +125,24 @@ def _leaf(header: EmailHeader, content_type: str, content: bytes, start: int, en
 
 
 def _told(read: Callable[[], str | None]) -> str:
-    """What a header says; nothing where it makes the standard library raise."""
+    """Return what a header says, or nothing if the standard library raises on it."""
     try:
         return read() or ""
-    except Exception:  # of several kinds, by the charset that a parameter names
+    except Exception:  # several kinds, depending on the charset that a parameter names
         return ""
 
 
 def _decoded(data: bytes, charset: str, *, is_cut: bool) -> str:
-    """The text by its charset. Where that is missing or unknown: UTF-8, else as old Windows programs write."""
+    """Decode the text by its charset. If that is missing or unknown, try UTF-8 and then the charset of old Windows programs."""
     try:
         text = _guessed(data, is_cut=is_cut) if charset in _CHARSETS_NOT_USED else data.decode(charset, "replace")
     except (LookupError, ValueError):
         text = _guessed(data, is_cut=is_cut)
-    return text.encode("utf-8", "replace").decode()  # some codecs give halves of characters, which no page can hold
+    return text.encode("utf-8", "replace").decode()  # some codecs give halves of characters, which no page can contain
 
 
 def _guessed(data: bytes, *, is_cut: bool) -> str:
     try:
-        return codecs.getincrementaldecoder("utf-8")().decode(data, not is_cut)  # the cut may go through a letter
+        return codecs.getincrementaldecoder("utf-8")().decode(data, not is_cut)  # the cut may split a character
     except UnicodeDecodeError:
         return data.decode("cp1252", "replace")

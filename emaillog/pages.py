@@ -14,14 +14,14 @@ from outbox.models import Message
 
 @dataclass(frozen=True)
 class LogPage:
-    """`stopped` is where the search ended without filling the page: there is more to look through."""
+    """One page of messages. `stopped` is set if the search ended before the page was full and more messages are left."""
 
     page: Page[Message]
     stopped: ScanStop | None = None
 
 
 def page_of(log_filter: MessageFilter, *, before: int | None, after: int | None) -> LogPage:
-    """The mail below the number `before` or above `after`, or without them the newest."""
+    """Return the messages below the number `before` or above `after`. Without both, return the newest."""
     return _upward(log_filter, after) if after is not None else _downward(log_filter, before)
 
 
@@ -40,11 +40,11 @@ def _upward(log_filter: MessageFilter, after: int) -> LogPage:
 
 
 def newest_number(stage: Stage) -> int:
-    """Of the stage's mail; 0 when there is none."""
+    """Return the number of the stage's newest message, or 0 if it has none."""
     return Message.objects.filter(stage=stage).order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
 def number_of_newer(log_filter: MessageFilter, above: int, limit: int) -> int:
-    """How many mails that match, at most `limit`, came in above the number."""
+    """Count the matching messages above the number, up to `limit`."""
     stage_mail = Message.objects.filter(stage=log_filter.access.stage)
     return len(scan(stage_mail, log_filter.qs, IdRange(above=above).within(log_filter.id_range), limit, upward=True).messages)

@@ -1,4 +1,4 @@
-"""What became of each recipient that the app named, for the mail's page."""
+"""The outcome for each recipient that the app named, for the message's page."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _OUTCOMES = {
     Status.DEFERRED: "Not sent yet. It will be tried again.",
     Status.SENT: "The server accepted the email for this recipient.",
     Status.FAILED: "This recipient did not get the email.",
-    Status.CAPTURED: "Captured: this recipient gets nothing.",
-    Status.HELD: "Held: this recipient gets nothing yet.",
+    Status.CAPTURED: "Captured: the email is not sent to this recipient.",
+    Status.HELD: "Held: the email was not sent to this recipient yet.",
 }
-_HELD = "Held: nobody gets the email yet."
+_HELD = "Held: the email was not sent to any recipient yet."
 _INSTEAD = "This recipient does not get the email. The test list takes its place."
 _FORWARDED = "This recipient does not get the email. A person forwarded it as test mail."
 _NOBODY = "This recipient did not get the email."
@@ -27,7 +27,10 @@ _NOBODY = "This recipient did not get the email."
 
 @dataclass(frozen=True)
 class RequestedRecipient:
-    """An address that the app named. `header`: the one it stood in, where that is known. `recipient`: its own delivery."""
+    """An address that the app named.
+
+    `header` names the header that contains the address, if that is known. `recipient` is the delivery to this address.
+    """
 
     address: str
     header: str
@@ -38,7 +41,7 @@ class RequestedRecipient:
 def requested_recipients(
     message: Message, recipients: Sequence[Recipient], mask: Mask, *, content_is_there: bool
 ) -> list[RequestedRecipient]:
-    """In the order of the envelope. Without the content nobody knows which header an address stood in."""
+    """Return the addresses in the order of the envelope. Without the content, the header of an address isn't known."""
     headers = header_names(message)
     elsewhere = "Bcc" if content_is_there else ""
     own = {same_address_key(recipient.address): recipient for recipient in recipients}

@@ -9,10 +9,13 @@ import getpass
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
 from common.exceptions import PortalError
 from organization.access import Operator
@@ -88,3 +91,11 @@ def _lines(error: ValidationError) -> list[str]:
 
 def _known(keys: object) -> str:
     return ", ".join(sorted(keys)) or "none yet"  # type: ignore[call-overload]
+
+
+def moment(text: str) -> datetime:
+    """Raises ValueError, which the parser turns into its own error, for what isn't an ISO 8601 time."""
+    parsed = parse_datetime(text)
+    if parsed is None:
+        raise ValueError(text)
+    return parsed if timezone.is_aware(parsed) else timezone.make_aware(parsed)

@@ -7,13 +7,13 @@ from django.core.exceptions import ValidationError
 from common.exceptions import PortalError
 
 STALE = (
-    "Somebody else, or you in another tab, saved a change after you opened this page. Nothing of yours was stored; "
-    "open the current values, then change them again."
+    "Another member, or you in another tab, saved a change after you opened this page. Your changes were not stored. "
+    "Open the current values, then change them again."
 )
 
 
 class StaleVersion(PortalError, ValidationError):
-    """What was read is no longer what is stored: a save over it would undo somebody's change."""
+    """The stored values changed after they were read. Saving would undo another member's change."""
 
     def __init__(self) -> None:
         super().__init__(STALE, code="stale")

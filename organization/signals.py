@@ -8,5 +8,5 @@ instance_created = Signal()
 # Sent inside the transaction, before fewer people may get email from a `stage`: receivers keep hand-over waiting until it ends.
 stage_narrowing = Signal()
 
-# Asks how many emails of a `stage` are on the wire to somebody whom its `policy` (a PolicyState) lets get none.
+# Asks how many emails of a `stage` are being sent to recipients whom its `policy` (a PolicyState) excludes.
 count_stage_leaving = Signal()

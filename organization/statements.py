@@ -75,17 +75,18 @@ def policy_columns(db: sql.Dialect, stage: str) -> str:
     entries = f"{db.string_agg}(allowed.version || ' ' || allowed.pattern, '\n')"
     return f"""
         CASE WHEN {stage}.policy_until <= {db.now} THEN {stage}.policy_afterwards ELSE {stage}.recipient_policy END,
-        {stage}.policy_version, {stage}.listed_since, {stage}.open_since,
+        {stage}.policy_version, {stage}.listed_since, {stage}.open_since, {stage}.kind,
         (SELECT {entries} FROM organization_allowedaddress allowed
          WHERE allowed.stage_id = {stage}.id AND (allowed.until IS NULL OR allowed.until > {db.now}))
     """
 
 
-def policy_state(policy: str, version: int, listed_since: int, open_since: int, allowed: str | None) -> PolicyState:
+def policy_state(policy: str, version: int, listed_since: int, open_since: int, kind: str, allowed: str | None) -> PolicyState:
     """What is in force in a stage, from its policy_columns()."""
     entries = (line.split(" ", 1) for line in (allowed or "").splitlines())
     patterns = tuple(AllowedPattern(pattern, int(since)) for since, pattern in entries)
-    return PolicyState(RecipientPolicy(policy), patterns, version, listed_since, open_since)
+    is_production = kind == Stage.Kind.PRODUCTION
+    return PolicyState(RecipientPolicy(policy), patterns, version, listed_since, open_since, is_production)
 
 
 POLICY = sql.query(

@@ -1,7 +1,8 @@
-"""What a person does about one mail: retry it now, cancel it, release it, resend it.
+"""What a person does about one message: retry it now, cancel it, release it, resend it.
 
-Every entry point ends here: permission, look at the mail, change and audit in one transaction. The mail's row is locked and read
-again first, so that no worker takes it meanwhile and nobody else acts on it: what is being handed over is left alone.
+Every entry point ends here. Each action checks the permission and the message, changes it and writes the audit trail, all in
+one transaction. The message's row is locked and read again first, so that no worker claims it meanwhile and no other person
+acts on it. A message that is being sent stays as it is.
 """
 
 from __future__ import annotations
@@ -32,24 +33,24 @@ from testlists.services import test_list_of
 from testlists.state import state_of
 
 CANCELLABLE = (*WAITING, Status.HELD)
-_BEING_SENT = "The mail is being handed to the server right now. Try again in a moment."
-_FINISHED = "The mail is finished: nothing of it waits any more."
-_HELD = "The mail is held. It goes by itself as soon as the reason for that is gone."
-_DUE = "The mail is due already: it goes as soon as a worker takes it."
-_NOT_HELD = "The mail isn't held any more, so nothing was released. Look at where it stands now."
-_NOWHERE_TO_SEND = "{} has no SMTP settings, so there is nowhere to send the mail. Set it up under Management, Emails first."
-_UNDER_WAY = "The mail is not finished yet, so resending it could deliver it twice. Wait for it, or cancel it first."
-_RESENT_MEANWHILE = "The mail was resent as #{} after you opened the page. Nothing was sent again; look at that mail first."
+_BEING_SENT = "The email is being sent to the server right now. Try again in a moment."
+_FINISHED = "The email is finished: no recipient waits any more."
+_HELD = "The email is held. It is sent automatically as soon as the reason for that is gone."
+_DUE = "The email is due already. A worker sends it as soon as it can."
+_NOT_HELD = "The email isn't held any more, so nothing was released. Check its status now."
+_NOWHERE_TO_SEND = "{} has no SMTP settings, so there is nowhere to send the email. Set it up under Management, Emails first."
+_UNDER_WAY = "The email is not finished yet, so resending it could deliver it twice. Wait for it, or cancel it first."
+_RESENT_MEANWHILE = "The email was resent as #{} after you opened the page. Nothing was sent again; look at that email first."
+_NO_CONTENT = "The content of the email isn't kept any more, so it can't be resent."
 _NOT_CAPTURED = "Only captured email is forwarded as test mail, and this email isn't captured."
 _NOBODY_LISTED = "Nobody is on the test list. Add a person to it first."
 _CAPTURES_ALL = "{} captures all email, so nothing is sent to real recipients. Change its recipient policy first."
-_NO_CONTENT = "What the mail says isn't kept any more, so it can't be resent."
 
 
 def retry_now(message: Message, actor: Actor) -> Message:
-    """The recipients that wait for their next try are due at once. Returns the mail as it is then.
+    """Make the recipients that wait for their next try due at once. Returns the message as it is then.
 
-    Raises PermissionDenied; ValidationError when none waits for a try, in words. Then nothing is changed.
+    Raises PermissionDenied, and ValidationError when none waits for a try. Then nothing is changed.
     """
     require(actor, _scope(message), Permission.RESEND_MAIL)
     with transaction.atomic():
@@ -64,9 +65,10 @@ def retry_now(message: Message, actor: Actor) -> Message:
 
 
 def cancel(message: Message, actor: Actor) -> Message:
-    """What still waits, or is held, ends as failed; whoever got the mail stays sent. Returns the mail as it is then.
+    """End the recipients that wait or are held as failed. Returns the message as it is then.
 
-    Raises PermissionDenied; ValidationError when nothing waits or the mail is being handed over. Then nothing is changed.
+    Recipients who got the message stay sent. Raises PermissionDenied, and ValidationError when no recipient waits or the
+    message is being sent. Then nothing is changed.
     """
     require(actor, _scope(message), Permission.RESEND_MAIL)
     with transaction.atomic():
@@ -84,11 +86,12 @@ def cancel(message: Message, actor: Actor) -> Message:
 
 
 def release_held(message: Message, actor: Actor) -> Message:
-    """Test mail that is held because nobody is on its list, or there is none, goes to the recipients the app gave, whatever
-    the list says now or later. For this one mail alone. Whoever got it, or was refused, before it was held stays so. Returns
-    the mail as it is then.
+    """Release test mail that is held for an empty or missing list to its real recipients. Returns the message as it is then.
 
-    Raises PermissionDenied; ValidationError when it isn't held for that, or its stage has no server. Then nothing is changed.
+    It goes to the recipients the app gave, whatever the list says now or later. That is so for this one message alone. The
+    recipients who got it, or were refused, before it was held keep their status.
+
+    Raises PermissionDenied, and ValidationError when it isn't held for that or its stage has no server. Then nothing is changed.
     """
     require(actor, _scope(message), Permission.RESEND_TO_REAL_RECIPIENTS)
     with transaction.atomic():
@@ -99,7 +102,7 @@ def release_held(message: Message, actor: Actor) -> Message:
         Recipient.objects.bulk_create(missing)
         mail.route, mail.hold_reason = RouteKind.RELEASED, ""
         mail.save(update_fields=["route"])
-        words = f"Released to the real recipients by {actor.name}: the test list doesn't catch this mail."
+        words = f"Released to the real recipients by {actor.name}: the test list doesn't catch this email."
         mail.notes = [*mail.notes, words]
         sum_up(mail)
         after = {"route": mail.get_route_display(), "recipients": [recipient.address for recipient in missing]}
@@ -108,10 +111,10 @@ def release_held(message: Message, actor: Actor) -> Message:
 
 
 def resend(message: Message, actor: Actor, *, known_resend: int | None = None) -> Message:
-    """Submit the mail again, as a new one that is routed as of now. Test mail stays test mail. Returns the new mail.
+    """Submit the message again, as a new one that is routed as of now. Test mail stays test mail. Returns the new message.
 
-    `known_resend` is the number of the resent mail that was known when somebody decided, 0 for none; None where nobody looked.
-    Raises PermissionDenied; ValidationError when the mail isn't finished, was resent meanwhile, or isn't accepted again.
+    `known_resend` is the number of the latest resent message that the person knew of, 0 for none. None skips that check.
+    Raises PermissionDenied, and ValidationError when the message isn't finished, was resent meanwhile, or isn't accepted again.
     Then nothing is stored.
     """
     require(actor, _scope(message), Permission.RESEND_MAIL)
@@ -119,15 +122,15 @@ def resend(message: Message, actor: Actor, *, known_resend: int | None = None) -
 
 
 def resend_to_real_recipients(message: Message, actor: Actor, *, known_resend: int | None = None) -> Message:
-    """As resend(), but to the recipients the app gave, whatever the test list says now or later. For this one mail alone."""
+    """As resend(), but to the recipients the app gave, whatever the test list says now or later. For this one message alone."""
     require(actor, _scope(message), Permission.RESEND_TO_REAL_RECIPIENTS)
     return _resend(audit.Operation.RESEND_TO_REAL_RECIPIENTS, message, actor, known_resend, released=True)
 
 
 def send_to_test_list(message: Message, actor: Actor) -> Message:
-    """Send a captured message as test mail to the people on its app's test list, also while that is Inactive, and under every
-    policy. Returns the new message, which goes to exactly these addresses.
+    """Send a captured message as test mail to the people on its app's test list. Returns the new message.
 
+    It goes to exactly these addresses, also while the list is Inactive, and under every policy.
     Raises PermissionDenied; ValidationError when the message isn't captured, the list is empty, or there is nowhere to send it.
     """
     require(actor, _scope(message), Permission.RESEND_MAIL)
@@ -137,8 +140,10 @@ def send_to_test_list(message: Message, actor: Actor) -> Message:
 
 
 def send_to_me(message: Message, member: Member) -> Message:
-    """As send_to_test_list(), but to the member's own sign-in address. It shows them the content, so that they need the
-    permission for that too."""
+    """As send_to_test_list(), but to the member's own sign-in address.
+
+    It shows them the content, so they need the permission for that too.
+    """
     require(member, _scope(message), Permission.RESEND_MAIL)
     require(member, _scope(message), Permission.ACCESS_USER_INFORMATION)
     return _forward(audit.Operation.FORWARD_TO_ONESELF, message, member, (NamedAddress(member.email, member.name),))
@@ -183,7 +188,7 @@ def _submit_again(original: Message, resent: Resend) -> Message:
 
 
 def why_not_retry(message: Message) -> str:
-    """Why the mail can't be retried now, in words; empty when it can."""
+    """Why the message can't be retried now, in words; empty when it can."""
     if message.status in WAITING:
         later = message.recipients.filter(status__in=WAITING, due__gt=database_now()).exists()
         return "" if later else _DUE
@@ -191,14 +196,14 @@ def why_not_retry(message: Message) -> str:
 
 
 def why_not_cancel(message: Message) -> str:
-    """Why the mail can't be cancelled, in words; empty when it can."""
+    """Why the message can't be cancelled, in words; empty when it can."""
     if message.status in CANCELLABLE:
         return ""
     return _BEING_SENT if message.status == Status.SENDING else _FINISHED
 
 
 def why_not_release(message: Message) -> str:
-    """Why the held mail can't be released to its real recipients, in words; empty when it can."""
+    """Why the held message can't be released to its real recipients, in words; empty when it can."""
     if message.status != Status.HELD:
         return _NOT_HELD
     if settings_of(message.stage) is None:
@@ -207,7 +212,7 @@ def why_not_release(message: Message) -> str:
 
 
 def release_addresses(message: Message) -> list[str]:
-    """Who gets the held mail once it is released: whom the app named, and who isn't done with yet."""
+    """Who gets the held message once it is released: the recipients that the app named and that aren't finished yet."""
     done = {same_address_key(address) for address in _addresses(message.recipients.filter(status__in=FINAL))}
     return [person.email for person in release(message.requested).people if same_address_key(person.email) not in done]
 
@@ -220,7 +225,7 @@ def why_not_forward(message: Message) -> str:
 
 
 def why_not_resend(message: Message) -> str:
-    """Why the mail can't be resent, in words; empty when it can."""
+    """Why the message can't be resent, in words; empty when it can."""
     return "" if message.status in FINAL else _UNDER_WAY
 
 
@@ -232,7 +237,7 @@ def why_not_resend_to_real_recipients(message: Message) -> str:
 
 @dataclass(frozen=True)
 class AllowedActions:
-    """What somebody may do about a mail as it stands."""
+    """What an actor may do about a message now."""
 
     retry: bool
     cancel: bool
@@ -244,7 +249,10 @@ class AllowedActions:
 
 
 def allowed_actions(message: Message, actor: Actor) -> AllowedActions:
-    """The last one is worth offering only where resend() would keep the mail with the test list."""
+    """What `actor` may do about the message now.
+
+    Resending to real recipients is offered only where resend() would send the message to the test list.
+    """
     may_act = allowed(actor, _scope(message), Permission.RESEND_MAIL)
     may_release = allowed(actor, _scope(message), Permission.RESEND_TO_REAL_RECIPIENTS)
     may_forward = may_act and not why_not_forward(message)
@@ -266,13 +274,15 @@ def _goes_past(message: Message) -> bool:
 
 
 def resend_route(message: Message) -> Route:
-    """Where resend() would send the mail now."""
+    """Where resend() would send the message now."""
     test_list = test_list_of(message.app, message.stage)
-    return route_resent(RouteKind(message.route), reachable(message), state_of(test_list), policy_of(message.stage))
+    return route_resent(
+        RouteKind(message.route), reachable(message), state_of(test_list, database_now()), policy_of(message.stage)
+    )
 
 
 def reachable(message: Message) -> list[str]:
-    """Whom the app named, without those whom no email can reach (see envelope)."""
+    """The recipients that the app named, without those that no email can reach (see envelope)."""
     return [address for address in message.requested if is_address(address)]
 
 
@@ -281,7 +291,7 @@ def _scope(message: Message) -> Scope:
 
 
 def _locked(message: Message) -> Message:
-    """The mail as it is stored, locked until the transaction ends."""
+    """The message as it is stored, locked until the transaction ends."""
     return Message.objects.select_for_update(of=("self",)).select_related("app", "stage").get(pk=message.pk)
 
 

@@ -1,4 +1,4 @@
-"""Mail in Django admin: read-only, and never with what it says."""
+"""Messages in Django admin: read-only, and never with their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server's answer about one recipient means. Apart from the models, for code that needs no database."""
+"""What the server's answer about one recipient means. Separate from the models, for code that needs no database."""
 
 from django.db.models import TextChoices
 

@@ -1,7 +1,7 @@
-"""Django's mail API: `EMAIL_BACKEND = "outbox.backend.EmailBackend"` hands each mail to the outbox.
+"""Django's mail API: `EMAIL_BACKEND = "outbox.backend.EmailBackend"` submits each message to the outbox.
 
-For the portal's own process and tests; the app and stage come from OUTBOX_APP and OUTBOX_STAGE. Inside a caller's
-transaction the mail is part of it: it is accepted when that commits.
+It is for the portal's own process and tests. The app and stage come from OUTBOX_APP and OUTBOX_STAGE. Inside a caller's
+transaction the message is part of it, and is accepted when the transaction commits.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from outbox.submission import Envelope, submit
 
 
 class EmailBackend(BaseEmailBackend):
-    """Options `app` and `stage` (keys) take the place of the settings.
+    """An email backend that submits to the outbox. The options `app` and `stage` (keys) replace the settings.
 
-    Unless `fail_silently`, raises ValueError when a recipient isn't exactly one address, as Django's own backends do, and
-    SubmissionRefused, which is an smtplib.SMTPException. Then nothing of that mail was stored.
+    Unless `fail_silently`, it raises ValueError when a recipient isn't exactly one address, as Django's own backends do, and
+    SubmissionRefused, which is an smtplib.SMTPException. Then nothing of that message was stored.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class EmailBackend(BaseEmailBackend):
         self.stage_key = stage or settings.OUTBOX_STAGE
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-        """Submit each mail. Returns how many were accepted; mails without recipients are passed over, as Django does."""
+        """Submit each message, and return how many were accepted. As in Django, messages without recipients are skipped."""
         accepted = 0
         for message in email_messages or []:
             if not message.recipients():
@@ -67,8 +67,11 @@ class EmailBackend(BaseEmailBackend):
 
 
 def _content(message: EmailMessage) -> bytes:
-    """The message as it is stored. Django's own Message-ID ends in this machine's name, so one that the caller didn't set is
-    left for hand-over to set."""
+    """The message as it is stored.
+
+    Django's own Message-ID ends in this machine's name. So a Message-ID that the caller didn't set is removed, and set when
+    the message is sent.
+    """
     content = message.message()
     if "message-id" not in map(str.lower, message.extra_headers):
         del content["Message-ID"]
@@ -78,7 +81,7 @@ def _content(message: EmailMessage) -> bytes:
 def _recipient(text: str) -> str:
     """`ana@example.com` out of `Ana <ana@example.com>`.
 
-    Not by email.utils.parseaddr, which makes an address of rubbish and drops the second of two.
+    It doesn't use email.utils.parseaddr, which accepts rubbish as an address and drops the second of two.
     """
     try:
         return read_named_address(text).email
@@ -87,5 +90,5 @@ def _recipient(text: str) -> str:
 
 
 def _sender(text: str) -> str:
-    """Likewise; but a name without a domain, such as `root`, is left to submit(), which puts the stage's sender there."""
+    """As _recipient(), but a name without a domain, such as `root`, is left to submit(), which uses the stage's sender."""
     return text.strip() if "@" not in text and is_printable(text) else _recipient(text)

@@ -1,4 +1,4 @@
-"""What waits in some stages at this moment: by index, and counted no further than a page needs."""
+"""What waits in some stages at this moment. It is read by index, and counted no further than a page needs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from organization.models import App, Stage
 from outbox import statements
 from outbox.models import WAITING, HoldReason, Status
 
-# Of each stage and status: a page needs no more to say that it is too much.
+# The limit for each stage and status. A page needs no more to say that it is too much.
 COUNTED_AT_MOST = 1_000
 
 
 @dataclass(frozen=True)
 class Depth:
-    """How many mails, and since when the first of them; `more`: there are more than were counted."""
+    """How many messages there are, and since when the first of them. `more`: there are more than were counted."""
 
     messages: int = 0
     more: bool = False
@@ -35,7 +35,7 @@ class Depth:
 
 @dataclass(frozen=True)
 class Backlog:
-    """Mail that is on its way, and mail that is held."""
+    """The messages that are on their way, and the messages that are held."""
 
     waiting: Depth = Depth()
     held: Depth = Depth()
@@ -45,7 +45,7 @@ class Backlog:
 
 
 def backlog(places: Mapping[Stage, Sequence[App]]) -> dict[Stage, Backlog]:
-    """Of each stage, the mail of these apps."""
+    """The backlog of each stage, for these apps."""
     depths = {status: depth_by_app(places, status) for status in (*WAITING, Status.SENDING, Status.HELD)}
 
     def depth(stage: Stage, status: Status) -> Depth:
@@ -62,10 +62,10 @@ def backlog(places: Mapping[Stage, Sequence[App]]) -> dict[Stage, Backlog]:
 def depth_by_app(
     stages: Collection[Stage], status: Status, reasons: Collection[HoldReason] = (), *, at_most: int | None = None
 ) -> dict[int, dict[int, Depth]]:
-    """By stage, of each app that has any mail of that status there; with `reasons`, held for one of these. `at_most` is another
-    limit than COUNTED_AT_MOST.
+    """The depth by stage and app, for each app that has messages of that status there.
 
-    All of a stage's mail counts toward the limit: there may be millions of one app's before the first of another's.
+    With `reasons` only messages that are held for one of these count. `at_most` is a limit other than COUNTED_AT_MOST. All
+    messages of a stage count toward the limit: there may be millions of one app's before the first of another's.
     """
     if not stages:
         return {}

@@ -1,4 +1,4 @@
-"""The envelope that an app hands in: what of it can be used, and what is refused with which words."""
+"""Check the envelope that an app submits: what of it can be used, and what is refused with which words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BAD_RECIPIENT, _BAD_SENDER = "5.1.3", "5.1.7"
 
 
 class RefusedRecipient(NamedTuple):
-    """One that no email can reach, and why."""
+    """A recipient that no email can reach, and why."""
 
     address: str
     reason: str
@@ -26,9 +26,9 @@ class RefusedRecipient(NamedTuple):
 
 @dataclass(frozen=True)
 class Envelope:
-    """Who the app says sends, and to whom. An empty sender is the null sender `<>`: bounces and the like.
+    """The sender and the recipients that the app gave. An empty sender is the null sender `<>`, for example of bounces.
 
-    `refused`: what check_envelope() has taken out of the recipients.
+    `refused`: the recipients that check_envelope() removed.
     """
 
     sender: str
@@ -41,15 +41,15 @@ class Envelope:
 
 
 def check_envelope(envelope: Envelope) -> Envelope:
-    """The envelope with every address in normal form. A recipient that no email can reach is refused for itself alone.
+    """The envelope with every address in normal form. A recipient that no email can reach is refused alone.
 
-    Raises SubmissionRefused, naming the address at fault: when a recipient isn't exactly one address, because then nobody
-    knows who was meant, and when none is left.
+    Raises SubmissionRefused, which names the address at fault, when a recipient isn't exactly one address, because then it is
+    unclear who was meant. It is also raised when no recipient is left.
     """
     if not envelope.recipients:
-        raise SubmissionRefused(554, "5.5.1", "The mail has no recipient.")
+        raise SubmissionRefused(554, "5.5.1", "The email has no recipient.")
     if len(envelope.recipients) > MAX_RECIPIENTS:
-        raise SubmissionRefused(452, "4.5.3", f"Too many recipients: at most {MAX_RECIPIENTS} in one mail.")
+        raise SubmissionRefused(452, "4.5.3", f"Too many recipients: at most {MAX_RECIPIENTS} in one email.")
     sender = check_sender(envelope.sender)
     checked = [_check_address(address) for address in envelope.recipients]
     recipients = [address for address in checked if isinstance(address, str)]
@@ -60,7 +60,7 @@ def check_envelope(envelope: Envelope) -> Envelope:
 
 
 def check_sender(address: str) -> str:
-    """In normal form. What isn't an address stays as written: it never leaves (see is_usable_sender).
+    """The sender in normal form. What isn't an address stays as written, because it never leaves (see is_usable_sender).
 
     Raises SubmissionRefused for control and invisible characters.
     """
@@ -75,7 +75,7 @@ def check_sender(address: str) -> str:
 
 
 def is_usable_sender(sender: str) -> bool:
-    """Whether email can leave with this envelope sender; if not, the stage's sender takes its place."""
+    """Whether a message can leave with this envelope sender. If not, the stage's sender replaces it."""
     return not sender or is_address(sender)
 
 
@@ -104,6 +104,6 @@ def _check_address(address: str) -> str | RefusedRecipient:
 
 
 def _storable(address: str) -> str:
-    """As long as a column holds; what is cut off is never an address."""
+    """The address cut to the length of a column. A text that is cut was never an address."""
     address = address.strip()
     return address if len(address) <= ADDRESS_MAX_LENGTH else f"{address[: ADDRESS_MAX_LENGTH - 1]}…"

@@ -29,12 +29,12 @@ _REPLY_LENGTH = 200
 
 
 def is_enabled(level: int) -> bool:
-    """Whether lines of that level are written at all: asked before thousands are put together."""
+    """Whether lines of that level are written at all. Callers check it before they build thousands of lines."""
     return _logger.isEnabledFor(level)
 
 
 def accepted(emails: Iterable[tuple[Submission, AcceptedMessage]]) -> None:
-    """For after the commit."""
+    """Log accepted messages. Call it after the commit."""
     if not is_enabled(logging.INFO):
         return
     for submission, email in emails:
@@ -57,7 +57,7 @@ def accepted(emails: Iterable[tuple[Submission, AcceptedMessage]]) -> None:
 
 
 def refused(submission: Submission, refusal: SubmissionRefused) -> None:
-    """Nothing was stored. The gateway logs its own refusals, which know at which command."""
+    """Log a refused message, of which nothing was stored. The gateway logs its own refusals, since it knows the command."""
     log.info(
         "email_refused",
         step="submit",
@@ -70,13 +70,13 @@ def refused(submission: Submission, refusal: SubmissionRefused) -> None:
 
 
 def held(stage_key: str, messages: Collection[int], reason: HoldReason) -> None:
-    """For after the commit."""
+    """Log held messages. Call it after the commit."""
     for pk in messages:
         log.info("email_held", id=pk, stage=stage_key, hold_reason=reason.value)
 
 
 def ended(message: Message, event: str, reason: str) -> None:
-    """An outcome without an answer of the server: a worker died, or a person decided. For after the commit."""
+    """Log an outcome without an answer of the server: a worker died, or a person decided. Call it after the commit."""
     log.info(event, id=message.pk, message_id=message.message_id, app=message.app.key, stage=message.stage.key, reason=reason)
 
 
@@ -90,5 +90,5 @@ def recipients_of(addresses: Sequence[str]) -> dict[str, Any]:
 
 
 def shown_reply(reply: str, addresses: Sequence[str]) -> str:
-    """The beginning of the server's words. Servers repeat addresses, and their part before the @-sign alone."""
+    """The beginning of the server's words, masked. Servers repeat addresses, or only their part before the @-sign."""
     return for_log(reply[:_REPLY_LENGTH], addresses[:_NAMED])

@@ -1,4 +1,4 @@
-"""What becomes of an email that is not accepted."""
+"""The exception for a message that is not accepted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from common.exceptions import PortalError
 
 
 class SubmissionRefused(PortalError, smtplib.SMTPException):
-    """The mail was not accepted and nothing was stored. `reply` is the SMTP answer: code, enhanced code, text.
+    """The message was not accepted and nothing was stored. `reply` is the SMTP answer: code, enhanced code, text.
 
     Callers of Django's mail API expect an SMTPException.
     """

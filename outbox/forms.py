@@ -1,4 +1,4 @@
-"""What a person is asked before an act on a mail."""
+"""The forms of actions on a message, of the test mail and of the route simulator."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from django import forms
 from common.addresses import ADDRESS_MAX_LENGTH, parse_named_address, split_addresses
 from organization.forms import CompleteAddresses, StageConfirmation
 from organization.models import App
+from organization.recipient_policy.policy import RecipientPolicy
 from outbox.models import Message
 from outbox.submission import MAX_RECIPIENTS
 
 
 class TestMailForm(CompleteAddresses):
-    """As which app a test mail is sent, and to whom."""
+    """The app and the recipient of a test mail."""
 
     app = forms.ModelChoiceField(
         App.objects.filter(archived=False),
         empty_label=None,
-        help_text="The mail goes the way of this app's mail: while its test list is Active, to the people on that list.",
+        help_text="The email is routed like the app's own: while its test list is Active, to the people on that list.",
     )
     address = forms.CharField(
         label="Recipient",
@@ -36,7 +37,7 @@ class TestMailForm(CompleteAddresses):
 
 
 class SimulationForm(forms.Form):
-    """A mail that nobody sends: its recipients, and whether the test list shall be as it is or otherwise."""
+    """The recipients of a message that is not sent, and the test list and policy to simulate."""
 
     to = forms.CharField(label="To", widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}), max_length=100_000)
     cc = forms.CharField(label="Cc", required=False, max_length=100_000)
@@ -44,7 +45,18 @@ class SimulationForm(forms.Form):
     as_if = forms.ChoiceField(
         label="The test list",
         required=False,
-        choices=[("", "as it is now"), ("active", "as if it were Active"), ("inactive", "as if it were Inactive")],
+        choices=[
+            ("", "as it is now"),
+            ("active", "as if it were Active"),
+            ("inactive", "as if it were Inactive"),
+            ("over", "as if its time were over"),
+        ],
+        widget=forms.RadioSelect,
+    )
+    policy = forms.ChoiceField(
+        label="The stage's recipient policy",
+        required=False,
+        choices=[("", "as it is now"), *((value, f"as if it were: {label}") for value, label in RecipientPolicy.choices)],
         widget=forms.RadioSelect,
     )
 
@@ -63,22 +75,34 @@ class SimulationForm(forms.Form):
 
     def clean(self) -> None:
         if not self.errors and len(self.recipients()) > MAX_RECIPIENTS:
-            self.add_error("to", f"A mail has at most {MAX_RECIPIENTS:,} recipients.")
+            self.add_error("to", f"An email has at most {MAX_RECIPIENTS:,} recipients.")
 
     def _addresses(self, field: str) -> list[str]:
-        """As written in mail programs: separated by commas or lines, with or without names."""
+        """The addresses as people write them in mail programs: separated by commas or lines, with or without names."""
         return [parse_named_address(part).email for part in split_addresses(self.cleaned_data[field])]
 
 
+class PolicyEffectForm(forms.Form):
+    """Which policy, over the emails of which days."""
+
+    policy = forms.ChoiceField(label="If the policy had been", choices=RecipientPolicy.choices, widget=forms.RadioSelect)
+    since = forms.ChoiceField(
+        label="Emails since", choices=[("yesterday", "Yesterday"), ("7d", "7 days ago"), ("30d", "30 days ago")]
+    )
+
+
 class ConfirmForm(StageConfirmation):
-    """For an act that changes the mail itself: in a Production stage its name is typed."""
+    """Confirms an action that changes the message itself. In a Production stage the person types the stage's name."""
 
     def __init__(self, data: Any, message: Message) -> None:
         super().__init__(data, message.stage)
 
 
 class ResendForm(forms.Form):
-    """The last mail that repeats this one, as the page knew it; 0 for none. A second click must not send it twice."""
+    """Confirms a resend, so that a second click doesn't send the message twice.
+
+    It carries the number of the last message that repeats this one, as the page knew it; 0 for none.
+    """
 
     known_resend = forms.IntegerField(widget=forms.HiddenInput, localize=False)
 
@@ -88,7 +112,7 @@ class ResendForm(forms.Form):
 
 
 class ReleaseForm(StageConfirmation, ResendForm):
-    """For resending past the test list: both."""
+    """Confirms a resend to real recipients: the stage's name and the last resend."""
 
     def __init__(self, data: Any, message: Message) -> None:
         super().__init__(data, message.stage, message)

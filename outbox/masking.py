@@ -1,4 +1,4 @@
-"""A mail's addresses as one member may see them: as they are, or masked wherever they occur."""
+"""A message's addresses as one member may see them: as they are, or masked wherever they occur."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ _REPLY_CODE = re.compile(r"[2-5]\d\d")
 
 
 def masked_words(text: str, addresses: Iterable[str] = ()) -> str:
-    """`text` with the addresses in it masked: all that looks like one, and of `addresses` also the part before the @-sign
-    alone, as in “550 ana.silva: no such user”."""
+    """`text` with the addresses in it masked.
+
+    That is every word with an @-sign. Of `addresses` the part before the @-sign alone is masked too, as in “550 ana.silva: no
+    such user”.
+    """
     for address in addresses:
         if address and address in text and ("@" not in address or not _WORD.fullmatch(address)):
             text = text.replace(address, masked_address(address))  # refused as an address, and not one word
@@ -29,7 +32,7 @@ def masked_words(text: str, addresses: Iterable[str] = ()) -> str:
 
 
 def _names_before_the_at(addresses: Iterable[str], text: str) -> re.Pattern[str] | None:
-    """Those that `text` repeats, the longest first. A reply code is none."""
+    """The parts before the @-sign that `text` repeats, the longest first. A reply code doesn't count."""
     folded = text.casefold()
     names = {address.rpartition("@")[0] for address in addresses}
     repeated = (name for name in names if len(name) > 1 and name.casefold() in folded and not _REPLY_CODE.fullmatch(name))
@@ -38,13 +41,13 @@ def _names_before_the_at(addresses: Iterable[str], text: str) -> re.Pattern[str]
 
 
 def for_log(text: str, addresses: Iterable[str] = ()) -> str:
-    """`text` as the log may have it: with its addresses only where the operator wants them there."""
+    """`text` as the log may show it: with addresses only where the operator wants them."""
     return text if settings.LOG_ADDRESSES else masked_words(text, addresses)
 
 
 @dataclass(frozen=True)
 class Mask:
-    """How what stands on `message` is shown. An `open` mask changes nothing."""
+    """How the addresses of `message` are shown. An `open` mask changes nothing."""
 
     message: Message
     open: bool
@@ -53,7 +56,7 @@ class Mask:
         return address if self.open else masked_address(address)
 
     def text(self, text: str) -> str:
-        """`text` with the addresses in it masked, those of the mail's recipients however they are written."""
+        """`text` with the addresses in it masked, those of the message's recipients however they are written."""
         return text if self.open else masked_words(text, self._addresses)
 
     @cached_property

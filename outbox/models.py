@@ -1,7 +1,7 @@
-"""Mail that was accepted, where it was routed, and what became of it.
+"""Messages that were accepted, where they were routed, and what became of them.
 
-`Message` is the narrow row that workers take, `Content` the app's bytes beside it, never changed. `Recipient` is one
-address that is delivered to; its states are summed up on the message.
+`Message` is the narrow row that workers claim. `Content` has the app's bytes, which never change. `Recipient` is one address
+that is delivered to. The states of the recipients are summed up on the message.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from outbox.attempt_outcome import AttemptOutcome
 
 
 class Status(models.TextChoices):
-    """Where a mail, or one of its recipients, stands."""
+    """The status of a message, or of one of its recipients."""
 
     QUEUED = "queued", "Queued"
-    SENDING = "sending", "Sending"  # taken for hand-over: may be on the wire
+    SENDING = "sending", "Sending"  # claimed by a worker: may be on the wire
     DEFERRED = "deferred", "Deferred"  # tried, will be tried again
     SENT = "sent", "Sent"
     FAILED = "failed", "Failed"
     HELD = "held", "Held"  # waits for a person or for its cause to go away
-    CAPTURED = "captured", "Captured"  # kept here: the stage's policy lets it go to nobody
+    CAPTURED = "captured", "Captured"  # kept here: the stage's policy lets no one get it
 
 
 WAITING = (Status.QUEUED, Status.DEFERRED)
 FINAL = (Status.SENT, Status.FAILED, Status.CAPTURED)
-# How the last reply of a recipient begins that was tried often enough, although nobody refused it for good.
+# The beginning of a recipient's last reply when it was tried often enough, although no server rejected it.
 GIVEN_UP = "Given up"
 
 
@@ -69,14 +69,18 @@ class HoldReason(models.TextChoices):
         "The test list is missing from the database, so nobody knows whether it was Active. "
         "Saving it again with a person on it releases this mail to the list.",
     )
+    LIST_TIME_OVER = (
+        "list_time_over",
+        "The test list's time is over. Extend it, and this email goes to the list, or deactivate it and decide about this email.",
+    )
 
 
-# What a person on the test list does away with.
-LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
+# The reasons that a change of the test list ends.
+LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING, HoldReason.LIST_TIME_OVER)
 
 
 class Source(models.TextChoices):
-    """How a mail came in."""
+    """How a message was received."""
 
     GATEWAY = "gateway", "SMTP gateway"
     BACKEND = "backend", "Django"
@@ -86,7 +90,7 @@ class Source(models.TextChoices):
 
 
 class Message(models.Model):
-    # Without an index of their own: the queue's and the log's cover them, and each one more slows every mail down.
+    # These have no index of their own. The indexes of the queue and the log cover them, and each index slows every message down.
     app = models.ForeignKey(App, on_delete=models.PROTECT, related_name="+", db_index=False)
     stage = models.ForeignKey(Stage, on_delete=models.PROTECT, related_name="+", db_index=False)
     credential = models.ForeignKey(Credential, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False)
@@ -100,26 +104,27 @@ class Message(models.Model):
     subject = models.CharField(max_length=500, blank=True)
     message_id = models.CharField(max_length=998)
     size = models.PositiveIntegerField()
-    # Whether it holds an invitation: its attendees stand in the body, which no routing changes.
+    # Whether it holds an invitation. Its attendees are named in the body, which no routing changes.
     invitation = models.BooleanField(db_default=False, default=False)
     search_text = models.TextField(blank=True)
 
-    # Where it was routed, and why: decided at acceptance, looked at again at hand-over, only toward safer.
+    # Where it was routed, and why. That is decided at acceptance, and checked again when it is claimed, only toward safer.
     route = models.CharField(max_length=10, choices=RouteKind)
-    # Of the test list and of the stage's recipient policy that the route was decided by.
+    # The versions of the test list and of the stage's recipient policy that decided the route.
     list_version = models.PositiveIntegerField(default=0)
     policy_version = models.PositiveIntegerField(default=0, db_default=0)
     notes = models.JSONField(default=list)
 
-    # The numbers of the mail that this one repeats, and of the last that repeats this one. No keys: either may be pruned.
+    # The numbers of the message that this one repeats, and of the last that repeats this one. No foreign keys, because either
+    # may be pruned.
     resent_from = models.PositiveBigIntegerField(null=True)
     resent_as = models.PositiveBigIntegerField(null=True)
 
-    # Where it stands.
+    # Its delivery.
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     hold_reason = models.CharField(max_length=30, choices=HoldReason, blank=True)
     due = models.DateTimeField(db_default=Now())
-    # While it is being sent: the worker's batch that took it (see leases), and until when it is that worker's.
+    # While it is being sent: the worker's batch that claimed it (see leases), and until when the lease lasts.
     owner = models.CharField(max_length=40, blank=True)
     lease_until = models.DateTimeField(null=True)
     # The server refused its lines for their length, so its long parts leave re-encoded from now on.
@@ -149,7 +154,7 @@ class Message(models.Model):
 
 
 class Content(models.Model):
-    """The mail as the app gave it, with CRLF line ends (RFC 5321 section 2.3.8). Never changed."""
+    """The message as the app gave it, with CRLF line ends (RFC 5321 section 2.3.8). Never changed."""
 
     message = models.OneToOneField(Message, on_delete=models.CASCADE, primary_key=True, related_name="content")
     data = models.BinaryField()
@@ -159,7 +164,7 @@ class Content(models.Model):
 
 
 class Refusal(models.Model):
-    """An email that was not accepted. Only the newest are kept (see refusals)."""
+    """A message that was not accepted. Only the newest are kept (see refusals)."""
 
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="+", db_index=False)
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+", db_index=False)
@@ -193,7 +198,7 @@ class Recipient(models.Model):
         ordering = ["pk"]
         constraints = [
             models.UniqueConstraint(fields=["message", "address"], name="recipient_once_per_message"),
-            # Its tries are never negative: the field's own type sees to that.
+            # The type of the field `tries` prevents negative numbers.
             models.CheckConstraint(condition=models.Q(status__in=Status.values), name="recipient_status"),
         ]
 
@@ -202,7 +207,7 @@ class Recipient(models.Model):
 
 
 class Attempt(models.Model):
-    """One try to hand a mail to the stage's server for one address, with the server's own words."""
+    """One try to send a message to the stage's server for one address, with the server's own words."""
 
     Outcome = AttemptOutcome
 
@@ -223,7 +228,7 @@ class Attempt(models.Model):
 
     @property
     def meaning(self) -> Explanation | None:
-        """What the server's words mean and what to do, where that can be told from them."""
+        """What the server's words mean and what to do; None when they don't tell."""
         if self.code is None or self.outcome == self.Outcome.SENT:
             return None
         code = meaning_of(self.step, self.reply)

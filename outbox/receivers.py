@@ -1,4 +1,4 @@
-"""What the outbox does when the layers below change or ask: let go of held mail, and tell how much is or was sent."""
+"""What the outbox does for signals of the layers below: it releases held messages, and counts what is or was sent."""
 
 from __future__ import annotations
 
@@ -41,18 +41,23 @@ def _on_settings_deleted(stage: Stage, **_: Any) -> None:
 def _on_test_list_saved(test_list: TestList, **_: Any) -> None:
     place = {"app": test_list.app_id, "stage": test_list.stage_id}
     _after_commit(HoldReason.TEST_LIST_MISSING, **place)
+    if test_list.active:  # again, for a time ahead; what is held stays so when it was deactivated
+        _after_commit(HoldReason.LIST_TIME_OVER, **place)
     if test_list.people():
         _after_commit(HoldReason.TEST_LIST_EMPTY, **place)
 
 
 def _after_commit(reason: HoldReason, **place: int) -> None:
-    """Thousands of held mails take seconds: nobody who saves or submits waits for that. The sweep does it if we can't."""
+    """Release held messages after the commit.
+
+    Thousands of them take seconds, and no one who saves or submits should wait for that. The sweep does it if we can't.
+    """
     transaction.on_commit(lambda: release(reason, **place), robust=True)
     wakeup.notify_on_commit()
 
 
 def _count_in_flight(test_list: TestList, **_: Any) -> int:
-    """Emails being handed over right now to an address that is neither on the list nor allowed (see testlists.signals)."""
+    """How many messages are being sent to an address that is neither on the list nor allowed (see testlists.signals)."""
     listed = {same_address_key(person.email) for person in test_list.people()}
     rows = _on_the_wire(message__app=test_list.app_id, message__stage=test_list.stage_id).exclude(
         rule__in=(Rule.ALLOWED, Rule.FORWARDED)
@@ -61,7 +66,7 @@ def _count_in_flight(test_list: TestList, **_: Any) -> int:
 
 
 def _count_stage_leaving(stage: Stage, policy: PolicyState, **_: Any) -> int:
-    """Emails being handed over right now to somebody who gets none under the stage's policy (see organization.signals)."""
+    """How many messages are being sent to an address that gets none under the stage's policy (see organization.signals)."""
     rows = _on_the_wire(message__stage=stage.pk).values_list("message_id", "address", "rule", "message__route")
     return len({pk for pk, address, rule, route in rows if not _may_leave(policy, address, rule, route)})
 

@@ -1,8 +1,8 @@
-"""Emails that were refused: the newest of each credential, for the people who look for an email that isn't in the log.
+"""Messages that were refused: the newest of each credential, for people who look for an email that isn't in the log.
 
-Those of an app that handed an email in without a credential, through Django or a command, count as one credential's.
+An app can submit a message without a credential, through Django or a command. Those refusals count as one credential's.
 
-Refusals may come in floods, and nobody waits for them: they are written beside, seldom, and few are kept.
+Refusals may come in floods, and no caller should wait for them. So a separate thread writes them, seldom, and few are kept.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ WRITE_EVERY_SECONDS = 1.0
 
 
 def refusal(credential: Credential, via: Source, step: str, address: str, reply: str) -> Refusal:
-    """One that is not stored yet: at which step of the dialogue, for which address, with which answer."""
+    """A refusal that is not stored yet: at which step of the dialogue, for which address, with which answer."""
     return _refusal((credential.app_id, credential.stage_id, credential.pk), via, step, address, reply)
 
 
 def refusal_of_submission(submission: Submission, reply: str) -> Refusal:
-    """Likewise, for an email that was handed in as a whole, with or without a credential."""
+    """As refusal(), but for a message that was submitted as a whole, with or without a credential."""
     credential_id = submission.credential.pk if submission.credential else None
     address = next(iter(submission.envelope.recipients), "")
     return _refusal((submission.app.pk, submission.stage.pk, credential_id), submission.via, "submit", address, reply)
@@ -59,7 +59,7 @@ def _refusal(owner: Owner, via: Source, step: str, address: str, reply: str) -> 
 
 
 def record(refusals: Sequence[Refusal]) -> None:
-    """Store them, and forget all but the newest of each credential."""
+    """Store the refusals, and delete all but the newest of each credential."""
     with transaction.atomic():
         Refusal.objects.bulk_create(refusals)
         for app_id, stage_id, credential_id in {(one.app_id, one.stage_id, one.credential_id) for one in refusals}:
@@ -69,7 +69,7 @@ def record(refusals: Sequence[Refusal]) -> None:
 
 
 def try_to_record(refusals: Sequence[Refusal]) -> None:
-    """Likewise, but a database that can't store them costs the caller nothing: whose email it was has the answer anyway."""
+    """As record(), but without an error when the database can't store them. The app has got its answer anyway."""
     try:
         record(refusals)
     except (DatabaseError, InterfaceError) as error:
@@ -77,8 +77,10 @@ def try_to_record(refusals: Sequence[Refusal]) -> None:
 
 
 class RefusalRecorder:
-    """Records on a thread of its own, at most once a second. What comes in between waits, as many of each credential as are
-    kept anyway."""
+    """Records refusals on a thread of its own, at most once a second.
+
+    In between they wait in memory, and no more of each credential than are kept anyway.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[int, deque[Refusal]] = {}
@@ -86,7 +88,7 @@ class RefusalRecorder:
         self._thread: threading.Thread | None = None
 
     def note(self, refusal: Refusal) -> None:
-        """From any thread; never waits for the database."""
+        """Keep the refusal for the next write. Any thread may call it, and it never waits for the database."""
         assert refusal.credential_id is not None
         with self._lock:
             self._waiting.setdefault(refusal.credential_id, deque(maxlen=KEPT_OF_EACH)).append(refusal)
@@ -96,7 +98,7 @@ class RefusalRecorder:
         self._work.set()
 
     def close(self, seconds: float) -> None:
-        """Write what waits, unless that takes longer."""
+        """Write what waits, for at most `seconds`."""
         self._closing.set()
         self._work.set()
         if self._thread is not None:
@@ -120,7 +122,7 @@ class RefusalRecorder:
 
 
 class ShownRefusal(NamedTuple):
-    """As one member may see it. `credential`: its username; without one the entry point's name."""
+    """A refusal as one member may see it. `credential`: its username; without one the entry point's name."""
 
     at: datetime
     credential: str
@@ -130,7 +132,7 @@ class ShownRefusal(NamedTuple):
 
 
 def newest_refusals(member: Member, app: App, stage: Stage) -> list[ShownRefusal] | None:
-    """The newest of the app in the stage. None for members who may not read the app's log there."""
+    """The newest refusals of the app in the stage. None for members who may not read the app's log there."""
     place = Scope(app, stage)
     if not allowed(member, place, Permission.ACCESS_ASSET_LOGS):
         return None

@@ -1,6 +1,6 @@
-"""Removing what is old enough: first what a mail says, much later the mail with all that is known of it.
+"""Remove what is old enough: first a message's content, much later the message with all that is known of it.
 
-Only final mail, and a few mails at a time, so that nothing is locked for long and many may prune at once.
+It removes only final messages, and a few at a time, so that nothing is locked for long and several processes may prune at once.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from outbox.models import FINAL, Content, Message, Refusal
 log = structlog.get_logger(__name__)
 
 MESSAGES_AT_ONCE = 200
-# Between two slices others get their turn, also on SQLite, where whoever writes is alone.
+# A pause between two slices lets others write, also on SQLite, which allows one writer at a time.
 _PAUSE_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
 class PruneResult:
-    """How much was removed: what so many mails say, and so many mails."""
+    """How many contents and how many messages were removed."""
 
     contents: int
     messages: int
 
 
 def prune() -> PruneResult:
-    """Remove the content of mail that has been final for CONTENT_RETENTION_DAYS, and mail that has been for LOG_RETENTION_DAYS.
+    """Remove contents after CONTENT_RETENTION_DAYS, and messages after LOG_RETENTION_DAYS.
 
-    Refused mail goes after LOG_RETENTION_DAYS too.
+    The days count from the time when a message became final. Refusals are removed after LOG_RETENTION_DAYS too.
 
     Database errors pass through; what was removed before stays removed.
     """
@@ -60,8 +60,10 @@ def prune() -> PruneResult:
 
 
 def _remove(rows: QuerySet[Any, tuple[int, datetime]], before: datetime, remove: Callable[[list[int]], object]) -> int:
-    """Walk through `rows`, pairs of a mail's number and its acceptance, oldest first. Mail is numbered as it is accepted, so
-    that the walk ends at the first slice that is too young."""
+    """Walk through `rows`, pairs of a message's number and its acceptance, oldest first. Returns how many were removed.
+
+    Messages are numbered as they are accepted, so the walk ends at the first slice that is too young.
+    """
     removed = after = 0
     while True:
         batch = list(rows.filter(pk__gt=after)[:MESSAGES_AT_ONCE])
@@ -76,6 +78,6 @@ def _remove(rows: QuerySet[Any, tuple[int, datetime]], before: datetime, remove:
 
 
 def _final(messages: list[int], before: datetime) -> list[int]:
-    """Those that were final before that time, locked. Final mail was due for the last time when it became so."""
+    """The messages that were final before that time, locked. The due time of a final message is when it became final."""
     final = Message.objects.filter(pk__in=messages, status__in=FINAL, due__lt=before).order_by("pk")
     return list(final.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True))

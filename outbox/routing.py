@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from common.addresses import NamedAddress, same_address_key
 from organization.recipient_policy.policy import PolicyState, RecipientPolicy
 from outbox.models import HoldReason, RouteKind, Rule
-from testlists.state import ListState
+from testlists.state import ListState, holds_after_end
 
-# What goes to allowed addresses at most, whatever the policy becomes.
+# Routes that reach allowed addresses at most, whatever the policy becomes.
 _CLOSED = (RouteKind.ALLOWED, RouteKind.CAPTURED, RouteKind.FORWARDED)
 
 
@@ -30,7 +30,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class RoutedPerson:
-    """Somebody who gets the email, and by which rule."""
+    """A person who gets the email, and by which rule."""
 
     person: NamedAddress
     rule: Rule
@@ -55,9 +55,8 @@ def route(requested: Sequence[str], test_list: ListState, policy: PolicyState) -
     """Decide for the addresses of an envelope. Each person gets one copy, however often they were named."""
     if policy.policy == RecipientPolicy.NOBODY:
         return _to_allowed((), requested, "The stage captures all email, so nobody gets it.")
-    if not test_list.exists:
-        reason = "The test list is missing, so it can't be known whether it was Active, and the email is held."
-        return _held(requested, reason, HoldReason.TEST_LIST_MISSING)
+    if not test_list.exists or is_held_by_time(test_list, policy):
+        return _held_by_list(requested, test_list)
     allowed = policy.allowed_of(requested)
     if len(allowed) == len(requested) and (test_list.active or policy.policy == RecipientPolicy.LISTED_ONLY):
         return _to_allowed(allowed, requested, "")
@@ -70,8 +69,21 @@ def route(requested: Sequence[str], test_list: ListState, policy: PolicyState) -
     return _as_asked(RouteKind.RECIPIENTS, Rule.AS_APPS_ASK, requested, reason)
 
 
+def _held_by_list(requested: Sequence[str], test_list: ListState) -> Route:
+    if test_list.exists:
+        reason = "The test list's time is over, so the email is held until a person extends or deactivates the list."
+        return _held(requested, reason, HoldReason.LIST_TIME_OVER)
+    reason = "The test list is missing, so it can't be known whether it was Active, and the email is held."
+    return _held(requested, reason, HoldReason.TEST_LIST_MISSING)
+
+
+def is_held_by_time(test_list: ListState, policy: PolicyState) -> bool:
+    """Whether a person has to decide, because the list's end would open the stage to the recipients that apps give."""
+    return test_list.time_over and holds_after_end(policy.policy, is_production=policy.is_production)
+
+
 def _to_allowed(allowed: Sequence[str], requested: Sequence[str], reason: str) -> Route:
-    """Everybody else's copy is captured, for this `reason`."""
+    """Route to the allowed addresses. All other copies are captured, for this `reason`."""
     others = _people(Rule.CAPTURED, [address for address in requested if address not in allowed])
     kind = RouteKind.ALLOWED if allowed else RouteKind.CAPTURED
     decisions = tuple(
@@ -86,7 +98,7 @@ def _allowed_decision(address: str) -> Decision:
 
 
 def _to_list(requested: Sequence[str], test_list: ListState, allowed: Sequence[str]) -> Route:
-    """The list in place of the recipients; those of them who are allowed get the same copy."""
+    """Route to the list in place of the recipients. Those of them who are allowed get the same copy."""
     listed = _once([RoutedPerson(person, Rule.TEST_LIST) for person in test_list.people])
     if not listed:
         reason = "The test list is Active and nobody is on it, so the email is held."
@@ -101,7 +113,7 @@ def _to_list(requested: Sequence[str], test_list: ListState, allowed: Sequence[s
 
 
 def _held(requested: Sequence[str], reason: str, hold_reason: HoldReason) -> Route:
-    """As test mail that nobody gets yet: it goes to the list as soon as it can."""
+    """Hold the email as test mail, which goes to the list as soon as it can."""
     decisions = tuple(Decision(address, (), None, reason) for address in requested)
     return Route(RouteKind.TEST_LIST, (), decisions, hold_reason=hold_reason)
 
@@ -112,10 +124,10 @@ def _as_asked(kind: RouteKind, rule: Rule, requested: Sequence[str], reason: str
 
 
 def route_resent(original: RouteKind, requested: Sequence[str], test_list: ListState, policy: PolicyState) -> Route:
-    """Where an email goes that is sent again: as route() says, but never to more people than the first time.
+    """Where a resent email goes: as route() says, but never to more people than the first time.
 
-    What was test mail stays with the list, and what was captured or went to allowed addresses stays with those. Only release()
-    lets it go.
+    What was test mail goes to the list again. What was captured, or went to allowed addresses, goes to allowed addresses at
+    most. Only release() sends it to others.
     """
     if original in _CLOSED:
         policy = policy.at_most(RecipientPolicy.LISTED_ONLY)
@@ -124,7 +136,7 @@ def route_resent(original: RouteKind, requested: Sequence[str], test_list: ListS
 
 
 def release(requested: Sequence[str]) -> Route:
-    """One email goes to the addresses of its envelope whatever the test list says, because a person decided so."""
+    """Route one email to the addresses of its envelope whatever the test list says, because a person decided so."""
     reason = "A person released this email, so it goes to the recipient the app gave whatever the test list says."
     return _as_asked(RouteKind.RELEASED, Rule.RELEASED, requested, reason)
 
@@ -150,24 +162,25 @@ class StoredRoute:
 
 
 def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListState, policy: PolicyState) -> Route | None:
-    """The route looked at once more at hand-over, only toward safer. None: what was decided before still holds.
+    """Check the route again when the email is claimed, only toward safer. None: what was decided before still holds.
 
-    A policy that became narrower, and a list that became Active, catch what is still queued, also when they were changed back
-    meanwhile. The other way round frees nothing: test mail follows the list as it is now, whatever its toggle says, and what
-    went to allowed addresses goes to nobody else. A person's release is caught by no list, and only by a stage that captures
-    everything. What a person forwarded reaches the people of a test list or that person, also under such a policy. Without a
-    list everything else is held.
+    A policy that became narrower, and a list that became Active, catch what is still queued, even if they were changed back
+    meanwhile. The opposite changes free nothing: test mail follows the list as it is now, whatever its toggle says, and an
+    email to allowed addresses reaches only those. A list whose time is over holds what waits. No list catches an email that a
+    person released, and only a stage that captures everything does. An email that a person forwarded
+    isn't caught by anything. Without a list everything else is held.
     """
-    if decided.kind == RouteKind.FORWARDED:
-        return None
     policy = policy.since(decided.policy_version)
-    if policy.policy == RecipientPolicy.NOBODY:
-        return route(requested, test_list, policy)
-    if decided.kind == RouteKind.RELEASED:
+    captures_all = policy.policy == RecipientPolicy.NOBODY
+    if decided.kind == RouteKind.FORWARDED or (decided.kind == RouteKind.RELEASED and not captures_all):
         return None
+    if captures_all:
+        return route(requested, test_list, policy)
     if decided.kind in _CLOSED:
         policy = policy.at_most(RecipientPolicy.LISTED_ONLY)
     if not test_list.exists:
+        return route(requested, test_list, policy)
+    if is_held_by_time(test_list, policy):
         return route(requested, test_list, policy)
     caught = test_list.active or test_list.was_active_since(decided.list_version)
     if not caught and decided.has_recipients and _still_holds(decided, policy):
@@ -176,7 +189,7 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
 
 
 def _still_holds(decided: StoredRoute, policy: PolicyState) -> bool:
-    """Whether nobody whom the policy let through then is kept back by it now."""
+    """Whether the policy still lets through all whom it let through then."""
     if decided.kind == RouteKind.RECIPIENTS:
         return policy.policy == RecipientPolicy.AS_APPS_ASK
     return all(policy.allows(address) for address in decided.allowed)

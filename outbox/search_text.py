@@ -1,4 +1,4 @@
-"""What the email log's search looks through: one text per mail, in lower case, with a line for each thing it says.
+"""The text that the email log searches: one per message, in lower case, with a line for each value.
 
 A recipient's line starts with a tab. No other line can contain one, so a search for recipients finds recipients alone.
 """
@@ -13,27 +13,27 @@ _RECIPIENT = "\t"
 
 
 def search_text(subject: str, sender: str, recipients: Iterable[str], message_id: str) -> str:
-    """The text of a new mail. `recipients`: whom the app asked for, and whom the mail goes to."""
+    """The text of a new message. `recipients`: those that the app gave, and those that the message goes to."""
     return _lines([subject, sender, *_recipient_lines(recipients), message_id])
 
 
 def with_recipients(text: str, recipients: Iterable[str]) -> str:
-    """The text of a mail that goes to others as well."""
+    """The text of a message that goes to further recipients."""
     return _lines([*text.split("\n"), *_recipient_lines(recipients)])
 
 
 def matches(words: str) -> Q:
-    """Mail in which every word occurs: in the subject, an address or the Message-ID."""
+    """The messages in which every word occurs: in the subject, an address or the Message-ID."""
     return _every(Q(search_text__contains=word) for word in words.lower().split())
 
 
 def matches_without_addresses(words: str) -> Q:
-    """Mail in which every word occurs, in the subject or the Message-ID."""
+    """The messages in which every word occurs, in the subject or the Message-ID."""
     return _every(Q(subject__icontains=word) | Q(message_id__icontains=word) for word in words.split())
 
 
 def has_recipient(start: str) -> Q:
-    """Mail with a recipient whose address starts like this: asked for by the app, or routed to."""
+    """The messages with a recipient whose address starts with `start`: one that the app gave, or one that they were routed to."""
     return Q(search_text__contains=_RECIPIENT + start.lower())
 
 
@@ -42,7 +42,7 @@ def _recipient_lines(recipients: Iterable[str]) -> list[str]:
 
 
 def _lines(parts: Iterable[str]) -> str:
-    """Everything once."""
+    """The parts in lower case, each once."""
     return "\n".join(dict.fromkeys(part.lower() for part in parts if part))
 
 

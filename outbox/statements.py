@@ -40,21 +40,28 @@ class ListPolicyAndSender(NamedTuple):
     active: bool | int
     version: int
     active_version: int
+    is_over: bool | int | None
     stage_sender: str | None
     policy: PolicyState
 
 
 def _list_policy_and_sender(
-    list_id: int | None, active: bool | int, version: int, active_version: int, stage_sender: str | None, *policy: Any
+    list_id: int | None,
+    active: bool | int,
+    version: int,
+    active_version: int,
+    is_over: bool | int | None,
+    stage_sender: str | None,
+    *policy: Any,
 ) -> ListPolicyAndSender:
-    return ListPolicyAndSender(list_id, active, version, active_version, stage_sender, policy_state(*policy))
+    return ListPolicyAndSender(list_id, active, version, active_version, is_over, stage_sender, policy_state(*policy))
 
 
 LIST_POLICY_AND_SENDER = sql.query(
     _list_policy_and_sender,
     lambda db: (
         f"""
-        SELECT list.id, list.active, list.version, list.active_version,
+        SELECT list.id, list.active, list.version, list.active_version, list.active_until <= {db.now},
                (SELECT sender_address FROM emailconfig_smtpsettings settings WHERE settings.stage_id = stage.id),
                {policy_columns(db, "stage")}
         FROM organization_stage stage
@@ -66,7 +73,7 @@ LIST_POLICY_AND_SENDER = sql.query(
 
 
 class BacklogRow(NamedTuple):
-    """Messages of one app that wait in a stage: how many, and since when the first of them."""
+    """The messages of one app that wait in a stage: how many, and since when the first of them."""
 
     stage_id: int
     app_id: int
@@ -85,7 +92,7 @@ _FIRST_OF_STAGE = """
 
 @cache
 def backlog_by_app(stages: int) -> sql.Query[BacklogRow]:
-    """The first messages of each of so many stages, by app. Of each it takes the stage, a status, and how many at most."""
+    """The first messages of each stage, counted by app. Its parameters for each stage: the stage, a status, and a limit."""
     first = " UNION ALL ".join([_FIRST_OF_STAGE] * stages)
     return sql.query(
         BacklogRow,

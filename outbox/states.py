@@ -1,4 +1,4 @@
-"""A message's own status, summed up from its recipients', and what holds a message until a cause goes away."""
+"""A message's own status, summed up from its recipients', and the reasons that hold a message until they go away."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from organization.models import Stage
 from outbox import event_log
 from outbox.models import WAITING, HoldReason, Message, Recipient, Status
 from testlists.models import TestList, TestListAddress
+from testlists.services import lists_in_force
 
-# So many messages are changed in one transaction.
+# How many messages are changed in one transaction.
 _MESSAGES_AT_ONCE = 500
 
 
 def sum_up(message: Message) -> None:
-    """Bring the mail's own row in line with its recipients' states, and let go of it."""
+    """Bring the message's own row in line with its recipients' states, and end its claim."""
     states = list(message.recipients.values_list("status", "due"))
     message.status = _summary([status for status, _ in states], held=bool(message.hold_reason))
     message.due = min((due for status, due in states if status in WAITING), default=database_now())
@@ -28,7 +29,7 @@ def sum_up(message: Message) -> None:
 
 
 def hold(message: Message, reason: HoldReason) -> None:
-    """Nothing of the mail goes out until the reason goes away. Whoever got it already stays sent."""
+    """Hold the message until the reason goes away. Recipients who got it already stay sent."""
     message.recipients.filter(status__in=WAITING).update(status=Status.HELD)
     message.hold_reason = reason
     sum_up(message)
@@ -36,8 +37,11 @@ def hold(message: Message, reason: HoldReason) -> None:
 
 
 def _summary(states: Sequence[str], *, held: bool) -> Status:
-    """What is still to happen comes before what happened; one failed or captured recipient makes the message so. Without any it
-    was held with nobody to get it, and then cancelled."""
+    """The message's status: what is still to happen comes before what happened.
+
+    One failed or captured recipient makes the message failed or captured. A message without recipients was held with none to
+    get it, and then cancelled.
+    """
     if held:
         return Status.HELD
     for status in (Status.SENDING, Status.QUEUED, Status.DEFERRED, Status.HELD, Status.FAILED, Status.CAPTURED):
@@ -47,7 +51,7 @@ def _summary(states: Sequence[str], *, held: bool) -> Status:
 
 
 def hold_unconfigured(stage_id: int) -> None:
-    """A stage without settings has nowhere to send to."""
+    """Hold the waiting messages of a stage without settings, which has nowhere to send to."""
 
     def hold(ids: list[int]) -> None:
         Recipient.objects.filter(message__in=ids, status__in=WAITING).update(status=Status.HELD)
@@ -59,7 +63,7 @@ def hold_unconfigured(stage_id: int) -> None:
 
 
 def release(reason: HoldReason, **place: int) -> None:
-    """Queue what was held for `reason`. Its route is looked at again at hand-over, like any other's."""
+    """Queue what was held for `reason`. Its route is checked again when it is claimed, like any other's."""
     now = database_now()
 
     def queue(ids: list[int]) -> None:
@@ -70,27 +74,33 @@ def release(reason: HoldReason, **place: int) -> None:
 
 
 def release_what_waits() -> None:
-    """Let go of held mail whose reason is gone: also of what was accepted in the very moment the reason went away."""
+    """Release held messages whose reason is gone, also those that were accepted in the moment when it went away."""
     for stage_id in SmtpSettings.objects.values_list("stage_id", flat=True):
         release(HoldReason.STAGE_NOT_CONFIGURED, stage=stage_id)
     for app_id, stage_id in _held_for(HoldReason.TEST_LIST_EMPTY):
         listed = TestListAddress.objects.filter(test_list__app=app_id, test_list__stage=stage_id)
         if listed.exclude(member__is_active=False).exists():
             release(HoldReason.TEST_LIST_EMPTY, app=app_id, stage=stage_id)
+    for app_id, stage_id in _held_for(HoldReason.LIST_TIME_OVER):
+        if lists_in_force().filter(app=app_id, stage=stage_id).exists():
+            release(HoldReason.LIST_TIME_OVER, app=app_id, stage=stage_id)
     for app_id, stage_id in _held_for(HoldReason.TEST_LIST_MISSING):
         if TestList.objects.filter(app=app_id, stage=stage_id).exists():
             release(HoldReason.TEST_LIST_MISSING, app=app_id, stage=stage_id)
 
 
 def _held_for(reason: HoldReason) -> list[tuple[int, int]]:
-    """The apps and stages with such mail."""
+    """The apps and stages with messages that are held for `reason`."""
     held = Message.objects.filter(stage__in=Stage.objects.values("pk"), status=Status.HELD, hold_reason=reason).order_by()
     return list(held.values_list("app_id", "stage_id").distinct())
 
 
 def _change(change: Callable[[list[int]], None], **which: object) -> None:
-    """Change some mails at a time, their rows locked: what comes in between two statements must not be changed by halves. What
-    another has locked is left for the next sweep."""
+    """Change some messages at a time, with their rows locked.
+
+    A message that arrives between two statements must not be changed by halves. Messages that another transaction has locked
+    are left for the next sweep.
+    """
     after = 0
     while True:
         with transaction.atomic():

@@ -1,4 +1,4 @@
-"""Whether the last email that this process was to store found room for it."""
+"""Whether the database had room for the last message that this process tried to store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _full = False
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Around what stores emails."""
+    """Note whether the statements inside, which store messages, find the database full."""
     global _full  # noqa: PLW0603  # it is the process's
     try:
         yield
@@ -28,14 +28,14 @@ def watched() -> Iterator[None]:
 
 
 def has_room() -> bool:
-    """Once there was none it is tried out, since nobody may send another email until this says that there is."""
+    """Whether there is room. After there was none, each call tries to write, because no app can send until there is room."""
     if _full:
         _try_out()
     return not _full
 
 
 def _try_out() -> None:
-    """Write as much as an email, and take it back."""
+    """Write as much as an email, and roll it back."""
     try:
         with watched(), transaction.atomic():
             sql.insert(statements.new_contents([(0, os.urandom(_TRIED_BYTES))]))

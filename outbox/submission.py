@@ -1,5 +1,7 @@
-"""Accepting mail. Every entry point ends in `submit()`; when it returns, the mail is committed (or part of the caller's
-transaction) and will end as sent, failed or held."""
+"""Accept messages. Every entry point ends in `submit()`.
+
+When it returns, the message is committed, or part of the caller's transaction. It will end as sent, failed or held.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,9 @@ from outbox.routing import Route, forward, release, route, route_resent
 from outbox.search_text import search_text
 from outbox.values import AcceptedMessage, Resend, Submission
 from testlists.models import TestList
-from testlists.state import NO_LIST, ListState, state_of
+from testlists.state import NO_LIST, ListState, list_state
 
-# Every entry point finds here what it needs of the envelope.
+# Every entry point imports from here what it needs of the envelope.
 __all__ = ["MAX_RECIPIENTS", "Envelope", "check_recipient", "check_sender"]
 
 
@@ -45,10 +47,10 @@ def submit(
     credential: Credential | None = None,
     resent: Resend | None = None,
 ) -> Message:
-    """Accept one mail: check, route, store.
+    """Accept one message: check, route, store.
 
-    Raises SubmissionRefused when the mail itself can't be accepted; database errors pass through and mean the same:
-    nothing was stored.
+    Raises SubmissionRefused when the message itself can't be accepted. Database errors pass through. In both cases nothing was
+    stored.
     """
     submission = Submission(app, stage, envelope, content, via, credential, resent)
     (answer,) = submit_together([submission])
@@ -59,13 +61,13 @@ def submit(
 
 
 def _leave_trace(submission: Submission, refused: SubmissionRefused) -> None:
-    """The gateway, which submits several together, leaves its own: it knows at which command."""
+    """Log and record a refusal. The gateway, which submits several messages together, does that itself: it knows the command."""
     event_log.refused(submission, refused)
     try_to_record([refusal_of_submission(submission, refused.reply)])
 
 
 def submit_together(submissions: Sequence[Submission]) -> list[AcceptedMessage | SubmissionRefused]:
-    """Accept several mails in one transaction, which costs little more than one. Each is refused for itself alone."""
+    """Accept several messages in one transaction, which costs little more than one. Each is accepted or refused alone."""
     checked = [_checked(submission) for submission in submissions]
     with storage.watched(), sql.atomic_unless_single_statement():
         storable = [result for result in checked if isinstance(result, Submission)]
@@ -142,11 +144,14 @@ def _list_state(row: statements.ListPolicyAndSender) -> ListState:
     test_list = sql.partly_read(
         TestList, id=row.list_id, active=bool(row.active), version=row.version, active_version=row.active_version
     )
-    return state_of(test_list)
+    return list_state(test_list, is_over=bool(row.active and row.is_over))
 
 
 def _new_recipients(pk: int, submission: Submission, decided: Route, status: str) -> list[tuple[object, ...]]:
-    """Who gets the email; whose copy is captured; and whom no email can reach, which the email log shows as failed, and why."""
+    """The rows of those who get the message, of those whose copy is captured, and of those whom no email can reach.
+
+    The email log shows the last as failed, with the reason.
+    """
     rows: list[tuple[object, ...]] = [
         (pk, recipient.person.email, recipient.person.name[:100], recipient.rule.value, status, 0, "", None)
         for recipient in decided.recipients
@@ -173,12 +178,12 @@ def _route(submission: Submission, place: _RoutingPlace) -> Route:
 def check_size(size: int) -> None:
     if size > settings.MESSAGE_MAX_BYTES:
         raise SubmissionRefused(
-            552, "5.3.4", f"The mail has {size:,} bytes; at most {settings.MESSAGE_MAX_BYTES:,} are accepted."
+            552, "5.3.4", f"The email has {size:,} bytes; at most {settings.MESSAGE_MAX_BYTES:,} are accepted."
         )
 
 
 def _check_loop(content: bytes, app: App, stage: Stage) -> None:
-    """Refuse a message that has been here before, as often as the app asks (see received)."""
+    """Refuse a message that has been here before (see received)."""
     fields, _ = split_header(content)
     if reason := loop_reason(fields, app.key, stage.key, installation_id()):
         raise SubmissionRefused(554, "5.4.6", reason)
@@ -191,7 +196,7 @@ def _check_place(app: App, stage: Stage) -> None:
 
 
 def _new_message(submission: Submission, decided: Route, place: _RoutingPlace) -> dict[str, Any]:
-    """The mail's row, its columns in the order of statements.new_messages()."""
+    """The message's row, with its columns in the order of statements.new_messages()."""
     fields, _ = split_header(submission.content)
     envelope = submission.envelope
     senders = addresses_in(header_values(fields, b"from"))
@@ -227,7 +232,7 @@ def _new_message(submission: Submission, decided: Route, place: _RoutingPlace) -
 
 
 def _hold_reason(decided: Route, place: _RoutingPlace) -> HoldReason | None:
-    """An email that nobody gets needs no server."""
+    """Why the new message is held; None when it isn't. A captured message needs no server."""
     if decided.hold_reason or place.sender or decided.kind == RouteKind.CAPTURED:
         return decided.hold_reason
     return HoldReason.STAGE_NOT_CONFIGURED
@@ -240,7 +245,7 @@ def _first_status(decided: Route, hold_reason: HoldReason | None) -> Status:
 
 
 def new_message_id(sender: str) -> str:
-    """One that ends in the sender's domain: what this machine is called may be no domain at all."""
+    """A new Message-ID that ends in the sender's domain. The name of this machine may be no domain at all."""
     return make_msgid(domain=normalized_domain(sender) or str(DNS_NAME))
 
 
@@ -249,7 +254,7 @@ def _resent_notes(resent: Resend, decided: Route, test_list: ListState) -> list[
         return [f"Forwarded from #{resent.original.pk} by {resent.by}, as test mail."]
     notes = [f"Resent from #{resent.original.pk} by {resent.by}."]
     if decided.kind == RouteKind.RELEASED:
-        notes.append(f"Released to the real recipients by {resent.by}: the test list doesn't catch this mail.")
+        notes.append(f"Released to the real recipients by {resent.by}: the test list doesn't catch this email.")
     elif decided.kind == RouteKind.TEST_LIST and not test_list.active:
-        notes.append("The mail it repeats was test mail, so it goes to the people on the test list, although that is Inactive.")
+        notes.append("The email it repeats was test mail, so it goes to the people on the test list, although that is Inactive.")
     return notes

@@ -1,4 +1,4 @@
-"""How much mail of an app a test list caught during the last day, and how much it didn't. The work is bounded."""
+"""How many of an app's messages a test list caught during the last day, and how many it didn't. The work is bounded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from testlists.models import TestList
 from testlists.signals import RecentMail
 
 _DAY = timedelta(hours=24)
-# So many of the stage's newest mails are passed over at most, whatever app they are of.
+# At most this many of the stage's newest messages are searched, whatever app they are of.
 _LOOKED_THROUGH = 5_000
 
 # What the list caught, and what never left, or only as test mail.
@@ -21,7 +21,7 @@ _NOT_PAST_THE_LIST = (RouteKind.TEST_LIST, RouteKind.CAPTURED, RouteKind.FORWARD
 
 
 def recent_mail(test_list: TestList) -> RecentMail:
-    """Of the app's mails in the list's stage; at most RecentMail.AT_MOST of them are counted."""
+    """Count the app's messages in the list's stage, at most RecentMail.AT_MOST of them."""
     since = sql.to_db_time(database_now() - _DAY)
     stage, app = test_list.stage_id, test_list.app_id
     rows = sql.fetch(statements.RECENT_OF_APP, stage, stage, _LOOKED_THROUGH, app, since, RecentMail.AT_MOST + 1)
@@ -47,5 +47,5 @@ def _different_recipients(messages: list[int]) -> int:
 
 
 def _is_more_in_the_stage(stage: int, since: Any) -> bool:
-    """Whether mail of the last day lies beyond what was looked through."""
+    """Whether there are messages of the last day beyond those that were searched."""
     return sql.fetch(statements.IS_RECENT, since, stage, stage, _LOOKED_THROUGH) == [True]

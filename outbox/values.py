@@ -1,4 +1,4 @@
-"""What an entry point hands in, and what it gets back. Plain values."""
+"""What an entry point submits, and what it gets back. Plain values."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from outbox.models import HoldReason, Message, Source, Status
 
 @dataclass(frozen=True)
 class Resend:
-    """Why a mail is sent again: which one it repeats, on whose word, and whether that person released it to the real
-    recipients, or forwarded it as test mail to these people alone."""
+    """The reason for a resend.
+
+    It names the message that is repeated, the person who decided it, and whether they released it to the real recipients,
+    or forwarded it as test mail to some people alone.
+    """
 
     original: Message
     by: str
@@ -27,8 +30,10 @@ class Resend:
 
 @dataclass(frozen=True)
 class Submission:
-    """One mail as an entry point hands it in. `content` is a whole RFC 5322 message; `resent` tells about one that a person sends
-    again (interventions)."""
+    """One message as an entry point submits it.
+
+    `content` is a whole RFC 5322 message. `resent` is set when a person resends a message (see actions).
+    """
 
     app: App
     stage: Stage
@@ -37,11 +42,11 @@ class Submission:
     via: Source
     credential: Credential | None = None
     resent: Resend | None = None
-    client: str = ""  # the address that it came from, where there is one
+    client: str = ""  # the address of the client, where there is one
 
 
 class AcceptedMessage(NamedTuple):
-    """A stored mail: its number and its row's other columns."""
+    """A stored message: its number and its row's other columns."""
 
     pk: int
     row: dict[str, Any]

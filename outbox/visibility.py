@@ -1,5 +1,8 @@
-"""What a member may see of a stage's mail: that of every app over which they hold the permission, and, with a second
-permission, whom it concerns and what it says."""
+"""What a member may see of a stage's messages.
+
+A member sees the messages of every app over which they hold the permission. A second permission shows the recipients and the
+content.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,10 @@ from outbox.models import Message
 
 @dataclass(frozen=True)
 class LogAccess:
-    """Of one stage: the apps whose mail the member may see, and those of them whose recipients and contents too.
+    """A member's access to the log of one stage.
 
-    `every_app` and `every_app_open` say that it is all of them, so that a query need not name them.
+    `apps`: the apps whose messages they may see. `open_apps`: those of them whose recipients and contents they may see too.
+    `every_app` and `every_app_open` say that these are all apps, so that a query need not name them.
     """
 
     stage: Stage
@@ -35,7 +39,7 @@ class LogAccess:
 
     @property
     def open_mail(self) -> Q:
-        """Mail whose recipients and content the member may see."""
+        """The messages whose recipients and content the member may see."""
         return Q() if self.every_app_open else Q(app__in=self.open_apps)
 
     def mask(self, message: Message) -> Mask:
@@ -43,8 +47,10 @@ class LogAccess:
 
 
 def log_access(member: Member, stage: Stage, everything: list[App] | None = None) -> LogAccess:
-    """Raises PermissionDenied when there is no app at all whose log the member may read. `everything`: all apps, where they
-    have been read already."""
+    """What the member may see of the stage's log. `everything`: all apps, when they have been read already.
+
+    Raises PermissionDenied when there is no app whose log the member may read.
+    """
     everything = list(App.objects.all()) if everything is None else everything
     apps, every_app = _apps(member, stage, everything, Permission.ACCESS_ASSET_LOGS)
     if not every_app and not apps:
@@ -54,14 +60,14 @@ def log_access(member: Member, stage: Stage, everything: list[App] | None = None
 
 
 def _apps(member: Member, stage: Stage, apps: list[App], permission: Permission) -> tuple[list[App], bool]:
-    """Those of `apps` over which the member holds the permission, and whether they hold it over all there can be."""
+    """The `apps` over which the member holds the permission, and whether they hold it over all apps of the stage."""
     if allowed(member, Scope(stage=stage), permission):
         return apps, True
     return [app for app in apps if allowed(member, Scope(app, stage), permission)], False
 
 
 def find_message(member: Member, stage_key: str, number: int) -> Message:
-    """The mail with its app and stage. A 404 when the stage has no such mail, or none that the member may see."""
+    """The message with its app and stage. Raises Http404 when the stage has no such message that the member may see."""
     access = log_access(member, get_object_or_404(Stage, key=stage_key))
     return get_object_or_404(access.messages().select_related("app", "stage"), pk=number)
 
@@ -77,7 +83,7 @@ def may_see_all_mail(member: Member, stage: Stage) -> bool:
 
 
 def may_see_content(member: Member, message: Message) -> bool:
-    """Whom mail concerns, what it says, and its attachments, need a permission of their own."""
+    """Whether the member may see recipients, content and attachments, which need a permission of their own."""
     return allowed(member, Scope(message.app, message.stage), Permission.ACCESS_USER_INFORMATION)
 
 

@@ -1,8 +1,8 @@
-"""Waking the workers: after mail was committed a hint goes to Celery's broker or, without one, through PostgreSQL.
+"""Wake the workers: after a message was committed, send a hint to Celery's broker or, without one, through PostgreSQL.
 
-A hint says nothing but “look”: the rows are the truth. It is published on a thread of its own, at most once in 100 ms, so
-that a broker that is slow, hangs or is dead never holds up whoever hands mail in; workers also look by themselves.
-On SQLite there is nobody to tell: the worker looks 20 times a second (see delivery.listener).
+A hint only says that there may be due messages, and the rows are the truth. It is published on a thread of its own, at most
+once in 100 ms, so that a broker that is slow, hangs or is dead never delays an app that submits messages. Workers also look on
+their own. On SQLite there are no hints: the worker looks 20 times a second (see delivery.listener).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ log = structlog.get_logger(__name__)
 
 COALESCE_SECONDS = 0.1
 BROKEN_SECONDS = 1.0
-# What a hint asks Celery's workers to do, by its name: the task belongs to a layer above.
+# The task that a hint asks Celery's workers to run. It is named, not imported, because it belongs to a layer above.
 DRAIN_TASK = "portal.tasks.drain"
-# A process that has had nothing to say for so long keeps no connection for it.
+# After this long without a hint, a process closes its connection for hints.
 QUIET_SECONDS = 1.0
-# A process that ends, such as a command, lets its last hint out for at most so long.
+# A process that ends, such as a command, waits at most this long for its last hint.
 LAST_NOTICE_SECONDS = 1.0
 
 
@@ -39,13 +39,13 @@ def notify_on_commit() -> None:
 
 
 def notify() -> None:
-    """Tell everybody who listens to this database. On SQLite nobody does."""
+    """Notify all listeners of this database. On SQLite there are none."""
     if connection.vendor == "postgresql":
         sql.run(statements.NOTIFY)
 
 
 class Notifier:
-    """Publishes for one process. However often one is wanted meanwhile, the next hint is one."""
+    """Publishes the hints of one process. All requests until the next publication share one hint."""
 
     def __init__(self) -> None:
         self._requested = threading.Event()
@@ -59,7 +59,7 @@ class Notifier:
         """Publish soon. Returns at once."""
         self._idle.clear()
         self._requested.set()
-        if self._thread is None or not self._thread.is_alive():  # not yet, or left behind by a fork
+        if self._thread is None or not self._thread.is_alive():  # not started yet, or lost in a fork
             self._start()
 
     def _start(self) -> None:
@@ -76,7 +76,7 @@ class Notifier:
                 self._requested.wait()
             try:
                 self._publish()
-            except Exception as error:  # whatever a broker's client raises: the mail is stored
+            except Exception as error:  # whatever a broker's client raises: the message is stored
                 self._record_failure(error)
                 time.sleep(BROKEN_SECONDS)
             else:
@@ -93,8 +93,11 @@ class Notifier:
             notify()
 
     def _tell_broker(self) -> None:
-        """A hint that still waits in the broker will be taken after our commit, so that another would say nothing new; and
-        while no worker runs they don't pile up."""
+        """Send a task to the broker, unless one still waits there.
+
+        A waiting hint will be read after our commit, so another one would say nothing new. This way hints don't pile up while no
+        worker runs.
+        """
         from celery import current_app  # only where there is a broker is Celery imported
 
         if self._broker is None:
@@ -106,7 +109,7 @@ class Notifier:
             current_app.send_task(DRAIN_TASK, connection=self._broker, retry=False)
 
     def _record_failure(self, error: Exception) -> None:
-        """The next hint is tried over a new connection."""
+        """Note the outage, and close the connections, so that the next hint uses a new one."""
         self._outage.note(error)
         connection.close()
         broker, self._broker = self._broker, None

@@ -1,4 +1,4 @@
-"""Signing in and out is Django's own; here is what it leaves to us."""
+"""The parts of the member's account that Django's sign-in leaves to us."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from organization.models import Member
 
 
 class ChangePassword(PasswordChangeView):
-    """The member's own password; other sessions of theirs end."""
+    """Change the member's own password. Their other sessions end."""
 
     success_url = reverse_lazy("profile")
 

@@ -19,7 +19,7 @@ from testlists.views import find_test_list, frame_context, view_context
 
 @require_safe
 def app_emails(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
-    """Every member may read it; each card leaves out what the member may not see."""
+    """Show the page. Every member may read it, and each card leaves out what the member may not see."""
     test_list = find_test_list(app_key, stage_key)
     context = {
         **frame_context(request, test_list, "app-emails"),
@@ -34,7 +34,7 @@ def app_emails(request: MemberRequest, app_key: str, stage_key: str) -> HttpResp
 
 
 def _log_url(member: Member, test_list: TestList) -> str:
-    """Where the app's mail is listed. Nothing for members who may not read that."""
+    """Return the URL of the app's email log. Empty for members who may not read it."""
     app, stage = test_list.app, test_list.stage
     if not allowed(member, Scope(app, stage), Permission.ACCESS_ASSET_LOGS):
         return ""

@@ -1,4 +1,4 @@
-"""The scaled-out form: `celery -A portal worker` delivers in place of `manage.py deliver`, `celery -A portal beat` keeps time.
+"""Delivery on several machines: `celery -A portal worker` replaces `manage.py deliver`, and `celery -A portal beat` keeps time.
 
 Celery only wakes workers up: see docs/development/decisions/0009-celery-only-wakes-workers.md.
 """
@@ -26,27 +26,27 @@ _FOLDER = "filesystem://"
 
 
 def transport_options(url: str) -> dict[str, Any]:
-    """What kombu must be told about the broker at `url`. Makes the folders that a `filesystem://` broker needs."""
+    """Return kombu's options for the broker at `url`. Makes the folders that a `filesystem://` broker needs."""
     if url.startswith(_FOLDER):
         folder = Path(url.removeprefix(_FOLDER) or settings.DATA_DIR / "broker")
         control = folder / "control"
         control.mkdir(parents=True, exist_ok=True)
         return {"data_folder_in": folder, "data_folder_out": folder, "control_folder": control, "polling_interval": 0.1}
     if url.startswith(("redis", "sentinel")):
-        return {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}  # one that hangs counts as one that is away
+        return {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}  # a broker that hangs counts as unavailable
     return {}
 
 
 def make_app(url: str) -> Celery:
-    """Celery with the broker at `url`. Raises ImproperlyConfigured when that is empty."""
+    """Return Celery with the broker at `url`. Raises ImproperlyConfigured if `url` is empty."""
     if not url:
-        raise ImproperlyConfigured("CELERY_BROKER_URL is empty, so there is nothing for Celery to do: run manage.py deliver.")
+        raise ImproperlyConfigured("CELERY_BROKER_URL is empty, so Celery has nothing to do. Run manage.py deliver instead.")
     app = Celery("portal", broker=_FOLDER if url.startswith(_FOLDER) else url, include=["portal.tasks"])
     app.conf.update(
         broker_transport_options=transport_options(url),
         broker_connection_timeout=2.0,
         broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,  # a broker may be away for a weekend
+        broker_connection_max_retries=None,  # a broker may be unavailable for a weekend
         task_default_queue="email",
         task_acks_late=True,
         task_ignore_result=True,
@@ -64,7 +64,7 @@ app.set_default()  # in every thread, not only in this one
 
 @app.on_after_finalize.connect
 def keep_time(sender: Celery, **_: Any) -> None:
-    """Housekeeping's table as beat reads it. Here and not above: the table needs the models, which are loaded by now."""
+    """Give housekeeping's table to beat. It happens here because the table needs the models, which are loaded only now."""
     from portal.housekeeping import JOBS
 
     sender.conf.beat_schedule = {
@@ -72,7 +72,7 @@ def keep_time(sender: Celery, **_: Any) -> None:
             "task": "portal.tasks.run_job",
             "args": [job.name],
             "schedule": crontab(hour="3", minute="0") if job.nightly else job.every,
-            "options": {} if job.nightly else {"expires": job.every},  # one that comes late does no more than the next one
+            "options": {} if job.nightly else {"expires": job.every},  # a late run does no more than the next one
         }
         for job in JOBS
     }
@@ -81,13 +81,13 @@ def keep_time(sender: Celery, **_: Any) -> None:
 @signals.celeryd_init.connect
 @signals.beat_init.connect
 def refuse_published_keys(**_: Any) -> None:
-    """Here and not above: the portal's other processes load this module too."""
+    """Refuse published keys in Celery's processes only. The portal's other processes load this module too."""
     checks.refuse_published_keys()
 
 
 @signals.setup_logging.connect
 def keep_our_logging(**_: Any) -> None:
-    """Celery would set up its own: Django's holds."""
+    """Keep Django's logging. Celery would set up its own."""
 
 
 @signals.beat_init.connect
@@ -97,7 +97,10 @@ def tell_that_beat_runs(**_: Any) -> None:
 
 @signals.celeryd_init.connect
 def say_it_in_our_form(**_: Any) -> None:
-    """Celery tells that it stops from within a signal handler, where nothing may be logged: so it writes, and so do we."""
+    """Write Celery's message about its stop in our form.
+
+    Celery prints it in a signal handler, where logging isn't allowed. So we write to the stream too.
+    """
     from celery.apps import worker
 
     if settings.LOG_FORMAT == "json":

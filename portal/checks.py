@@ -1,6 +1,6 @@
-"""What production must set, for `manage.py check`. Each message says what to do.
+"""The checks of what production must set, for `manage.py check`. Each message says what to do.
 
-Published keys are more than a finding: nothing that uses the database starts with them (`refuse_published_keys`).
+With published keys, no process that uses the database starts at all (`refuse_published_keys`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NEW_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.gene
 
 @checks.register(checks.Tags.security)
 def check_published_keys(**_: Any) -> list[checks.CheckMessage]:
-    """Always, not only with --deploy. The demo, which sets DEBUG, may use them."""
+    """Check always, not only with --deploy. The demo sets DEBUG, so it may use them."""
     errors: list[checks.CheckMessage] = []
     if settings.DEBUG:
         return errors
@@ -36,10 +36,10 @@ def check_published_keys(**_: Any) -> list[checks.CheckMessage]:
 
 
 def refuse_published_keys(exit_code: int = 1) -> None:
-    """End the process with one clear line when everyone can read the keys it would use."""
+    """End the process with one clear line if it would use published keys."""
     if errors := check_published_keys():
         reasons = " ".join(f"{error.msg} {error.hint}" for error in errors)
-        sys.stderr.write(f"{reasons} (Only to try the portal out: DEBUG=true.)\n")
+        sys.stderr.write(f"{reasons} (Set DEBUG=true only to try the portal out.)\n")
         raise SystemExit(exit_code)
 
 
@@ -84,7 +84,7 @@ def check_gateway(**_: Any) -> list[checks.CheckMessage]:
 def check_proxies(**_: Any) -> list[checks.CheckMessage]:
     if not settings.BEHIND_PROXY or ip_network("0.0.0.0/0") not in settings.TRUSTED_PROXIES:
         return []
-    hint = "Name your proxy's addresses or networks in TRUSTED_PROXIES, and take BEHIND_PROXY away."
+    hint = "Name your proxy's addresses or networks in TRUSTED_PROXIES, and remove BEHIND_PROXY."
     message = "BEHIND_PROXY believes the X-Forwarded-For and X-Forwarded-Proto of everyone who reaches the portal."
     return [checks.Warning(message, hint=hint, id="portal.W001")]
 
@@ -100,7 +100,7 @@ def check_gateway_certificate(**_: Any) -> list[checks.CheckMessage]:
 
 @checks.register()
 def check_retention(**_: Any) -> list[checks.CheckMessage]:
-    """Always, not only in production: a negative number would remove everything."""
+    """Check always, not only in production. A negative number would remove everything."""
     return [
         checks.Error(f"{name} must be 1 or more.", hint="It is a number of days.", id="portal.E006")
         for name in ("CONTENT_RETENTION_DAYS", "LOG_RETENTION_DAYS")
@@ -124,7 +124,7 @@ def check_portal_url(**_: Any) -> list[checks.CheckMessage]:
 
 @checks.register()
 def check_installation_id(**_: Any) -> list[checks.CheckMessage]:
-    """Always: without it no message can leave."""
+    """Check always. Without the id no message can be sent."""
     try:
         installation_id()
     except FileNotFoundError:
@@ -142,12 +142,12 @@ def check_installation_id(**_: Any) -> list[checks.CheckMessage]:
 
 @checks.register(checks.Tags.security, deploy=True)
 def check_installation_id_is_shared(**_: Any) -> list[checks.CheckMessage]:
-    """Processes on several machines share a PostgreSQL database, but no file."""
+    """Check that all machines use the same id. They share a PostgreSQL database, but no file."""
     if settings.INSTALLATION_ID or settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         return []
     return [
         checks.Error(
-            "INSTALLATION_ID isn't set: each machine would take itself for an installation of its own.",
+            "INSTALLATION_ID isn't set: each machine would act as an installation of its own.",
             hint="Set it to a name of this installation, such as acme-production, the same for all its processes.",
             id="portal.E022",
         )

@@ -1,4 +1,4 @@
-"""What holds for every `manage.py` command: readable arguments, keys of one's own, and one clear line for what goes wrong."""
+"""The rules for every `manage.py` command: readable arguments, no published keys, and one clear line for each error."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from common.sql import database_trouble
 from portal.checks import refuse_published_keys
 from portal.release import RELEASE
 
-# These answer without secrets, so that an image can be built and a configuration checked. makemigrations only compares
-# the history it finds in a database, and goes on without one.
+# These run without secrets, so that you can build an image and check a configuration. makemigrations only compares the
+# history in a database, and works without one.
 _WITHOUT_SECRETS = frozenset(
     {
         "check",
@@ -32,9 +32,9 @@ _ASKS_FOR_HELP = frozenset({"-h", "--help", "--version"})
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run `manage.py …`. Ends with 1 and one line on standard error when it can't be done."""
+    """Run `manage.py …`. If that fails, end with 1 and one line on standard error."""
     _refuse_undecodable(arguments)
-    if list(arguments[1:]) == ["version"]:  # Django's own command of this name tells Django's version
+    if list(arguments[1:]) == ["version"]:  # Django's command of this name prints the version of Django
         print(RELEASE)
         return
     try:
@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _refuse_undecodable(arguments: Sequence[str]) -> None:
-    """Python keeps a byte that isn't UTF-8 as half of a character, which no database, log or server takes."""
+    """Refuse arguments that aren't UTF-8. Python would keep such a byte as half a character, which no database accepts."""
     for number, argument in enumerate(arguments):
         if not argument.isascii() and any("\ud800" <= character <= "\udfff" for character in argument):
             shown = argument.encode(errors="surrogateescape").decode(errors="backslashreplace")

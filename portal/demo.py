@@ -1,4 +1,4 @@
-"""The demo organization: what `make demo` shows, and the minimum that measurements start from."""
+"""The demo organization of `make demo`, and the minimum with which measurements start."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _APPS = [
 
 @dataclass(frozen=True)
 class SignIn:
-    """A demo member, and what they show."""
+    """A demo member, and the role that they demonstrate."""
 
     email: str
     name: str
@@ -52,7 +52,7 @@ SIGN_INS = [
 
 
 def seed_minimal(actor: Actor) -> None:
-    """Stages and the app `crm`. What is there already stays as it is."""
+    """Create the stages and the app `crm`. Existing ones stay as they are."""
     for order, (key, name, kind) in enumerate(_STAGES, start=1):
         if not Stage.objects.filter(key=key).exists():
             create_stage(Stage(key=key, name=name, kind=kind, order=order), actor, RecipientPolicy.AS_APPS_ASK)
@@ -60,9 +60,9 @@ def seed_minimal(actor: Actor) -> None:
 
 
 def seed_demo(actor: Operator, smtp_port: int) -> NewCredential:
-    """The whole demo organization, and a fresh credential of `crm` in QA. What people changed since stays as it is.
+    """Create the whole demo organization and a new credential of `crm` in QA. What people have changed stays as it is.
 
-    QA is left without SMTP settings: setting it up is where the README's tour starts.
+    QA gets no SMTP settings, because the README's tour starts with setting it up.
     """
     with transaction.atomic():
         seed_minimal(actor)
@@ -115,7 +115,7 @@ def _seed_test_list(actor: Actor) -> None:
 
 
 def _fresh_credential(actor: Actor) -> NewCredential:
-    """Passwords are stored nowhere, so each start makes a new one and revokes the last."""
+    """Make a new credential and revoke the last one. Passwords aren't stored, so each start needs a new one."""
     app, stage = App.objects.get(key="crm"), Stage.objects.get(key="qa")
     for old in Credential.objects.filter(app=app, stage=stage, name=CREDENTIAL_NAME, revoked_at=None):
         revoke_credential(old, actor)

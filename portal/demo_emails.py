@@ -1,4 +1,4 @@
-"""What the emails of the demo's week say, and whom the demo's apps write to. Plain values: no database."""
+"""The texts and recipients of the emails in the demo's week. Plain values, without a database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SUBJECTS = {
     ),
     "hr": ("Leave request approved", "Your pay slip is ready", "New leave request from a colleague", "Welcome on board"),
 }
-# Recipients with a story of their own (see demo_week).
+# Recipients whose emails fail, wait or bounce in a way of their own (see demo_week).
 MOVED_AWAY, MAILBOX_FULL = "jon.berg@example.net", "t.okafor@example.org"
 GREYLISTED, UNREACHABLE = "reception@greylist.example", "office@partner.example"
 _SPECIAL = (MOVED_AWAY, MAILBOX_FULL, GREYLISTED, UNREACHABLE)
@@ -67,7 +67,7 @@ Content-Type: text/html; charset=utf-8\r
 
 
 def write_email(app: str, recipients: Sequence[str], created: datetime, chance: random.Random) -> tuple[Envelope, bytes]:
-    """An email that this app could have sent at this time."""
+    """Return an email that this app could have sent at this time."""
     sender = f"{app}@acme.example"
     content = _CONTENT.format(
         date=format_datetime(created),
@@ -81,7 +81,7 @@ def write_email(app: str, recipients: Sequence[str], created: datetime, chance: 
 
 
 def choose_recipients(app: str, chance: random.Random) -> Sequence[str]:
-    """Mostly one. One email in 25 goes to an address that has a story of its own."""
+    """Return the recipients of an email, mostly one. One email in 25 goes to one of the special recipients."""
     if app == "hr":
         return (chance.choice(_COLLEAGUES),)
     if chance.random() < 0.04:

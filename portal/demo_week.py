@@ -1,7 +1,7 @@
 """A week of emails for the demo, so that its pages look as they do in an organization that uses the portal.
 
-Every email goes through `submit_together()`, as those of apps do. What became of it is then recorded with times of the
-past, as if an SMTP server had answered. The same moment always gives the same week.
+Every email goes through `submit_together()`, as the emails of apps do. Then its outcome is recorded with times in the past,
+as if an SMTP server had replied. The same moment always gives the same week.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _RHYTHM = (5, 4, 3, 3, 5, 10, 25, 50, 80, 100, 100, 90, 60, 80, 100, 95, 75, 55,
 _WEEKEND = 0.35
 _SATURDAY = 5
 _DAYS = 7
-# Analytics counts what is older than a minute.
+# Analytics counts only messages that are older than a minute.
 _NEWEST = timedelta(minutes=2)
 _BATCH = 200
-# For so long before now one recipient has been unreachable, and so long ago the SMTP server was busy for half an hour.
+# How long one recipient has been unreachable, and how long ago the SMTP server was busy for half an hour.
 _UNREACHABLE_FOR = timedelta(hours=2)
 _BUSY_AGO, _BUSY_FOR = timedelta(days=2, hours=3), timedelta(minutes=30)
 
@@ -63,7 +63,7 @@ class _Reply(NamedTuple):
         return {2: AttemptOutcome.SENT, 4: AttemptOutcome.DEFERRED, 5: AttemptOutcome.FAILED}[self.code // 100]
 
 
-# What an email has become is what the first of these has that any of its recipients has.
+# An email gets the first of these statuses that any of its recipients has.
 _WORST_FIRST = (Status.DEFERRED, Status.FAILED, Status.SENT)
 _OK = _Reply("content", "250 2.0.0 Ok: queued")
 _BUSY = _Reply("MAIL FROM", "451 4.3.2 The system is busy, please try again later")
@@ -74,7 +74,7 @@ _FULL = _Reply("content", "552 5.2.2 The mailbox is full")
 
 
 def seed_week(actor: Actor) -> None:
-    """Add the week to a demo that was made just now."""
+    """Add the week of emails to a new demo."""
     now, chance = database_now(), random.Random(2026)  # noqa: S311  # no secret depends on it
     with transaction.atomic():
         credentials = _credentials(now, actor)
@@ -86,7 +86,7 @@ def seed_week(actor: Actor) -> None:
 
 
 def _credentials(now: datetime, actor: Actor) -> dict[_Place, Credential]:
-    """One for each app and stage, made when the week begins and used until now."""
+    """Create one credential for each app and stage. It is made when the week begins and used until now."""
     credentials = {}
     for app, stage in _TRAFFIC:
         new = create_credential(App.objects.get(key=app), Stage.objects.get(key=stage), actor, "web server")
@@ -99,7 +99,7 @@ def _credentials(now: datetime, actor: Actor) -> dict[_Place, Credential]:
 def _submissions(
     now: datetime, chance: random.Random, credentials: Mapping[_Place, Credential]
 ) -> Iterator[tuple[datetime, Submission]]:
-    """Each email with the time at which its app sends it, in the order of these times."""
+    """Return each email with the time at which its app sends it, in the order of these times."""
     times = [(moment, place) for place in _TRAFFIC for moment in _moments(place, now, chance)]
     plans = [(moment, place, choose_recipients(place[0], chance)) for moment, place in sorted(times)]
     # The newest waits, so that every status can be seen.
@@ -111,7 +111,7 @@ def _submissions(
 
 
 def _moments(place: _Place, now: datetime, chance: random.Random) -> Iterator[datetime]:
-    """When this app sends in this stage: more in busy hours, at any second of the hour."""
+    """Yield the times at which this app sends in this stage: more in busy hours, at any second of the hour."""
     due = 0.0
     hour = now.replace(minute=0, second=0, microsecond=0) - timedelta(days=_DAYS)
     while hour < now:
@@ -132,7 +132,7 @@ def _submit(submissions: Sequence[Submission]) -> list[int]:
 
 
 def _record(created: Mapping[int, datetime], now: datetime, chance: random.Random) -> None:
-    """Write down when each email was accepted and, if its stage has a server, what became of it at each recipient."""
+    """Record when each email was accepted. If its stage has a server, also record the outcome for each recipient."""
     settings = {of_stage.stage_id: of_stage for of_stage in SmtpSettings.objects.all()}
     messages = list(Message.objects.prefetch_related("recipients").order_by("pk"))
     attempts: list[Attempt] = []
@@ -152,7 +152,7 @@ def _record(created: Mapping[int, datetime], now: datetime, chance: random.Rando
 
 
 def _deliver(recipient: Recipient, settings: SmtpSettings, now: datetime, chance: random.Random) -> Iterator[Attempt]:
-    """The tries to reach one recipient until now, and where they leave it."""
+    """Yield the tries to reach one recipient until now, and set the status to which they lead."""
     seconds = chance.lognormvariate(-1.2, 0.6)
     moment = recipient.message.created + timedelta(seconds=seconds + chance.uniform(0.05, 0.3))
     while moment < now:
@@ -179,7 +179,7 @@ def _deliver(recipient: Recipient, settings: SmtpSettings, now: datetime, chance
 
 
 def _reply(recipient: Recipient, moment: datetime, now: datetime) -> _Reply:
-    """What the demo's SMTP server would have said."""
+    """Return the reply that the demo's SMTP server would have given."""
     address = recipient.address
     if address == MOVED_AWAY:
         return _NO_SUCH_USER

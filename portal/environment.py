@@ -1,4 +1,4 @@
-"""Reads the settings that an operator may put into the environment, and says in one line what is wrong with one."""
+"""Read the settings in the environment. An error names in one line the variable and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from django.core.exceptions import ImproperlyConfigured
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 _FILE = "_FILE"
-UNIX_SOCKET = "unix"  # in a list of proxies: a proxy that connects through one, which has no address
-# A name this close to one of ours is meant to be ours: DATABSE_URL, GATEWAY_HOSTS.
+UNIX_SOCKET = "unix"  # in a list of proxies: one that connects through a Unix socket, which has no address
+# A name as close as this to one of ours is probably a misspelling: DATABSE_URL, GATEWAY_HOSTS.
 _CLOSE = 0.86
 # Names of other programs that happen to be close to ours.
 _OTHERS = ("LOGNAME",)
 
 
 class Environment(environ.Env):
-    """Remembers the names that it was asked for, and names the variable whose value can't be used."""
+    """The environment. It remembers the names that were read, and its errors name the variable with the wrong value."""
 
     def __init__(self, values: Mapping[str, str] = os.environ) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Environment(environ.Env):
             raise ImproperlyConfigured(f"{var} is “{text}”; it must be {kind}.") from error
 
     def _text(self, var: str) -> str | None:
-        """`NAME_FILE` wins over `NAME`. An editor's line end after a secret is no part of it."""
+        """Return the value. `NAME_FILE` takes precedence over `NAME`. A line end that an editor adds to a secret is removed."""
         file = self.values.get(var + _FILE)
         if not file:
             return self.values.get(var)
@@ -52,14 +52,14 @@ class Environment(environ.Env):
             raise ImproperlyConfigured(f"{var}{_FILE} names a file that can't be read: {error}") from error
 
     def positive(self, var: str, default: int, least: int = 0) -> int:
-        """A whole number, `least` or more."""
+        """Return a whole number, `least` or more."""
         number: int = self.int(var, default=default)
         if number < least:
             raise ImproperlyConfigured(f"{var} is {number}; it must be {least} or more.")
         return number
 
     def bool(self, var: str, default: Any = environ.Env.NOTSET) -> bool:
-        """Anything but a known word is refused: BEHIND_PROXY=treu must not silently mean false."""
+        """Return true or false. Other words are refused, because BEHIND_PROXY=treu must not silently mean false."""
         value = self.str(var, default=default)
         if isinstance(value, bool):
             return value
@@ -68,7 +68,7 @@ class Environment(environ.Env):
         return value.strip().lower() in _TRUE
 
     def choice(self, var: str, *choices: str) -> str:
-        """One of `choices`; the first is the default."""
+        """Return one of `choices`. The first is the default."""
         value: str = self.str(var, default=choices[0])
         if value not in choices:
             raise ImproperlyConfigured(f"{var} is “{value}”; it must be one of: {', '.join(choices)}.")
@@ -78,12 +78,12 @@ class Environment(environ.Env):
         return [_network(var, text) for text in self.list(var, default=[])]
 
     def proxies(self, var: str, default: str) -> list[IPv4Network | IPv6Network | str]:
-        """Networks, and the word `unix` for clients of a Unix socket."""
+        """Return networks, and the word `unix` for clients of a Unix socket."""
         names = [text.strip() for text in str(self.str(var, default=default)).split(",")]
         return [name if name == UNIX_SOCKET else _network(var, name) for name in names if name]
 
     def database(self, var: str, default: str) -> dict[str, Any]:
-        """Django's settings for the database at a URL. Its password may be anywhere in it, so that errors don't repeat it."""
+        """Return Django's settings for the database at a URL. Errors don't repeat the URL, because it has a password."""
         url = str(self.str(var, default=default))
         if not url.startswith(("postgres://", "postgresql://", "sqlite://")):
             raise ImproperlyConfigured(f"{var} must begin with postgres:// or sqlite:///.")
@@ -91,12 +91,12 @@ class Environment(environ.Env):
             config = dict(self.db_url_config(url))
         except ValueError as error:
             raise ImproperlyConfigured(
-                f"{var} is no URL that can be read. Characters such as @ : / # in a password are written as %40 %3A %2F %23."
+                f"{var} isn't a valid URL. Characters such as @ : / # in a password are written as %40 %3A %2F %23."
             ) from error
         return {**config, "HOST": unquote(config.get("HOST", ""))}  # postgres://%2Fvar%2Frun%2Fpostgresql/name: a socket's folder
 
     def refuse_misspelled(self) -> None:
-        """Raise ImproperlyConfigured for a variable that is nearly one of ours: its value would be ignored silently."""
+        """Raise ImproperlyConfigured for a variable whose name is nearly one of ours. Its value would be ignored silently."""
         known = {*self.names, *(name + _FILE for name in self.names)}
         for name in sorted(set(self.values) - known - set(_OTHERS)):
             if close := difflib.get_close_matches(name, known, n=1, cutoff=_CLOSE):
@@ -107,4 +107,4 @@ def _network(var: str, text: str) -> IPv4Network | IPv6Network:
     try:
         return ip_network(text.strip())
     except ValueError as error:
-        raise ImproperlyConfigured(f"{var} has “{text.strip()}”, which is no network: {error}.") from error
+        raise ImproperlyConfigured(f"{var} has “{text.strip()}”, which isn't a network: {error}.") from error

@@ -1,4 +1,4 @@
-"""What an error report may show: with DEBUG too, nothing that a person typed."""
+"""Error reports without anything that a person typed, even with DEBUG."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from django.views.debug import SafeExceptionReporterFilter
 
 
 class NothingTyped(SafeExceptionReporterFilter):
-    """Values of forms and of local variables are left out: a secret passes through many functions under many names."""
+    """Leaves out the values of forms and local variables. A secret passes through many functions under many names."""
 
-    # Databases and brokers are given as a URL, often with a password in it.
+    # The URL of a database or broker often contains a password.
     hidden_settings = re.compile(f"{SafeExceptionReporterFilter.hidden_settings.pattern}|URL", re.IGNORECASE)
 
     def is_active(self, request: HttpRequest | None) -> bool:

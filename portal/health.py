@@ -1,4 +1,4 @@
-"""For load balancers and monitoring: does the process live, and is the portal able to do its work?"""
+"""Probes for load balancers and monitoring: is the process alive, and can the portal do its work?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _outage = Outage("portal_not_ready", "portal_ready")
 
 
 class ProbeMiddleware:
-    """Answers probes before anything else looks at a request: they need no session, no host name of ours and no log line."""
+    """Answers probes before other middleware. They need no session, no allowed host name and no log line."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -27,18 +27,18 @@ class ProbeMiddleware:
         if probe is None:
             return self.get_response(request)
         answer = probe() if request.method in _SAFE else HttpResponseNotAllowed(_SAFE)
-        answer._has_been_logged = True  # type: ignore[attr-defined]  # Django's own mark: a 503 is no error of this process
+        answer._has_been_logged = True  # type: ignore[attr-defined]  # Django's own mark, because a 503 isn't an error of this process
         answer["Cache-Control"] = "no-store"
         return answer
 
 
 def healthz() -> HttpResponse:
-    """200 as soon as the process answers."""
+    """Return 200 as soon as the process answers."""
     return HttpResponse(f"ok {RELEASE}\n", content_type="text/plain")
 
 
 def readyz() -> HttpResponse:
-    """200 when emails can be accepted and delivered, else 503 with the causes; within two seconds either way."""
+    """Return 200 if emails can be accepted and delivered, else 503 with the causes. It takes at most two seconds."""
     answer = watch.latest()
     if answer.ready:
         _outage.end()

@@ -1,4 +1,4 @@
-"""The portal's own documentation (docs/) as pages of the portal. “Learn more” leads here."""
+"""The portal's documentation (docs/) as pages of the portal. The “Learn more” links lead here."""
 
 from __future__ import annotations
 

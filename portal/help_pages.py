@@ -17,7 +17,7 @@ from mdit_py_plugins.anchors import anchors_plugin
 
 DOCS = settings.BASE_DIR / "docs"
 INDEX = "index"
-# By the name in the URL. Nothing else can be read.
+# The pages by their name in the URL. No other file can be read.
 FILES = {path.relative_to(DOCS).with_suffix("").as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
 _LEVELS = (2, 3)  # of the headings that the contents of a page name
 _CELLS = ("td_open", "th_open")  # of a table

@@ -1,4 +1,4 @@
-"""Search in the documentation: the sections in which every word begins a word."""
+"""Search the documentation for sections that contain every word of the query. A query word may be the start of a word."""
 
 from __future__ import annotations
 

@@ -1,17 +1,19 @@
-"""Home: what waits for this member to do something, and nothing else."""
+"""Home: the notices that need this member's attention, and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.timesince import timeuntil
 from django.views.decorators.http import require_safe
 
+from common.clock import database_now
 from delivery.connection_slots import living_workers
 from delivery.models import StageBackoff
 from emailconfig.models import SmtpSettings
@@ -20,19 +22,26 @@ from organization.access import EVERYWHERE, Scope, allowed
 from organization.http import MemberRequest
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
+from organization.recipient_policy.changes import policy_in_force
 from outbox.backlog import Depth, depth_by_app
-from outbox.models import LIST_REASONS, Status
+from outbox.models import HoldReason, Status
+from testlists.models import TestList
+from testlists.services import may_edit, waits_for_decision
+from testlists.state import holds_after_end
 
-# Of a stage's apps with held mail so many have a card each.
+# Up to so many apps of a stage with held messages get a card each.
 _APPS_NAMED = 3
 _SEES_HELD = (Permission.ACCESS_ASSET_LOGS, Permission.EDIT_ASSET_CONFIGURATIONS)
-# A client secret that ends within this time is told of.
+_LIST_LACKS_PEOPLE = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
+# An end within this time gets a notice.
+_NEAR = timedelta(hours=24)
+# A client secret that ends within this time gets a notice.
 SOON = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing to do: how urgent (danger, warning or info), what is the matter, and where it is fixed."""
+    """One thing to do: how urgent it is (danger, warning or info), what is wrong, and where to fix it."""
 
     kind: str
     title: str
@@ -47,7 +56,7 @@ def home(request: MemberRequest) -> HttpResponse:
 
 
 def notices_for(member: Member) -> list[Notice]:
-    """The most urgent first. A member hears of what they may fix or look into."""
+    """Return the notices, the most urgent first. Members see only what they may fix or look into."""
     stages = list(Stage.objects.filter(archived=False))
     configurable = [notice for notice in stages if allowed(member, Scope(stage=notice), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
     notices = [
@@ -57,6 +66,8 @@ def notices_for(member: Member) -> list[Notice]:
         *_ending_secrets(configurable),
         *_unconfigured(configurable),
         *_held(member, stages),
+        *_lists_that_end(member, stages),
+        *_policies_that_end(configurable),
         *_nothing_set_up(member, stages),
     ]
     urgency = ("danger", "warning", "info")
@@ -66,26 +77,26 @@ def notices_for(member: Member) -> list[Notice]:
 def _no_worker(configurable: list[Stage]) -> list[Notice]:
     if not configurable or living_workers().exists():
         return []
-    text = "No worker has reported lately. Mail is accepted and waits; the operator starts one with manage.py deliver."
-    return [Notice("danger", "No mail is being delivered", text, reverse("email-configurations"), "Email configurations")]
+    text = "No worker has reported lately. Emails are accepted and wait. Ask the operator to run manage.py deliver."
+    return [Notice("danger", "Emails are not being delivered", text, reverse("email-configurations"), "Email configurations")]
 
 
 def _no_gateway(configurable: list[Stage]) -> list[Notice]:
     if not configurable or living_gateways().exists():
         return []
-    text = "No gateway has reported lately, so apps can't hand over mail. The operator starts one with manage.py smtp_gateway."
-    return [Notice("danger", "No mail is being accepted", text, reverse("email-configurations"), "Email configurations")]
+    text = "No gateway has reported lately, so apps can't send emails. Ask the operator to run manage.py smtp_gateway."
+    return [Notice("danger", "Emails are not being accepted", text, reverse("email-configurations"), "Email configurations")]
 
 
 def _in_trouble(stages: list[Stage], configurable: list[Stage]) -> list[Notice]:
-    """Everybody hears why mail doesn't arrive; what to do about it, whom it is for."""
+    """Return a notice for each stage in trouble. Every member sees the cause, but only those who can fix it see how."""
     backoffs = StageBackoff.objects.filter(stage__in=stages, failures__gt=0).select_related("stage")
     return [
         Notice(
             "danger" if backoff.paused else "warning",
             f"Deliveries of {backoff.stage} are paused"
             if backoff.paused
-            else f"Mail of {backoff.stage} waits for its SMTP server",
+            else f"Emails of {backoff.stage} wait for the SMTP server",
             f"{backoff.failure.cause} {backoff.failure.next_step if backoff.stage in configurable else backoff.for_others}",
             reverse("email-configuration", args=[backoff.stage.key]),
             "Open the email configuration",
@@ -101,7 +112,7 @@ def _ending_secrets(configurable: list[Stage]) -> list[Notice]:
         Notice(
             "danger" if settings.secret_ends <= today else "warning",
             f"The client secret of {settings.stage} {_when((settings.secret_ends - today).days)}",
-            "Make a new one with the provider and enter it, so that mail goes on.",
+            "Create a new one at the provider and enter it, so that emails are still sent.",
             reverse("email-configuration-edit", args=[settings.stage.key]),
             "Enter a new client secret",
         )
@@ -122,7 +133,7 @@ def _unconfigured(configurable: list[Stage]) -> list[Notice]:
         Notice(
             "warning",
             f"{stage} has no SMTP server yet",
-            "Its mail is accepted and held until it has one.",
+            "Emails are accepted, and held until it has one.",
             reverse("email-configuration-edit", args=[stage.key]),
             "Set up email",
         )
@@ -132,10 +143,13 @@ def _unconfigured(configurable: list[Stage]) -> list[Notice]:
 
 
 def _held(member: Member, stages: list[Stage]) -> list[Notice]:
-    """Mail that waits because nobody is on a test list, or it is missing. What waits for settings is told of with the stage."""
+    """Return notices of messages that are held by a test list, which is empty or missing.
+
+    Messages that wait for settings are part of the stage's notice.
+    """
     apps, by_pk = App.objects.in_bulk(), {stage.pk: stage for stage in stages}
     waiting: list[Notice] = []
-    for stage_pk, depths in depth_by_app(stages, Status.HELD, LIST_REASONS).items():
+    for stage_pk, depths in depth_by_app(stages, Status.HELD, _LIST_LACKS_PEOPLE).items():
         stage = by_pk[stage_pk]
         visible = {apps[app]: depth for app, depth in depths.items() if allowed(member, Scope(apps[app], stage), *_SEES_HELD)}
         if len(visible) > _APPS_NAMED and allowed(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS):
@@ -149,7 +163,7 @@ def _held_of_one(stage: Stage, app: App, depth: Depth) -> Notice:
     return Notice(
         "warning",
         f"{depth} {'email' if depth.messages == 1 else 'emails'} of {app} in {stage} held",
-        "Nobody is on the test list, or it is missing. Add a person to it, and the emails go to them.",
+        "The test list is empty or missing. Add a person to it, and the emails go to them.",
         reverse("app-emails-edit", args=[app.key, stage.key]),
         "Open the test list",
     )
@@ -159,10 +173,61 @@ def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Notice:
     return Notice(
         "warning",
         f"{sum(depths.values(), Depth())} emails of {len(depths)} apps in {stage} held",
-        "Nobody is on their test lists, or they are missing. Add a person to each, and the emails go to them.",
+        "Their test lists are empty or missing. Add a person to each, and the emails go to them.",
         f"{reverse('email-log', args=[stage.key])}?status=held",
         "See the emails",
     )
+
+
+def _lists_that_end(member: Member, stages: list[Stage]) -> list[Notice]:
+    """Lists that end soon, and those whose time is over so that their app's mail is held."""
+    now = database_now()
+    lists = TestList.objects.filter(stage__in=stages, active=True, active_until__lte=now + _NEAR).select_related("app", "stage")
+    ending = [row for row in lists if may_edit(member, row.app, row.stage)]
+    over = [row for row in ending if waits_for_decision(row, now)]
+    held = depth_by_app([row.stage for row in over], Status.HELD, [HoldReason.LIST_TIME_OVER])
+    return [
+        *(_time_over(row, held.get(row.stage_id, {}).get(row.app_id, Depth())) for row in over),
+        *(_list_ends(row, now) for row in ending if row.is_active(now)),
+    ]
+
+
+def _time_over(test_list: TestList, held: Depth) -> Notice:
+    emails = f"{held} {'email' if held.messages == 1 else 'emails'} held"
+    return Notice(
+        "danger",
+        f"The time of the test list of {test_list.app} in {test_list.stage} is over: {emails}",
+        "Extend the list, and held emails go to it. Or deactivate it.",
+        reverse("app-emails-edit", args=[test_list.app.key, test_list.stage.key]),
+        "Open the test list",
+    )
+
+
+def _list_ends(test_list: TestList, now: datetime) -> Notice:
+    stage, until = test_list.stage, test_list.active_until or now
+    holds = holds_after_end(policy_in_force(stage, now), is_production=stage.is_production)
+    return Notice(
+        "warning",
+        f"The test list of {test_list.app} in {stage} ends in {timeuntil(until, now, depth=1)}",
+        "Then the app's emails are held until a person decides." if holds else "Then the list is Inactive.",
+        reverse("app-emails-edit", args=[test_list.app.key, stage.key]),
+        "Open the test list",
+    )
+
+
+def _policies_that_end(configurable: list[Stage]) -> list[Notice]:
+    now = database_now()
+    return [
+        Notice(
+            "info",
+            f"The recipient policy of {stage} ends in {timeuntil(stage.policy_until, now, depth=1)}",
+            f"Then it is again: {stage.get_policy_afterwards_display()}.",
+            reverse("recipient-policy", args=[stage.key]),
+            "Open the recipient policy",
+        )
+        for stage in configurable
+        if stage.policy_until is not None and now < stage.policy_until <= now + _NEAR
+    ]
 
 
 def _nothing_set_up(member: Member, stages: list[Stage]) -> list[Notice]:
@@ -171,6 +236,6 @@ def _nothing_set_up(member: Member, stages: list[Stage]) -> list[Notice]:
         text = "A stage is where apps run, such as Development or Production."
         notices.append(Notice("info", "Create the first stage", text, reverse("stage-new"), "Create stage"))
     if not App.objects.exists() and allowed(member, EVERYWHERE, Permission.MANAGE_APPS):
-        text = "An app stands for a program that sends mail. It gets its own credentials and test lists."
+        text = "An app is a program that sends emails. It gets its own credentials and test lists."
         notices.append(Notice("info", "Create the first app", text, reverse("app-new"), "Create app"))
     return notices

@@ -1,4 +1,4 @@
-"""What runs again and again, in one table. `manage.py deliver`, Celery's beat and Celery's tasks read it."""
+"""One table of all jobs that run regularly. `manage.py deliver`, Celery's beat and Celery's tasks read it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _DAY = 24 * 3600.0
 
 
 def prune() -> retention.PruneResult:
-    """Remove emails that are old enough, and after LOG_RETENTION_DAYS what Analytics counted."""
+    """Remove emails that are old enough. After LOG_RETENTION_DAYS, remove the counts of Analytics too."""
     pruned = retention.prune()
     forget_before(database_now() - timedelta(days=settings.LOG_RETENTION_DAYS))
     return pruned
 
 
 JOBS = (
-    # Repairs what a crash or a clock left.
+    # Repairs what a crash or a changed clock left behind.
     SWEEP,
-    # Counts what is new for Analytics. It may be an outbox that was never counted.
+    # Counts new messages for Analytics. The outbox may never have been counted before.
     Job("roll-up", roll_up, every=15.0, first=15.0, beside=True),
-    # Once a day, and not in the minutes after a start, when people wait for email.
+    # Once a day, and not in the first minutes after a start, when people wait for emails.
     Job("prune", prune, every=_DAY, first=600.0, beside=True, nightly=True),
 )
 

@@ -1,4 +1,4 @@
-"""How log lines look: ours, gunicorn's, Celery's and Python's warnings alike, each on a line of its own on standard error.
+"""The format of log lines. Ours, gunicorn's, Celery's and Python's warnings each take one line on standard error.
 
 structlog renders our lines before Python's logging sees them. That takes a third less time than the other way round, and
 a busy worker writes a line for each email.
@@ -37,7 +37,7 @@ def log_config(log_format: str, level: str) -> dict[str, Any]:
         cache_logger_on_first_use=True,
     )
     logging.captureWarnings(True)
-    # The documented setup on one machine needs no TLS; where it is needed, `check --deploy` says so in our words.
+    # The documented setup on one machine needs no TLS. If TLS is needed, `check --deploy` says so.
     warnings.filterwarnings("ignore", "Requiring AUTH while not requiring TLS", UserWarning)
     if json:
         _log_uncaught_exceptions()
@@ -48,7 +48,7 @@ def log_config(log_format: str, level: str) -> dict[str, Any]:
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "one_line"}},
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
-            # Their own handlers would write each line once more.
+            # Their own handlers would write each line twice.
             **{name: {"handlers": [], "propagate": True} for name in ("django", "django.server", "gunicorn.error")},
             "django.request": {"level": "ERROR"},  # request_finished says what was refused
             "gunicorn.access": {"handlers": [], "propagate": True, "level": "WARNING"},  # request_finished says it
@@ -60,7 +60,7 @@ def log_config(log_format: str, level: str) -> dict[str, Any]:
 
 
 class OneLineFormatter(logging.Formatter):
-    """Renders other libraries' records like our own, which are rendered already."""
+    """Renders the records of other libraries like our own, which are already rendered."""
 
     def __init__(self, renderer: Any) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ def _mark_as_rendered(logger: object, method: str, text: Any) -> tuple[tuple[str
 
 
 def _log_uncaught_exceptions() -> None:
-    """A traceback is several lines otherwise."""
+    """Log uncaught exceptions in one line. A traceback would take several."""
     log = structlog.get_logger(__name__)
     sys.excepthook = lambda *exc_info: log.critical("uncaught_exception", exc_info=exc_info)
     threading.excepthook = lambda args: log.critical(

@@ -1,4 +1,4 @@
-"""One event is one line of the log, whatever it says."""
+"""Keep each event on one line of the log, whatever its text is."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-# What a terminal or a log collector takes for the end of a line, or for a command.
+# Characters that a terminal or log collector reads as a line end or a command.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class OneLine:
-    """A renderer whose text has its line breaks and control characters escaped, those of a traceback included."""
+    """A renderer that escapes line breaks and control characters in its text, also in tracebacks."""
 
     def __init__(self, renderer: Processor) -> None:
         self.renderer = renderer

@@ -32,13 +32,16 @@ _NO_GATEWAY = "No gateway has reported lately: apps can't hand emails in. Start 
 _STORAGE_FULL = "The storage is full: nothing can be stored."
 _NO_WORKER = "No worker has reported lately: nothing is delivered. Start one with manage.py deliver."
 _NEARLY_ALL = 0.9
-# Within the patience of who asks (see Watch). It is looked at only when a process hasn't reported for far longer.
+# Shorter than a probe waits (see Watch). It is checked only if a process hasn't reported for much longer.
 _LOCK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """`causes`: why the portal can't do its work. `warnings`: what it will stumble over. `facts` are for monitoring."""
+    """The result of a check.
+
+    `causes` say why the portal can't do its work. `warnings` name problems to come. `facts` are for monitoring.
+    """
 
     causes: Sequence[str] = ()
     warnings: Sequence[str] = ()
@@ -54,7 +57,7 @@ def database_away(cause: str) -> Readiness:
 
 
 def check() -> Readiness:
-    """Ask the database. Never raises for one that is away."""
+    """Ask the database. Never raises if it is unavailable."""
     try:
         return _check()
     except (DatabaseError, InterfaceError) as error:
@@ -84,7 +87,7 @@ def _check() -> Readiness:
 
 
 def _missing(*, gateway: bool, worker: bool) -> list[str]:
-    """Which processes haven't reported. They can't while another one keeps the database locked."""
+    """Return which processes haven't reported. They can't report while another one locks the database."""
     if gateway and worker:
         return []
     if write_lock_is_held(_LOCK_SECONDS):
@@ -93,7 +96,7 @@ def _missing(*, gateway: bool, worker: bool) -> list[str]:
 
 
 def _stages() -> dict[str, dict[str, Any]]:
-    """Each stage in which anything waits, is held, or keeps mail from going."""
+    """Return each stage in which messages wait or are held, or which is in trouble."""
     stages = list(Stage.objects.annotate(**{f"first_{status}": Subquery(_first(status)) for status in WAITING}))
     backoffs = {backoff.stage_id: backoff for backoff in StageBackoff.objects.filter(failures__gt=0)}
     held = depth_by_app(stages, Status.HELD)
@@ -113,7 +116,7 @@ def _stages() -> dict[str, dict[str, Any]]:
 
 
 def _first(status: Status) -> Any:
-    """When the email was accepted that is first in the stage's queue: by the queue's index, however many wait."""
+    """Return when the first email in the stage's queue was accepted. It uses the queue's index, however many wait."""
     return Message.objects.filter(stage=OuterRef("pk"), status=status).order_by("due").values("created")[:1]
 
 
@@ -122,7 +125,7 @@ def _seconds(since: datetime, now: datetime) -> int:
 
 
 def _storage_has_room() -> bool:
-    """SQLite's disk is this machine's. PostgreSQL's may be another's: there the gateway tells (see Gateway)."""
+    """Return whether the disk has room. For PostgreSQL, whose disk may be elsewhere, the gateway reports it (see Gateway)."""
     if connection.vendor != "sqlite":
         return True
     return bool(shutil.disk_usage(Path(connection.settings_dict["NAME"]).parent).free > settings.MESSAGE_MAX_BYTES)
@@ -139,7 +142,7 @@ def _gateway_warnings(gateways: Sequence[Gateway]) -> list[str]:
 
 
 def _connection_warnings() -> list[str]:
-    """A process that has its connections goes on when there are no more, so that this is no reason to take it away."""
+    """Warn if few connections are left. The portal's processes keep theirs, so this doesn't make the portal unready."""
     if connection.vendor != "postgresql":
         return []
     (connections,) = sql.fetch(statements.CONNECTIONS_IN_USE)
@@ -149,7 +152,7 @@ def _connection_warnings() -> list[str]:
 
 
 def _is_full_of_connections(error: BaseException) -> bool:
-    """One that isn't there yet has no error code, only PostgreSQL's words."""
+    """Return whether PostgreSQL refused the connection. Before there is a connection, an error has words but no code."""
     return any(words in str(error) for words in ("too many clients", "too many connections", "remaining connection slots"))
 
 

@@ -1,4 +1,4 @@
-"""Which release of the portal this is."""
+"""The release of the portal."""
 
 import tomllib
 from pathlib import Path

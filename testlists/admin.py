@@ -35,7 +35,7 @@ class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
 
     class Meta:
         model = TestList
-        fields = ("active", "tag_subject")
+        fields = ("active", "active_until", "tag_subject")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -52,6 +52,7 @@ class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
                 tag_subject=self.cleaned_data["tag_subject"],
                 members=[],
                 people=[parse_named_address(line) for line in lines],
+                active_until=self.cleaned_data.get("active_until"),
             )
         except ValidationError as error:
             raise ValidationError({"people": error}) from error
@@ -73,10 +74,10 @@ class TestListAdminForm(CompleteAddresses, forms.ModelForm[TestList]):
 class TestListAdmin(PlaceAdmin):
     permissions = MAY_EDIT
     form = TestListAdminForm
-    fields = ("app", "stage", "active", "tag_subject", "people", "complete", "stage_name", "version")
+    fields = ("app", "stage", "active", "active_until", "tag_subject", "people", "complete", "stage_name", "version")
     exclude = ("version",)  # the model's field, which can't be edited; the form has its own field of this name
     readonly_fields = ("app", "stage")
-    list_display = ("app", "stage", "active")
+    list_display = ("app", "stage", "active", "active_until")
     list_select_related = ("app", "stage")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -10,12 +10,13 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from common.addresses import NamedAddress
 from organization.forms import CompleteAddresses, check_stage_name
 from organization.http import is_row_number
-from organization.models import Member
+from organization.models import Member, Stage
 from testlists.models import TestList, TestListAddress
 from testlists.paste_review import Preview, preview_of
 from testlists.services import ListChange
@@ -38,6 +39,12 @@ class _Members(forms.ModelMultipleChoiceField[Member]):
         if not all(is_row_number(pk) for pk in value or []):
             raise ValidationError(self.error_messages["invalid_pk_value"] % {"pk": "…"}, code="invalid_pk_value")
         return super().clean(value)
+
+
+def _what_its_end_does(stage: Stage) -> str:
+    if stage.is_production:
+        return "Optional, within a year. Then emails go to their real recipients again."
+    return "Optional, within a year. Then emails are held until you extend or deactivate the list."
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,10 @@ class TestListForm(CompleteAddresses):
         required=False,
         label="Status",
         widget=forms.CheckboxInput(attrs={"role": "switch", "data-on": "Active", "data-off": "Inactive"}),
+    )
+    active_until = forms.DateTimeField(
+        required=False,
+        widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
     )
     stage_name = forms.CharField(
         label="Name of the stage",
@@ -99,6 +110,7 @@ class TestListForm(CompleteAddresses):
             initial={
                 "version": test_list.version,
                 "active": test_list.active,
+                "active_until": test_list.active_until,
                 "tag_subject": test_list.tag_subject,
                 "keep": keys,
             },
@@ -106,6 +118,8 @@ class TestListForm(CompleteAddresses):
         keep = self.fields["keep"]
         assert isinstance(keep, forms.MultipleChoiceField)
         keep.choices = [(self._key(entry), "") for entry in self.entries]
+        self.fields["active_until"].label = f"Active until ({timezone.get_current_timezone_name()})"
+        self.fields["active_until"].help_text = _what_its_end_does(self.stage)
         self.fields["tag_subject"].help_text = f"“Welcome” becomes “[{self.stage.name}] Welcome” in test mail."
         self._ask_for_the_stage_name(already_active=test_list.active)
 
@@ -171,6 +185,7 @@ class TestListForm(CompleteAddresses):
             tag_subject=self.cleaned_data["tag_subject"],
             members=members,
             people=[*people, *self.cleaned_data["add"]],
+            active_until=self.cleaned_data["active_until"],
         )
 
     def _staying(self) -> tuple[list[Member], list[NamedAddress]]:

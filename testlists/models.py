@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.core.exceptions import ValidationError
 from django.db import models
 
@@ -24,6 +26,8 @@ class TestList(VersionedModel):
     app = models.ForeignKey(App, on_delete=models.PROTECT, related_name="test_lists")
     stage = models.ForeignKey(Stage, on_delete=models.PROTECT, related_name="test_lists")
     active = models.BooleanField(default=False)
+    # When the activation ends. What is in force is worked out each time it is asked; nothing is written then.
+    active_until = models.DateTimeField(null=True, blank=True, db_default=None)
     tag_subject = models.BooleanField(
         "tag the subject with the stage", default=False, help_text="“Welcome” becomes “[QA] Welcome” in test mail."
     )
@@ -46,6 +50,13 @@ class TestList(VersionedModel):
         Then it may have been Active, and the app's messages are held.
         """
         return self.pk is None
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether the list was Active until its time was over."""
+        return self.active and self.active_until is not None and self.active_until <= now
+
+    def is_active(self, now: datetime) -> bool:
+        return self.active and not self.is_over(now)
 
     def people(self) -> list[NamedAddress]:
         """The people on the list.

@@ -15,8 +15,8 @@ from testlists.services import TOO_MANY
 
 MAX_ENTRIES = 1_000
 _TITLES_OF_PEOPLE = ("name", "names", "full name", "display name", "member", "person", "recipient", "user", "tester")
-_TITLES_OF_ADDRESSES = ("e-mail", "email", "mail", "address", "e-mail address", "email address", "mail address")
-_TITLES = frozenset([*_TITLES_OF_PEOPLE, *_TITLES_OF_ADDRESSES, "e-mails", "emails", "addresses"])
+_TITLES_OF_ADDRESSES = ("e-mail", "email", "mail", "address", "e-mail address", "email address", "mail address")  # words: quoted
+_TITLES = frozenset([*_TITLES_OF_PEOPLE, *_TITLES_OF_ADDRESSES, "e-mails", "emails", "addresses"])  # words: quoted
 
 
 @dataclass(frozen=True)

@@ -102,25 +102,25 @@ def preview_of(text: str, members: Sequence[Member], people: Sequence[NamedAddre
     """
     pasted = parse_paste(text)
     staying = {same_address_key(entry.person.email) for entry in resolve(members, people)}
-    entries = iter(resolve([], [entry_.person for entry_ in pasted if entry_.person is not None]))
+    entries = iter(resolve([], [pasted_entry.person for pasted_entry in pasted if pasted_entry.person is not None]))
     rows: list[Row] = []
     keys: set[str] = set()
-    for entry_ in pasted:
-        if entry_.person is None:
-            rows.append(_unread(entry_))
+    for pasted_entry in pasted:
+        if pasted_entry.person is None:
+            rows.append(_unread(pasted_entry))
             continue
         entry = next(entries)
         key = same_address_key(entry.person.email)
         if problems := problems_of(entry):
-            rows.append(Row(entry_.number, entry_.text, Verdict.WRONG, problems[0]))
+            rows.append(Row(pasted_entry.number, pasted_entry.text, Verdict.WRONG, problems[0]))
         elif key in staying:
-            rows.append(Row(entry_.number, entry_.text, Verdict.LISTED, person=entry.person))
+            rows.append(Row(pasted_entry.number, pasted_entry.text, Verdict.LISTED, person=entry.person))
         elif key in keys:
-            rows.append(Row(entry_.number, entry_.text, Verdict.TWICE, "Added once.", entry.person))
+            rows.append(Row(pasted_entry.number, pasted_entry.text, Verdict.TWICE, "Added once.", entry.person))
         else:
             keys.add(key)
             verdict = Verdict.MEMBER if entry.is_member else Verdict.ADDED
-            rows.append(Row(entry_.number, entry_.text, verdict, _reason(entry), entry.person))
+            rows.append(Row(pasted_entry.number, pasted_entry.text, verdict, _reason(entry), entry.person))
     return Preview(rows, len(staying))
 
 

@@ -9,23 +9,28 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import cast
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.db.models.functions import Lower
+from django.db.models import QuerySet
+from django.db.models.functions import Lower, Now
 
 from common import sql
 from common.addresses import NamedAddress, printable, same_address_key
+from common.clock import database_now
 from common.waiting import wait_until_zero
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
 from organization.exceptions import StaleVersion
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
+from organization.recipient_policy.changes import check_end, policy_in_force
 from testlists import statements
 from testlists.models import MAX_ADDRESSES, TestList, TestListAddress
 from testlists.signals import count_in_flight, test_list_saved
+from testlists.state import holds_after_end
 
 MAY_EDIT = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
 ACTIVATION_WAIT_SECONDS = 10.0
@@ -39,13 +44,15 @@ EMPTY_CANT_BE_ACTIVE = (
 class ListChange:
     """The requested content of a test list.
 
-    `people` may contain members' addresses, which then become the members.
+    `people` may contain members' addresses, which then become the members. `active_until` ends an activation, and means
+    nothing for an Inactive list.
     """
 
     active: bool
     tag_subject: bool
     members: Sequence[Member]
     people: Sequence[NamedAddress]
+    active_until: datetime | None = None
 
 
 def test_list_of(app: App, stage: Stage) -> TestList:
@@ -86,7 +93,8 @@ def save_test_list(app: App, stage: Stage, change: ListChange, actor: Actor, *, 
     """Save the list as `change`.
 
     If it is Active then, only the people on it get new messages. `expected_version` is the version that the change was made from,
-    or None if nothing was read before. Raises PermissionDenied, ValidationError (for the fields `active` and `people`) or
+    or None if nothing was read before. Raises PermissionDenied, ValidationError (for the fields `active`, `active_until`
+    and `people`) or
     StaleVersion. Then nothing is stored.
     """
     require(actor, Scope(app, stage), *MAY_EDIT)
@@ -99,6 +107,7 @@ def save_test_list(app: App, stage: Stage, change: ListChange, actor: Actor, *, 
         lost = test_list.is_missing
         before = None if lost else _snapshot(test_list)
         test_list.active, test_list.tag_subject = change.active, change.tag_subject
+        test_list.active_until = change.active_until if change.active else None
         test_list.version += 1
         if test_list.active or lost:  # it may have been Active before
             test_list.active_version = test_list.version
@@ -171,6 +180,23 @@ def _lock_creation() -> None:
         sql.run(statements.LOCK_CREATION)
 
 
+def lists_in_force() -> QuerySet[TestList]:
+    """Lists that are Active now, by the database's clock."""
+    return TestList.objects.filter(active=True).exclude(active_until__lte=Now())
+
+
+def lists_over() -> QuerySet[TestList]:
+    """Lists whose time is over, and that nobody has extended or deactivated yet."""
+    return TestList.objects.filter(active=True, active_until__lte=Now())
+
+
+def waits_for_decision(test_list: TestList, now: datetime) -> bool:
+    """Whether the list's time is over, and the app's mail is held until a person extends or deactivates the list."""
+    stage = test_list.stage
+    policy = policy_in_force(stage, now)
+    return test_list.is_over(now) and holds_after_end(policy, is_production=stage.is_production)
+
+
 def check(change: ListChange) -> None:
     """Raise the ValidationError that saving `change` would raise.
 
@@ -186,6 +212,8 @@ def _validated_entries(change: ListChange) -> list[TestListAddress]:
     problems = [*(problem for entry in entries for problem in problems_of(entry)), *_duplicates(entries)]
     if problems:
         raise ValidationError({"people": problems})
+    if change.active:
+        check_end(change.active_until, database_now(), field="active_until")
     if change.active and not entries:
         raise ValidationError({"active": EMPTY_CANT_BE_ACTIVE})
     return entries

@@ -8,9 +8,9 @@ from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from common.clock import database_now
 from organization.access import Scope, allowed, require
 from organization.http import MemberRequest, StageLink, is_row_number, search_words, stage_links
 from organization.models import App, Member, Stage
@@ -28,6 +28,7 @@ from testlists.services import (
     sees_addresses,
     test_list_of,
     wait_until_none_in_flight,
+    waits_for_decision,
 )
 
 _FOUND_AT_MOST = 20
@@ -52,14 +53,17 @@ def view_context(request: MemberRequest, test_list: TestList) -> dict[str, objec
     Every member may read it. Addresses are masked unless the member may see the recipients of mail.
     """
     is_open = sees_addresses(request.user, test_list.app, test_list.stage)
-    policy = policy_in_force(test_list.stage, timezone.now())
+    now = database_now()
+    is_active = test_list.is_active(now)
     return {
-        "captures_all": policy == RecipientPolicy.NOBODY,
-        "closed": policy == RecipientPolicy.LISTED_ONLY,
         "test_list": test_list,
+        "is_active": is_active,
+        "is_over": test_list.is_over(now),
+        "waits_for_decision": waits_for_decision(test_list, now),
+        "policy": policy_in_force(test_list.stage, now).value,
         "people": [(entry.person_for(sees_addresses=is_open), entry.is_member) for entry in test_list.present_entries()],
         "sees_addresses": is_open,
-        "leaving": in_flight_count(test_list),
+        "leaving": in_flight_count(test_list) if is_active else 0,
         "recent_mail": recent_mail_in_words(test_list),
         "can_edit": may_edit(request.user, test_list.app, test_list.stage),
     }
@@ -86,8 +90,12 @@ def edit(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
         else:
             _say_what_holds_now(request, saved)
             return redirect("app-emails", test_list.app.key, test_list.stage.key)
+    now = database_now()
     context = {
         **frame_context(request, test_list, "app-emails-edit"),
+        "policy": policy_in_force(test_list.stage, now).value,
+        "is_over": test_list.is_over(now),
+        "waits_for_decision": waits_for_decision(test_list, now),
         "form": form,
         "people": form.rows(),
         "sees_addresses": is_open,
@@ -134,8 +142,10 @@ def _say_what_holds_now(request: MemberRequest, saved: TestList) -> None:
         messages.success(
             request, "The test list was saved. It is Active: only the people on it get this app's emails in this stage."
         )
-    else:
+    elif policy_in_force(saved.stage, database_now()) == RecipientPolicy.AS_APPS_ASK:
         messages.success(request, "The test list was saved. It is Inactive: emails go to the recipients that the app sets.")
+    else:
+        messages.success(request, "The test list was saved. It is Inactive.")
 
 
 def _chosen_and_found(request: MemberRequest) -> list[Member] | None:

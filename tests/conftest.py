@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.db.models.signals import post_migrate
 from django.test import Client
@@ -45,9 +46,18 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _quick_passwords() -> None:
+    """Members are made by the dozen. A hash that is slow by design would take most of the suite's time."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _emptying_the_database_is_quick() -> None:
-    """After a test that commits, the database is emptied, and what follows a migration is done again. Django's rows for the
-    permissions on its models took longer to make than many a test, and nobody looks at them: we have permissions of our own."""
+    """Don't create Django's own permissions when the database is emptied.
+
+    After a test that commits, the database is emptied and the signals of a migration are sent again. To create the rows of
+    Django's permissions took longer than many tests. We have permissions of our own and don't use them.
+    """
     post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
 
 

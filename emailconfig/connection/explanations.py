@@ -361,7 +361,7 @@ _SIGNS = (
     _sign("google_auth_refused", r"(5\.7\.8|5\.7\.14).*(gsmtp|google)", "AUTH"),
     _sign("ses_auth_refused", r"^535 Authentication Credentials Invalid|InvalidClientTokenId|SignatureDoesNotMatch", "AUTH"),
     _sign("too_many_connections", r"concurrent connection|sender thread limit|too many (\w+ ){0,2}(connections|sessions)"),
-    _sign("throttled", r"4\.3\.2 .*(throttl|limit)|throttl|rate limit|sending rate|too many (mails|messages)|slow down"),
+    _sign("throttled", r"4\.3\.2 .*(throttl|limit)|throttl|rate limit|sending rate|too many (mail|message)s|slow down"),
     _sign("hello_refused", r"\b(helo|ehlo)\b", *_ENVELOPE, "DATA"),
     _sign("ses_sandbox", r"Email address is not verified"),
     _sign("greylisted", r"gr[ae]y-?list"),

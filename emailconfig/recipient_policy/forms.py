@@ -59,7 +59,7 @@ class PolicyForm(_WideningForm):
 class AllowForm(_WideningForm):
     patterns = forms.CharField(
         label="Addresses and domains",
-        max_length=100_000,
+        max_length=1_000_000,  # so that a long list is refused for its number of entries
         widget=forms.Textarea({"rows": 4, "spellcheck": "false"}),
         help_text="One a line, or with commas: ana@acme.example, acme.example. A domain stands for all its addresses.",
     )

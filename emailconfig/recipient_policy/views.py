@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django.contrib import messages
@@ -64,7 +65,10 @@ def allow(request: MemberRequest, stage_key: str) -> HttpResponse:
 @require_POST
 def allow_me(request: MemberRequest, stage_key: str) -> HttpResponse:
     stage = _stage_to_change(request, stage_key)
-    changes.allow_oneself(stage, request.user)
+    try:
+        changes.allow_oneself(stage, request.user)
+    except ValidationError as error:
+        return _page(request, stage, refused="Your address isn't allowed. " + " ".join(error.messages))
     messages.success(request, f"{request.user.email} gets email of {stage.name} from the next one on.")
     return redirect(_PAGE, stage.key)
 
@@ -72,7 +76,8 @@ def allow_me(request: MemberRequest, stage_key: str) -> HttpResponse:
 @require_POST
 def disallow(request: MemberRequest, stage_key: str, entry: int) -> HttpResponse:
     allowed_address = get_object_or_404(AllowedAddress.objects.select_related("stage"), pk=entry, stage__key=stage_key)
-    changes.disallow(allowed_address.stage, allowed_address.pattern, request.user)
+    with suppress(ValidationError):  # another member removed it in this very moment
+        changes.disallow(allowed_address.stage, allowed_address.pattern, request.user)
     leaving = changes.wait_until_none_in_flight(allowed_address.stage)
     messages.success(
         request, f"{allowed_address.pattern} gets no email of {allowed_address.stage.name} any more.{_still(leaving)}"
@@ -80,7 +85,8 @@ def disallow(request: MemberRequest, stage_key: str, entry: int) -> HttpResponse
     return redirect(_PAGE, allowed_address.stage.key)
 
 
-def _page(request: MemberRequest, stage: Stage, **forms: Any) -> HttpResponse:
+def _page(request: MemberRequest, stage: Stage, **refused: Any) -> HttpResponse:
+    """The page; with `refused` forms or words it answers 422."""
     now = database_now()
     can_change = changes.may_change(request.user, stage)
     sees_addresses = can_change or allowed(request.user, Scope(stage=stage), Permission.ACCESS_USER_INFORMATION)
@@ -92,9 +98,10 @@ def _page(request: MemberRequest, stage: Stage, **forms: Any) -> HttpResponse:
         "can_change": can_change,
         "policy_form": PolicyForm(None, stage, now),
         "allow_form": AllowForm(None, stage),
-        **forms,
+        "in_force": changes.policy_in_force(stage, now),
+        **refused,
     }
-    return render(request, "emailconfig/recipient_policy.html", context, status=422 if forms else 200)
+    return render(request, "emailconfig/recipient_policy.html", context, status=422 if refused else 200)
 
 
 def _row(entry: AllowedAddress, now: Any, *, sees_addresses: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a person does about one mail in the log. What ends a mail, or sends one, is asked about first."""
+"""The actions on one message of the log. Each action that ends or sends a message asks for confirmation first."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from outbox.models import Message, RouteKind
 from outbox.visibility import find_message, mask_of
 
 _FORWARDED = "The email was forwarded as test mail. This is the new one."
-_RESENT = "The mail was resent. This is the new one."
+_RESENT = "The email was resent. This is the new one."
 
 
 @require_POST
 def retry(request: MemberRequest, stage_key: str, message_id: int) -> HttpResponse:
     message = find_message(request.user, stage_key, message_id)
-    return _act(request, message, lambda: actions.retry_now(message, request.user), "Every recipient that waits is due now.")
+    return _act(request, message, lambda: actions.retry_now(message, request.user), "Retrying now for all waiting recipients.")
 
 
 @require_http_methods(["GET", "POST"])
@@ -35,7 +35,7 @@ def cancel(request: MemberRequest, stage_key: str, message_id: int) -> HttpRespo
     message = _find(request, stage_key, message_id, Permission.RESEND_MAIL)
     form = ConfirmForm(_posted(request), message)
     if request.method == "POST" and form.is_valid():
-        return _act(request, message, lambda: actions.cancel(message, request.user), "The mail was cancelled.")
+        return _act(request, message, lambda: actions.cancel(message, request.user), "The email was cancelled.")
     waiting = message.recipients.filter(status__in=actions.CANCELLABLE)
     addresses = [recipient.address for recipient in waiting]
     return _ask(request, message, "cancel", form, actions.why_not_cancel(message), addresses)
@@ -43,18 +43,18 @@ def cancel(request: MemberRequest, stage_key: str, message_id: int) -> HttpRespo
 
 @require_http_methods(["GET", "POST"])
 def release_held(request: MemberRequest, stage_key: str, message_id: int) -> HttpResponse:
-    """Name the real people who would get the held mail, then let it go past the test list."""
+    """Name the real people who would get the held message, then release it to them instead of the test list."""
     message = _find(request, stage_key, message_id, Permission.RESEND_TO_REAL_RECIPIENTS)
     form = ConfirmForm(_posted(request), message)
     if request.method == "POST" and form.is_valid():
-        return _act(request, message, lambda: actions.release_held(message, request.user), "The mail was released.")
+        return _act(request, message, lambda: actions.release_held(message, request.user), "The email was released.")
     addresses = actions.release_addresses(message)
     return _ask(request, message, "release_held", form, actions.why_not_release(message), addresses)
 
 
 @require_http_methods(["GET", "POST"])
 def resend(request: MemberRequest, stage_key: str, message_id: int) -> HttpResponse:
-    """Say who would get it now, then resend."""
+    """Name the people who would get it now, then resend."""
     message = _find(request, stage_key, message_id, Permission.RESEND_MAIL)
     form = ResendForm(_posted(request), message)
     if request.method == "POST" and form.is_valid():
@@ -72,7 +72,7 @@ def resend(request: MemberRequest, stage_key: str, message_id: int) -> HttpRespo
 
 @require_http_methods(["GET", "POST"])
 def resend_to_real_recipients(request: MemberRequest, stage_key: str, message_id: int) -> HttpResponse:
-    """Name the real people who would get it, then resend past the test list."""
+    """Name the real people who would get it, then resend to them instead of the test list."""
     message = _find(request, stage_key, message_id, Permission.RESEND_TO_REAL_RECIPIENTS)
     form = ReleaseForm(_posted(request), message)
     if request.method == "POST" and form.is_valid():
@@ -107,7 +107,7 @@ def _posted(request: MemberRequest) -> QueryDict | None:
 
 
 def _act(request: MemberRequest, message: Message, act: Callable[[], Message], done: str) -> HttpResponse:
-    """Then to the mail that `act` returns; back to `message`, with the reason, when it can't be done."""
+    """Run `act` and open the message that it returns. If it can't be done, go back to `message` with the reason."""
     try:
         target = act()
     except ValidationError as error:
@@ -121,9 +121,9 @@ def _act(request: MemberRequest, message: Message, act: Callable[[], Message], d
 def _ask(
     request: MemberRequest, message: Message, about: str, form: Form, reason: str, hit: Sequence[str], **details: object
 ) -> HttpResponse:
-    """The page that asks, and names the addresses that are `hit`.
+    """Show the page that asks for confirmation and names the addresses that are `hit`.
 
-    Leads back to the email, with the reason, when it can't be done anyway.
+    If the action can't be done, go back to the message with the reason.
     """
     if reason:
         messages.error(request, reason)

@@ -1,4 +1,4 @@
-"""The email log as a file to download. The audit trail says who took what."""
+"""The email log as a file to download. The audit trail records who exported what."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def export(request: MemberRequest, stage_key: str) -> StreamingHttpResponse:
     stage = get_object_or_404(Stage, key=stage_key)
     log_filter = MessageFilter(request.GET, log_access(request.user, stage))
     audit.record(request.user, audit.Operation.EXPORT, stage, after={"what": "email log", "filters": log_filter.given_values})
-    zone = timezone.get_current_timezone()  # the member's; it isn't set any more while the lines are written
+    zone = timezone.get_current_timezone()  # the member's zone, which is no longer set while the lines are written
     return csv_download(f"email-log-{stage.key}", csv_lines(log_filter, zone))

@@ -1,4 +1,4 @@
-"""The email log: a stage's mail page by page, and how much has come in since. One mail's page is in message_views."""
+"""The email log: a stage's messages page by page, and how many came in since. `message` has the page of one message."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STOP_POLLING = 286  # htmx's own status
 
 @require_safe
 def choose(request: MemberRequest) -> HttpResponse:
-    """The log opens in the stage looked at last."""
+    """Open the log of the stage that the member looked at last."""
     stage = last_stage(request)
     if stage is None:
         raise Http404
@@ -35,7 +35,7 @@ def choose(request: MemberRequest) -> HttpResponse:
 def log(request: MemberRequest, stage_key: str) -> HttpResponse:
     stage = get_object_or_404(Stage, key=stage_key)
     access = log_access(request.user, stage)
-    newest = newest_number(stage)  # before the page is read: what comes in between shall count as new
+    newest = newest_number(stage)  # before the page is read, so that a message that comes in between counts as new
     log_filter = MessageFilter(request.GET, access)
     before, after = row_number(request.GET, "before"), row_number(request.GET, "after")
     log_page = page_of(log_filter, before=before, after=after)
@@ -62,7 +62,7 @@ def log(request: MemberRequest, stage_key: str) -> HttpResponse:
 @require_safe
 @never_cache
 def new_mail(request: MemberRequest, stage_key: str) -> HttpResponse:
-    """How many mails that match came in above a number, as a link that loads them; nothing when there are none."""
+    """Show how many matching messages came in above a number, as a link that loads them. Empty if there are none."""
     stage = get_object_or_404(Stage, key=stage_key)
     log_filter = MessageFilter(request.GET, log_access(request.user, stage))
     number = number_of_newer(log_filter, row_number(request.GET, "above") or 0, NEWER_AT_MOST + 1)

@@ -1,4 +1,7 @@
-"""One mail's page: what was asked for, where it went, what the server said, and, to those who may, what the mail says."""
+"""The page of one message: what the app requested, where it went and what the server said.
+
+Members with the permission also see the content.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from outbox.models import FINAL, LIST_REASONS, HoldReason, Message, RouteKind, S
 from outbox.visibility import find_message, mask_of, may_see_content, require_content
 from testlists.services import may_edit
 
-# For the frame that shows a mail's HTML: no script, no form, no network; only its own styles and inlined pictures.
+# For the frame that shows the HTML: no script, no form, no network. It may use only its own styles and inlined pictures.
 _HTML_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; sandbox",
     "X-DNS-Prefetch-Control": "off",
@@ -70,7 +73,7 @@ def message(request: MemberRequest, stage_key: str, message_id: int) -> HttpResp
 @never_cache
 @xframe_options_sameorigin
 def html(request: MemberRequest, stage_key: str, message_id: int) -> HttpResponse:
-    """The HTML body for the sandboxed frame, under a policy of its own."""
+    """Return the HTML body for the sandboxed frame, with a policy of its own."""
     message = _find_with_content(request, stage_key, message_id)
     return HttpResponse(preview(message).html, headers=_HTML_HEADERS)
 
@@ -78,7 +81,7 @@ def html(request: MemberRequest, stage_key: str, message_id: int) -> HttpRespons
 @require_safe
 @never_cache
 def source(request: MemberRequest, stage_key: str, message_id: int) -> HttpResponse:
-    """The bytes as the app gave them, as plain text."""
+    """Return the bytes as the app gave them, as plain text."""
     message = _find_with_content(request, stage_key, message_id)
     return HttpResponse(source_of(message), content_type="text/plain; charset=utf-8", headers=_DOWNLOAD_HEADERS)
 
@@ -86,11 +89,11 @@ def source(request: MemberRequest, stage_key: str, message_id: int) -> HttpRespo
 @require_safe
 @never_cache
 def attachment(request: MemberRequest, stage_key: str, message_id: int, number: int) -> HttpResponse:
-    """One attachment, to be saved and never opened in the portal's place."""
+    """Return one attachment as a download. The browser never opens it as a page of the portal."""
     message = _find_with_content(request, stage_key, message_id)
     opened = read_attachment(message, number)
     if opened is None:
-        raise Http404("The mail has no such attachment.")
+        raise Http404("The email has no such attachment.")
     file, data = opened
     disposition = content_disposition_header(True, file.safe_name)
     headers = {**_DOWNLOAD_HEADERS, "Content-Disposition": disposition or "attachment"}
@@ -98,7 +101,7 @@ def attachment(request: MemberRequest, stage_key: str, message_id: int, number: 
 
 
 def _ways_out(message: Message, member: Member) -> dict[str, str]:
-    """Where the member may do away with the reason that the mail is held for; nothing of mail that isn't."""
+    """Return the pages where the member may remove the reason for the hold. Empty if the message isn't held."""
     if message.status != Status.HELD:
         return {}
     ways, stage = {}, message.stage
@@ -118,21 +121,23 @@ def _find_with_content(request: MemberRequest, stage_key: str, message_id: int) 
 
 
 def _if_kept(number: int | None) -> int | None:
-    """The number of a mail that can still be opened."""
+    """Return the number if that message is still stored."""
     return number if number and Message.objects.filter(pk=number).exists() else None
 
 
 def _route_sentence(message: Message) -> str:
     if message.hold_reason == HoldReason.TEST_LIST_MISSING:
-        because = "is missing, so the mail is held."
+        because = "is missing, so the email is held."
     elif message.hold_reason == HoldReason.TEST_LIST_EMPTY:
-        because = "has nobody on it, so the mail is held."
+        because = "is empty, so the email is held."
+    elif message.hold_reason == HoldReason.LIST_TIME_OVER:
+        because = "was Active until its time was over, so the email is held."
     elif message.route == RouteKind.TEST_LIST:
-        because = "was Active, so the mail goes to the people on it and to nobody else."
+        because = "was Active, so the email goes only to the people on it."
     elif message.route in _POLICY_SENTENCES:
         return _POLICY_SENTENCES[RouteKind(message.route)]
     elif message.route == RouteKind.RELEASED:
-        because = "doesn't catch this mail: a person released it to the recipients the app gave."
+        because = "was bypassed: a person released the email to the recipients the app gave."
     else:
-        because = "was Inactive, so the mail goes to the recipients the app gave."
+        because = "was Inactive, so the email goes to the recipients the app gave."
     return f"The test list of {message.app} in {message.stage} {because}"

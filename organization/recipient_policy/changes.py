@@ -62,10 +62,10 @@ def change_policy(
         lasts_longer = policy == current and end is not None and (until is None or until > end)
         if policy.is_wider_than(current) or lasts_longer:
             _check_name(stored, typed_stage_name)
-            _check_read_at(stored, expected_version)
+            _check_version(stored, expected_version)
         elif until is not None and (policy != current or end is None):
             raise ValidationError({"until": "Only a wider policy has an end. This one stays until you change it."})
-        _check_end(until, now)
+        check_end(until, now)
         if current.is_wider_than(policy):
             stage_narrowing.send(Stage, stage=stored)
         _put_in_force(stored, policy, until, now)
@@ -91,8 +91,8 @@ def allow(
     with transaction.atomic():
         stored, now = _locked(stage), database_now()
         _check_name(stored, typed_stage_name)
-        _check_read_at(stored, expected_version)
-        _check_end(until, now)
+        _check_version(stored, expected_version)
+        check_end(until, now)
         normal = _normalized(patterns)
         stored.policy_version += 1
         entries = [_allowed(stored, pattern, until, actor, now) for pattern in normal]
@@ -125,7 +125,7 @@ def disallow(stage: Stage, pattern: str, actor: Actor) -> None:
 
 
 def emails_leaving(stage: Stage) -> int:
-    """How many emails are on the wire to somebody who gets none under the policy in force now."""
+    """Count the emails that are being sent to a recipient whom the current policy excludes."""
     answers = cast(list[tuple[object, int]], count_stage_leaving.send(Stage, policy=policy_of(stage), stage=stage))
     return sum(count for _, count in answers)
 
@@ -145,19 +145,20 @@ def _check_name(stage: Stage, typed: str) -> None:
         raise ValidationError({"stage_name": f"This isn't the stage's name: it is “{stage.name}”."})
 
 
-def _check_read_at(stage: Stage, expected_version: int | None) -> None:
+def _check_version(stage: Stage, expected_version: int | None) -> None:
     """Of two who change it at once the safer change wins: a wider one is made from what is stored, or not at all."""
     if expected_version is not None and expected_version != stage.policy_version:
         raise StaleVersion()
 
 
-def _check_end(until: datetime | None, now: datetime) -> None:
+def check_end(until: datetime | None, now: datetime, *, field: str = "until") -> None:
+    """An end of anything that is in force for a time. Raises ValidationError for the `field`."""
     if until is None:
         return
     if until <= now:
-        raise ValidationError({"until": "This time is over. Choose one in the future, or leave it empty."})
+        raise ValidationError({field: "This time is over. Choose one in the future, or leave it empty."})
     if until > now + LONGEST:
-        raise ValidationError({"until": "Choose a time within a year."})
+        raise ValidationError({field: "Choose a time within a year."})
 
 
 def _end_ahead(stage: Stage, now: datetime) -> datetime | None:

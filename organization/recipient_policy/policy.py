@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from django.db import models
 
@@ -46,10 +47,13 @@ class AllowedPattern:
     pattern: str
     version: int = 0
 
+    @property
+    def key(self) -> str:
+        return self.pattern if is_domain(self.pattern) else same_address_key(self.pattern)
+
     def matches(self, address: str) -> bool:
-        if is_domain(self.pattern):
-            return domain_of(same_address_key(address)) == self.pattern
-        return same_address_key(address) == same_address_key(self.pattern)
+        key = same_address_key(address)
+        return self.key == (domain_of(key) if is_domain(self.pattern) else key)
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,17 @@ class PolicyState:
     version: int = 0
     listed_since: int = 0
     open_since: int = 0
+    is_production: bool = False
 
     def allows(self, address: str) -> bool:
         """Whether the address may get email of its own, whatever policy and test list say about others."""
-        return any(entry.matches(address) for entry in self.allowed)
+        key = same_address_key(address)
+        return key in self._allowed_keys or domain_of(key) in self._allowed_keys
+
+    @cached_property
+    def _allowed_keys(self) -> frozenset[str]:
+        """Addresses and domains alike: no domain looks like an address."""
+        return frozenset(entry.key for entry in self.allowed)
 
     def allowed_of(self, addresses: Iterable[str]) -> tuple[str, ...]:
         return tuple(address for address in addresses if self.allows(address))

@@ -1,4 +1,4 @@
-"""One header field as every server takes it: in ASCII, and in lines of at most 998 bytes. Pure."""
+"""One header field as every server accepts it: in ASCII, and in lines of at most 998 bytes. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from outbox.headers.parser import readable
 # RFC 5322 section 2.1.1: a line has at most 998 characters; folded well below.
 LONGEST_LINE = 998
 _FOLD_AT = 900
-# A name can't be folded. Nobody's honest field has such a long one.
+# A name can't be folded. No honest field has such a long one.
 _LONGEST_NAME = 500
 # A line of white space alone ends the header for some programs.
 _EMPTY_LINE = re.compile(rb"\r\n[ \t]*\r\n")
@@ -27,7 +27,7 @@ _PARAMETER = re.compile(r'([A-Za-z0-9-]+)=("(?:[^"\\]|\\.)*"|[^\s;"]+)')
 
 
 def transportable(raw: bytes) -> bytes:
-    """The field `raw`, with its line ends, unchanged where every server takes it as it is."""
+    """The field `raw`, with its line ends, unchanged where every server accepts it as it is."""
     if raw.isascii() and (_is_one_short_line(raw) or _has_short_lines(raw)):
         return raw
     name, _, value = raw.partition(b":")
@@ -36,7 +36,7 @@ def transportable(raw: bytes) -> bytes:
 
 
 def _is_one_short_line(raw: bytes) -> bool:
-    """As most fields are."""
+    """Whether the field is one short line, as most are."""
     return len(raw) <= LONGEST_LINE and raw.find(b"\n") == len(raw) - 1
 
 
@@ -45,7 +45,7 @@ def _has_short_lines(raw: bytes) -> bool:
 
 
 def folded(line: bytes) -> bytes:
-    """One header field, given as one line, with its line end: broken into lines that every server takes."""
+    """One header field, given as one line, folded into lines that every server accepts, with its line end."""
     if len(line) <= _FOLD_AT:
         return line + b"\r\n"
     lines = [b""]
@@ -82,7 +82,10 @@ def _mailbox(person: NamedAddress) -> bytes:
 
 
 def _pieces(word: bytes) -> Iterator[bytes]:
-    """A word that is longer than a line, where possible broken after a comma or semicolon: a space changes nothing there."""
+    """The pieces of a word that is longer than a line.
+
+    It is broken after a comma or semicolon where possible, because a space changes nothing there.
+    """
     while len(word) > _FOLD_AT:
         end = 1 + max(word.rfind(b",", 0, _FOLD_AT), word.rfind(b";", 0, _FOLD_AT)) or _FOLD_AT
         yield word[:end]
@@ -91,7 +94,7 @@ def _pieces(word: bytes) -> Iterator[bytes]:
 
 
 def _encoded(name: bytes, value: bytes) -> bytes:
-    """The value in ASCII, as far as an address lets it: one with such letters before its @-sign needs SMTPUTF8."""
+    """The value in ASCII, as far as its addresses allow. An address with other letters before the @-sign needs SMTPUTF8."""
     if value.isascii():
         has_long_word = _OF_TEXT.fullmatch(name) and any(len(word) > _FOLD_AT for word in value.split())
         return _in_words(value.decode(), _is_long) if has_long_word else value
@@ -108,7 +111,7 @@ def _encoded(name: bytes, value: bytes) -> bytes:
 
 
 def _decoded(value: bytes) -> str:
-    """Raw letters are UTF-8, or else most likely those of old Windows programs."""
+    """The value as text. Raw letters are UTF-8, or else most likely those of old Windows programs."""
     try:
         return value.decode()
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""Who is named in an address header (RFC 5322 section 3.4), read the same way by every version of Python.
+"""Read the mailboxes of an address header (RFC 5322 section 3.4), in the same way on every version of Python.
 
-The standard library's own reading has changed between patch releases: some refuse what others accept. Whose name a message
-carries must not depend on that. Linear in the length of the text, whatever it holds.
+The standard library's own parser has changed between patch releases, and some refuse what others accept. The names that a
+message carries must not depend on that. The time is linear in the length of the text, whatever it holds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _OUTSIDE_COMMENT = re.compile(rf'{_QUOTED}|\\.|[()]|[^"\\()]+|.', re.DOTALL)
 _INSIDE_COMMENT = re.compile(r"\\.|[()]|[^\\()]+|.", re.DOTALL)
-# What stands between commas. A semicolon ends a group, and some programs write one for a comma.
+# The text between commas. A semicolon ends a group, and some programs write one for a comma.
 _ENTRY = re.compile(rf'(?:{_QUOTED}|\\.|<[^<>]*>|[^"\\,;<]|["\\<])+', re.DOTALL)
 _GROUP_NAME = re.compile(rf'\A\s*(?:{_QUOTED}|[^"<>@:\[])*:', re.DOTALL)
 _NAME_AND_ADDRESS = re.compile(rf'((?:{_QUOTED}|\\.|[^"\\<>])*)<([^<>]*)>', re.DOTALL)
@@ -34,12 +34,12 @@ class Mailboxes(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Somebody is named, and nobody else can be."""
+        """Whether the header names people, and can name no others."""
         return self.complete and bool(self.people)
 
 
 def read_mailboxes(text: str) -> Mailboxes:
-    """What has no @-sign names nobody, as the first word of `Acme, Inc. <crm@acme.example>`."""
+    """The mailboxes in the text. An entry without an @-sign names no one, such as `Acme` in `Acme, Inc. <crm@acme.example>`."""
     plain, comment, complete = _without_comments(text)
     entries = _entries(plain)
     people: list[Mailbox] = []
@@ -73,13 +73,13 @@ def _without_comments(text: str) -> tuple[str, str, bool]:
 
 
 def _entries(plain: str) -> list[str]:
-    """What stands between commas, without the names of groups."""
+    """The texts between commas, without the names of groups."""
     return [_GROUP_NAME.sub("", entry, count=1).strip() for entry in _ENTRY.findall(plain)]
 
 
 def _read(entry: str, comment: str) -> Mailbox | None:
     named = _NAME_AND_ADDRESS.fullmatch(entry)
-    # The name of a bare address is what stands beside it in brackets: `crm@acme.example (Acme, Inc.)`.
+    # The name of a bare address is the text in brackets after it: `crm@acme.example (Acme, Inc.)`.
     name, address = (_unquoted(named[1]), named[2].strip()) if named else (comment, entry)
     return Mailbox(name, address) if _ADDRESS.fullmatch(address) else None
 

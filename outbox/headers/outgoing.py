@@ -1,7 +1,7 @@
 """The header with which a message leaves for the stage's server. Pure. docs/reference/routing.md is its table.
 
-Servers and mail programs act on what they read in a header. So real mail keeps its fields but those that nobody else may see,
-and test mail keeps only those that are known to be harmless: its readers find the test list and the stage's sender.
+Servers and mail programs act on what they read in a header. So real mail keeps its fields except those that no recipient may
+see. Test mail keeps only fields that are known to be harmless: its readers see the test list and the stage's sender.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from outbox.headers.parser import HeaderField, header_values, mailboxes_in, read
 from outbox.headers.received import Hop, header_date
 
 _STRIPPED = frozenset([b"bcc", b"resent-bcc", b"return-path"])
-# What test mail keeps; everything else is renamed. No field here makes a server or a mail program write to anybody.
+# The fields that test mail keeps; all others are renamed. None of these makes a server or a mail program write to a person.
 _HARMLESS = frozenset(
     b"mime-version content-type content-transfer-encoding content-disposition content-id content-description content-language"
     b" content-location content-base content-md5 content-duration subject date message-id in-reply-to references priority"
@@ -34,12 +34,12 @@ _RENAMED = b"X-Original-"
 
 @dataclass(frozen=True)
 class HeaderContext:
-    """What decides the header that a message leaves with, beside its own fields and the stage's settings.
+    """What decides the header that a message leaves with, besides its own fields and the stage's settings.
 
-    `test_list`: the people to whom test mail goes, none where it goes to allowed addresses alone; None when it is real mail.
-    `allowed`: who is allowed in the stage; `allowed_recipients`: those of them who get this message. `only_allowed`: every
-    recipient that the app gave is one. `kept_headers`: the fields that the stage's test mail keeps, in lower case. `log_url`:
-    where the portal shows the message.
+    `test_list`: the people to whom test mail goes, empty when it goes to allowed addresses alone; None when it is real mail.
+    `allowed`: the addresses that the stage allows. `allowed_recipients`: those of them who get this message. `only_allowed`: the
+    app gave no other recipients. `kept_headers`: the fields that the stage's test mail keeps, in lower case. `log_url`: where
+    the portal shows the message.
     """
 
     hop: Hop
@@ -62,7 +62,7 @@ class HeaderContext:
 
 
 class OutgoingHeader(NamedTuple):
-    """The block with its closing empty line, and what the log says of it."""
+    """The block with its closing empty line, and the notes for the email log."""
 
     block: bytes
     notes: list[str]
@@ -80,15 +80,17 @@ def outgoing(fields: Sequence[HeaderField], context: HeaderContext, settings: Sm
 
 
 def envelope_sender(requested: str, settings: SmtpSettings, *, is_test_mail: bool) -> str:
-    """The stage's sender, but for an app's own where real mail may carry it. The null sender stays null, so that nobody
-    answers an answer (RFC 5321 section 4.5.5)."""
+    """The stage's sender, or the app's own where real mail may carry it.
+
+    The null sender stays null, so that no server answers an answer (RFC 5321 section 4.5.5).
+    """
     if not requested or (not is_test_mail and is_usable_sender(requested) and settings.allows_sender(requested)):
         return requested
     return settings.sender_address
 
 
 def _is_empty_and_needed(field: HeaderField) -> bool:
-    """An empty Message-ID or Date gives way to one of ours."""
+    """Whether the field is an empty Message-ID or Date, which one of ours replaces."""
     return field.name in (b"message-id", b"date") and not field.value
 
 
@@ -103,14 +105,14 @@ def _missing(fields: Sequence[HeaderField], context: HeaderContext) -> list[byte
 
 
 def _real_mail(fields: Sequence[HeaderField], settings: SmtpSettings) -> tuple[list[bytes], list[str]]:
-    """All that the app wrote, as long as it is a sender whom the stage allows."""
+    """The fields as the app wrote them. A sender that the stage doesn't allow is replaced."""
     original = header_values(fields, b"from")
     if not (problem := _problem("From", original, settings.allows_sender)):
         return _without_foreign_sender(fields, settings)
     lines = [b"From: " + _stage_sender(settings)]
     if mailboxes_in(original).is_whole and not any(header_values(fields, b"reply-to")):
         lines.append(b"Reply-To: " + b", ".join(original))
-    # A signature over the From that was here proves nothing any more, and counts against the message.
+    # A signature over the From that was replaced proves nothing any more, and counts against the message.
     gone = (b"from", b"sender", b"dkim-signature")
     lines = [*map(folded, lines), *(field.raw for field in fields if field.name not in gone)]
     return lines, [_left_as(problem, settings)]
@@ -152,7 +154,10 @@ def _test_mail(fields: Sequence[HeaderField], context: HeaderContext, settings: 
 
 
 def _recipients_of_test_mail(fields: Sequence[HeaderField], context: HeaderContext) -> bytes:
-    """The list; without one those allowed recipients whom the app's To or Cc named, and never a Bcc (RFC 5322 section 3.4)."""
+    """The To field of test mail: the people on the list.
+
+    Without a list it names the allowed recipients that the app's To or Cc named, and never a Bcc (RFC 5322 section 3.4).
+    """
     if context.test_list:
         return b"To: " + address_header(context.test_list)
     named = mailboxes_in([*header_values(fields, b"to"), *header_values(fields, b"cc")]).people
@@ -162,7 +167,7 @@ def _recipients_of_test_mail(fields: Sequence[HeaderField], context: HeaderConte
 
 
 def _marks(context: HeaderContext) -> list[bytes]:
-    """Where the message comes from, for those who test."""
+    """The fields that tell testers where the message comes from."""
     hop = context.hop
     lines = [f"X-Email-App: {hop.app_key}", f"X-Email-Stage: {hop.stage_key}"]
     if context.log_url:
@@ -171,7 +176,7 @@ def _marks(context: HeaderContext) -> list[bytes]:
 
 
 def _tagged_subject(fields: Sequence[HeaderField], tag: str) -> bytes:
-    # Encoded, it ends in a space of its own: one between two encoded words would vanish (RFC 2047 section 6.2).
+    # The encoded tag ends in a space: a space between two encoded words would vanish (RFC 2047 section 6.2).
     mark = encoded_words(f"[{tag}]" if tag.isascii() else f"[{tag}] ")
     return b" ".join([b"Subject:", mark, *header_values(fields, b"subject")[:1]])
 
@@ -181,7 +186,7 @@ def _stage_sender(settings: SmtpSettings) -> bytes:
 
 
 def _left_as(problem: str, settings: SmtpSettings) -> str:
-    return f"{problem}, so the mail left as {settings.sender_address}."
+    return f"{problem}, so the email left as {settings.sender_address}."
 
 
 def _problem(name: str, values: Sequence[bytes], may_send: Callable[[str], bool], verb: str = "allows") -> str:
@@ -196,7 +201,10 @@ def _problem(name: str, values: Sequence[bytes], may_send: Callable[[str], bool]
 
 
 def _problem_in_test_mail(values: Sequence[bytes], context: HeaderContext, settings: SmtpSettings) -> str:
-    """Here a domain counts only where the stage names it, and the sender's name is looked at too: programs show it."""
+    """Why test mail can't keep the app's From; empty when it can.
+
+    In test mail a domain counts only when the stage names it. The sender's name is checked too, because programs show it.
+    """
     if context.only_allowed and _names_only(values, context.allows):
         return ""
     if problem := _problem("From", values, settings.names_sender, "names"):
@@ -207,7 +215,7 @@ def _problem_in_test_mail(values: Sequence[bytes], context: HeaderContext, setti
 
 
 def _names_only(values: Sequence[bytes], may_read: Callable[[str], bool]) -> bool:
-    """Whether the field names somebody, and an answer can reach nobody but people who may read the message."""
+    """Whether the field names people, and an answer can reach only people who may read the message."""
     mailboxes = mailboxes_in(values)
     readers = all(may_read(mailbox.address) for mailbox in mailboxes.people)
     return mailboxes.is_whole and readers and _holds_only(b", ".join(values), may_read)

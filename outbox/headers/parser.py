@@ -1,6 +1,6 @@
-"""A message's bytes: where its header ends, and what is read from its fields. Pure.
+"""Split a message's bytes into header fields and body, and read the fields. Pure.
 
-Only the header block is ever looked at; the body is carried along untouched and never parsed.
+Only the header block is parsed. The body stays as it is.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ class HeaderField(NamedTuple):
 
 
 def with_crlf(content: bytes) -> bytes:
-    """Line ends as SMTP wants them: a lone CR or LF could end the mail early at another server (smuggling)."""
+    """The content with SMTP's line ends. A lone CR or LF could end the message early at another server (smuggling)."""
     if content.count(b"\r\n") == content.count(b"\n") == content.count(b"\r"):
         return content
     return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 
 
 def holds_invitation(content: bytes) -> bool:
-    """Whether some part of the message is a calendar's. No more is asked of the body: it may have megabytes."""
+    """Whether a part of the message is a calendar's. The body isn't parsed for it, because it may have megabytes."""
     return any(kind in content for kind in _CALENDAR)
 
 
 def split_header(content: bytes) -> tuple[list[HeaderField], bytes]:
     """The header fields in their order, and the body.
 
-    The body starts after the first empty line, or with the first line that is neither a field nor its continuation: many apps
-    forget the empty line, and Postfix reads them the same way. A mailbox file's own first line belongs to neither.
+    The body starts after the first empty line, or with the first line that is neither a field nor its continuation. Many apps
+    forget the empty line, and Postfix reads them the same way. The first line of a mailbox file (`From `) belongs to neither.
     """
     fields: list[HeaderField] = []
     name, lines = b"", list[bytes]()
@@ -89,7 +89,7 @@ def readable(value: bytes) -> str:
 
 
 def _decoded(words: re.Match[str]) -> str:
-    """What can't be decoded is shown as it is."""
+    """The decoded words. Words that can't be decoded stay as they are."""
     try:
         return str(make_header(decode_header(words[0])))
     except (HeaderParseError, LookupError, ValueError):
@@ -97,7 +97,7 @@ def _decoded(words: re.Match[str]) -> str:
 
 
 def mailboxes_in(values: Iterable[bytes]) -> Mailboxes:
-    """Who is named in address headers, and whether that is everybody."""
+    """The mailboxes in address headers, and whether the headers can name no others."""
     text = ", ".join(value.decode("utf-8", "replace") for value in values)
     return _mailboxes_read_before(text) if len(text) <= _REMEMBERED_LENGTH else read_mailboxes(text)
 
@@ -107,6 +107,6 @@ def addresses_in(values: Iterable[bytes]) -> list[NamedAddress]:
     return [NamedAddress(person.address, readable(person.name.encode())) for person in mailboxes_in(values).people]
 
 
-# The same few senders again and again.
+# Most messages repeat the same few senders, so their headers are cached.
 _REMEMBERED_LENGTH = 300
 _mailboxes_read_before = lru_cache(maxsize=1000)(read_mailboxes)

@@ -1,7 +1,7 @@
 """Our `Received` line, and the loops that it shows. Pure.
 
-A message that comes back is recognized by the lines that it carries: at the second time by the same app and stage, at the
-latest at the third time by this installation, and by the number of its lines where a server removes ours.
+The lines that a message carries show that it came back. At its second visit the same app and stage recognize it, and at the
+latest at its third visit this installation does. Where a server removes our lines, the number of its lines shows the loop.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from outbox.models import Source
 # RFC 5321 section 6.3 asks for 100 at least; Postfix stops at 50.
 MAX_RECEIVED_LINES = 50
 MAX_OWN_LINES = 3
-_PROTOCOLS: dict[str, str] = {Source.GATEWAY: "ESMTPSA"}  # others hand their messages over on this machine: LOCAL
-# In test mail the lines of others, and ours of an earlier round, carry a name of which a mailbox fetcher makes nothing.
+_PROTOCOLS: dict[str, str] = {Source.GATEWAY: "ESMTPSA"}  # the other sources submit on this machine: LOCAL
+# In test mail the lines of others, and ours of an earlier round, have a name that a mailbox fetcher ignores.
 _RECEIVED = re.compile(rb"(?:x-original-)*received")
 _OURS = re.compile(rb"from ([a-z0-9-]+) by \S+ with (?:ESMTPSA|HTTP|LOCAL) id ([A-Za-z0-9-]+)\.\d+; .* \(([a-z0-9-]+)\)")
 
@@ -37,7 +37,7 @@ class Hop:
     date: datetime
 
     def received_line(self) -> bytes:
-        """Without the client's address, its user name or the recipients: the message leaves the house."""
+        """The `Received` line. The message leaves us, so it omits the client's address, its username and the recipients."""
         protocol = _PROTOCOLS.get(self.via, "LOCAL")
         return (
             f"Received: from {self.app_key} by {self.host} with {protocol} id {self.installation}.{self.number};\r\n"
@@ -46,12 +46,12 @@ class Hop:
 
 
 def header_date(moment: datetime) -> str:
-    """The database's times are UTC, whether they say so or not."""
+    """The moment as a header's date. The database's times are UTC, with or without a time zone."""
     return format_datetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def loop_reason(fields: Sequence[HeaderField], app_key: str, stage_key: str, installation: str) -> str:
-    """Why a message with these fields goes round in a circle; empty when it doesn't."""
+    """Why a message with these fields is in a loop; empty when it isn't."""
     lines = [field.value for field in fields if _RECEIVED.fullmatch(field.name)]
     own = [(app.decode(), stage.decode()) for app, origin, stage in _own_lines(lines) if origin == installation.encode()]
     if (app_key, stage_key) in own:

@@ -24,5 +24,5 @@ def masked_unless(address: str, sees_addresses: bool) -> str:
 
 @register.filter
 def masked_text(text: str, mask: Mask) -> str:
-    """Words in which addresses may stand, such as a server's reply."""
+    """Words that may contain addresses, such as a server's reply."""
     return mask.text(text)

@@ -1,4 +1,4 @@
-"""What a person does about a stage's deliveries: resume them, and send a test mail the way all mail goes."""
+"""Send a test email through a stage, the way all its messages go."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from outbox.submission import Envelope, new_message_id, submit
 
 @require_http_methods(["GET", "POST"])
 def send_test_mail(request: MemberRequest, stage_key: str) -> HttpResponse:
-    """Ask for app and address, submit, and show the mail on its way."""
+    """Ask for app and address, submit the message, and show it in the email log."""
     stage = get_object_or_404(Stage, key=stage_key)
     require(request.user, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     settings = settings_of(stage)
@@ -40,7 +40,7 @@ def send_test_mail(request: MemberRequest, stage_key: str) -> HttpResponse:
         except SubmissionRefused as refused:
             form.add_error("address", refused.text)
         else:
-            messages.success(request, "The test mail was accepted.")
+            messages.success(request, "The test email was accepted.")
             if allowed(request.user, Scope(app, stage), Permission.ACCESS_ASSET_LOGS):
                 return redirect("email-log-message", stage.key, mail.pk)
             return redirect("email-configuration", stage.key)
@@ -50,7 +50,7 @@ def send_test_mail(request: MemberRequest, stage_key: str) -> HttpResponse:
 
 def _submit(settings: SmtpSettings, app: App, address: str, member: Member) -> Message:
     stage, sender = settings.stage, NamedAddress(settings.sender_address, settings.sender_name)
-    text = f"This mail was sent by {member} to try out the email configuration of {stage.name}.\n\nServer: {settings}\n"
+    text = f"This email was sent by {member} to try out the email configuration of {stage.name}.\n\nServer: {settings}\n"
     mail = EmailMessage(
         f"Test mail of {stage.name}", text, str(sender), [address], headers={"Message-ID": new_message_id(sender.email)}
     )

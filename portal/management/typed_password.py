@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 
 
 def typed_twice() -> str:
-    """Raises CommandError where none was typed, or two that differ."""
+    """Ask for the password twice. Raises CommandError if it is empty or the two differ."""
     try:
         password, again = getpass.getpass("Password: "), getpass.getpass("Password (again): ")
     except (EOFError, KeyboardInterrupt) as error:

@@ -1,1 +1,1 @@
-"""What every request passes through, in the order of MIDDLEWARE in portal/settings.py."""
+"""The middleware of every request. MIDDLEWARE in portal/settings.py has the order."""

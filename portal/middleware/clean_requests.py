@@ -1,4 +1,4 @@
-"""Keeps from every page the characters that no database stores: NUL, and halves of characters."""
+"""Keep characters that no database stores away from every page: NUL, and halves of characters."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from common.text import is_storable, storable
 
 
 class CleanRequestMiddleware:
-    """In a path or header such characters get a 400; in a query a mark that matches nothing takes their place.
+    """Answers 400 to such characters in a path or header, and replaces them in a query by a mark that matches nothing.
 
-    The fields of a form each give their own error.
+    In a form, each field reports its own error.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        # Whatever encoding a client names: some of Python's can write any character.
+        # The encoding that a client names is ignored. Some of Python's encodings can produce any character.
         request.encoding = "utf-8"
         headers = (value for name, value in request.META.items() if name.startswith("HTTP_"))
         if not all(map(is_storable, (request.path, *headers))):
             return render(request, "400.html", status=400)
-        request.GET = _clean(request.GET)  # type: ignore[assignment]  # it can't be changed either
-        # A cookie may be another site's on this domain. Without it the browser is one that doesn't have it.
+        request.GET = _clean(request.GET)  # type: ignore[assignment]  # it is immutable too
+        # The cookie may come from another site on this domain. It is dropped, as if the browser didn't have it.
         request.COOKIES = {name: value for name, value in request.COOKIES.items() if is_storable(name + value)}
         return self.get_response(request)
 

@@ -1,4 +1,4 @@
-"""Keeps pages from taking every thread of a web process while the database hangs: static files and probes need one."""
+"""Keep one thread of a web process free while the database hangs. Static files and probes need it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from common import sql
 from portal import statements
 from portal.watch import Watch
 
-# So many pages may wait before the next one first asks whether the database answers. One less than gunicorn's threads.
+# So many pages may wait before the next one checks whether the database answers. It is one less than gunicorn's threads.
 _PAGES_UNASKED = 3
 
 
 class DatabaseGateMiddleware:
-    """The pages before it wait for as long as DATABASE_STATEMENT_TIMEOUT lets them; later ones get a 503 at once."""
+    """Answers 503 at once while too many pages wait. Those wait for DATABASE_STATEMENT_TIMEOUT at most."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -29,8 +29,8 @@ class DatabaseGateMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if self._watch.hangs or (self._pages >= _PAGES_UNASKED and not self._watch.latest()):
-            self._watch.latest()  # so that the end of it is noticed
-            page = render(None, "503.html", status=503)  # no request: what belongs to one asks the database
+            self._watch.latest()  # so that it is noticed when the database answers again
+            page = render(None, "503.html", status=503)  # without the request, because its context asks the database
             page["Retry-After"] = "10"
             return page
         with self._counted():
@@ -51,5 +51,5 @@ def _answers() -> bool:
     try:
         sql.fetch(statements.ANSWERS)
     except (DatabaseError, InterfaceError):
-        connection.close()  # away, which is answered without a wait: each page finds out on its own
+        connection.close()  # unavailable, which each page notices on its own without a wait
     return True

@@ -1,4 +1,4 @@
-"""One clear line when the database is away (503) or has no space left (507), whatever part of a request noticed it."""
+"""Show a clear error page if the database is unavailable (503) or full (507), whatever part of a request noticed it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.sql import DatabaseTrouble, database_trouble
 
 
 class DatabaseTroubleMiddleware:
-    """Django has made an answer of the error by the time that a middleware sees it. The signal comes with the error."""
+    """Replaces the answer after a database error. A middleware sees only Django's answer; the signal brings the error."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -25,7 +25,7 @@ class DatabaseTroubleMiddleware:
         trouble: DatabaseTrouble | None = getattr(request, "database_trouble", None)
         if trouble is None:
             return response
-        page = render(None, f"{trouble.status}.html", status=trouble.status)  # no request: it asks no database
+        page = render(None, f"{trouble.status}.html", status=trouble.status)  # no request, so no database
         page["Retry-After"] = "30"
         return page
 

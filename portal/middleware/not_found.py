@@ -1,4 +1,4 @@
-"""Shows the portal's own 404 with DEBUG too, in place of Django's list of URL patterns."""
+"""Show the portal's own 404 page also with DEBUG, instead of Django's list of URL patterns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.shortcuts import render
 
 
 class NotFoundPageMiddleware:
-    """Only with DEBUG. Without it Django shows this page on its own."""
+    """Needed only with DEBUG. Without it, Django shows this page automatically."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

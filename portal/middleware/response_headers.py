@@ -1,4 +1,4 @@
-"""Headers of every answer: it is kept nowhere, belongs to this site alone, and needs no device."""
+"""Headers of every answer: don't store it, use it on this site only, and allow no access to devices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEADERS = {
             *("gyroscope", "magnetometer", "microphone", "midi", "payment", "picture-in-picture", "usb", "xr-spatial-tracking"),
         )
     ),
-    # Nearly every page shows who works here or whom mail went to. Static files have a policy of their own.
+    # Nearly every page shows members or recipients. Static files have a policy of their own.
     "Cache-Control": "no-store, private",
 }
 

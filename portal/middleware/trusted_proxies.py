@@ -1,4 +1,4 @@
-"""Who a request comes from, and how: what a proxy says of that counts only from the proxies named in TRUSTED_PROXIES."""
+"""The client and scheme of a request. Only the proxies in TRUSTED_PROXIES are believed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Proxies = Sequence[IPv4Network | IPv6Network | str]
 
 
 class TrustedProxiesMiddleware:
-    """Sets REMOTE_ADDR to the client's address as a trusted proxy tells it, and drops what anyone else says."""
+    """Sets REMOTE_ADDR to the client's address that a trusted proxy gives, and ignores the headers of all others."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -39,12 +39,12 @@ class TrustedProxiesMiddleware:
 
 @receiver(bind_extra_request_metadata)
 def _bind_client_address(request: HttpRequest, **_: Any) -> None:
-    """For the log: django-structlog would believe every client's headers."""
+    """Bind the client's address for the log. django-structlog would believe every client's headers."""
     structlog.contextvars.bind_contextvars(ip=request.META.get("REMOTE_ADDR"))
 
 
 def client_address(peer: str, hops: Sequence[str], proxies: Proxies) -> str:
-    """The nearest address that isn't a trusted proxy's: what stands further left, the client may have written itself."""
+    """Return the nearest address that isn't a trusted proxy's. The client may have made up the addresses to the left of it."""
     nearest = peer
     for hop in reversed(hops):
         if not _is_address(hop):

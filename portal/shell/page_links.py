@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 from django.urls import reverse
 
+from organization.permissions import Permission
+
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
@@ -15,6 +17,7 @@ class PageLinks(TypedDict, total=False):
 
     email_log_url: str
     test_mail_url: str
+    policy_effect_url: str  # only for members who may read a log
 
 
 def page_links(request: HttpRequest) -> PageLinks:
@@ -22,4 +25,8 @@ def page_links(request: HttpRequest) -> PageLinks:
     key = request.resolver_match.kwargs.get("stage_key") if request.resolver_match else None
     if key is None:
         return {}
-    return {"email_log_url": reverse("email-log", args=[key]), "test_mail_url": reverse("send-test-mail", args=[key])}
+    links: PageLinks = {"email_log_url": reverse("email-log", args=[key]), "test_mail_url": reverse("send-test-mail", args=[key])}
+    member = getattr(request, "user", None)
+    if member is not None and member.is_authenticated and member.has_perm_anywhere(Permission.ACCESS_ASSET_LOGS.path):
+        links["policy_effect_url"] = reverse("policy-effect", args=[key])
+    return links

@@ -1,4 +1,4 @@
-// #new-mail asks every few seconds how much mail has come in: not while nobody looks, and it says the same thing only once.
+// #new-mail asks every few seconds for the number of new emails. It stops while the page is hidden, and announces each number once.
 
 const place = document.getElementById("new-mail");
 

@@ -1,5 +1,5 @@
-// <form data-autosubmit>: choosing a filter applies it, and what is left empty or isn't shown stays out of the address.
-// The Apply button does the same without JavaScript. A time range of one's own is typed first.
+// <form data-autosubmit>: choosing a filter applies it. Empty and hidden fields stay out of the URL.
+// The Apply button does the same without JavaScript. A custom time range isn't applied until it is entered.
 
 for (const form of document.querySelectorAll("form[data-autosubmit]")) {
   const range = form.querySelector(".filters__range");

@@ -1,4 +1,4 @@
-// "/" puts the cursor into the page's search, unless somebody is typing.
+// "/" puts the cursor into the page's search, unless the user is typing in a field.
 
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;

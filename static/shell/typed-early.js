@@ -1,4 +1,4 @@
-// Somebody may type before the page's scripts have come: whoever listens hears of it once they have.
+// A user may type before the page's scripts are loaded. Then the listeners get the event once they are loaded.
 
 document.addEventListener("DOMContentLoaded", () => {
   for (const field of document.querySelectorAll("textarea, input:not([type=checkbox], [type=radio])")) {

@@ -60,7 +60,7 @@ def test_the_page_shows_the_numbers(as_administrator, some_mail, crm, qa):
     assert figures["To test lists"] == "66.7%"
     text = page(as_administrator)
     assert "oldest 3 h" in text
-    assert "The server doesn't know this mailbox." in text
+    assert "The server doesn&#x27;t know this mailbox." in text
     assert "Check the recipient&#x27;s address." in text
     assert "<title>" in text
     assert '<td class="end">6</td>' in text  # the table that says what the chart shows
@@ -168,7 +168,7 @@ def test_more_than_is_worth_counting(as_administrator, crm, shop, qa, monkeypatc
         accepted(crm if number else shop, qa, ago(minutes=30 - number), status=Status.QUEUED)
     assert numbers(page(as_administrator))["Waiting now"] == "5+"
     depth = backlog.backlog({qa: [shop]})[qa].waiting
-    assert (depth.mails, depth.more) == (1, True)
+    assert (depth.messages, depth.more) == (1, True)
 
 
 def test_nobody_sees_it_without_the_permission(qa, crm):

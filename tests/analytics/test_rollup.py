@@ -164,7 +164,7 @@ EVENTS = st.lists(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=EVENTS, at_once=st.integers(1, 7), data=st.data())
 def test_the_counts_are_those_of_a_plain_count(crm, shop, qa, monkeypatch, events: list[Event], at_once: int, data):
-    """Random mails and tries, counted in slices of any size while more of them come in."""
+    """Random messages and tries, counted in slices of any size while more of them come in."""
     monkeypatch.setattr(rollup, "ROWS_AT_ONCE", at_once)
     for model in (Message, RollUpPosition, *COUNTS):
         model.objects.all().delete()
@@ -232,7 +232,7 @@ def test_a_kill_in_the_middle_loses_nothing_and_counts_nothing_twice(crm, qa, mo
 def test_who_was_overtaken_while_reading_adds_nothing(crm, qa, monkeypatch):
     for _ in range(5):
         tried(accepted(crm, qa, ago(minutes=5)), ago(minutes=5))
-    read = rollup._mails_after
+    read = rollup._messages_after
     overtaken = []
 
     def slow(last):
@@ -242,7 +242,7 @@ def test_who_was_overtaken_while_reading_adds_nothing(crm, qa, monkeypatch):
             assert roll_up() == 10
         return rows
 
-    monkeypatch.setattr(rollup, "_mails_after", slow)
+    monkeypatch.setattr(rollup, "_messages_after", slow)
     assert roll_up() == 0
     assert counted() == {"accepted": 5, "sent": 5}
 
@@ -314,8 +314,8 @@ def test_it_shows_when_counting_is_behind(crm, qa, as_administrator):
     assert uncounted_since(now) is None
     late = accepted(crm, qa, ago(minutes=20))
     assert uncounted_since(now) == late.created
-    assert b"Not all mail is counted yet" in as_administrator.get("/monitor/analytics/qa/").content
+    assert b"Not all emails are counted yet" in as_administrator.get("/monitor/analytics/qa/").content
     roll_up()
     accepted(crm, qa, ago(seconds=90))
     assert uncounted_since(now) is None
-    assert b"Not all mail is counted yet" not in as_administrator.get("/monitor/analytics/qa/").content
+    assert b"Not all emails are counted yet" not in as_administrator.get("/monitor/analytics/qa/").content

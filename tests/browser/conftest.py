@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.contrib.auth.hashers import make_password
 from playwright.sync_api import Browser, expect
 
 from organization.models import Member
 from tests.support.browser import Person
 from tests.support.pages import busy_portal  # noqa: F401
-from tests.support.portal import PASSWORD, eventually
+from tests.support.portal import eventually
 
 expect.set_options(timeout=30_000)  # on a busy machine a page may take long; a limit that is never met costs nothing
 
@@ -45,13 +44,7 @@ def no_request_outlives_its_database(transactional_db: None) -> Iterator[None]:
 
 @pytest.fixture
 def people(administrator: Member, developer: Member, viewer: Member) -> None:
-    """The members again, with a password that is quick to check."""
-    Member.objects.update(password=make_password(PASSWORD, hasher="md5"))
-
-
-@pytest.fixture(autouse=True)
-def _quick_passwords(settings: Any) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    """Who signs in."""
 
 
 @pytest.fixture

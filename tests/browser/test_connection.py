@@ -35,7 +35,7 @@ def go() -> threading.Event:
 
 @pytest.fixture
 def slow_server(go) -> Iterator[SmtpServer]:
-    """One that lets somebody in by password, and takes a mail when it is told to go."""
+    """A server that accepts a password. It accepts a message only when the test tells it to."""
     with SmtpServer(users={"portal": TYPED}, mail=lambda _: go.wait(25) and None) as server:
         yield server
 

@@ -108,7 +108,7 @@ def test_a_developer_keeps_a_test_list_and_real_people_get_nothing(somebody, crm
     expect(page.get_by_text("was Active").first).to_be_visible()
     expect(page.get_by_text("250 Ok: kept").first).to_be_visible()
 
-    # Somebody leaves the list.
+    # A person leaves the list.
     page.goto(somebody.url + "/apps/crm/configuration/emails/qa/edit/")
     page.get_by_label("Keep Tess Tester").uncheck()
     page.get_by_role("button", name="Save").click()

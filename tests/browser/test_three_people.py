@@ -105,7 +105,7 @@ def test_the_developer_tests_an_app_and_sees_what_is_his(somebody: Person, crm, 
     expect(page.get_by_text("The recipients that the app gives: real people.")).to_be_visible()
     page.get_by_label("as if it were Active").check()
     press(page, "Show where it would go")
-    expect(page.get_by_text("Nobody: the email would be held")).to_be_visible()
+    expect(page.get_by_text("No one: the email would be held")).to_be_visible()
     page.goto(somebody.url + "/apps/crm/configuration/emails/qa/")
     page.get_by_role("link", name="Edit", exact=True).click()
     page.get_by_label("Add other addresses").fill("Ana Silva\tana@example.com\nBen\tben@example.com")
@@ -156,7 +156,7 @@ def test_the_operator_sees_what_is_wrong_and_finds_the_mail(somebody: Person, cr
     assert answer is not None
     assert (answer.status, answer.json()["worker"]) == (503, False)
     somebody.sign_in("ada.admin@acme.example")
-    expect(page.get_by_text("No mail is being delivered")).to_be_visible()
+    expect(page.get_by_text("Emails are not being delivered")).to_be_visible()
     deliver()
     rollup.roll_up()
 
@@ -171,7 +171,7 @@ def test_the_operator_sees_what_is_wrong_and_finds_the_mail(somebody: Person, cr
     follow(page, "View mail in the email log: The server doesn't know this mailbox. QA")
     expect(page.get_by_role("row")).to_have_count(2)
 
-    # The one that somebody asks for, and a list to take away.
+    # A requested credential, and a list to remove.
     page.goto(somebody.url + "/monitor/email-log/qa/")
     page.get_by_label("Recipient: an address").fill("customer1@")
     press(page, "Apply")

@@ -24,7 +24,7 @@ def test_workers_together_open_no_more_connections_than_the_stage_allows(crm, qa
 
 
 def test_workers_share_a_stages_connections_evenly(crm, qa, smtp_server):
-    """Whoever comes first would leave the others idle; a worker that died counts no more."""
+    """The first worker must not leave the others idle. A dead worker doesn't count."""
     configure(qa, smtp_server, from_domains="*", connections=4)
     register("one")
     register("two")

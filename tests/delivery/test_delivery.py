@@ -314,7 +314,7 @@ def test_a_stage_whose_settings_are_gone_holds_its_mail(crm, qa, configured, smt
 
 @pytest.mark.requires_postgresql  # SQLite has one writer at a time
 def test_mail_accepted_while_held_mail_is_released_stays_whole(crm, production, smtp_server):
-    """Saving the settings changes recipients and mails one after the other: what comes in between must not end half held."""
+    """Saving the settings changes recipients and messages one after the other. A message in between must not end half held."""
     send(crm, production)
 
     def accept_one_more():

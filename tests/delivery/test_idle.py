@@ -49,9 +49,9 @@ def sleepy_worker() -> Iterator[Worker]:
 def test_a_look_that_finds_nothing_is_one_statement(crm, qa, smtp_server):
     configure(qa, smtp_server)
     worker = Worker()
-    worker._turn()  # what it does every few seconds is done
+    worker._run_once()  # what it does every few seconds is done
     with CaptureQueriesContext(connection) as asked:
-        worker._turn()
+        worker._run_once()
     assert len(asked) == 1
 
 

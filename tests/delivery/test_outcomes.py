@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_notes_on_many_emails_cost_no_more_statements_than_on_one(crm, qa):
     configure(qa)
-    note = "The app gave no From, so the mail left as no-reply@acme.example."
+    note = "The app gave no From, so the email left as no-reply@acme.example."
 
     def statements(count: int) -> int:
         messages = [send(crm, qa).pk for _ in range(count)]

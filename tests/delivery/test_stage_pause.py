@@ -19,7 +19,7 @@ from outbox.models import Message, Source, Status
 from tests.support.certificates import Authority
 from tests.support.emailconfig import manager_of
 from tests.support.outbox import deliver, now_due, send
-from tests.support.pages import said, words
+from tests.support.pages import message_text, words
 from tests.support.portal import configure
 from tests.support.smtp_server import SmtpServer
 
@@ -129,7 +129,7 @@ def test_every_page_of_the_stage_says_what_is_wrong_and_what_to_do(as_administra
         assert REFUSAL in shown
         assert "Enter username and password again" in shown
         assert answer.context["stage_trouble"].retry_at > timezone.now()
-        assert f'next try: <time class="nowrap" datetime="{answer.context["stage_trouble"].retry_at:%Y-%m-%dT%H:%M}' in shown
+        assert f'next try: <time datetime="{answer.context["stage_trouble"].retry_at:%Y-%m-%dT%H:%M}' in shown
         assert f'action="{RESUME}"' in shown
         assert f'name="next" value="{page}"' in shown
         assert "wrong</" not in shown
@@ -137,7 +137,7 @@ def test_every_page_of_the_stage_says_what_is_wrong_and_what_to_do(as_administra
 
 def test_who_cannot_mend_it_is_told_who_can(as_viewer, qa, paused):
     shown = words(as_viewer.get("/apps/crm/configuration/emails/qa/"))
-    assert "Whoever manages the email configuration of QA has to mend it." in shown
+    assert "Ask an email administrator to fix the settings of QA." in shown
     assert "What to do:" not in shown
     assert "Paused" in shown and "Configured" not in shown
 
@@ -148,7 +148,7 @@ def test_other_pages_and_other_stages_say_nothing_of_it(as_administrator, crm, p
     for page in [*elsewhere, "/apps/", "/management/configure/emails/", "/accounts/profile/"]:
         answer = as_administrator.get(page)
         assert answer.status_code == 200
-        assert "Trouble with the SMTP server" not in words(answer), page
+        assert "Problem with the SMTP server" not in words(answer), page
 
 
 def test_the_page_about_all_stages_says_so_beside_configured(as_viewer, qa, production, paused, django_assert_num_queries):
@@ -205,7 +205,7 @@ def test_the_banner_goes_when_mail_goes(as_administrator, qa, paused, smtp_serve
     smtp_server.users = {"portal": "wrong"}
     now_due()
     deliver()
-    assert "Trouble with the SMTP server" not in words(as_administrator.get(BASE))
+    assert "Problem with the SMTP server" not in words(as_administrator.get(BASE))
 
 
 # Resuming
@@ -214,13 +214,13 @@ def test_the_banner_goes_when_mail_goes(as_administrator, qa, paused, smtp_serve
 def test_resuming_tries_the_server_at_once_and_the_audit_trail_says_who_did(
     as_administrator, administrator, qa, paused, smtp_server
 ):
-    smtp_server.users = {"portal": "wrong"}  # mended at the server: the settings stay
+    smtp_server.users = {"portal": "wrong"}  # fixed at the server: the settings stay
     deliver()
     assert smtp_server.arrived == []
     answer = as_administrator.post(RESUME, follow=True)
     assert answer.redirect_chain == [(BASE, 302)]
-    assert "Deliveries of QA were resumed" in said(answer)
-    assert "Trouble with the SMTP server" not in words(answer)
+    assert "Deliveries of QA were resumed" in message_text(answer)
+    assert "Problem with the SMTP server" not in words(answer)
     deliver()
     assert len(smtp_server.arrived) == 1
     event = AuditEvent.objects.get(operation="Resume deliveries")
@@ -240,7 +240,7 @@ def test_saving_the_settings_tries_the_server_at_once_too(as_administrator, qa, 
     form = as_administrator.get(f"{BASE}edit/").context["form"]
     values = {name: "" if (value := form[name].value()) is None else value for name in form.fields}
     assert as_administrator.post(f"{BASE}edit/", {**values, "password": "right"}).status_code == 302
-    assert "Trouble with the SMTP server" not in words(as_administrator.get(BASE))
+    assert "Problem with the SMTP server" not in words(as_administrator.get(BASE))
     deliver()
     assert len(smtp_server.arrived) == 1
 

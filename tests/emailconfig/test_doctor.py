@@ -1,5 +1,7 @@
-"""The connection doctor against servers with every fault we know: each is found at its step, explained as what it is, and
-nothing is said to the server after it."""
+"""The connection doctor against servers with every fault we know.
+
+Each fault is found at its step and explained correctly. Nothing is sent to the server after it.
+"""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class HangingServer:
         self._thread.start()
 
     def _take(self) -> None:
-        """Whoever takes connections also closes them: one that is taken while the server goes is closed as well."""
+        """The server closes all connections that it accepted, also one that it accepts while it stops."""
         with ExitStack() as taken, suppress(OSError):
             while True:
                 taken.enter_context(self._listener.accept()[0])

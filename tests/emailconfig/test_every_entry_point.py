@@ -314,7 +314,7 @@ def test_the_dots_that_stand_for_a_password_are_none(entry_point: EntryPoint, qa
 
 def test_a_sender_outside_ascii_needs_a_mailbox_that_is_inside(entry_point: EntryPoint, qa: Stage) -> None:
     values = {**WITH_CLIENT_SECRET, "sender_address": "jürgen@bücher.example"}
-    assert entry_point(qa, **{**values, "username": ""}).startswith("username: A mailbox")
+    assert entry_point(qa, **{**values, "username": ""}).startswith("username: Enter an ASCII address")
     assert entry_point(qa, **values) == ""
 
 

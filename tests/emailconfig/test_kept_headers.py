@@ -115,7 +115,7 @@ def test_a_field_is_removed_and_the_audit_trail_says_so(as_administrator: Client
     as_administrator.post(f"{PAGE}{first.pk}/remove/")
     as_administrator.post(f"{ADMIN}{second.pk}/delete/", {"post": "yes"})
     call_command("stage_policy", "qa", "--no-keep-header", "x-c", stdout=StringIO())
-    stop_keeping_header(first, OPERATOR)  # by somebody whose page was older
+    stop_keeping_header(first, OPERATOR)  # by a member whose page was older
     assert not KeptHeader.objects.exists()
     removed = AuditEvent.objects.filter(operation="Delete").values_list("entity_name", flat=True)
     assert sorted(removed) == [first.name, second.name, third.name]

@@ -154,8 +154,10 @@ def test_a_spelling_is_decided_by_what_it_resolves_to(settings: Settings, spelli
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, *answers: list[str], port: int) -> list[str]:
-    """The system's resolver answers with these addresses, one answer after the other, and keeps to the last. Gives what it
-    is asked."""
+    """Let the system's resolver answer with these addresses, one answer after the other.
+
+    It repeats the last answer. Returns the names that it is asked for.
+    """
     asked: list[str] = []
 
     def getaddrinfo(host: str, *_: object, **__: object) -> list[Any]:

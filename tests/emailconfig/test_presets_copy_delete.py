@@ -98,7 +98,7 @@ def test_a_preset_changes_nothing_that_it_says_nothing_about(as_administrator: C
 
 
 def test_a_preset_with_another_authentication_forgets_the_user(as_administrator: Client, configured: SmtpSettings) -> None:
-    """An old user name would be taken for the mailbox."""
+    """An old username would be taken for the mailbox."""
     begun = shown(as_administrator.get(EDIT, {"preset": "microsoft-365"}))
     assert (begun["username"], begun["sender_name"]) == ("", "Acme")
 

@@ -117,7 +117,7 @@ def test_a_secret_that_is_printed_shows_dots() -> None:
 
 
 @pytest.mark.parametrize("entry_point", ["browser", "admin"])
-@pytest.mark.parametrize("cause", ["somebody who listens fails", "the encryption key is broken"])
+@pytest.mark.parametrize("cause", ["a receiver fails", "the encryption key is broken"])
 def test_the_report_of_a_failed_save_holds_no_password(
     as_administrator: Client, qa: Stage, settings: Settings, entry_point: str, cause: str
 ) -> None:
@@ -132,7 +132,7 @@ def test_the_report_of_a_failed_save_holds_no_password(
 
     as_administrator.raise_request_exception = False
     got_request_exception.connect(report)
-    if cause == "somebody who listens fails":
+    if cause == "a receiver fails":
         smtp_settings_saved.connect(fail)
     else:
         settings.ENCRYPTION_KEYS = ["no key"]
@@ -205,7 +205,7 @@ def test_a_password_that_cannot_be_opened_is_told_in_words_when_connecting(
 ) -> None:
     smtp_settings = configure(qa, smtp_server, authentication="basic", username="portal", new_secret=CANARY)
     settings.ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
-    with pytest.raises(ConnectionFailure, match="can't be read") as trouble:
+    with pytest.raises(ConnectionFailure, match="can't be decrypted") as trouble:
         connect(smtp_settings)
     assert trouble.value.needs_a_person
     assert smtp_server.logins == []

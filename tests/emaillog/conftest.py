@@ -1,1 +1,1 @@
-from tests.support.outbox import _no_turn_fails, _quick_passwords, configured, smtp_server  # noqa: F401
+from tests.support.outbox import _no_turn_fails, configured, smtp_server  # noqa: F401

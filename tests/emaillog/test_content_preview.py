@@ -117,7 +117,7 @@ def test_what_cannot_be_taken_apart_is_shown_by_its_source(as_administrator, mes
     monkeypatch.setattr(content_preview, "parts_of", lambda content: 1 / 0)
     page = as_administrator.get(url(message))
     assert [tab.key for tab in page.context["tabs"]] == ["headers", "source"]
-    assert "Its source is all there is." in page.content.decode()
+    assert "Only its source can be shown." in page.content.decode()
     assert as_administrator.get(attachment(message, 0)).status_code == 404
 
 

@@ -166,7 +166,7 @@ def test_a_search_goes_on_where_it_stopped(as_administrator, crm, qa, ten_at_onc
     assert "Search further back" in first.content.decode()
     second = follow(as_administrator, first.context["older_url"])
     assert subjects(second) == []
-    assert "Nothing was found so far" in second.content.decode()
+    assert "No matches so far" in second.content.decode()
     third = follow(as_administrator, second.context["older_url"])
     assert subjects(third) == ["needle one"]
     assert not third.context["older_url"]
@@ -219,13 +219,13 @@ def test_new_mail_that_matches_is_counted(as_administrator, crm, qa):
     seen = named(crm, qa, "seen").pk
     assert "href" not in new_mail(as_administrator, seen).content.decode()
     named(crm, qa, "new")
-    assert "1 new mail<" in new_mail(as_administrator, seen).content.decode()
+    assert "1 new email<" in new_mail(as_administrator, seen).content.decode()
     named(crm, qa, "other")
     text = new_mail(as_administrator, seen).content.decode()
-    assert "2 new mails" in text
+    assert "2 new emails" in text
     assert 'href="/monitor/email-log/qa/"' in text
     text = new_mail(as_administrator, seen, q="other").content.decode()
-    assert "1 new mail<" in text
+    assert "1 new email<" in text
     assert 'href="/monitor/email-log/qa/?q=other"' in text
 
 
@@ -233,7 +233,7 @@ def test_after_fifty_nobody_asks_any_more(as_administrator, crm, qa):
     for number in range(51):
         named(crm, qa, f"{number}")
     answer = new_mail(as_administrator, 0)
-    assert "50+ new mails" in answer.content.decode()
+    assert "50+ new emails" in answer.content.decode()
     assert answer.status_code == 286  # htmx stops
 
 

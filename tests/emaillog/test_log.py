@@ -197,13 +197,17 @@ def test_recipients_of_test_mail_and_of_held_mail_are_told_so(as_administrator, 
     empty = send(crm, qa, "c@x.example")
     list_of(crm, qa).delete()
     missing = send(crm, qa, "c@x.example")
-    assert outcomes_of_requested(as_administrator, unconfigured) == {"c@x.example": "Held: this recipient gets nothing yet."}
+    assert outcomes_of_requested(as_administrator, unconfigured) == {
+        "c@x.example": "Held: the email was not sent to this recipient yet."
+    }
     assert outcomes_of_requested(as_administrator, test_mail) == {
         "c@x.example": "This recipient does not get the email. The test list takes its place.",
         "ana@acme.example": "Waiting to be sent to this recipient.",
     }
-    for held, words in ((empty, "has nobody on it, so the mail is held"), (missing, "is missing, so the mail is held")):
-        assert outcomes_of_requested(as_administrator, held) == {"c@x.example": "Held: nobody gets the email yet."}
+    for held, words in ((empty, "is empty, so the email is held"), (missing, "is missing, so the email is held")):
+        assert outcomes_of_requested(as_administrator, held) == {
+            "c@x.example": "Held: the email was not sent to any recipient yet."
+        }
         assert words in as_administrator.get(url(held)).content.decode()
     cancel(missing, OPERATOR)
     assert outcomes_of_requested(as_administrator, missing) == {"c@x.example": "This recipient did not get the email."}

@@ -38,7 +38,7 @@ def test_a_certificate_that_is_in_order_gives_no_trouble(settings: Settings, aut
 def test_one_that_ends_soon_is_told_with_its_day(settings: Settings, authority: Authority, expired: bool) -> None:
     use(settings, *authority.issue("gateway.acme.example", expired=expired))
     unusable, ends_soon = certificate.trouble()
-    assert (unusable, "ended on" in ends_soon) == ("", expired)
+    assert (unusable, "expired on" in ends_soon) == ("", expired)
     assert [found.id for found in check_gateway_certificate()] == ["portal.W002"]
 
 
@@ -94,15 +94,15 @@ def test_a_renewed_certificate_is_shown_and_a_broken_one_is_not(settings: Settin
     context = server.tls_context()
     assert context is not None
     watch, first = CertificateWatch(context), served_serial(context)
-    assert watch.look() == ""
+    assert watch.check() == ""
 
     authority.issue("gateway.acme.example", days=70)
     os.utime(key, (1, 1))  # as if time had gone by since
-    assert watch.look() == ""
+    assert watch.check() == ""
     second = served_serial(context)
     assert second != first
 
     key.write_bytes(authority.issue("other.acme.example")[1].read_bytes())
     os.utime(key, (2, 2))
-    assert "don't belong together" in watch.look()
+    assert "don't belong together" in watch.check()
     assert served_serial(context) == second

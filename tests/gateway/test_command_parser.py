@@ -74,7 +74,7 @@ def test_what_is_no_recipient_is_refused_with_the_reason(argument, reply):
         ("BODY=BINARYMIME", "555 5.5.4 The parameter BODY=BINARYMIME is not supported."),
         ("SMTPUTF8=yes", "555 5.5.4 The parameter SMTPUTF8=yes is not supported."),
         ("SIZE=many", "555 5.5.4 The parameter SIZE=many is not supported."),
-        ("SIZE=99999999999999999999999", "552 5.3.4 The mail has 99,999,999,999,999,999,999 bytes; at most"),
+        ("SIZE=99999999999999999999999", "552 5.3.4 The email has 99,999,999,999,999,999,999 bytes; at most"),
         ("NOTIFY=NEVER", "555 5.5.4 The parameter NOTIFY=NEVER is not supported."),
     ],
 )

@@ -1,5 +1,7 @@
-"""python -m tests.interop.sink PORT SECONDS: an SMTP server that takes everything, each mail's answer so many seconds after
-its content. Prints when each mail was answered and its Message-ID."""
+"""python -m tests.interop.sink PORT SECONDS: an SMTP server that accepts every message.
+
+It answers so many seconds after the content. It prints the time of each answer and the Message-ID.
+"""
 
 from __future__ import annotations
 

@@ -134,12 +134,12 @@ def test_no_toggle_no_door_and_no_death_lets_test_mail_out(crm: App, shop: App, 
         with threads(*entry_points, lambda: kill(workers)):
             time.sleep(SECONDS)
             stop.set()
-        printed(f"{len(accepted)} mails accepted, {Counter(Message.objects.values_list('status', flat=True))} when they ended")
+        printed(f"{len(accepted)} messages accepted, {Counter(Message.objects.values_list('status', flat=True))} when they ended")
         assert judge.leaks == []
         eventually(lambda: now_due() or not Message.objects.exclude(status=Status.SENT).exists(), PATIENCE_SECONDS)
         assert not Recipient.objects.exclude(status=Status.SENT).exists()
     twice = sum(times - 1 for times in judge.arrived.values())
-    printed(f"{len(accepted)} mails accepted, {sum(toggles.values())} times Active, {twice} arrived twice, {judge.leaks} leaked")
+    printed(f"{len(accepted)} accepted, {sum(toggles.values())} times Active, {twice} arrived twice, {judge.leaks} leaked")
     assert judge.leaks == []
     assert accepted <= set(judge.arrived)
     assert min(toggles.values()) > 3

@@ -25,7 +25,7 @@ from tests.support.portal import OPERATOR, configure, eventually, manage
 
 pytestmark = [pytest.mark.interop, pytest.mark.django_db(transaction=True)]
 
-# The stage's, in the tests in which something is killed: each may bring two mails twice.
+# The stage's, in the tests in which something is killed: each may deliver two messages twice.
 CONNECTIONS = 4
 
 
@@ -68,7 +68,7 @@ def waits(server: Sink, accepted: dict[str, float]) -> str:
     arrived = {message_id: moment for moment, message_id in reversed(server.arrivals)}
     delays = sorted(1000 * (arrived[message_id] - moment) for message_id, moment in accepted.items())
     p95 = delays[int(0.95 * len(delays))]
-    return f"p50 {statistics.median(delays):.0f} ms, p95 {p95:.0f} ms, most {delays[-1]:.0f} ms ({len(delays)} mails)"
+    return f"p50 {statistics.median(delays):.0f} ms, p95 {p95:.0f} ms, most {delays[-1]:.0f} ms ({len(delays)} messages)"
 
 
 def test_mail_from_two_gateways_two_web_processes_and_commands_arrives_once(crm, qa, server, broker, start_portal):
@@ -113,7 +113,7 @@ def test_how_long_it_takes_with_deliver_in_comparison(crm, qa, server, start_por
 
 def test_more_processes_deliver_more(crm, qa, folder, start_portal):
     """A server that answers each mail after 20 ms; every process brings four connections to it."""
-    rows, first = ["processes  connections  mails/s  against one"], 0.0
+    rows, first = ["processes  connections  messages/s  against one"], 0.0
     with redis(folder) as (address, _):
         for processes in (1, 2, 4):
             with sink(folder, delay=0.02) as server:
@@ -138,7 +138,7 @@ def submit_many(crm, qa, mails: int) -> None:
 
 
 def rate_of(server: Sink) -> float:
-    """Mails a second, of the middle half."""
+    """Messages a second, in the middle half."""
     moments = [moment for moment, _ in server.arrivals]
     middle = moments[len(moments) // 4 : 3 * len(moments) // 4]
     return (len(middle) - 1) / (middle[-1] - middle[0])
@@ -175,7 +175,7 @@ def test_any_part_may_be_killed_and_started_again(crm, qa, folder, start_portal,
         # A gateway killed between its commit and its 250 has stored what the app then sends again as another mail.
         asked_again = Message.objects.count() - Message.objects.values("message_id").distinct().count()
         assert twice <= 2 * CONNECTIONS + asked_again
-        printed(f"{part} killed: {len(accepted)} mails accepted, none lost, {twice} arrived twice")
+        printed(f"{part} killed: {len(accepted)} messages accepted, none lost, {twice} arrived twice")
 
 
 def test_a_single_process_of_a_worker_that_dies_is_replaced(crm, qa, folder, server, start_portal):

@@ -1,5 +1,8 @@
-"""python -m tests.interop.web MAILS SECONDS: sends so many mails through Django's mail API, with a pause after each, and
-prints one JSON object for each that was accepted: `message_id`, `accepted` (a time), `seconds` (how long the call took)."""
+"""python -m tests.interop.web MESSAGES SECONDS: send so many messages through Django's mail API.
+
+It pauses after each message. For each accepted message it prints one JSON object: `message_id`, `accepted` (a time), and
+`seconds` (how long the call took).
+"""
 
 from __future__ import annotations
 

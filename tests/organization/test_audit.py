@@ -14,13 +14,13 @@ from tests.support.portal import OPERATOR, make_member
 
 def test_an_event_is_never_changed_or_deleted(crm: App, as_administrator: Client) -> None:
     event = audit.record(OPERATOR, "Update", crm)
-    event.actor_name = "somebody else"
+    event.actor_name = "another member"
     with pytest.raises(TypeError, match="append-only"):
         event.save()
     with pytest.raises(TypeError, match="append-only"):
         event.delete()
     with pytest.raises(TypeError, match="append-only"):
-        AuditEvent.objects.filter(pk=event.pk).update(actor_name="somebody else")
+        AuditEvent.objects.filter(pk=event.pk).update(actor_name="another member")
     with pytest.raises(TypeError, match="append-only"):
         AuditEvent.objects.all().delete()
     base = f"/admin/organization/auditevent/{event.pk}/"

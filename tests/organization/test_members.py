@@ -133,7 +133,7 @@ def test_createsuperuser_asks_for_what_it_isnt_told(db: None, monkeypatch: pytes
     call_command("createsuperuser", stdout=StringIO())
     assert Member.objects.get().check_password(PASSWORD)
     assert AuditEvent.objects.get().operation == "Create"
-    with pytest.raises(CommandError, match="There is a member with this e-mail address"):
+    with pytest.raises(CommandError, match="There is already a member with this email address"):
         call_command("createsuperuser", "--email", "ROOT@acme.example", "--name", "Second")
     assert Member.objects.count() == 1
 

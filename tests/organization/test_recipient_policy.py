@@ -115,12 +115,12 @@ def test_a_narrower_policy_has_no_end(qa):
 def test_of_two_who_change_it_at_once_the_safer_wins(qa):
     put(qa, LISTED)
     expected_version = Stage.objects.get(pk=qa.pk).policy_version
-    change_policy(qa, NOBODY, OPERATOR, known_resend=expected_version)
+    change_policy(qa, NOBODY, OPERATOR, expected_version=expected_version)
     with pytest.raises(StaleVersion):
-        put(qa, OPEN, known_resend=expected_version)
+        put(qa, OPEN, expected_version=expected_version)
     with pytest.raises(StaleVersion):
-        allow(qa, ["ana@acme.example"], OPERATOR, typed_stage_name="QA", known_resend=expected_version)
-    change_policy(qa, NOBODY, OPERATOR, known_resend=expected_version)  # the other way round nothing stops it
+        allow(qa, ["ana@acme.example"], OPERATOR, typed_stage_name="QA", expected_version=expected_version)
+    change_policy(qa, NOBODY, OPERATOR, expected_version=expected_version)  # the other way round nothing stops it
 
 
 @pytest.mark.parametrize(

@@ -119,10 +119,10 @@ def test_only_what_waits_for_its_next_try_can_be_retried(crm, qa, production, co
         return refused.value.messages[0]
 
     held, due = send(crm, production), send(crm, qa)
-    assert "The mail is held. It goes by itself" in refusal(held)
+    assert "The email is held. It is sent automatically" in refusal(held)
     assert "due already" in refusal(due)
     take(qa, 1, owner="worker")
-    assert "being handed to the server right now" in refusal(due)
+    assert "being sent to the server right now" in refusal(due)
     leases_run_out()
     deliver()
     assert "is finished" in refusal(due)
@@ -188,7 +188,7 @@ def test_mail_on_the_wire_cannot_be_cancelled_and_arrives(crm, qa, configured, s
     worker.start()
     assert on_the_wire.wait(60)
     try:
-        with pytest.raises(ValidationError, match="being handed to the server right now"):
+        with pytest.raises(ValidationError, match="being sent to the server right now"):
             cancel(message, OPERATOR)
     finally:
         finish.set()
@@ -201,7 +201,7 @@ def test_mail_on_the_wire_cannot_be_cancelled_and_arrives(crm, qa, configured, s
 
 @pytest.mark.requires_postgresql  # SQLite has one writer at a time
 def test_mail_that_a_worker_is_taking_is_not_cancelled_behind_its_back(crm, qa, configured):
-    """The worker holds the row; whoever cancels waits for it, and then sees that the mail is on its way."""
+    """The worker holds the row. A member who cancels waits for it, and then sees that the message is being sent."""
     message, refusals = send(crm, qa), []
 
     def cancel_it():
@@ -281,7 +281,7 @@ def test_held_mail_that_a_person_releases_reaches_the_real_recipients_and_no_oth
     assert (arrived.mail["To"], arrived.mail["X-Original-To"]) == ("customer@example.com", None)
     message = stored(message)
     assert (message.status, message.route, message.hold_reason) == (Status.SENT, RouteKind.RELEASED, "")
-    assert message.notes == ["Released to the real recipients by Ada Admin: the test list doesn't catch this mail."]
+    assert message.notes == ["Released to the real recipients by Ada Admin: the test list doesn't catch this email."]
     assert (stored(beside).status, stored(beside).route) == (Status.HELD, RouteKind.TEST_LIST)
     assert trail() == [(str(administrator), "Release to real recipients", str(message.pk))]
     event = AuditEvent.objects.get(operation="Release to real recipients")
@@ -350,7 +350,7 @@ def test_only_test_mail_that_nobody_would_get_is_released_and_only_where_it_can_
     take(qa, 1, owner="worker")
     assert "isn't held any more" in refusal(message)
     Message.objects.filter(pk=message.pk).update(status=Status.HELD, hold_reason=HoldReason.STAGE_NOT_CONFIGURED)
-    assert "It goes by itself" in refusal(message)  # its settings were saved in this moment
+    assert "It is sent automatically" in refusal(message)  # its settings were saved in this moment
     other = held(crm, qa)
     cancel(other, OPERATOR)
     assert "isn't held any more" in refusal(other)
@@ -526,7 +526,7 @@ def test_released_mail_reaches_the_real_recipients_though_the_list_is_active_and
     assert stored(released).route == RouteKind.RELEASED
     assert stored(released).notes == [
         f"Resent from #{original.pk} by Ada Admin.",
-        "Released to the real recipients by Ada Admin: the test list doesn't catch this mail.",
+        "Released to the real recipients by Ada Admin: the test list doesn't catch this email.",
     ]
     assert (stored(original).route, stored(beside).route) == (RouteKind.TEST_LIST, RouteKind.TEST_LIST)
     assert statuses(original) == {"ana@acme.example": "sent"}

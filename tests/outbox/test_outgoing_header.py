@@ -113,7 +113,7 @@ def test_a_from_that_names_nobody_makes_no_reply_to_and_leaves_a_note(given, sen
     assert mail.get_all("From") == [SENDER]
     assert mail["Reply-To"] is None
     assert len(notes) == 1
-    assert notes[0].endswith("so the mail left as no-reply@acme.example.")
+    assert notes[0].endswith("so the email left as no-reply@acme.example.")
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,55 @@ def test_a_resent_mail_is_routed_as_of_now_only_toward_safer(original, test_list
     assert bool(routing.hold_reason) is (delivered_to == [])
 
 
+OVER = ListState(False, (ANA, BEN), version=3, active_version=3, time_over=True)
+LISTED, CAPTURING = PolicyState(RecipientPolicy.LISTED_ONLY), PolicyState(RecipientPolicy.NOBODY)
+IN_PRODUCTION = PolicyState(RecipientPolicy.AS_APPS_ASK, is_production=True)
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind", "hold"),
+    [
+        (OPEN, RouteKind.TEST_LIST, HoldReason.LIST_TIME_OVER),
+        (
+            PolicyState(RecipientPolicy.AS_APPS_ASK, (AllowedPattern("x.example"),)),
+            RouteKind.TEST_LIST,
+            HoldReason.LIST_TIME_OVER,
+        ),
+        (LISTED, RouteKind.CAPTURED, None),
+        (CAPTURING, RouteKind.CAPTURED, None),
+        (IN_PRODUCTION, RouteKind.RECIPIENTS, None),
+    ],
+)
+def test_a_list_whose_time_is_over_holds_where_its_end_would_open_the_stage(policy, kind, hold):
+    routing = route(["c@x.example"], OVER, policy)
+    assert (routing.kind, routing.hold_reason) == (kind, hold)
+
+
+@pytest.mark.parametrize(
+    ("decided", "policy", "expected"),
+    [
+        (StoredRoute(RouteKind.TEST_LIST, 3, 0, True), OPEN, HoldReason.LIST_TIME_OVER),
+        (StoredRoute(RouteKind.TEST_LIST, 3, 0, False), OPEN, HoldReason.LIST_TIME_OVER),
+        (StoredRoute(RouteKind.RECIPIENTS, 3, 0, True), OPEN, HoldReason.LIST_TIME_OVER),
+        (StoredRoute(RouteKind.RECIPIENTS, 2, 0, True), OPEN, HoldReason.LIST_TIME_OVER),
+        # A person released it, or it went to allowed addresses: no list has a say.
+        (StoredRoute(RouteKind.RELEASED, 2, 0, True), OPEN, "stays"),
+        (StoredRoute(RouteKind.ALLOWED, 3, 0, True, ()), OPEN, "stays"),
+        # The end is no more than a deactivation here: what was routed stays with whom it was routed to.
+        (StoredRoute(RouteKind.TEST_LIST, 3, 0, True), IN_PRODUCTION, "stays"),
+        (StoredRoute(RouteKind.RECIPIENTS, 3, 0, True), IN_PRODUCTION, "stays"),
+        (StoredRoute(RouteKind.RECIPIENTS, 2, 0, True), IN_PRODUCTION, None),
+        (StoredRoute(RouteKind.TEST_LIST, 3, 0, True), LISTED, "stays"),
+    ],
+)
+def test_the_second_look_at_a_list_whose_time_is_over(decided, policy, expected):
+    again = route_again(decided, ["c@x.example"], OVER, policy)
+    if expected == "stays":
+        assert again is None
+    else:
+        assert (again.kind, again.hold_reason) == (RouteKind.TEST_LIST, expected)
+
+
 def test_released_mail_goes_to_each_recipient_of_its_envelope_once():
     routing = release(["c@x.example", "d@x.example", "c@X.example"])
     assert (routing.kind, [person.email for person in routing.people]) == (RouteKind.RELEASED, ["c@x.example", "d@x.example"])

@@ -1,13 +1,14 @@
-"""“Where would this mail go?”: what it says is what delivery does."""
+"""“Where would this email go?”: what it says is what delivery does."""
 
 from __future__ import annotations
 
 import pytest
 from django.test import Client
 
+from organization.recipient_policy.changes import allow
 from outbox.models import Message
 from tests.support.outbox import deliver, send, set_list
-from tests.support.portal import configure, mail
+from tests.support.portal import OPERATOR, configure, mail
 
 PAGE = "/apps/crm/configuration/emails/qa/route/"
 
@@ -89,3 +90,22 @@ def test_it_says_what_delivery_does(as_viewer, crm, qa, smtp_server, active):
     send(crm, qa, content=mail())
     deliver()
     assert smtp_server.recipients == {person.email for person in route.people}
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "says"),
+    [
+        ({"policy": "nobody", "as_if": "active"}, "captured", "Nobody: the email would be captured."),
+        ({"policy": "listed-only"}, "captured", "Nobody: the email would be captured."),
+        ({"policy": "listed-only", "cc": "ana@acme.example"}, "allowed", "copies would be captured"),
+        ({"policy": "listed-only", "to": "ana@acme.example"}, "allowed", "all of them are allowed"),
+        ({"as_if": "over"}, "test_list", "time is over"),
+        ({"as_if": "over", "policy": "listed-only"}, "captured", "Nobody"),
+    ],
+)
+def test_what_if_policy_or_list_were_otherwise(as_viewer, crm, qa, values, kind, says):
+    allow(qa, ["ana@acme.example"], OPERATOR, typed_stage_name="QA")
+    set_list(crm, qa, "tess@acme.example", active=False)
+    page = ask(as_viewer, **values)
+    assert page.context["route"].kind == kind
+    assert says in page.content.decode()

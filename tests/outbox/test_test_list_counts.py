@@ -25,7 +25,7 @@ LOG = "/monitor/email-log/qa/"
 
 @pytest.fixture
 def some_mail(crm: App, shop: App, qa: Stage, production: Stage) -> None:
-    """Of crm in QA: two mails to three people, two that the list caught, one from yesterday; and others' mail."""
+    """Of crm in QA: two messages to three people, two that the list caught, one from yesterday. Others belong to other apps."""
     configure(qa)
     send(crm, qa, "a@example.com", "b@example.com")
     send(crm, qa, "b@example.com", "c@example.com")
@@ -106,7 +106,7 @@ def test_the_numbers_are_said_in_words(
 
 def test_both_pages_say_it(some_mail: None, as_developer: Client) -> None:
     for page in ("", "edit/"):
-        assert "the list caught 2 mails" in as_developer.get(f"/apps/crm/configuration/emails/qa/{page}").content.decode()
+        assert "the list caught 2 emails" in as_developer.get(f"/apps/crm/configuration/emails/qa/{page}").content.decode()
 
 
 def test_the_work_is_bounded_by_the_logs_index(some_mail: None, shop: App, qa: Stage) -> None:

@@ -11,7 +11,7 @@ from organization.models import App, AuditEvent, Stage
 from outbox.models import Message, RouteKind, Source
 from tests.support.emailconfig import manager_of
 from tests.support.outbox import deliver, set_list
-from tests.support.pages import said, words
+from tests.support.pages import message_text, words
 from tests.support.portal import configure
 from tests.support.smtp_server import SmtpServer
 
@@ -44,7 +44,7 @@ def test_a_test_mail_goes_the_way_of_all_mail_and_stands_in_the_log(
     answer = as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"}, follow=True)
     message = Message.objects.get()
     assert answer.redirect_chain == [(f"/monitor/email-log/qa/{message.pk}/", 302)]
-    assert "The test mail was accepted" in said(answer)
+    assert "The test email was accepted" in message_text(answer)
     assert (message.via, message.app, message.stage) == (Source.PORTAL, crm, qa)
     assert "Portal (test mail)" in words(answer)
     assert "Test mail of QA" in words(as_administrator.get("/monitor/email-log/qa/"))
@@ -109,7 +109,7 @@ def test_an_archived_stage_sends_no_test_mail_and_says_why(as_administrator, crm
 def test_a_stage_without_settings_has_nothing_to_try_out(as_administrator, crm, qa):
     for answer in (as_administrator.get(TEST_MAIL, follow=True), as_administrator.post(TEST_MAIL, {}, follow=True)):
         assert answer.redirect_chain == [(BASE, 302)]
-        assert "QA has no email configuration yet." in said(answer)
+        assert "QA has no email configuration yet." in message_text(answer)
     assert TEST_MAIL not in words(as_administrator.get(BASE))
 
 

@@ -155,7 +155,7 @@ def test_hints_do_not_pile_up_while_no_worker_takes_them(broker, crm, qa):
 
 @pytest.fixture(params=["redis refuses", "redis hangs", "amqp refuses", "amqp hangs"])
 def useless_broker(request, closed_port) -> Iterator[str]:
-    """The address of a broker where nobody listens, or where somebody does and never says a word."""
+    """The address of a broker that doesn't listen, or that accepts a connection and never answers."""
     scheme, what = request.param.split()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1] if what == "hangs" else closed_port

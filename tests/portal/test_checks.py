@@ -68,6 +68,6 @@ def test_every_finding_says_what_to_do(settings: Settings) -> None:
     assert all(finding.hint for finding in (*check_published_keys(), *check_encryption_keys(), *check_gateway()))
 
 
-def test_check_deploy_runs_them(settings: Settings) -> None:
+def test_check_deploy_runs_them(settings: Settings, db: None) -> None:
     with pytest.raises(Exception, match=r"portal\.E001"):
         call_command("check", "--deploy", stdout=StringIO(), stderr=StringIO())

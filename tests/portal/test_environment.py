@@ -33,7 +33,7 @@ def test_a_variable_that_is_not_set_has_its_default() -> None:
         ({"DATABASE_CONNECT_TIMEOUT": "-1"}, "DATABASE_CONNECT_TIMEOUT is -1; it must be 0 or more"),
         ({"DELIVERY_WINDOW": "0"}, "DELIVERY_WINDOW is 0; it must be 1 or more"),
         ({"LOG_FORMAT": "jsno"}, "LOG_FORMAT is “jsno”; it must be one of: console, json"),
-        ({"SMTP_DENIED_NETWORKS": "10.0.0.0/8, 10.0.0.1/8"}, "SMTP_DENIED_NETWORKS has “10.0.0.1/8”, which is no network"),
+        ({"SMTP_DENIED_NETWORKS": "10.0.0.0/8, 10.0.0.1/8"}, "SMTP_DENIED_NETWORKS has “10.0.0.1/8”, which isn't a network"),
         ({"DATABASE_URL": "mysql://db.example/portal"}, "DATABASE_URL must begin with postgres:// or sqlite:///"),
         ({"SECRET_KEY_FILE": "/nowhere/at/all"}, "SECRET_KEY_FILE names a file that can't be read"),
     ],
@@ -54,7 +54,7 @@ def test_a_value_that_cannot_be_used_is_named_with_its_variable_in_one_line(valu
 
 
 def test_a_database_url_that_cannot_be_read_keeps_its_password() -> None:
-    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL is no URL") as refused:
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL isn't a valid URL") as refused:
         Environment({"DATABASE_URL": "postgres://odc:se/cret@db.example/portal"}).database("DATABASE_URL", "")
     assert "cret" not in str(refused.value)
 

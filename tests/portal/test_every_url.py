@@ -90,6 +90,7 @@ def expected(route: str, method: str, person: str) -> str:
 SOME = (who_may.ANONYMOUS, who_may.NO_ROLE, who_may.STAFF_NO_ROLE, who_may.ADMINISTRATOR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "asking"), [("get", who_may.PEOPLE), ("post", who_may.PEOPLE), ("delete", SOME)])
 def test_every_url_answers_whom_the_table_names(people: Sessions, method: str, asking: Sequence[str]) -> None:
     wrong, client = [], Client()  # one for all: each loads the middleware

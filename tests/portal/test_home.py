@@ -8,16 +8,22 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from common.addresses import NamedAddress
+from common.clock import database_now
 from delivery.backoff import record_failure
 from delivery.models import Worker
 from emailconfig.connection import ConnectionFailure
 from emailconfig.models import SmtpSettings
 from gateway.models import Gateway
 from organization.models import App, Stage
+from organization.recipient_policy.changes import change_policy
+from organization.recipient_policy.policy import RecipientPolicy
 from outbox.models import Message, Source
 from outbox.submission import Envelope, submit
 from testlists.models import TestList
-from tests.support.portal import configure, mail, make_app, make_stage
+from testlists.services import ListChange, save_test_list
+from tests.support.portal import OPERATOR, configure, mail, make_app, make_stage
+from tests.support.testlists import time_goes_by
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +61,7 @@ def test_an_archived_stage_waits_for_nobody(as_administrator: Client, crm: App, 
 
 @pytest.mark.parametrize(
     ("code", "says"),
-    [("auth_refused", "Deliveries of QA are paused"), ("connection_refused", "Mail of QA waits for its SMTP server")],
+    [("auth_refused", "Deliveries of QA are paused"), ("connection_refused", "Emails of QA wait for the SMTP server")],
 )
 def test_everybody_hears_of_a_stage_in_trouble(as_viewer: Client, crm: App, qa: Stage, code: str, says: str) -> None:
     configure(qa)
@@ -66,8 +72,8 @@ def test_everybody_hears_of_a_stage_in_trouble(as_viewer: Client, crm: App, qa: 
 @pytest.mark.parametrize(
     ("code", "todo", "for_others"),
     [
-        ("auth_refused", "Enter username and password again.", "Whoever manages the email configuration of QA has to mend it."),
-        ("connection_refused", "Check server and port:", "It is tried again by itself."),
+        ("auth_refused", "Enter username and password again.", "Ask an email administrator to fix the settings of QA."),
+        ("connection_refused", "Check server and port:", "The portal tries again automatically."),
     ],
 )
 def test_what_to_do_about_trouble_is_said_to_whom_may_do_it(
@@ -125,14 +131,14 @@ def _hold_mail_of(stage: Stage, *apps: App) -> None:
 
 def test_no_worker_is_told_first(as_administrator: Client, as_viewer: Client, crm: App, qa: Stage) -> None:
     Worker.objects.all().delete()
-    assert titles(as_administrator) == ["No mail is being delivered", "QA has no SMTP server yet"]
+    assert titles(as_administrator) == ["Emails are not being delivered", "QA has no SMTP server yet"]
     assert titles(as_viewer) == []
 
 
 def test_no_gateway_is_told_as_well(as_administrator: Client, as_viewer: Client, crm: App, qa: Stage) -> None:
     configure(qa)
     Gateway.objects.all().delete()
-    assert titles(as_administrator) == ["No mail is being accepted"]
+    assert titles(as_administrator) == ["Emails are not being accepted"]
     assert "manage.py smtp_gateway" in as_administrator.get("/").content.decode()
     assert titles(as_viewer) == []
 
@@ -149,3 +155,34 @@ def test_the_number_of_queries_does_not_grow(
         record_failure(stage.pk, ConnectionFailure("AUTH", "auth_refused"))
     with django_assert_max_num_queries(18):
         assert len(titles(as_administrator)) == 61
+
+
+def test_an_end_of_a_list_is_told_of_a_day_before_and_afterwards_what_it_holds(
+    as_administrator: Client, as_developer: Client, as_viewer: Client, crm: App, qa: Stage
+) -> None:
+    configure(qa)
+    now = database_now()
+    people = [NamedAddress("tess@acme.example")]
+    for hours, expected in ((30, []), (2.5, ["The test list of Customer Relations in QA ends in 2\xa0hours"])):
+        save_test_list(crm, qa, ListChange(True, False, [], people, now + datetime.timedelta(hours=hours)), OPERATOR)
+        assert titles(as_administrator) == titles(as_developer) == expected
+    time_goes_by(crm, qa)
+    submit(crm, qa, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Source.COMMAND)
+    over = ["The time of the test list of Customer Relations in QA is over: 1 email held"]
+    assert titles(as_administrator) == titles(as_developer) == over
+    assert titles(as_viewer) == []
+    pages = [f"/apps/crm/configuration/emails/{page}" for page in ("qa/", "qa/edit/")]
+    for page in pages:
+        assert "is over in" in as_developer.get(page).content.decode()
+        assert "until you extend or" in as_developer.get(page).content.decode()
+
+
+def test_the_end_of_a_wider_policy_is_told_of_a_day_before(
+    as_administrator: Client, as_viewer: Client, crm: App, qa: Stage
+) -> None:
+    configure(qa)
+    change_policy(qa, RecipientPolicy.NOBODY, OPERATOR)
+    until = database_now() + datetime.timedelta(hours=3, minutes=1)
+    change_policy(qa, RecipientPolicy.AS_APPS_ASK, OPERATOR, until=until, typed_stage_name="QA")
+    assert titles(as_administrator) == ["The recipient policy of QA ends in 3\xa0hours"]
+    assert titles(as_viewer) == []

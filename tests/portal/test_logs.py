@@ -1,4 +1,4 @@
-"""With LOG_FORMAT=json every line of every process is one JSON object, whoever wrote it."""
+"""With LOG_FORMAT=json every line of every process is one JSON object, whichever library wrote it."""
 
 from __future__ import annotations
 

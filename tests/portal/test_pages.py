@@ -60,6 +60,7 @@ def walk(client: Client, start: str = "/") -> dict[str, int]:
     return statuses
 
 
+@pytest.mark.slow
 def test_no_link_is_dead_for_the_administrator(everything: Member) -> None:
     statuses = walk(signed_in(everything))
     assert {path: code for path, code in statuses.items() if code not in (200, 302)} == {}
@@ -77,6 +78,7 @@ def test_no_link_is_dead_for_the_administrator(everything: Member) -> None:
         assert statuses[page] == 200, page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["developer", "viewer", "nobody in particular"])
 def test_no_page_shows_a_link_to_what_the_member_may_not_open(everything: Member, who: str) -> None:
     member = Member.objects.filter(name__startswith={"developer": "Devon", "viewer": "Vera"}.get(who, "-")).first()
@@ -183,6 +185,7 @@ def test_every_answer_carries_the_content_security_policy(client: Client, db: No
     assert "unsafe" not in policy
 
 
+@pytest.mark.slow
 def test_pages_hold_no_script_or_style_that_the_policy_would_refuse(everything: Member) -> None:
     client = signed_in(everything)
     pages = [path for path, code in walk(client).items() if code == 200 and not path.startswith(("/admin/", "/static/"))]

@@ -24,7 +24,7 @@ NOT_CONFIGURED = (Status.HELD, HoldReason.STAGE_NOT_CONFIGURED)
 def delete_configuration(stage: Stage) -> None:
     settings = settings_of(stage)
     assert settings
-    delete_smtp_settings(stage, OPERATOR, known_resend=settings.version)
+    delete_smtp_settings(stage, OPERATOR, expected_version=settings.version)
 
 
 def state(message: Message) -> tuple[str, str]:
@@ -65,13 +65,13 @@ def test_trouble_with_the_server_goes_with_its_settings(as_administrator, crm, q
     deliver()
     assert StageBackoff.objects.get(stage=qa).failures == 1
     delete_configuration(qa)
-    assert "Trouble with the SMTP server" not in as_administrator.get(f"/management/configure/emails/{qa.key}/").content.decode()
+    assert "Problem with the SMTP server" not in as_administrator.get(f"/management/configure/emails/{qa.key}/").content.decode()
     deliver()
     assert state(message) == NOT_CONFIGURED
 
 
 def while_a_mail_is_on_the_wire(server: SmtpServer, crm, qa, act) -> None:
-    """`act` comes while a worker hands a first mail to `server`; then five more mails are accepted."""
+    """`act` runs while a worker sends a first message to `server`. Then five more messages are accepted."""
     on_the_wire, finish = threading.Event(), threading.Event()
 
     def hold_the_line(_):

@@ -126,7 +126,7 @@ def by_resend(world: World) -> None:
 
 
 def by_release(world: World) -> None:
-    """Held because nobody is on the Active list, until somebody is."""
+    """Held because the Active list is empty, until a person is added."""
     world.activate()
     list_of(world.app, world.stage).addresses.all().delete()
     assert world.submit().status == Status.HELD

@@ -49,7 +49,7 @@ def worker() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_workers_killed_again_and_again_lose_nothing_and_repeat_little(crm, qa, smtp_server):
-    """SIGKILL at any instruction. At most two mails of each connection may arrive twice, with the same Message-ID."""
+    """SIGKILL at any instruction. At most two messages of each connection may arrive twice, with the same Message-ID."""
     connections = 4
     smtp_server.data = lambda _: time.sleep(0.01)
     configure(qa, smtp_server, from_domains="*", connections=connections)
@@ -231,7 +231,7 @@ def test_database_connections_that_are_cut_are_made_again(crm, qa, configured, s
 
 
 def test_a_turn_that_was_rolled_back_is_done_again(crm, qa, configured, smtp_server, monkeypatch):
-    """What became of the mails before it is written once, and the tries are counted once."""
+    """The outcome of the messages before it is recorded once, and the tries are counted once."""
     real, failures = delivery.rate_limit.claim_due, iter([False, True, False, True])
 
     def claim_due(*request):
@@ -399,7 +399,7 @@ def test_a_server_that_closes_after_each_mail_gets_them_all_over_new_connections
 
     def one_per_connection(sender: str) -> str | None:
         text["mail"] += 1
-        return "421 4.7.0 too many mails on this connection" if text["mail"] % 2 == 0 else None
+        return "421 4.7.0 too many messages on this connection" if text["mail"] % 2 == 0 else None
 
     smtp_server.mail = one_per_connection
     configure(qa, smtp_server, from_domains="*", connections=1)
@@ -467,7 +467,7 @@ def test_a_worker_killed_at_any_instant_of_a_hand_over_leaves_a_mail_that_goes_a
 
 @contextlib.contextmanager
 def nobody_writes() -> Iterator[None]:
-    """The database takes no commit of a worker: SQLite's one write lock, or the mail table's, is somebody else's."""
+    """The database accepts no commit of a worker: another process holds SQLite's write lock, or the message table's lock."""
     if connection.vendor == "sqlite":
         import sqlite3
 

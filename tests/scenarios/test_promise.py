@@ -37,8 +37,11 @@ FIELDS = [
 
 
 class MailAndToggles(RuleBasedStateMachine):
-    """People toggle and edit the list and the settings, leave the list, retry, cancel, release and resend mail; apps send, the
-    server answers as it likes, workers die."""
+    """Members, apps, the server and workers act in any order.
+
+    Members toggle and edit the list and the settings, leave the list, and retry, cancel, release and resend messages. Apps
+    send, the server gives any answer, and workers die.
+    """
 
     server: SmtpServer
 

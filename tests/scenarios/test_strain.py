@@ -546,7 +546,7 @@ def test_a_limit_of_mails_per_connection_costs_a_new_connection_and_no_pause(crm
 
     def mail_from(_):
         count["n"] += 1
-        return "421 4.7.0 ten mails per connection, please reconnect" if count["n"] % 11 == 0 else None
+        return "421 4.7.0 ten messages per connection, please reconnect" if count["n"] % 11 == 0 else None
 
     smtp_server.mail = mail_from
     configure(qa, smtp_server, from_domains="*", connections=1)

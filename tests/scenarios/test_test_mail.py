@@ -117,7 +117,7 @@ def test_text_without_an_empty_line_before_it_arrives_as_the_body(crm, qa, smtp_
 
 def test_an_invitation_is_warned_about_where_it_is_test_mail(as_administrator, crm, qa, smtp_server):
     configure(qa, smtp_server)
-    warning = "a tester who replies may write to real people"
+    warning = "may write to real people"
     list_page, simulator = (
         "/apps/crm/configuration/emails/qa/",
         "/apps/crm/configuration/emails/qa/route/?to=karl@customer.example",

@@ -1,4 +1,4 @@
-"""Somebody at a browser window."""
+"""A person at a browser window."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ document.addEventListener("securitypolicyviolation", (event) => {
 
 
 class Person:
-    """Somebody at a browser window, who notices what goes wrong in it."""
+    """A person at a browser window. The errors in it are recorded."""
 
     def __init__(self, context: BrowserContext, url: str, *, scripted: bool = True) -> None:
         context.set_default_timeout(30_000)

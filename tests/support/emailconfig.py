@@ -21,7 +21,6 @@ from emailconfig.services import save_smtp_settings, settings_of
 from organization.builtin_roles import ADMINISTRATOR
 from organization.models import App, Member, Role, Stage
 from organization.permissions import Permission
-from tests.support.organization import quick_passwords  # noqa: F401
 from tests.support.portal import OPERATOR, configure, make_member, signed_in
 
 CANARY = "kanarienvogel-9d1f4c"
@@ -155,7 +154,7 @@ def _errors_of(form: SmtpSettingsForm) -> str:
 
 
 def manager_of(*stages: Stage, app: App | None = None, **fields: Any) -> Client:
-    """Somebody whose role holds Manage Email Configurations in these stages; in all, when none is named."""
+    """A member with the permission Manage Email Configurations in these stages, or in all if none is named."""
     role = Role.objects.create(name="Mail team", permissions=[Permission.MANAGE_EMAIL_CONFIGURATIONS.value])
     role.stages.set(stages)
     return signed_in(make_member("Max Manager", role, app, **fields))

@@ -66,8 +66,11 @@ Answer = str | bytes | Act
 
 @dataclass
 class FaultyServer:
-    """Takes every command, and no mail. `answers` says what it answers to a command instead, or to the connection
-    ("greeting"), or to the EHLO after STARTTLS ("EHLO over TLS"). `heard` is every line that came in."""
+    """A server that accepts every command but no message.
+
+    `answers` replaces its answer to a command, to the connection ("greeting") or to the EHLO after STARTTLS ("EHLO over TLS").
+    `heard` has every line that came in.
+    """
 
     answers: dict[str, Answer] = field(default_factory=dict)
     tls: ssl.SSLContext | None = None
@@ -188,7 +191,7 @@ def repeat_the_secret(conversation: Conversation) -> None:
 
 
 def echo_the_password(conversation: Conversation) -> None:
-    """Word for word what was sent after the user name, as a server does that echoes."""
+    """The exact text that was sent after the username, as from a server that echoes."""
     conversation.say("334 UGFzc3dvcmQ6")
     conversation.say(conversation.hear())
 
@@ -201,7 +204,7 @@ def go_on_in_clear(conversation: Conversation) -> None:
 
 
 def inject_into_starttls(conversation: Conversation) -> None:
-    """Somebody in between adds to the last packet in clear what the client may take for an answer over TLS."""
+    """An attacker in between adds text to the last packet without TLS. The client might take it for an answer over TLS."""
     conversation.say(b"220 go ahead\r\n250-smtp.test\r\n250 AUTH PLAIN LOGIN\r\n")
     conversation.encrypt()
 
@@ -213,8 +216,10 @@ HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\n\r\n<html><body>
 
 
 class Fault(NamedTuple):
-    """A server's fault, the step that finds it, and the explanation. `tls` is a kind of Forger.context; `values` are settings
-    other than a password without encryption."""
+    """A server's fault, the step that finds it, and the explanation.
+
+    `tls` is a kind of Forger.context. `values` are settings other than a password without encryption.
+    """
 
     step: str
     code: str
@@ -367,7 +372,7 @@ FAULTS: dict[str, Fault] = {
     "hangs at MAIL": _answers("MAIL FROM", "no_answer", hang),
     "answers noise to MAIL": _answers("MAIL FROM", "unintelligible", "and a good day to you"),
     "refuses the sender": _answers("MAIL FROM", "sender_refused", "550 5.1.8 Sender address rejected: Domain not found"),
-    "refuses a sender of somebody else's": _answers(
+    "refuses the address of another sender": _answers(
         "MAIL FROM", "sender_not_owned", "553 5.7.1 <no-reply@acme.example>: Sender address rejected: not owned by user portal"
     ),
     "lets nobody send as this sender": _answers(

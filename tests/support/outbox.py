@@ -30,12 +30,6 @@ from testlists.services import ListChange, save_test_list
 from tests.support.portal import OPERATOR, configure, eventually, mail
 from tests.support.smtp_server import SmtpServer
 
-
-@pytest.fixture(autouse=True)
-def _quick_passwords(settings: Any) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 # What a worker logs when its own code, not a server or the database's absence, keeps a turn from succeeding. It goes on
 # another, slower way then, so that nothing but the log tells.
 _FAULTS = (
@@ -116,7 +110,7 @@ def deliver_beside(config: DeliveryConfig | None = None) -> None:
 
 
 def take(stage: Stage, at_most: int, owner: str) -> list[ClaimedMessage]:
-    """What a worker's turn does: some due mails are on the wire from now on, as `owner`'s."""
+    """Claim some due messages for `owner`, as a worker does. From now on they are being sent."""
     with transaction.atomic():
         return claim_due(query_due(stage.pk, at_most), Claim(owner, DeliveryConfig().lease), database_now())
 

@@ -15,6 +15,7 @@ from analytics.models import HourlyCause, HourlyCount, HourlyLatency, RollUpPosi
 from delivery.models import ConnectionSlot, StageBackoff, Worker
 from emailconfig.doctor import runs
 from emailconfig.models import ConnectionTest, DeletedSettings, OAuthToken, SmtpSettings
+from emaillog.models import EmptiedInbox, ReadEmails
 from gateway.models import Gateway
 from organization import audit
 from organization.credentials import create_credential
@@ -50,6 +51,7 @@ PAGES = [
     "/management/configure/emails/qa/kept-headers/",
     "/management/configure/emails/qa/recipients/",
     "/management/configure/emails/production/recipients/",
+    "/management/configure/emails/qa/recipients/effect/?policy=listed-only&since=7d",
     "/management/configure/emails/qa/test-mail/",
     "/management/configure/emails/qa/test/{test}/",
     "/management/configure/emails/development/",
@@ -168,6 +170,8 @@ def everything(
     rollup._add({HourlyCount: {key: Counter(accepted=2, sent=1, deferred=1)}})
     rollup._add({HourlyLatency: {(*key, 3): Counter(sent=1)}, HourlyCause: {(*key, "greylisted"): Counter(deferred=1)}})
     RollUpPosition.objects.create(counted="mails", last=2)
+    EmptiedInbox.objects.create(app=crm, stage=qa)
+    ReadEmails.objects.create(member=developer, app=crm, stage=qa)
     ConnectionSlot.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
     audit.record(OPERATOR, "Update", crm)
     return administrator

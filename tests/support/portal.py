@@ -70,7 +70,7 @@ def configure(stage: Stage, relay: SmtpServer | None = None, /, **values: Any) -
 
 
 def environment() -> dict[str, str]:
-    """For processes that shall work on the test database."""
+    """For processes that use the test database."""
     database = connection.settings_dict
     if connection.vendor == "sqlite":
         url = f"sqlite:///{database['NAME']}"
@@ -115,8 +115,10 @@ def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """The first true value of `condition` within `seconds`; fails the test otherwise. On a busy machine a process may need
-    long to start, and a limit that is never met costs nothing."""
+    """Return the first true value of `condition` within `seconds`, or fail the test.
+
+    On a busy machine a process may start slowly. A long limit costs nothing if it isn't reached.
+    """
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"

@@ -19,7 +19,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 
 def free_port() -> int:
-    """For programs that share no machine with other tests: somebody else may be given it too before they listen."""
+    """For programs that share no machine with other tests. Another program may get the same port before they listen."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -38,7 +38,7 @@ def reserved_port() -> Iterator[int]:
 
 
 def listening(port: int) -> bool:
-    """Whether somebody takes connections there."""
+    """Return whether a server accepts connections there."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -106,7 +106,7 @@ class SmtpServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Whoever is connected is hung up on: nobody may wait for the answers of a server that is gone."""
+        """Close all connections. No client may wait for the answers of a stopped server."""
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(60)
         assert not self._thread.is_alive()

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from common.addresses import NamedAddress
+from common.clock import database_now
 from organization.models import App, Member, Stage
 from testlists.models import TestList
 from testlists.services import ListChange, save_test_list, test_list_of
-from tests.support.organization import quick_passwords  # noqa: F401
 from tests.support.portal import OPERATOR
 
 SECTION = "/apps/crm/configuration/emails/qa/"
@@ -26,6 +27,13 @@ def numbered(count: int) -> list[str]:
 def keep_list(app: App, stage: Stage, *addresses: str, members: tuple[Member, ...] = (), active: bool = False) -> TestList:
     """Make the list these addresses and members, as an operator."""
     return save_test_list(app, stage, ListChange(active, False, members, people(*addresses)), OPERATOR)
+
+
+def time_goes_by(app: App, stage: Stage) -> None:
+    """As if the list had ended a second ago. Nothing but the end changes: its version stays."""
+    test_list = test_list_of(app, stage)
+    test_list.active_until = database_now() - timedelta(seconds=1)
+    test_list.save(update_fields=["active_until"])
 
 
 def on_list(app: App, stage: Stage) -> list[str]:

@@ -15,8 +15,9 @@ from testlists.models import TestList
 
 def address_of(route: str) -> str:
     """An example of the route: of the app crm in the stage QA, where developers and viewers have something to see."""
+    apps_with_models = "gateway|emaillog|delivery|analytics|outbox|emailconfig|testlists|organization"
     special = {
-        "admin/^(?P<app_label>gateway|delivery|analytics|outbox|emailconfig|testlists|organization)/$": "/admin/organization/",
+        f"admin/^(?P<app_label>{apps_with_models})/$": "/admin/organization/",
         "admin/(?P<url>.*)$": "/admin/no/such/page/",
         "admin/autocomplete/": "/admin/autocomplete/?app_label=organization&model_name=rolegrant&field_name=member",
         "help/images/<str:name>": "/help/images/home.png",
@@ -25,11 +26,16 @@ def address_of(route: str) -> str:
 
 
 def example_of(name: str, route: str) -> str:
-    fixed = {"app": "crm", "stage": "qa", "name": "index", "number": "0", "content_type_id": "1"}
-    rows: dict[str, Any] = {"credential": Credential, "kept": KeptHeader, "entry": AllowedAddress, "test": ConnectionTest}
+    fixed = {"app_key": "crm", "stage_key": "qa", "name": "index", "number": "0", "content_type_id": "1"}
+    rows: dict[str, Any] = {
+        "credential_id": Credential,
+        "kept_id": KeptHeader,
+        "entry": AllowedAddress,
+        "test_id": ConnectionTest,
+    }
     if name == "object_id":
         return row_in_admin(route)
-    if name == "message":
+    if name == "message_id":
         return str(Message.objects.get(app__key="crm", stage__key="qa").pk)
     return fixed[name] if name in fixed else str(rows[name].objects.get().pk)
 

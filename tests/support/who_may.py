@@ -1,7 +1,7 @@
 """Every URL of the portal, with who opens it and who may post to it. docs/reference/permissions.md says the same in words.
 
-Whoever isn't named gets a 403; who isn't signed in, or isn't let into Django admin, is asked to sign in. Where nobody is named,
-the method isn't allowed.
+A member who isn't named gets a 403. A visitor who isn't signed in, or a member who may not open Django admin, is asked to
+sign in. If nobody is named, the method isn't allowed.
 """
 
 from __future__ import annotations

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from common.addresses import NamedAddress
+from common.clock import database_now
 from organization.models import App, AuditEvent, Member, Stage
 from testlists.services import EMPTY_CANT_BE_ACTIVE, ListChange, save_test_list, test_list_of
 from tests.support.portal import OPERATOR, manage
-from tests.support.testlists import keep_list, on_list
+from tests.support.testlists import keep_list, on_list, time_goes_by
 
 
 def run(*arguments: str) -> str:
@@ -30,6 +32,7 @@ def test_the_command_shows_a_list(crm: App, qa: Stage, viewer: Member) -> None:
     assert json.loads(run("--json")) == {
         "policy": "as-apps-ask",
         "active": True,
+        "active_until": None,
         "missing": False,
         "addresses": [
             {"name": "Vera Viewer", "email": "vera.viewer@acme.example"},
@@ -94,3 +97,30 @@ def test_in_a_shell_even_bytes_that_are_no_text_are_refused_in_one_line(crm: App
     assert done.returncode == 1
     assert done.stderr.startswith("CommandError: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_command_gives_a_list_an_end_and_keeps_it(crm: App, qa: Stage) -> None:
+    until = (database_now() + timedelta(days=1)).replace(microsecond=0).isoformat()
+    assert f"Active until {until}" in run("--add", "ana@example.com", "--activate", "--until", until)
+    assert f"Active until {until}" in run("--add", "bob@example.com")
+    assert json.loads(run("--json"))["active_until"] == until
+    time_goes_by(crm, qa)
+    assert "its time has been over since" in run()
+    assert json.loads(run("--json"))["active"] is False
+    assert "QA: Active, 2" in run("--no-end")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--until", "2001-01-01T00:00Z", "--activate"], "time is over"),
+        (["--until", "2999-01-01T00:00Z", "--activate"], "within a year"),
+        (["--until", "tomorrow", "--activate"], "invalid"),
+        (["--until", "2999-01-01T00:00Z"], "--activate"),
+    ],
+)
+def test_the_command_refuses_an_end_in_words(crm: App, qa: Stage, arguments: list[str], says: str) -> None:
+    keep_list(crm, qa, "ana@example.com")
+    with pytest.raises(CommandError, match=says):
+        run(*arguments)
+    assert not test_list_of(crm, qa).active

@@ -44,8 +44,8 @@ def test_the_page_of_an_active_list_says_that_nobody_else_gets_mail(as_viewer: C
     ("policy", "active", "sentence"),
     [
         (RecipientPolicy.NOBODY, True, "Active, but this stage captures everything"),
-        (RecipientPolicy.NOBODY, False, "QA captures everything"),
-        (RecipientPolicy.LISTED_ONLY, False, "are captured"),
+        (RecipientPolicy.NOBODY, False, "This stage captures all email"),
+        (RecipientPolicy.LISTED_ONLY, False, "copy is captured"),
         (RecipientPolicy.LISTED_ONLY, True, "go only to"),
     ],
 )

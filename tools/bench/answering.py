@@ -1,4 +1,7 @@
-"""python -m tools.bench.answering PORT: aiosmtpd that answers 250 and stores nothing: what a gateway made with it can reach."""
+"""python -m tools.bench.answering PORT: aiosmtpd that answers 250 and stores nothing.
+
+This is the limit for a gateway that is made with aiosmtpd.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What we are compared with: SMTP clients that keep nothing, and do nothing but send."""
+"""SMTP clients to compare with. They store nothing and only send."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ENVELOPE = f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{TO}>\r\nDATA\r\n".encode()
 
 
 def smtplib_threads(port: int, mails: int, connections: int) -> None:
-    """Python's own client, each connection kept."""
+    """Send with Python's own client over connections that stay open."""
 
     def send(count: int) -> None:
         with smtplib.SMTP("127.0.0.1", port) as smtp:
@@ -26,7 +26,7 @@ def smtplib_threads(port: int, mails: int, connections: int) -> None:
 
 
 def pipelined(port: int, mails: int, connections: int) -> None:
-    """The limit: content and next envelope in one flight (RFC 2920), nothing stored, nothing looked at."""
+    """Send as fast as possible: content and next envelope in one flight (RFC 2920), with nothing stored or checked."""
 
     async def send(count: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -49,7 +49,7 @@ def pipelined(port: int, mails: int, connections: int) -> None:
 
 
 def load(port: int, mails: int, sessions: int, username: str = "", password: str = "") -> dict[str, float]:
-    """Mails a second that a gateway takes from many sessions at once, and the median from MAIL to 250, in ms."""
+    """Return messages a second that a gateway accepts from many sessions at once, and the median from MAIL to 250, in ms."""
     seconds: list[float] = []
 
     async def session(count: int) -> None:

@@ -43,7 +43,7 @@ def p50_ms(work: Callable[[], object], times: int) -> float:
 
 
 def enqueue(mails: int) -> dict[str, float]:
-    """send_mail() into the outbox, beside one durable INSERT of as many bytes, and rendering alone."""
+    """Measure send_mail() into the outbox, beside one durable INSERT of as many bytes, and rendering alone."""
     with connection.cursor() as cursor:
         blob = "bytea" if connection.vendor == "postgresql" else "blob"
         cursor.execute(f"CREATE TABLE IF NOT EXISTS bench_bare (data {blob})")
@@ -55,14 +55,14 @@ def enqueue(mails: int) -> dict[str, float]:
 
 
 def fill(mails: int) -> dict[str, float]:
-    """Queue mails to drain."""
+    """Queue messages to deliver."""
     for _ in range(mails):
         send_mail("Bench", BODY, "bench@example.com", ["to@example.com"])
     return {}
 
 
 def fill_large(mails: int) -> dict[str, float]:
-    """Queue mails of 25 MiB."""
+    """Queue messages of 25 MiB."""
     app, stage = App.objects.get(key="crm"), Stage.objects.get(key="production")
     content = b"From: bench@example.com\r\n\r\n" + (b"x" * 78 + b"\r\n") * (25 * 2**20 // 80 - 10)
     for _ in range(mails):
@@ -71,7 +71,7 @@ def fill_large(mails: int) -> dict[str, float]:
 
 
 def idle(mails: int) -> dict[str, float]:
-    """One mail after the other, each sent before the next comes: seconds from its acceptance to its last attempt."""
+    """Send one message after the other and measure the seconds from its acceptance to its last attempt."""
     seconds = []
     for _ in range(mails):
         began = time.perf_counter()
@@ -84,7 +84,7 @@ def idle(mails: int) -> dict[str, float]:
 
 
 def grow(finished: int) -> dict[str, float]:
-    """What a worker's poll, taking two mails, and the log's pages cost with so many finished mails behind them."""
+    """Measure a worker's poll, a claim of two messages and the log's pages, with so many finished messages stored."""
     _finished_rows(finished)
     stage = Stage.objects.get(key="production")
     if not Message.objects.filter(stage=stage, status="queued").exists():
@@ -113,7 +113,7 @@ def grow(finished: int) -> dict[str, float]:
 
 
 def _finished_rows(wanted: int) -> None:
-    """Copies of one sent mail, until there are so many."""
+    """Copy one sent message until there are so many."""
     have = Message.objects.filter(status="sent").count()
     app, stage = App.objects.get(key="crm"), Stage.objects.get(key="production")
     columns = (

@@ -1,4 +1,4 @@
-"""python -m tools.bench.pages MAILS: what the portal's pages cost with so many mails in the database of DATABASE_URL.
+"""python -m tools.bench.pages MESSAGES: measure the portal's pages with so many messages in the database of DATABASE_URL.
 
 Fills that database, which must be one of its own, unless it did so before, like an organization with 200 apps in 10 stages
 whose mail is kept for a year; then prints of 20 requests of each page the median and the 95th percentile, ms: first
@@ -39,7 +39,7 @@ from outbox.models import Message
 from testlists.models import TestList, TestListAddress
 
 APPS, STAGES = 200, 10
-# So many mails reach back 347 days when they are five million.
+# Five million messages reach back 347 days.
 SECONDS_PER_MAIL = 6
 CONTENT_DAYS = 30
 REQUESTS = 20
@@ -140,10 +140,12 @@ def organization() -> None:
 
 
 def fill(mails: int) -> None:
-    """A mail each 6 seconds until now, 82% of them in QA; one in 20,000 is the rare app's and one in 3,000 has failed. What
-    came to the stage that isn't set up is held, and so are three apps' in another; the last 2,000 in QA wait.
+    """Create a message each 6 seconds until now, 82% of them in QA.
 
-    Each mail has one recipient and one try, each tenth two; what mails say is kept for 30 days. The roll-ups are those that
+    One in 20,000 belongs to the rare app, and one in 3,000 has failed. Messages of the stage that isn't set up are held, and
+    so are those of three apps in another stage. The last 2,000 in QA wait.
+
+    Each message has one recipient and one try, each tenth has two. Contents are kept for 30 days. The roll-ups are those that
     the worker would have made.
     """
     stages = list(Stage.objects.order_by("order").values_list("pk", flat=True))
@@ -203,9 +205,9 @@ def fill(mails: int) -> None:
         " status, before, after, request_id) SELECT "
         f"{_moment(postgresql, f'({mails // 50} - n) * {SECONDS_PER_MAIL} * 50')}, 'Ada Admin', {acts},"
         f" CASE WHEN n % 2 = 0 THEN 'message' ELSE 'test list' END, '1', 'The mail ' || n, {apps[1]} + n % {APPS - 1},"
-        f" {stages[0]}, 'succeeded', '{{}}', '{{\"recipients\": 3}}', '' FROM {series.format(mails // 50)}"
+        f" {stages[0]}, 'succeeded', '{{}}', '{{\"recipients\": 3}}', '' FROM {series.format(mails // 50)}"  # words: quoted
     )
-    # As PostgreSQL's autovacuum does by itself soon after; until then it passes over the log's index for a small stage.
+    # PostgreSQL's autovacuum does this automatically soon after. Until then PostgreSQL skips the log's index for a small stage.
     _run("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
 
 

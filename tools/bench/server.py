@@ -1,5 +1,6 @@
-"""python -m tools.bench.server PORT DELAY_MS: an SMTP server that takes everything, stores nothing, and answers DELAY_MS
-later, as a server that far away would. When it is ended it prints how many mails came and in how many seconds.
+"""python -m tools.bench.server PORT DELAY_MS: an SMTP server that accepts everything and stores nothing.
+
+It answers DELAY_MS later, as a distant server would. When it ends, it prints how many messages came in how many seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""python -m tools.screenshots: makes the pictures in docs/images from a demo on a database of its own."""
+"""python -m tools.screenshots: make the pictures in docs/images from a demo with a database of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main() -> None:
         import django
 
         django.setup()
-        # These know the models, which are there only now.
+        # These import the models, which are loaded only now.
         from tests.support.smtp_server import free_port
         from tools.screenshots.pictures import take_all
         from tools.screenshots.working_day import working_day

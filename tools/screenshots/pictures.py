@@ -62,7 +62,7 @@ PAGES = {
     "profile": "/accounts/profile/",
     "password": "/accounts/password/",
 }
-# Too long to be shown whole.
+# These pages are too long to show them whole.
 LONG = ("documentation", "email-log", "analytics-of-all-stages", "audit-trail")
 # Shown in the light theme and on a phone too.
 MAIN = ["home", "test-list", "email-configuration-edit", "email-log", "analytics"]
@@ -108,7 +108,7 @@ class Pictures:
         self._write(name, self.page.screenshot())
 
     def _show_whole(self, name: str) -> None:
-        """A window as high as the page. What lies outside of the window isn't drawn, such as a mail's HTML in its frame."""
+        """Make the window as high as the page. Outside of the window, the HTML of a message in its frame isn't drawn."""
         self.page.set_viewport_size(self.window)
         self.page.wait_for_load_state("networkidle")
         high = self.page.evaluate("document.documentElement.scrollHeight")
@@ -183,7 +183,7 @@ class Pictures:
             self._write(name, self.page.locator(".doctor-start").screenshot())
 
     def _audit_trail(self) -> None:
-        """After the acts that the other pictures show."""
+        """Take the audit trail last, after the actions that the other pictures show."""
         self._open(AUDIT_TRAIL)
         self._keep("audit-trail")
         self._open(f"{AUDIT_TRAIL}?operation=Update&app=crm&since=24h")
@@ -216,7 +216,7 @@ class Pictures:
         self.page.set_viewport_size(self.window)
 
     def _seen_by_a_viewer(self) -> None:
-        """Addresses are masked, and what he may not do isn't drawn."""
+        """Take pages as a viewer sees them. Addresses are masked, and actions that the viewer may not do aren't shown."""
         self.page.context.clear_cookies()
         self._sign_in("vera.viewer@acme.example")
         self._page("home", "-of-a-viewer")

@@ -1,4 +1,4 @@
-"""Pictures of 256 colours: a third of the size, and nobody sees the difference on pages like ours."""
+"""Reduce pictures to 256 colours. This makes them a third of the size, with no visible difference on pages like ours."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _REDUCE = """async (png) => {
 
 
 def small_png(blank: Page, png: bytes) -> bytes:
-    """The same picture; `blank` is a page that shows nothing."""
+    """Return the picture with fewer colours. `blank` is an empty page."""
     reduced = blank.evaluate(_REDUCE, base64.b64encode(png).decode())
     width, height, indexes = reduced["width"], reduced["height"], base64.b64decode(reduced["indexes"])
     lines = b"".join(b"\0" + indexes[start : start + width] for start in range(0, width * height, width))

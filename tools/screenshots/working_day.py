@@ -1,4 +1,4 @@
-"""What the pictures show: the demo organization after a working day."""
+"""The demo organization after a working day, which the pictures show."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ REPLIES = {"old@example.com": "550 5.1.1 No such user here", "busy@example.com":
 
 @dataclass(frozen=True)
 class Day:
-    """Where the pictures lead to."""
+    """The URLs and ids that the pictures need."""
 
     test_mail: int
     held_mail: int
@@ -52,7 +52,7 @@ class Day:
 
 @contextmanager
 def working_day() -> Iterator[Day]:
-    """QA sends, and the test list of `crm` is Active there; Development is paused; Staging has no server yet."""
+    """Prepare the day. QA sends, and the test list of `crm` is Active there. Development is paused. Staging has no server."""
     with SmtpServer(rcpt=REPLIES.get) as server:
         call_command("migrate", verbosity=0)
         call_command("seed_demo", smtp_port=server.port, stdout=StringIO())
@@ -117,7 +117,7 @@ def _refused_sign_in(app: App, stage: Stage) -> None:
 
 
 def _settings_of_everyday(qa: Stage, production: Stage, development: Stage, member: Member) -> None:
-    """In place of the loopback, and of a port that is another one each time."""
+    """Store settings as in real use, instead of the loopback with a different port each time."""
     own = {"server": "smtp.acme.example", "port": 587, "security": "starttls"}
     _save(qa, member, **own, authentication="basic", username="portal", new_secret="s3cret")
     tokens = {"token_url": "https://login.acme.example/oauth2/token", "client_id": "email-portal", "scopes": "mail.send"}

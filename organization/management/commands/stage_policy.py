@@ -7,12 +7,10 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from common.clock import database_now
 from organization.access import Operator
-from organization.cli import PortalCommand, stage_by_key
+from organization.cli import PortalCommand, moment, stage_by_key
 from organization.kept_headers import keep_header, stop_keeping_header
 from organization.models import AllowedAddress, Stage
 from organization.recipient_policy.changes import allow, change_policy, disallow, policy_in_force, wait_until_none_in_flight
@@ -27,7 +25,7 @@ class Command(PortalCommand):
         parser.add_argument("--policy", choices=RecipientPolicy.values, help="who gets email from now on")
         parser.add_argument(
             "--until",
-            type=_moment,
+            type=moment,
             metavar="WHEN",
             help="when the wider policy, or what is allowed, ends: such as 2026-12-01T18:00Z",
         )
@@ -109,11 +107,3 @@ def _allowed_now(stage: Stage, now: datetime) -> list[AllowedAddress]:
 
 def _allowed_in_words(entry: AllowedAddress) -> str:
     return f"{entry.pattern} (until {entry.until.isoformat()})" if entry.until else entry.pattern
-
-
-def _moment(text: str) -> datetime:
-    """Raises ValueError, which the parser turns into its own error, for what isn't an ISO 8601 time."""
-    moment = parse_datetime(text)
-    if moment is None:
-        raise ValueError(text)
-    return moment if timezone.is_aware(moment) else timezone.make_aware(moment)

@@ -1,4 +1,4 @@
-"""manage.py explain_route: where would this mail go?"""
+"""manage.py explain_route: where would this email go?"""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from common.addresses import parse_named_address
+from common.clock import database_now
 from organization.cli import PortalCommand, app_by_key, stage_by_key
 from organization.recipient_policy.reading import policy_of
-from outbox.models import Rule
 from outbox.routing import route
 from testlists.services import test_list_of
 from testlists.state import state_of
 
 
 class Command(PortalCommand):
-    help = "Say who would get a mail of an app in a stage, and why. Nothing is sent or stored."
+    help = "Say who would get an email of an app in a stage, and why. Nothing is sent or stored."
 
     def add_arguments(self, parser: CommandParser) -> None:
         self.add_app(parser)
@@ -29,7 +29,7 @@ class Command(PortalCommand):
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
         requested = [parse_named_address(text).email for name in ("to", "cc", "bcc") for text in options[name]]
         policy = policy_of(stage)
-        decided = route(requested, state_of(test_list_of(app, stage)), policy)
+        decided = route(requested, state_of(test_list_of(app, stage), database_now()), policy)
         if options["json"]:
             decisions = [
                 {
@@ -43,7 +43,7 @@ class Command(PortalCommand):
             self.write_json({"policy": policy.policy, "route": decided.kind, "decisions": decisions})
             return
         self.stdout.write(f"{stage.name}: {policy.policy.label}")
+        nobody = "held" if decided.hold_reason else "captured"
         for decision in decided.decisions:
-            nobody = "captured" if decision.rule == Rule.CAPTURED else "held"
             self.stdout.write(f"{decision.requested} -> {', '.join(decision.delivered_to) or nobody}")
             self.stdout.write(f"  {decision.reason}")

@@ -1,4 +1,4 @@
-"""manage.py send_email: submit one mail as an app."""
+"""manage.py send_email: submit one message as an app."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from outbox.submission import Envelope, new_message_id, submit
 
 
 class Command(PortalCommand):
-    help = "Submit one mail as an app in a stage. It is routed and delivered like any other."
+    help = "Submit one email as an app in a stage. It is routed and delivered like any other."
 
     def add_arguments(self, parser: CommandParser) -> None:
         self.add_app(parser)

@@ -1,4 +1,7 @@
-"""manage.py changepassword: a member's new password, in place of Django's command, which leaves no entry in the audit trail."""
+"""manage.py changepassword: give a member a new password.
+
+It replaces Django's command, which leaves no entry in the audit trail.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from portal.management.typed_password import typed_twice
 
 
 class Command(PortalCommand):
-    help = "Give a member a new password, which is asked for twice. It ends all their sessions."
+    help = "Give a member a new password. You type it twice. It ends all sessions of the member."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email", help="the member's email address")

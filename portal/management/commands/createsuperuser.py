@@ -1,6 +1,6 @@
 """manage.py createsuperuser: create a member who may do everything.
 
-It takes the place of Django's command, which leaves no entry in the audit trail.
+It replaces Django's command, which leaves no entry in the audit trail.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from portal.management.typed_password import typed_twice
 
 
 class Command(BaseCommand):
-    help = "Make a member who may do everything. Email address, name and password are asked for."
+    help = "Create a member who may do everything. You are asked for the email address, name and password."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--email", help="the member's email address")
@@ -28,7 +28,7 @@ class Command(BaseCommand):
             "--no-input",
             action="store_false",
             dest="interactive",
-            help="Ask nothing. The password is that of DJANGO_SUPERUSER_PASSWORD; without it the member can't sign in yet.",
+            help="Ask nothing. DJANGO_SUPERUSER_PASSWORD is the password; without it the member can't sign in yet.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -42,7 +42,7 @@ class Command(BaseCommand):
 
 
 def _value(field: str, given: str | None, *, asked: bool) -> str:
-    """From the option, from the environment, or typed."""
+    """Return the value of the option or environment variable, or else ask for it."""
     if value := given or os.environ.get(f"DJANGO_SUPERUSER_{field.upper()}"):
         return value
     if not asked:
@@ -54,7 +54,7 @@ def _value(field: str, given: str | None, *, asked: bool) -> str:
 
 
 def _new_password(member: Member) -> str:
-    """What is wrong with the member is said before a password is asked for."""
+    """Validate the member first, and then ask for a password."""
     member.full_clean(exclude=["password"])
     password = typed_twice()
     validate_password(password, member)

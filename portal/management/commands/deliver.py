@@ -14,7 +14,7 @@ from portal.housekeeping import JOBS
 
 
 class Command(PortalCommand):
-    help = "Deliver queued mail until stopped; --once ends when nothing is due any more."
+    help = "Deliver queued emails until stopped. With --once, end when no email is due."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="deliver what is due, then end")

@@ -1,4 +1,4 @@
-"""manage.py demo_smtp_server: a catch-all SMTP server that keeps every email and sends none on. For the demo only."""
+"""manage.py demo_smtp_server: a catch-all SMTP server for the demo. It keeps every email and forwards none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INBOX = Path(settings.DATA_DIR) / "demo-inbox"
 
 
 class Command(PortalCommand):
-    help = "Accept emails for anybody on 127.0.0.1, print who got it, and keep it in var/demo-inbox (a Maildir)."
+    help = "Accept emails for any recipient on 127.0.0.1, print who got them, and keep them in var/demo-inbox (a Maildir)."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", type=int, default=2526)

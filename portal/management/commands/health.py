@@ -1,4 +1,4 @@
-"""manage.py health: does the process of this machine live? For containers, whose supervisor asks a command."""
+"""manage.py health: is this machine's process alive? It is for containers, whose supervisor runs a command."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from delivery.connection_slots import living_workers
 from organization.cli import PortalCommand
 
 _PATIENCE_SECONDS = 5.0
-_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what it listens on, and how it is reached from here
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # the listening address, and the address to reach it from here
 
 
 class Command(PortalCommand):
-    help = "End with 0 when this machine's gateway greets, or a worker of this machine has reported lately; else with 1."
+    help = "End with 0 if this machine's gateway greets, or if a worker of this machine has reported lately; else with 1."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("process", choices=["gateway", "worker"])
@@ -34,7 +34,7 @@ class Command(PortalCommand):
 
 
 def _check_greeting(port: int) -> None:
-    """A gateway whose database is away lives: a restart would not help it."""
+    """Check that the gateway greets. Without its database it is still alive, because a restart would not help."""
     host = _EVERY_ADDRESS.get(settings.GATEWAY_HOST, settings.GATEWAY_HOST)
     try:
         with smtplib.SMTP(host, port, timeout=_PATIENCE_SECONDS):
@@ -49,4 +49,4 @@ def _check_reports() -> None:
         if not living_workers().filter(name__startswith=f"{socket.gethostname()}:").exists():
             raise CommandError("No worker of this machine has reported within the last 15 seconds.")
     except (DatabaseError, InterfaceError) as error:
-        raise CommandError(f"The database is away, so that no worker can report: {error}") from error
+        raise CommandError(f"The database is unavailable, so no worker can report: {error}") from error

@@ -1,4 +1,4 @@
-"""manage.py prune_messages: removes what is old enough, as the worker does once a day."""
+"""manage.py prune_messages: remove old messages, as the worker does once a day."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from portal.housekeeping import prune
 
 
 class Command(PortalCommand):
-    help = "Remove the content of final mail after CONTENT_RETENTION_DAYS, and the mail itself after LOG_RETENTION_DAYS."
+    help = "Remove the content of finished emails after CONTENT_RETENTION_DAYS, and the emails after LOG_RETENTION_DAYS."
 
     def add_arguments(self, parser: CommandParser) -> None:
         self.add_json(parser)

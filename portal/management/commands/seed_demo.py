@@ -1,4 +1,4 @@
-"""manage.py seed_demo: the demo organization; with --minimal what measurements start from."""
+"""manage.py seed_demo: create the demo organization, or with --minimal what measurements start with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Command(PortalCommand):
         )
         parser.add_argument("--with-emails", action="store_true", help="also a week of emails, if the demo is new")
         parser.add_argument("--smtp-port", type=int, default=2526, help="where the demo's catch-all SMTP server listens")
-        parser.add_argument("--url", default="http://127.0.0.1:8000/", help="where the portal answers; printed")
+        parser.add_argument("--url", default="http://127.0.0.1:8000/", help="the portal's URL, which is printed")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["minimal"]:

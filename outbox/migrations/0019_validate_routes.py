@@ -6,6 +6,6 @@ from common.check_constraints import ValidateChecks
 
 
 class Migration(migrations.Migration):
-    dependencies = [("outbox", "0017_forwarded_messages")]
+    dependencies = [("outbox", "0018_forwarded_messages")]
 
     operations = [ValidateChecks("message", ["message_route"])]

@@ -24,7 +24,7 @@ RULES = {
 
 
 class Migration(migrations.Migration):
-    dependencies = [("outbox", "0016_recipient_policy")]
+    dependencies = [("outbox", "0017_list_time_over")]
 
     operations = [
         migrations.AlterField("message", "route", models.CharField(choices=list(ROUTES.items()), max_length=10)),

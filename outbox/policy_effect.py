@@ -1,0 +1,86 @@
+"""What a recipient policy would have done to the emails of the last days: the same route() over what was asked for then.
+
+Lists and allowed addresses are taken as they are now. Nothing is sent, and no content is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from common.addresses import same_address_key
+from common.clock import database_now
+from organization.recipient_policy.policy import PolicyState, RecipientPolicy
+from organization.recipient_policy.reading import policy_of
+from outbox.models import Message, RouteKind, Rule
+from outbox.routing import Route, route
+from outbox.visibility import LogAccess
+from testlists.state import NO_LIST, states_of_stage
+
+# So many of the stage's newest emails are read at most.
+READ_AT_MOST = 50_000
+# An email's number may come a little before or after its time.
+_SLACK = timedelta(minutes=5)
+_ROWS_AT_ONCE = 2_000
+
+
+@dataclass
+class PolicyEffect:
+    """How many emails would have gone where. An email with allowed and other recipients counts as allowed and captured.
+
+    `outside`: different recipients who are neither replaced by a list nor allowed. `complete` is false where there are more
+    emails than were read.
+    """
+
+    emails: int = 0
+    to_lists: int = 0
+    to_allowed: int = 0
+    to_recipients: int = 0
+    captured: int = 0
+    held: int = 0
+    complete: bool = True
+    _outside: set[str] = field(default_factory=set)
+
+    @property
+    def outside(self) -> int:
+        return len(self._outside)
+
+    def add(self, decided: Route, policy: PolicyState) -> None:
+        self.emails += 1
+        self.held += decided.hold_reason is not None
+        self.to_lists += decided.kind == RouteKind.TEST_LIST and decided.hold_reason is None
+        self.to_allowed += any(recipient.rule == Rule.ALLOWED for recipient in decided.recipients)
+        self.to_recipients += decided.kind == RouteKind.RECIPIENTS
+        self.captured += bool(decided.captured)
+        for decision in decided.decisions:
+            if decision.rule in (Rule.CAPTURED, Rule.AS_APPS_ASK) and not policy.allows(decision.requested):
+                self._outside.add(same_address_key(decision.requested))
+
+
+def effect_of(policy: RecipientPolicy, access: LogAccess, since: datetime) -> PolicyEffect:
+    """Over the emails of the apps whose log the member may read."""
+    stage, effect = access.stage, PolicyEffect()
+    state = replace(policy_of(stage), policy=policy)
+    lists = states_of_stage(stage, database_now())
+    routes: dict[tuple[int, tuple[str, ...]], Route] = {}
+    for app_id, requested in _newest(access, since, effect):
+        key = (app_id, requested)
+        if key not in routes:
+            routes[key] = route(requested, lists.get(app_id, NO_LIST), state)
+        effect.add(routes[key], state)
+    return effect
+
+
+def _newest(access: LogAccess, since: datetime, effect: PolicyEffect) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """App and recipients of the stage's newest emails, back to `since` or as many as are read at most."""
+    visible = None if access.every_app else {app.pk for app in access.apps}
+    rows = Message.objects.filter(stage=access.stage).order_by("-pk").values_list("app_id", "requested", "created")
+    for number, (app_id, requested, created) in enumerate(rows[: READ_AT_MOST + 1].iterator(_ROWS_AT_ONCE)):
+        if created < since - _SLACK:
+            return
+        if number == READ_AT_MOST:
+            effect.complete = False
+            return
+        if created >= since and (visible is None or app_id in visible):
+            yield app_id, tuple(requested)

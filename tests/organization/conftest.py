@@ -1,1 +1,0 @@
-from tests.support.organization import quick_passwords  # noqa: F401
