@@ -18,12 +18,12 @@ from organization.admin_base import LogAdmin
 
 _TRIES = ("deferred", "failed", "unknown")
 _COLUMNS = {
-    HourlyCount: ("hour", "stage", "app", "accepted", "to_test_list", "held", "sent", *_TRIES),
+    HourlyCount: ("hour", "stage", "app", "accepted", "to_test_list", "captured", "allowed", "held", "sent", *_TRIES),
     HourlyLatency: ("hour", "stage", "app", "bucket", "sent"),
     HourlyCause: ("hour", "stage", "app", "code", *_TRIES),
-    StageCount: ("hour", "stage", "accepted", "to_test_list", "held", "sent", *_TRIES),
+    StageCount: ("hour", "stage", "accepted", "to_test_list", "captured", "allowed", "held", "sent", *_TRIES),
     StageLatency: ("hour", "stage", "bucket", "sent"),
-    DailyCount: ("day", "stage", "app", "accepted", "to_test_list", "sent", *_TRIES),
+    DailyCount: ("day", "stage", "app", "accepted", "to_test_list", "captured", "allowed", "sent", *_TRIES),
     DailyLatency: ("day", "stage", "app", "bucket", "sent"),
 }
 

@@ -56,6 +56,9 @@ class Counts(models.Model):
 
     accepted = models.PositiveIntegerField(default=0)
     to_test_list = models.PositiveIntegerField(default=0)
+    # Recipients by the rule of the route that the message had when it was counted.
+    captured = models.PositiveIntegerField(default=0, db_default=0)
+    allowed = models.PositiveIntegerField(default=0, db_default=0)
     sent = models.PositiveIntegerField(default=0)
     deferred = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)

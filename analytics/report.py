@@ -19,7 +19,7 @@ from organization.models import App, Stage
 
 TOP_APPS = 10
 _FAILURES = ("failed", "deferred", "unknown")
-_COUNTS = ("accepted", "to_test_list", "sent", *_FAILURES)
+_COUNTS = ("accepted", "to_test_list", "captured", "allowed", "sent", *_FAILURES)
 # The apps of each stage that the member may see.
 Places = Mapping[Stage, Sequence[App]]
 Period = datetime | date
@@ -68,8 +68,9 @@ def range_of(key: str | None) -> Range:
 class Sums:
     """The sums of one time or app.
 
-    `counts` has messages: accepted, to_test_list, and the peak of held. It also has the tries to reach one address that
-    ended as sent, failed, deferred and unknown. `latencies` has the number of sent addresses in each bucket.
+    `counts` has messages: accepted, to_test_list, and the peak of held. It has recipients: captured and allowed. It also has
+    the tries to reach one address that ended as sent, failed, deferred and unknown. `latencies` has the number of sent
+    addresses in each bucket.
     """
 
     counts: Counter[str] = field(default_factory=Counter)

@@ -36,7 +36,7 @@ from common import sql
 from common.clock import database_now
 from organization.models import Stage
 from outbox.backlog import depth_by_app
-from outbox.models import GIVEN_UP, Attempt, Message, RouteKind, Status
+from outbox.models import GIVEN_UP, Attempt, Message, Recipient, RouteKind, Rule, Status
 
 LAG = timedelta(minutes=1)
 # The limit for messages and for tries in one call. An outbox that was never counted takes many calls.
@@ -44,10 +44,11 @@ ROWS_AT_ONCE = 20_000
 _MESSAGES_PER_QUERY = 1000
 
 _TRIES = ("sent", "deferred", "failed", "unknown")
+_BY_RULE = ("to_test_list", "captured", "allowed")
 _COLUMNS: dict[type[models.Model], tuple[tuple[str, ...], tuple[str, ...]]] = {
-    HourlyCount: (("stage_id", "hour", "app_id"), ("accepted", "to_test_list", "held", *_TRIES)),
-    StageCount: (("stage_id", "hour"), ("accepted", "to_test_list", "held", *_TRIES)),
-    DailyCount: (("stage_id", "day", "app_id"), ("accepted", "to_test_list", *_TRIES)),
+    HourlyCount: (("stage_id", "hour", "app_id"), ("accepted", *_BY_RULE, "held", *_TRIES)),
+    StageCount: (("stage_id", "hour"), ("accepted", *_BY_RULE, "held", *_TRIES)),
+    DailyCount: (("stage_id", "day", "app_id"), ("accepted", *_BY_RULE, *_TRIES)),
     HourlyLatency: (("stage_id", "hour", "app_id", "bucket"), ("sent",)),
     StageLatency: (("stage_id", "hour", "bucket"), ("sent",)),
     DailyLatency: (("stage_id", "day", "app_id", "bucket"), ("sent",)),
@@ -59,6 +60,8 @@ _TOTALS: dict[type[models.Model], tuple[type[models.Model], ...]] = {
     HourlyLatency: (StageLatency, DailyLatency),
     HourlyCause: (),
 }
+# Only messages with these routes may have recipients that were captured, or are allowed. The others cost no query.
+_WITH_EXCEPTIONS = (RouteKind.TEST_LIST, RouteKind.ALLOWED, RouteKind.CAPTURED)
 # The limit for counting the held messages of a stage.
 HELD_AT_MOST = 10_000
 # These aren't added up. The largest value is kept.
@@ -192,11 +195,24 @@ def _slice(rows: QuerySet[Any], last: int) -> QuerySet[Any]:
 
 def _message_additions(messages: Sequence[MessageRow]) -> _Additions:
     hours: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    by_rule = _recipients_by_rule([mail.pk for mail in messages if mail.route in _WITH_EXCEPTIONS])
     for mail in messages:
         counts = hours[_key(mail)]
         counts["accepted"] += 1
         counts["to_test_list"] += mail.route == RouteKind.TEST_LIST
+        counts.update(by_rule.get(mail.pk, {}))
     return {HourlyCount: hours}
+
+
+def _recipients_by_rule(messages: Sequence[int]) -> dict[int, Counter[str]]:
+    """How many recipients of each of these messages were captured, and how many got it as allowed addresses."""
+    by_rule: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for start in range(0, len(messages), _MESSAGES_PER_QUERY):
+        numbers = messages[start : start + _MESSAGES_PER_QUERY]
+        recipients = Recipient.objects.filter(message__in=numbers, rule__in=(Rule.CAPTURED, Rule.ALLOWED)).order_by()
+        for message, rule in recipients.values_list("message_id", "rule"):
+            by_rule[message][rule] += 1
+    return by_rule
 
 
 def _try_additions(tries: Sequence[AttemptRow]) -> _Additions:

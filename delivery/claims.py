@@ -257,9 +257,9 @@ def _test_people(mail: DueMessage, waiting: Sequence[DueRecipient], state: ListS
     """
     if mail.route == RouteKind.ALLOWED:
         return ()
-    if mail.route != RouteKind.TEST_LIST:
+    if mail.route not in (RouteKind.TEST_LIST, RouteKind.FORWARDED):
         return None
-    if state.active:
+    if state.active and mail.route == RouteKind.TEST_LIST:
         return state.people
     return [NamedAddress(recipient.address, recipient.name) for recipient in waiting if recipient.rule != Rule.ALLOWED]
 

@@ -18,8 +18,8 @@ SEARCHED_AT_MOST = 40 * SCAN_LIMIT
 _ROWS_PER_SCAN = 500
 _LEFT_OUT = "Not all matching emails are in this file: it ends after {:,} emails. Choose a time range to get the others."
 _HEADER = (
-    "Number", "Time", "Status", "App", "Credential", "Subject", "From", "Requested by the app", "Route", "Routed to", "Size",
-    "Message-ID",
+    "Number", "Time", "Status", "App", "Credential", "Subject", "From", "Requested by the app", "Route", "Routed to", "Rules",
+    "Size", "Message-ID",
 )  # fmt: skip
 
 
@@ -62,6 +62,7 @@ def _cells(message: Message, mask: Mask, zone: tzinfo) -> list[str]:
         "; ".join(mask.address(address) for address in message.requested),
         message.get_route_display(),
         "; ".join(mask.address(recipient.address) for recipient in message.recipients.all()),
+        "; ".join(recipient.get_rule_display() for recipient in message.recipients.all()),
         str(message.size),
         message.message_id,
     ]

@@ -16,10 +16,12 @@ _OUTCOMES = {
     Status.DEFERRED: "Not sent yet. It will be tried again.",
     Status.SENT: "The server accepted the email for this recipient.",
     Status.FAILED: "This recipient did not get the email.",
+    Status.CAPTURED: "Captured: the email is not sent to this recipient.",
     Status.HELD: "Held: the email was not sent to this recipient yet.",
 }
 _HELD = "Held: the email was not sent to any recipient yet."
 _INSTEAD = "This recipient does not get the email. The test list takes its place."
+_FORWARDED = "This recipient does not get the email. A person forwarded it as test mail."
 _NOBODY = "This recipient did not get the email."
 
 
@@ -56,4 +58,6 @@ def _outcome(message: Message, recipients: Sequence[Recipient], own: Recipient |
         return _OUTCOMES[Status(own.status)]
     if message.status == Status.HELD:
         return _HELD
+    if message.route == RouteKind.FORWARDED:
+        return _FORWARDED
     return _INSTEAD if message.route == RouteKind.TEST_LIST and recipients else _NOBODY

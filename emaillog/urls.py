@@ -1,10 +1,17 @@
 from django.urls import path
 
-from emaillog.views import actions, export, log, message
+from emaillog.views import actions, export, inbox, log, message
 
 _MESSAGE = "monitor/email-log/<slug:stage_key>/<int:message_id>/"
+_INBOX = "monitor/inbox/<slug:app_key>/<slug:stage_key>/"
 
 urlpatterns = [
+    path(_INBOX, inbox.inbox, name="inbox"),
+    path(f"{_INBOX}new/", inbox.new_emails, name="inbox-new"),
+    path(f"{_INBOX}empty/", inbox.empty, name="inbox-empty"),
+    path(f"{_INBOX}<int:message_id>/", inbox.message, name="inbox-message"),
+    path(f"{_INBOX}<int:message_id>/send-to-me/", inbox.send_to_me, name="inbox-send-to-me"),
+    path(f"{_INBOX}<int:message_id>/send-to-test-list/", inbox.send_to_test_list, name="inbox-send-to-test-list"),
     path("monitor/email-log/", log.choose, name="email-log"),
     path("monitor/email-log/<slug:stage_key>/", log.log, name="email-log"),
     path("monitor/email-log/<slug:stage_key>/new/", log.new_mail, name="email-log-new"),
@@ -17,5 +24,7 @@ urlpatterns = [
     path(f"{_MESSAGE}cancel/", actions.cancel, name="email-log-cancel"),
     path(f"{_MESSAGE}release/", actions.release_held, name="email-log-release-held"),
     path(f"{_MESSAGE}resend/", actions.resend, name="email-log-resend"),
+    path(f"{_MESSAGE}send-to-test-list/", actions.send_to_test_list, name="email-log-send-to-test-list"),
+    path(f"{_MESSAGE}send-to-me/", actions.send_to_me, name="email-log-send-to-me"),
     path(f"{_MESSAGE}resend/real-recipients/", actions.resend_to_real_recipients, name="email-log-release"),
 ]

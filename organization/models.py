@@ -476,6 +476,9 @@ class AuditEvent(models.Model):
         RELEASE_TO_REAL_RECIPIENTS = "Release to real recipients", "Release to real recipients"
         RESEND = "Resend", "Resend"
         RESEND_TO_REAL_RECIPIENTS = "Resend to real recipients", "Resend to real recipients"
+        FORWARD_TO_TEST_LIST = "Forward to test list", "Forward to test list"
+        FORWARD_TO_ONESELF = "Forward to oneself", "Forward to oneself"
+        EMPTY_INBOX = "Empty inbox", "Empty inbox"
 
     at = models.DateTimeField(default=timezone.now)
     actor = models.ForeignKey(Member, on_delete=models.SET_NULL, null=True, related_name="audit_events")

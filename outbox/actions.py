@@ -13,12 +13,14 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 
-from common.addresses import is_address, same_address_key
+from common.addresses import NamedAddress, is_address, same_address_key
 from common.clock import database_now
 from emailconfig.services import settings_of
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
+from organization.models import Member
 from organization.permissions import Permission
+from organization.recipient_policy.policy import RecipientPolicy
 from organization.recipient_policy.reading import policy_of
 from outbox import event_log
 from outbox.exceptions import SubmissionRefused
@@ -40,6 +42,9 @@ _NOWHERE_TO_SEND = "{} has no SMTP settings, so there is nowhere to send the ema
 _UNDER_WAY = "The email is not finished yet, so resending it could deliver it twice. Wait for it, or cancel it first."
 _RESENT_MEANWHILE = "The email was resent as #{} after you opened the page. Nothing was sent again; look at that email first."
 _NO_CONTENT = "The content of the email isn't kept any more, so it can't be resent."
+_NOT_CAPTURED = "Only captured email is forwarded as test mail, and this email isn't captured."
+_NOBODY_LISTED = "Nobody is on the test list. Add a person to it first."
+_CAPTURES_ALL = "{} captures all email, so nothing is sent to real recipients. Change its recipient policy first."
 
 
 def retry_now(message: Message, actor: Actor) -> Message:
@@ -122,10 +127,44 @@ def resend_to_real_recipients(message: Message, actor: Actor, *, known_resend: i
     return _resend(audit.Operation.RESEND_TO_REAL_RECIPIENTS, message, actor, known_resend, released=True)
 
 
+def send_to_test_list(message: Message, actor: Actor) -> Message:
+    """Send a captured message as test mail to the people on its app's test list. Returns the new message.
+
+    It goes to exactly these addresses, also while the list is Inactive, and under every policy.
+    Raises PermissionDenied; ValidationError when the message isn't captured, the list is empty, or there is nowhere to send it.
+    """
+    require(actor, _scope(message), Permission.RESEND_MAIL)
+    people = tuple(test_list_of(message.app, message.stage).people())
+    _refuse_if("" if people else _NOBODY_LISTED)
+    return _forward(audit.Operation.FORWARD_TO_TEST_LIST, message, actor, people)
+
+
+def send_to_me(message: Message, member: Member) -> Message:
+    """As send_to_test_list(), but to the member's own sign-in address.
+
+    It shows them the content, so they need the permission for that too.
+    """
+    require(member, _scope(message), Permission.RESEND_MAIL)
+    require(member, _scope(message), Permission.ACCESS_USER_INFORMATION)
+    return _forward(audit.Operation.FORWARD_TO_ONESELF, message, member, (NamedAddress(member.email, member.name),))
+
+
+def _forward(operation: audit.Operation, message: Message, actor: Actor, people: tuple[NamedAddress, ...]) -> Message:
+    with transaction.atomic():
+        original = _locked(message)
+        _refuse_if(why_not_forward(original))
+        forwarded = _submit_again(original, Resend(original, actor.name, forwarded_to=people))
+        original.notes = [*original.notes, f"Forwarded as #{forwarded.pk} by {actor.name}, as test mail."]
+        original.save(update_fields=["notes"])
+        after = {"forwarded_as": forwarded.pk, "recipients": [person.email for person in people]}
+        audit.record(actor, operation, original, after=after)
+    return forwarded
+
+
 def _resend(operation: audit.Operation, message: Message, actor: Actor, known_resend: int | None, *, released: bool) -> Message:
     with transaction.atomic():
         original = _locked(message)
-        _refuse_if(why_not_resend(original))
+        _refuse_if(why_not_resend_to_real_recipients(original) if released else why_not_resend(original))
         if known_resend is not None and known_resend != (original.resent_as or 0):
             raise ValidationError(_RESENT_MEANWHILE.format(original.resent_as), code="stale")
         mail = _submit_again(original, Resend(original, actor.name, released))
@@ -141,7 +180,7 @@ def _submit_again(original: Message, resent: Resend) -> Message:
     content = Content.objects.filter(message=original).first()
     if content is None:
         raise ValidationError(_NO_CONTENT)
-    envelope = Envelope(original.envelope_sender, original.requested)
+    envelope = Envelope(original.envelope_sender, reachable(original) if resent.forwarded_to else original.requested)
     try:
         return submit(original.app, original.stage, envelope, bytes(content.data), via=Source.RESEND, resent=resent)
     except SubmissionRefused as refused:  # the stage or the app was archived, or the limits are others now
@@ -178,9 +217,22 @@ def release_addresses(message: Message) -> list[str]:
     return [person.email for person in release(message.requested).people if same_address_key(person.email) not in done]
 
 
+def why_not_forward(message: Message) -> str:
+    """Why the message can't be sent to the test list or to oneself, in words; empty when it can."""
+    if message.status not in FINAL or not message.recipients.filter(status=Status.CAPTURED).exists():
+        return _NOT_CAPTURED
+    return "" if settings_of(message.stage) else _NOWHERE_TO_SEND.format(message.stage)
+
+
 def why_not_resend(message: Message) -> str:
     """Why the message can't be resent, in words; empty when it can."""
     return "" if message.status in FINAL else _UNDER_WAY
+
+
+def why_not_resend_to_real_recipients(message: Message) -> str:
+    """Why the message can't be resent past list and policy, in words; empty when it can."""
+    captures = policy_of(message.stage).policy == RecipientPolicy.NOBODY
+    return _CAPTURES_ALL.format(message.stage) if captures else why_not_resend(message)
 
 
 @dataclass(frozen=True)
@@ -192,6 +244,8 @@ class AllowedActions:
     release_held: bool
     resend: bool
     resend_to_real_recipients: bool
+    send_to_test_list: bool
+    send_to_me: bool
 
 
 def allowed_actions(message: Message, actor: Actor) -> AllowedActions:
@@ -201,14 +255,22 @@ def allowed_actions(message: Message, actor: Actor) -> AllowedActions:
     """
     may_act = allowed(actor, _scope(message), Permission.RESEND_MAIL)
     may_release = allowed(actor, _scope(message), Permission.RESEND_TO_REAL_RECIPIENTS)
+    may_forward = may_act and not why_not_forward(message)
     resendable = not why_not_resend(message)
     return AllowedActions(
         retry=may_act and not why_not_retry(message),
         cancel=may_act and not why_not_cancel(message),
         release_held=may_release and not why_not_release(message),
         resend=may_act and resendable,
-        resend_to_real_recipients=may_release and resendable and resend_route(message).kind == RouteKind.TEST_LIST,
+        resend_to_real_recipients=may_release and _goes_past(message),
+        send_to_test_list=may_forward,
+        send_to_me=may_forward and allowed(actor, _scope(message), Permission.ACCESS_USER_INFORMATION),
     )
+
+
+def _goes_past(message: Message) -> bool:
+    """Whether a release would reach more people than resend()."""
+    return not why_not_resend_to_real_recipients(message) and resend_route(message).kind != RouteKind.RECIPIENTS
 
 
 def resend_route(message: Message) -> Route:

@@ -42,6 +42,7 @@ class RouteKind(models.TextChoices):
     RELEASED = "released", "Released to real recipients"  # by a person, whatever the test list says
     ALLOWED = "allowed", "Allowed addresses"  # of the stage, with the header of test mail
     CAPTURED = "captured", "Captured"
+    FORWARDED = "forwarded", "Forwarded as test mail"  # a captured message, by a person, to the test list or to themselves
 
 
 class Rule(models.TextChoices):
@@ -52,6 +53,7 @@ class Rule(models.TextChoices):
     ALLOWED = "allowed", "Allowed address"
     RELEASED = "released", "Released by a person"
     CAPTURED = "captured", "Captured"
+    FORWARDED = "forwarded", "Forwarded by a person"
 
 
 class HoldReason(models.TextChoices):

@@ -15,7 +15,7 @@ from outbox.models import HoldReason, RouteKind, Rule
 from testlists.state import ListState, holds_after_end
 
 # Routes that reach allowed addresses at most, whatever the policy becomes.
-_CLOSED = (RouteKind.ALLOWED, RouteKind.CAPTURED)
+_CLOSED = (RouteKind.ALLOWED, RouteKind.CAPTURED, RouteKind.FORWARDED)
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,15 @@ def release(requested: Sequence[str]) -> Route:
     return _as_asked(RouteKind.RELEASED, Rule.RELEASED, requested, reason)
 
 
+def forward(requested: Sequence[str], people: Sequence[NamedAddress]) -> Route:
+    """A captured email goes to these people alone, as test mail, because a person decided so."""
+    reason = "A person forwarded this email as test mail, so this recipient doesn't get it."
+    recipients = _once([RoutedPerson(person, Rule.FORWARDED) for person in people])
+    addresses = tuple(recipient.person.email for recipient in recipients)
+    decisions = tuple(Decision(address, addresses, Rule.FORWARDED, reason) for address in requested)
+    return Route(RouteKind.FORWARDED, recipients, decisions)
+
+
 @dataclass(frozen=True)
 class StoredRoute:
     """What was decided at acceptance: the kind of route, the versions of list and policy then, and who is left to get it."""
@@ -158,13 +167,15 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
     A policy that became narrower, and a list that became Active, catch what is still queued, even if they were changed back
     meanwhile. The opposite changes free nothing: test mail follows the list as it is now, whatever its toggle says, and an
     email to allowed addresses reaches only those. A list whose time is over holds what waits. No list catches an email that a
-    person released, and only a stage that captures everything does. Without a list everything else is held.
+    person released, and only a stage that captures everything does. An email that a person forwarded
+    isn't caught by anything. Without a list everything else is held.
     """
     policy = policy.since(decided.policy_version)
-    if policy.policy == RecipientPolicy.NOBODY:
-        return route(requested, test_list, policy)
-    if decided.kind == RouteKind.RELEASED:
+    captures_all = policy.policy == RecipientPolicy.NOBODY
+    if decided.kind == RouteKind.FORWARDED or (decided.kind == RouteKind.RELEASED and not captures_all):
         return None
+    if captures_all:
+        return route(requested, test_list, policy)
     if decided.kind in _CLOSED:
         policy = policy.at_most(RecipientPolicy.LISTED_ONLY)
     if not test_list.exists:

@@ -27,7 +27,7 @@ from outbox.headers.parser import addresses_in, header_values, holds_invitation,
 from outbox.headers.received import loop_reason
 from outbox.models import HoldReason, Message, RouteKind, Rule, Source, Status
 from outbox.refusals import refusal_of_submission, try_to_record
-from outbox.routing import Route, release, route, route_resent
+from outbox.routing import Route, forward, release, route, route_resent
 from outbox.search_text import search_text
 from outbox.values import AcceptedMessage, Resend, Submission
 from testlists.models import TestList
@@ -169,6 +169,8 @@ def _route(submission: Submission, place: _RoutingPlace) -> Route:
     recipients, resent = submission.envelope.recipients, submission.resent
     if resent is None:
         return route(recipients, place.test_list, place.policy)
+    if resent.forwarded_to:
+        return forward(recipients, resent.forwarded_to)
     if resent.released and place.policy.policy != RecipientPolicy.NOBODY:
         return release(recipients)
     return route_resent(RouteKind(resent.original.route), recipients, place.test_list, place.policy)
@@ -251,6 +253,8 @@ def new_message_id(sender: str) -> str:
 
 
 def _resent_notes(resent: Resend, decided: Route, test_list: ListState) -> list[str]:
+    if resent.forwarded_to:
+        return [f"Forwarded from #{resent.original.pk} by {resent.by}, as test mail."]
     notes = [f"Resent from #{resent.original.pk} by {resent.by}."]
     if decided.kind == RouteKind.RELEASED:
         notes.append(f"Released to the real recipients by {resent.by}: the test list doesn't catch this email.")

@@ -16,6 +16,9 @@ _DAY = timedelta(hours=24)
 # At most this many of the stage's newest messages are searched, whatever app they are of.
 _LOOKED_THROUGH = 5_000
 
+# What the list caught, and what never left, or only as test mail.
+_NOT_PAST_THE_LIST = (RouteKind.TEST_LIST, RouteKind.CAPTURED, RouteKind.FORWARDED)
+
 
 def recent_mail(test_list: TestList) -> RecentMail:
     """Count the app's messages in the list's stage, at most RecentMail.AT_MOST of them."""
@@ -25,7 +28,7 @@ def recent_mail(test_list: TestList) -> RecentMail:
     counted = rows[: RecentMail.AT_MOST]
     moving = [message for message in counted if message.status != Status.HELD]
     caught = [message for message in moving if message.route == RouteKind.TEST_LIST]
-    others = [message.id for message in moving if message.route != RouteKind.TEST_LIST]
+    others = [message.id for message in moving if message.route not in _NOT_PAST_THE_LIST]
     return RecentMail(
         caught=len(caught),
         others=len(others),
@@ -37,7 +40,9 @@ def recent_mail(test_list: TestList) -> RecentMail:
 
 
 def _different_recipients(messages: list[int]) -> int:
-    addresses = Recipient.objects.filter(message__in=messages).order_by().values("address").distinct()
+    addresses = (
+        Recipient.objects.filter(message__in=messages).exclude(status=Status.CAPTURED).order_by().values("address").distinct()
+    )
     return addresses[: RecentMail.AT_MOST].count()
 
 

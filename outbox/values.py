@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from common import sql
+from common.addresses import NamedAddress
 from organization.models import App, Credential, Stage
 from outbox.envelope import (
     Envelope,
@@ -17,12 +18,14 @@ from outbox.models import HoldReason, Message, Source, Status
 class Resend:
     """The reason for a resend.
 
-    It names the message that is repeated, the person who decided it, and whether they released it to the real recipients.
+    It names the message that is repeated, the person who decided it, and whether they released it to the real recipients,
+    or forwarded it as test mail to some people alone.
     """
 
     original: Message
     by: str
-    released: bool
+    released: bool = False
+    forwarded_to: tuple[NamedAddress, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from outbox.forms import ConfirmForm, ReleaseForm, ResendForm
 from outbox.models import Message, RouteKind
 from outbox.visibility import find_message, mask_of
 
+_FORWARDED = "The email was forwarded as test mail. This is the new one."
 _RESENT = "The email was resent. This is the new one."
 
 
@@ -60,8 +61,13 @@ def resend(request: MemberRequest, stage_key: str, message_id: int) -> HttpRespo
         known_resend = form.cleaned_data["known_resend"]
         return _act(request, message, lambda: actions.resend(message, request.user, known_resend=known_resend), _RESENT)
     route = actions.resend_route(message)
-    addresses, to_test_list = [person.email for person in route.people], route.kind == RouteKind.TEST_LIST
-    return _ask(request, message, "resend", form, actions.why_not_resend(message), addresses, to_test_list=to_test_list)
+    addresses = [person.email for person in route.people]
+    details = {
+        "to_test_list": route.kind == RouteKind.TEST_LIST,
+        "only_allowed": route.kind == RouteKind.ALLOWED,
+        "captured": bool(route.captured),
+    }
+    return _ask(request, message, "resend", form, actions.why_not_resend(message), addresses, **details)
 
 
 @require_http_methods(["GET", "POST"])
@@ -74,7 +80,20 @@ def resend_to_real_recipients(request: MemberRequest, stage_key: str, message_id
         return _act(
             request, message, lambda: actions.resend_to_real_recipients(message, request.user, known_resend=known_resend), _RESENT
         )
-    return _ask(request, message, "release", form, actions.why_not_resend(message), actions.reachable(message))
+    reason = actions.why_not_resend_to_real_recipients(message)
+    return _ask(request, message, "release", form, reason, actions.reachable(message))
+
+
+@require_POST
+def send_to_test_list(request: MemberRequest, stage_key: str, message_id: int) -> HttpResponse:
+    message = find_message(request.user, stage_key, message_id)
+    return _act(request, message, lambda: actions.send_to_test_list(message, request.user), _FORWARDED)
+
+
+@require_POST
+def send_to_me(request: MemberRequest, stage_key: str, message_id: int) -> HttpResponse:
+    message = find_message(request.user, stage_key, message_id)
+    return _act(request, message, lambda: actions.send_to_me(message, request.user), _FORWARDED)
 
 
 def _find(request: MemberRequest, stage_key: str, message_id: int, permission: Permission) -> Message:

@@ -5,9 +5,6 @@ Members with the permission also see the content.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from django.conf import settings
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -17,8 +14,9 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_safe
 
 from emailconfig.services import settings_of
-from emaillog.content_preview import SHOWN_AT_MOST, Preview, has_content, header_fields, preview, read_attachment, source_start
+from emaillog.content_preview import has_content, preview, read_attachment
 from emaillog.content_preview import source as source_of
+from emaillog.content_tabs import content_context, content_gone
 from emaillog.requested import requested_recipients
 from organization.access import Scope, allowed
 from organization.http import MemberRequest
@@ -34,6 +32,12 @@ _HTML_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; sandbox",
     "X-DNS-Prefetch-Control": "off",
 }
+_POLICY_SENTENCES = {
+    RouteKind.ALLOWED: "The stage allows these addresses, so they get their own copy as test mail. Other copies are captured.",
+    RouteKind.CAPTURED: "The stage's recipient policy lets nobody get this email. It is kept here.",
+    RouteKind.FORWARDED: "A person forwarded this captured email as test mail, to these addresses and to nobody else.",
+}
+_TEST_MAIL = (RouteKind.TEST_LIST, RouteKind.ALLOWED, RouteKind.FORWARDED)
 _DOWNLOAD_HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox", "X-Content-Type-Options": "nosniff"}
 
 
@@ -53,14 +57,15 @@ def message(request: MemberRequest, stage_key: str, message_id: int) -> HttpResp
         "route_sentence": _route_sentence(message),
         "actions": allowed_actions(message, request.user),
         "final": FINAL,
+        "test_mail": _TEST_MAIL,
         **_ways_out(message, request.user),
         "resent_from": _if_kept(message.resent_from),
         "resent_as": _if_kept(message.resent_as),
         "can_see_content": may_see_content(request.user, message),
-        "content_gone": "" if content_is_there else _content_gone(),
+        "content_gone": "" if content_is_there else content_gone(),
     }
     if context["can_see_content"] and content_is_there:
-        context |= _content(message, request.GET.get("show", ""))
+        context |= content_context(message, request.GET.get("show", ""))
     return render(request, "emaillog/message.html", context)
 
 
@@ -107,55 +112,12 @@ def _ways_out(message: Message, member: Member) -> dict[str, str]:
     return ways
 
 
-@dataclass(frozen=True)
-class _Tab:
-    key: str
-    label: str
-    number: int | None = None  # of attachments
-
-
-def _content(message: Message, tab_key: str) -> dict[str, object]:
-    """Return the tabs and the content of the chosen one. If that tab doesn't exist, the first one is chosen."""
-    content = preview(message)
-    tabs = _tabs(content)
-    shown = tab_key if tab_key in {tab.key for tab in tabs} else tabs[0].key
-    place = [message.stage.key, message.pk]
-    context: dict[str, object] = {
-        "tabs": tabs,
-        "shown": shown,
-        "content": content,
-        "html_url": reverse("email-log-html", args=place),
-        "source_url": reverse("email-log-source", args=place),
-    }
-    if shown == "headers":
-        context["header_fields"] = header_fields(message)
-    if shown == "source":
-        context["source_start"] = source_start(message)
-        context["source_is_longer"] = message.size > SHOWN_AT_MOST
-    return context
-
-
-def _tabs(content: Preview) -> list[_Tab]:
-    tabs = [_Tab("html", "HTML")] if content.html else []
-    if content.text:
-        tabs.append(_Tab("text", "Text"))
-    if content.invitations:
-        tabs.append(_Tab("invitation", "Invitation"))
-    if content.attachments:
-        tabs.append(_Tab("attachments", "Attachments", len(content.attachments)))
-    return [*tabs, _Tab("headers", "Headers"), _Tab("source", "Source")]
-
-
 def _find_with_content(request: MemberRequest, stage_key: str, message_id: int) -> Message:
     message = find_message(request.user, stage_key, message_id)
     require_content(request.user, message)
     if not has_content(message):
-        raise Http404(_content_gone())
+        raise Http404(content_gone())
     return message
-
-
-def _content_gone() -> str:
-    return f"The content was removed after {settings.CONTENT_RETENTION_DAYS} days."
 
 
 def _if_kept(number: int | None) -> int | None:
@@ -172,6 +134,8 @@ def _route_sentence(message: Message) -> str:
         because = "was Active until its time was over, so the email is held."
     elif message.route == RouteKind.TEST_LIST:
         because = "was Active, so the email goes only to the people on it."
+    elif message.route in _POLICY_SENTENCES:
+        return _POLICY_SENTENCES[RouteKind(message.route)]
     elif message.route == RouteKind.RELEASED:
         because = "was bypassed: a person released the email to the recipients the app gave."
     else:

@@ -21,12 +21,14 @@ from analytics.models import HourlyCause, HourlyCount, HourlyLatency, RollUpPosi
 from analytics.report import analytics, range_of
 from analytics.rollup import roll_up, uncounted_since
 from delivery.worker import Worker
+from organization.recipient_policy.changes import allow, change_policy
+from organization.recipient_policy.policy import RecipientPolicy
 from outbox.models import Attempt, HoldReason, Message, RouteKind, Status
 from portal import tasks
 from portal.housekeeping import JOBS, prune
 from tests.support.analytics import COUNTS, OUTCOMES, accepted, ago, assert_totals_fit, counted, everything_counted, tried
 from tests.support.outbox import deliver, in_state, now_due, send, set_list, wait_for_thread
-from tests.support.portal import configure, make_app
+from tests.support.portal import OPERATOR, configure, make_app
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,6 +49,17 @@ def test_a_mail_and_its_tries_are_counted_in_their_own_hours(crm, qa):
     assert (latency.bucket, latency.sent) == (bucket_of(600), 1)
     (cause,) = HourlyCause.objects.all()
     assert (cause.code, cause.deferred, cause.failed, cause.hour) == ("greylisted", 1, 0, first.hour)
+
+
+def test_captured_and_allowed_recipients_are_counted_by_their_rule(crm, qa):
+    change_policy(qa, RecipientPolicy.LISTED_ONLY, OPERATOR)
+    allow(qa, ["allowed.example"], OPERATOR, typed_stage_name=qa.name)
+    for to in (["a@example.com", "b@example.com", "dan@allowed.example"], ["a@example.com"]):
+        send(crm, qa, *to)
+    Message.objects.update(created=ago(minutes=5))
+    assert roll_up() == 2
+    assert counted() == {"accepted": 2, "captured": 3, "allowed": 1}
+    assert_totals_fit()
 
 
 def test_what_is_younger_than_a_minute_waits_for_the_next_time(crm, qa):

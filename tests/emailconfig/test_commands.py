@@ -72,6 +72,8 @@ def test_show_smtp_says_that_there_is_nothing_yet(qa: Stage) -> None:
 def test_show_smtp_answers_machines_too(configured: SmtpSettings) -> None:
     shown = json.loads(run("show_smtp", "qa", "--json"))
     assert (shown["stage"], shown["server"], shown["port"], shown["username"]) == ("qa", "smtp.example.com", 587, "portal")
+    assert shown["policy"] == "as-apps-ask"
+    assert "Real recipients" in run("show_smtp", "qa").splitlines()[0]
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe", b"rubbish"])

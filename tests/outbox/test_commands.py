@@ -8,9 +8,11 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
+from organization.recipient_policy.changes import change_policy
+from organization.recipient_policy.policy import RecipientPolicy
 from outbox.models import Message, Source
 from tests.support.outbox import set_list
-from tests.support.portal import configure
+from tests.support.portal import OPERATOR, configure
 
 pytestmark = pytest.mark.django_db
 
@@ -88,3 +90,9 @@ def test_explain_route_says_who_gets_it_and_stores_nothing(crm, qa):
     ]
     assert "Active" in run("explain_route", "crm", "qa", "--to", "a@example.com")
     assert not Message.objects.exists()
+
+
+def test_explain_route_names_the_policy_and_what_is_captured(crm, qa):
+    change_policy(qa, RecipientPolicy.NOBODY, OPERATOR)
+    lines = run("explain_route", "crm", "qa", "--to", "a@example.com").splitlines()
+    assert lines[:2] == ["QA: Captured", "a@example.com -> captured"]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from common.addresses import NamedAddress, same_address_key
 from organization.recipient_policy.policy import OPEN, AllowedPattern, PolicyState, RecipientPolicy
 from outbox.models import HoldReason, RouteKind, Rule
-from outbox.routing import StoredRoute, release, route, route_again, route_resent
+from outbox.routing import StoredRoute, forward, release, route, route_again, route_resent
 from testlists.state import NO_LIST, ListState
 
 ANA, BEN = NamedAddress("ana@acme.example", "Ana"), NamedAddress("ben@acme.example")
@@ -296,7 +296,19 @@ def test_the_second_look_at_the_policy_goes_only_toward_safer(decided, requested
         assert (again.kind, [person.email for person in again.people]) == (kind, delivered_to)
 
 
-@pytest.mark.parametrize("original", [RouteKind.ALLOWED, RouteKind.CAPTURED])
+@pytest.mark.parametrize("policy", [PolicyState(RecipientPolicy.AS_APPS_ASK), LISTED, NOBODY])
+@pytest.mark.parametrize("test_list", [OFF, EMPTY, ACTIVE, WAS_ACTIVE, NO_LIST])
+def test_what_a_person_forwarded_reaches_the_same_people_whatever_changes(policy, test_list):
+    assert route_again(StoredRoute(RouteKind.FORWARDED, 0, 0, True), [OUT], test_list, policy) is None
+
+
+def test_a_forwarded_email_reaches_nobody_whom_the_app_gave():
+    route = forward([OUT, DAN], [ANA, ANA])
+    assert (route.kind, route.people, route.captured) == (RouteKind.FORWARDED, (ANA,), ())
+    assert [(decision.delivered_to, decision.rule) for decision in route.decisions] == [((ANA.email,), Rule.FORWARDED)] * 2
+
+
+@pytest.mark.parametrize("original", [RouteKind.ALLOWED, RouteKind.CAPTURED, RouteKind.FORWARDED])
 def test_what_was_captured_is_resent_to_nobody_else(original):
     again = route_resent(original, [DAN, OUT], OFF, OPEN_ALLOWED)
     assert (again.kind, [person.email for person in again.people], again.captured) == (RouteKind.ALLOWED, [DAN], (OUT,))

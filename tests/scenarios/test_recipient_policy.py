@@ -5,16 +5,20 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.core.exceptions import PermissionDenied, ValidationError
 
 from common.clock import database_now
 from delivery.values import Outcome
-from organization.models import Stage
+from emailconfig.models import SmtpSettings
+from organization.models import AuditEvent, Role, Stage
+from organization.permissions import Permission
 from organization.recipient_policy.changes import allow, change_policy, disallow, emails_leaving
 from organization.recipient_policy.policy import RecipientPolicy
+from outbox.actions import resend, resend_to_real_recipients, send_to_me, send_to_test_list
 from outbox.models import Attempt, Message, RouteKind, Rule, Status
 from tests.support.header_judge import strays
 from tests.support.outbox import deliver, report, send, set_list, statuses, take
-from tests.support.portal import OPERATOR, configure
+from tests.support.portal import OPERATOR, configure, make_member
 from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -167,3 +171,64 @@ def test_what_is_on_the_wire_to_others_is_counted_until_it_is_over(crm, qa, poli
 def test_captured_email_needs_no_server(crm, production, smtp_server):
     put(production, NOBODY)
     assert send(crm, production, CUSTOMER).status == Status.CAPTURED
+
+
+# A person forwards captured mail
+
+
+@pytest.mark.parametrize("policy", [NOBODY, LISTED])
+def test_captured_mail_reaches_the_list_or_oneself_alone_when_a_person_sends_it(crm, qa, smtp_server, administrator, policy):
+    put(qa, policy)
+    set_list(crm, qa, TESS, active=False)
+    message = send(crm, qa, CUSTOMER, DAN)
+    to_list, to_me = send_to_test_list(message, administrator), send_to_me(message, administrator)
+    put(qa, OPEN)
+    set_list(crm, qa, "other@acme.example")
+    change_policy(qa, policy, OPERATOR)
+    deliver()
+    assert reached(smtp_server) == sorted([administrator.email, TESS])
+    for arrived in smtp_server.arrived:
+        assert strays(arrived.mail, [*arrived.recipients, "crm@acme.example"], "no-reply@acme.example") == []
+    for forwarded in (stored(to_list), stored(to_me)):
+        assert (forwarded.status, forwarded.route, forwarded.resent_from) == (Status.SENT, RouteKind.FORWARDED, message.pk)
+        assert set(rules(forwarded).values()) == {Rule.FORWARDED}
+    assert stored(message).status == Status.CAPTURED
+    events = AuditEvent.objects.filter(entity_id=str(message.pk)).values_list("operation", "after__recipients")
+    assert {(operation, *addresses) for operation, addresses in events} == {
+        ("Forward to test list", TESS),
+        ("Forward to oneself", administrator.email),
+    }
+
+
+def test_what_cant_be_forwarded_says_why(crm, qa, administrator, viewer):
+    open_message = send(crm, qa, CUSTOMER)
+    put(qa, NOBODY)
+    message = send(crm, qa, CUSTOMER)
+    with pytest.raises(ValidationError, match="isn't captured"):
+        send_to_me(open_message, administrator)
+    with pytest.raises(ValidationError, match="Nobody is on the test list"):
+        send_to_test_list(message, administrator)
+    for send_as in (send_to_me, send_to_test_list):
+        with pytest.raises(PermissionDenied):
+            send_as(message, viewer)
+    resender = Role.objects.create(name="Resender", permissions=[Permission.RESEND_MAIL.value])
+    with pytest.raises(PermissionDenied):  # it would show them what the email says
+        send_to_me(message, make_member("Rita", resender))
+    SmtpSettings.objects.all().delete()
+    with pytest.raises(ValidationError, match="no SMTP settings"):
+        send_to_me(message, administrator)
+    assert Message.objects.count() == 2
+
+
+def test_captured_mail_is_resent_to_real_recipients_only_where_the_stage_isnt_closed_to_all(crm, qa, smtp_server, administrator):
+    put(qa, NOBODY)
+    message = send(crm, qa, CUSTOMER)
+    with pytest.raises(ValidationError, match="captures all email"):
+        resend_to_real_recipients(message, administrator)
+    put(qa, OPEN)
+    resend(message, administrator)
+    deliver()
+    assert reached(smtp_server) == []
+    resend_to_real_recipients(stored(message), administrator)
+    deliver()
+    assert reached(smtp_server) == [CUSTOMER]

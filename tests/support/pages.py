@@ -16,6 +16,7 @@ from analytics.models import HourlyCause, HourlyCount, HourlyLatency, RollUpPosi
 from delivery.models import ConnectionSlot, StageBackoff, Worker
 from emailconfig.doctor import runs
 from emailconfig.models import ConnectionTest, DeletedSettings, OAuthToken, SmtpSettings
+from emaillog.models import EmptiedInbox, ReadEmails
 from gateway.models import Gateway
 from organization import audit
 from organization.access import Scope
@@ -88,6 +89,11 @@ PAGES = [
     "/monitor/email-log/production/{held}/",
     "/monitor/email-log/production/{held}/cancel/",
     "/monitor/email-log/qa/{listless}/release/",
+    "/monitor/inbox/crm/qa/",
+    "/monitor/inbox/crm/qa/?q=nothing",
+    "/monitor/inbox/crm/qa/{message}/",
+    "/monitor/inbox/crm/qa/{message}/?show=headers",
+    "/monitor/inbox/crm/qa/empty/",
     "/accounts/profile/",
     "/accounts/password/",
     "/no/such/page/",
@@ -185,6 +191,8 @@ def everything(
     rollup._add({HourlyCount: {key: Counter(accepted=2, sent=1, deferred=1)}})
     rollup._add({HourlyLatency: {(*key, 3): Counter(sent=1)}, HourlyCause: {(*key, "greylisted"): Counter(deferred=1)}})
     RollUpPosition.objects.create(counted="mails", last=2)
+    EmptiedInbox.objects.create(app=crm, stage=qa)
+    ReadEmails.objects.create(member=developer, app=crm, stage=qa)
     ConnectionSlot.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
     audit.record(OPERATOR, "Update", crm)
     return administrator

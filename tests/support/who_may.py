@@ -49,6 +49,7 @@ _EMAILS = "apps/<slug:app_key>/configuration/emails/<slug:stage_key>/"
 _STAGES = "management/configure/stages/"
 _SETTINGS = "management/configure/emails/<slug:stage_key>/"
 _LOG = "monitor/email-log/<slug:stage_key>/"
+_INBOX = "monitor/inbox/<slug:app_key>/<slug:stage_key>/"
 _MESSAGE = f"{_LOG}<int:message_id>/"
 
 PAGES: dict[str, Row] = {
@@ -119,9 +120,17 @@ PAGES: dict[str, Row] = {
     f"{_MESSAGE}attachments/<int:number>/": Row(CONTENT_READERS),
     f"{_MESSAGE}retry/": Row(NOBODY, RESENDERS),
     f"{_MESSAGE}cancel/": Row(RESENDERS, RESENDERS),
+    f"{_MESSAGE}send-to-test-list/": Row(NOBODY, RESENDERS),
+    f"{_MESSAGE}send-to-me/": Row(NOBODY, RESENDERS),  # who hold Access user information too
     f"{_MESSAGE}resend/": Row(RESENDERS, RESENDERS),
     f"{_MESSAGE}release/": Row(PLATFORM, PLATFORM),
     f"{_MESSAGE}resend/real-recipients/": Row(PLATFORM, PLATFORM),
+    _INBOX: Row(LOG_READERS),
+    f"{_INBOX}new/": Row(LOG_READERS),
+    f"{_INBOX}empty/": Row(RESENDERS, RESENDERS),
+    f"{_INBOX}<int:message_id>/": Row(LOG_READERS),
+    f"{_INBOX}<int:message_id>/send-to-me/": Row(NOBODY, RESENDERS),
+    f"{_INBOX}<int:message_id>/send-to-test-list/": Row(NOBODY, RESENDERS),
     # Django admin around its models
     "admin/": Row(STAFF, STAFF, STAFF),
     "admin/login/": Row(EVERYBODY, EVERYBODY),
@@ -131,7 +140,9 @@ PAGES: dict[str, Row] = {
     "admin/autocomplete/": Row(PLATFORM),  # of a role grant's members
     "admin/jsi18n/": Row(STAFF),
     "admin/r/<path:content_type_id>/<path:object_id>/": Row(STAFF, STAFF, STAFF),
-    "admin/^(?P<app_label>gateway|delivery|analytics|outbox|emailconfig|testlists|organization)/$": Row(STAFF, STAFF, STAFF),
+    "admin/^(?P<app_label>gateway|emaillog|delivery|analytics|outbox|emailconfig|testlists|organization)/$": Row(
+        STAFF, STAFF, STAFF
+    ),
     "admin/(?P<url>.*)$": Row(STAFF, STAFF, STAFF),
 }
 
@@ -172,6 +183,7 @@ ADMIN: dict[str, Model] = {
         [
             *("outbox/message", "outbox/recipient", "outbox/content", "outbox/attempt", "outbox/refusal"),
             *("outbox/pause", "outbox/heldanswer"),
+            *("emaillog/emptiedinbox", "emaillog/reademails"),
             *("delivery/stagebackoff", "delivery/worker", "delivery/connectionslot", "gateway/gateway"),
             *("analytics/hourlycount", "analytics/hourlylatency", "analytics/hourlycause", "analytics/rollupposition"),
             *("analytics/dailycount", "analytics/dailylatency", "analytics/stagecount", "analytics/stagelatency"),

@@ -25,10 +25,12 @@ def test_the_command_shows_a_list(crm: App, qa: Stage, viewer: Member) -> None:
     keep_list(crm, qa, "ana@example.com", members=(viewer,), active=True)
     assert run().splitlines() == [
         "Test list of Customer Relations in QA: Active, 2 address(es)",
+        "QA: Real recipients",
         "  Vera Viewer <vera.viewer@acme.example>",
         "  ana@example.com",
     ]
     assert json.loads(run("--json")) == {
+        "policy": "as-apps-ask",
         "active": True,
         "active_until": None,
         "missing": False,

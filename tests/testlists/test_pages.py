@@ -10,9 +10,11 @@ from django.test.utils import CaptureQueriesContext
 from organization.exceptions import STALE
 from organization.models import App, Member, Role, Stage
 from organization.permissions import Permission
+from organization.recipient_policy.changes import change_policy
+from organization.recipient_policy.policy import RecipientPolicy
 from testlists.models import TestList
 from testlists.services import EMPTY_CANT_BE_ACTIVE, test_list_of
-from tests.support.portal import configure, make_member, signed_in
+from tests.support.portal import OPERATOR, configure, make_member, signed_in
 from tests.support.testlists import EDIT, SECTION, keep_list, numbered, on_list, typed
 
 MEMBERS = f"{EDIT}members/"
@@ -36,6 +38,23 @@ def test_the_page_of_an_active_list_says_that_nobody_else_gets_mail(as_viewer: C
     page = as_viewer.get(SECTION).content.decode()
     assert "go only to" in page
     assert "this person" in page
+
+
+@pytest.mark.parametrize(
+    ("policy", "active", "sentence"),
+    [
+        (RecipientPolicy.NOBODY, True, "Active, but this stage captures everything"),
+        (RecipientPolicy.NOBODY, False, "This stage captures all email"),
+        (RecipientPolicy.LISTED_ONLY, False, "copy is captured"),
+        (RecipientPolicy.LISTED_ONLY, True, "go only to"),
+    ],
+)
+def test_the_page_says_what_the_stages_policy_makes_of_the_list(
+    as_viewer: Client, crm: App, qa: Stage, policy: RecipientPolicy, active: bool, sentence: str
+) -> None:
+    keep_list(crm, qa, "ana@example.com", active=active)
+    change_policy(qa, policy, OPERATOR)
+    assert sentence in as_viewer.get(SECTION).content.decode()
 
 
 def test_the_page_tells_whether_the_stage_can_send_at_all(as_viewer: Client, crm: App, qa: Stage) -> None:

@@ -28,7 +28,8 @@ class Command(PortalCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
         requested = [parse_named_address(text).email for name in ("to", "cc", "bcc") for text in options[name]]
-        decided = route(requested, state_of(test_list_of(app, stage), database_now()), policy_of(stage))
+        policy = policy_of(stage)
+        decided = route(requested, state_of(test_list_of(app, stage), database_now()), policy)
         if options["json"]:
             decisions = [
                 {
@@ -39,8 +40,9 @@ class Command(PortalCommand):
                 }
                 for decision in decided.decisions
             ]
-            self.write_json({"route": decided.kind, "decisions": decisions})
+            self.write_json({"policy": policy.policy, "route": decided.kind, "decisions": decisions})
             return
+        self.stdout.write(f"{stage.name}: {policy.policy.label}")
         nobody = "held" if decided.hold_reason else "captured"
         for decision in decided.decisions:
             self.stdout.write(f"{decision.requested} -> {', '.join(decision.delivered_to) or nobody}")

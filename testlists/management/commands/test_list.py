@@ -12,6 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 from common.addresses import NamedAddress, parse_named_address, same_address_key
 from common.clock import database_now
 from organization.cli import PortalCommand, app_by_key, moment, stage_by_key
+from organization.recipient_policy.changes import policy_in_force
 from testlists.models import TestList
 from testlists.services import ListChange, save_test_list, test_list_of, wait_until_none_in_flight
 
@@ -49,10 +50,12 @@ class Command(PortalCommand):
 
     def _show(self, test_list: TestList, *, as_json: bool) -> None:
         people, now = test_list.people(), database_now()
+        policy = policy_in_force(test_list.stage, now)
         until = test_list.active_until.isoformat() if test_list.active_until else None
         if as_json:
             addresses = [{"name": person.name, "email": person.email} for person in people]
             facts = {
+                "policy": policy.value,
                 "active": test_list.is_active(now),
                 "active_until": until,
                 "missing": test_list.is_missing,
@@ -66,6 +69,7 @@ class Command(PortalCommand):
             )
             return
         self.stdout.write(f"{test_list}: {_status(test_list, now, until)}, {len(people)} address(es)")
+        self.stdout.write(f"{test_list.stage.name}: {policy.label}")
         for person in people:
             self.stdout.write(f"  {person}")
 
