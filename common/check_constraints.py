@@ -45,28 +45,6 @@ class AddChecks(Operation):
         return f"Add checks to {self.model_name}"
 
 
-class ReplaceChecks(AddChecks):
-    """As AddChecks, for constraints whose names the model has already. SQLite's table is built again without the old ones."""
-
-    def state_forwards(self, app_label: str, state: Any) -> None:
-        for constraint in self.constraints:
-            state.remove_constraint(app_label, self.model_name.lower(), constraint.name)
-        super().state_forwards(app_label, state)
-
-    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        if schema_editor.connection.vendor == "postgresql":
-            model = from_state.apps.get_model(app_label, self.model_name)
-            for constraint in self.constraints:
-                schema_editor.remove_constraint(model, constraint)
-        super().database_forwards(app_label, schema_editor, from_state, to_state)
-
-    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        """The wider constraint stays: rows that need it may be there."""
-
-    def describe(self) -> str:
-        return f"Replace checks of {self.model_name}"
-
-
 class ValidateChecks(Operation):
     """Hold the rows from before to the constraints too, without a lock that keeps anyone from writing."""
 

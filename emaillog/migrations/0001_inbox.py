@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('organization', '0011_audit_inbox_operations'),
+        ('organization', '0011_audit_pauses_and_held_mail'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
             "message",
             [
                 models.CheckConstraint(condition=Q(status__in=STATUSES), name="message_status"),
-                models.CheckConstraint(condition=Q(route__in=["test_list", "recipients", "released", "allowed", "captured"]), name="message_route"),
+                models.CheckConstraint(condition=Q(route__in=["test_list", "recipients", "released", "allowed", "captured", "forwarded"]), name="message_route"),
                 models.CheckConstraint(condition=~Q(status="sending") | ~Q(owner=""), name="message_sending_has_owner"),
                 models.CheckConstraint(
                     condition=Q(Q(status="held"), ~Q(hold_reason="")) | Q(~Q(status="held"), Q(hold_reason="")),

@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('organization', '0011_audit_pauses_and_held_mail'),
-        ('outbox', '0017_list_time_over'),
+        ('outbox', '0018_forwarded_messages'),
     ]
 
     operations = [
