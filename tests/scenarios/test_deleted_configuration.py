@@ -13,6 +13,7 @@ from emailconfig.services import delete_smtp_settings, settings_of
 from organization.access import Scope
 from organization.models import Stage
 from outbox.held_mail import Choice
+from outbox.held_mail import answer as answer_held
 from outbox.models import HoldReason, Message, Status
 from tests.support.outbox import deliver, deliver_beside, now_due, send, statuses
 from tests.support.portal import OPERATOR, configure, eventually
@@ -57,7 +58,7 @@ def test_mail_that_waits_and_mail_that_comes_is_held_and_goes_when_a_person_says
         configure(qa, other, from_domains="*")
         deliver()
         assert other.arrived == []
-        answer(Scope(stage=qa), Choice.DELIVER, OPERATOR)
+        answer_held(Scope(stage=qa), Choice.DELIVER, OPERATOR)
         deliver()
         assert other.recipients == {"late@example.com", "queued@example.com", "comes@example.com"}
         assert len(other.arrived) == 3
