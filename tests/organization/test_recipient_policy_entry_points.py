@@ -241,6 +241,6 @@ def test_an_end_that_belongs_to_no_change_is_refused(as_administrator, qa, polic
     """Not left out: the stage would stay open for good."""
     data = {"name": "SIT", "key": "sit", "order": "7", "kind": "non_production", "version": qa.version}
     data |= {"policy": policy, "policy_ends": "2027-01-01T00:00"}
-    said = posted_to_admin(as_administrator, path.format(qa.pk), data)
-    assert said == "An end belongs to a wider policy of a stage that exists. Choose that policy, too."
+    text = posted_to_admin(as_administrator, path.format(qa.pk), data)
+    assert text == "An end belongs to a wider policy of a stage that exists. Choose that policy, too."
     assert list(Stage.objects.values_list("name", flat=True)) == ["QA"]

@@ -74,7 +74,7 @@ def test_without_a_broker_there_is_no_celery(crm, qa):
     code = (
         "import django; django.setup(); import sys; from organization.models import App, Stage;"
         "from outbox.submission import Envelope, submit; from outbox.models import Source;"
-        "submit(App.objects.get(), Stage.objects.get(), Envelope('', ['a@example.com']), b'Subject: x', via=Door.COMMAND);"
+        "submit(App.objects.get(), Stage.objects.get(), Envelope('', ['a@example.com']), b'Subject: x', via=Source.COMMAND);"
         "import delivery.worker; assert not {'celery', 'kombu'} & set(sys.modules)"
     )
     variables = {**environment(), "DJANGO_SETTINGS_MODULE": "portal.settings", "CELERY_BROKER_URL": ""}

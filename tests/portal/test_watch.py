@@ -28,7 +28,7 @@ def test_twelve_probes_of_a_database_that_hangs_take_one_thread() -> None:
     watched = watch.Watch(look, hangs="hangs")
     assert not watched.hangs
     with ThreadPoolExecutor(12) as probes:
-        assert {probe.result() for probe in [probes.submit(watched.ask) for _ in range(12)]} == {"hangs"}
+        assert {probe.result() for probe in [probes.submit(watched.latest) for _ in range(12)]} == {"hangs"}
     assert watched.hangs
     assert len(looks) == 1
     answers.set()

@@ -148,9 +148,9 @@ def test_commands_keep_by_default_and_say_how_many(crm, qa, smtp_server, capsys)
     command = ["set_smtp", qa.key, "--server", "127.0.0.1", "--port", str(smtp_server.port), "--security", "none"]
     command += ["--sender-address", "no-reply@acme.example", "--from-domains", "*"]
     call_command(*command)
-    said = capsys.readouterr().out
-    assert "1 email is held" in said
-    assert "1 address outside the test lists" in said
+    text = capsys.readouterr().out
+    assert "1 email is held" in text
+    assert "1 address outside the test lists" in text
     deliver()
     assert state(message)[0] == Status.HELD
     call_command(*command, "--held", "keep")
