@@ -193,7 +193,7 @@ def test_captured_mail_reaches_the_list_or_oneself_alone_when_a_person_sends_it(
         assert (forwarded.status, forwarded.route, forwarded.resent_from) == (Status.SENT, RouteKind.FORWARDED, message.pk)
         assert set(rules(forwarded).values()) == {Rule.FORWARDED}
     assert stored(message).status == Status.CAPTURED
-    events = AuditEvent.objects.filter(entity_id=str(message.pk)).values_list("operation", "after__recipients")
+    events = AuditEvent.objects.filter(entity="message", entity_id=str(message.pk)).values_list("operation", "after__recipients")
     assert {(operation, *addresses) for operation, addresses in events} == {
         ("Forward to test list", TESS),
         ("Forward to oneself", administrator.email),
