@@ -21,12 +21,12 @@ from analytics.report import RANGES, Analytics, Cause, Period, Places, Range, an
 from analytics.rollup import uncounted_since
 from common.clock import database_now
 from organization.access import EVERYWHERE, require
-from organization.http import MemberRequest, StageLink, stage_links
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
+from organization.web.http import MemberRequest, StageLink, stage_links
+from outbox.access.visibility import log_access
 from outbox.backlog import Backlog, Depth, backlog
 from outbox.models import Status
-from outbox.visibility import log_access
 
 WORST_CAUSES = 10
 

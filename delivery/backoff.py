@@ -21,7 +21,7 @@ from organization.access import Actor, Scope, require
 from organization.models import Stage
 from organization.permissions import Permission
 from outbox import wakeup
-from outbox.masking import masked_words
+from outbox.access.masking import masked_words
 from outbox.models import Message, Recipient, Status
 
 log = structlog.get_logger(__name__)

@@ -22,15 +22,15 @@ from delivery import backoff
 from delivery.config import DeliveryConfig
 from delivery.coordinator import Coordinator, Report
 from delivery.exceptions import CoordinatorClosed, LeaseLost, ServerWentAway
-from delivery.outgoing import prepare, whole
-from delivery.second_try import second_try
-from delivery.smtp_dialogue import MailTransaction, OutgoingMessage, SmtpDialogue, is_throttling, refused, server_deferral
 from delivery.values import Batch, ClaimedMessage, MessageResult, Outcome, Silence
-from delivery.window import OfferedMessage, Window
+from delivery.wire.outgoing import prepare, whole
+from delivery.wire.second_try import second_try
+from delivery.wire.smtp_dialogue import MailTransaction, OutgoingMessage, SmtpDialogue, is_throttling, refused, server_deferral
+from delivery.wire.window import OfferedMessage, Window
 from emailconfig.connection import ConnectionFailure, abort, connect, meaning_of
 from emailconfig.exceptions import SettingsDeleted
 from emailconfig.models import SmtpSettings
-from outbox.masking import masked_words
+from outbox.access.masking import masked_words
 
 log = structlog.get_logger(__name__)
 

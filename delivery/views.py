@@ -9,8 +9,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
 from delivery import backoff
-from organization.http import MemberRequest
 from organization.models import Stage
+from organization.web.http import MemberRequest
 
 
 @require_POST

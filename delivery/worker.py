@@ -29,8 +29,8 @@ from delivery.listener import WakeupListener
 from delivery.models import ConnectionSlot
 from delivery.session import Session
 from delivery.values import Silence
-from outbox.held_mail import carry_out_answers
-from outbox.pauses import hold_all_paused
+from outbox.holding.held_mail import carry_out_answers
+from outbox.holding.pauses import hold_all_paused
 from outbox.states import hold_unconfigured, release_what_waits
 
 log = structlog.get_logger(__name__)

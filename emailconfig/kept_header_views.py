@@ -14,10 +14,10 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from organization.access import Scope, require
 from organization.forms import check_stage_name
-from organization.http import MemberRequest, stage_links
-from organization.kept_headers import keep_header, may_change, stop_keeping_header
+from organization.kept_headers.changes import keep_header, may_change, stop_keeping_header
 from organization.models import KeptHeader, Stage
 from organization.permissions import Permission
+from organization.web.http import MemberRequest, stage_links
 
 
 class KeptHeaderForm(forms.ModelForm[KeptHeader]):

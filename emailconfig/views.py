@@ -17,9 +17,9 @@ from emailconfig.models import SmtpSettings
 from emailconfig.presets import PRESETS, Preset, preset_of
 from emailconfig.services import delete_smtp_settings, save_smtp_settings, settings_of
 from organization.access import Scope, allowed, require
-from organization.http import MemberRequest, StageLink, search_words, stage_links
 from organization.models import Stage
 from organization.permissions import Permission
+from organization.web.http import MemberRequest, StageLink, search_words, stage_links
 
 _COPIED = (
     "These are the settings of {source}, to be saved for {target}. The password or client secret isn't copied: enter the one for "

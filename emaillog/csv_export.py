@@ -10,7 +10,7 @@ from django.utils import timezone
 from common import csv_stream
 from emaillog.bounded_scan import SCAN_LIMIT, IdRange, ScanResult, scan
 from emaillog.filters import MessageFilter
-from outbox.masking import Mask
+from outbox.access.masking import Mask
 from outbox.models import Message
 
 ROWS_AT_MOST = 100_000

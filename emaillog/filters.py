@@ -13,8 +13,8 @@ from emaillog.bounded_scan import IdRange, id_range_of_time
 from organization.models import App, Credential
 from organization.permissions import Permission
 from outbox import search_text
+from outbox.access.visibility import LogAccess
 from outbox.models import WAITING, Message, RouteKind, Status
-from outbox.visibility import LogAccess
 
 # One choice for all that Analytics counts as waiting (see backlog).
 ON_ITS_WAY = "waiting"

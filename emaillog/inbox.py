@@ -17,8 +17,8 @@ from organization import audit
 from organization.access import Actor, Scope, require
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
+from outbox.access.visibility import LogAccess, log_access
 from outbox.models import Message, RouteKind
-from outbox.visibility import LogAccess, log_access
 
 # What a person forwarded is in the inbox already.
 SHOWN_ROUTES = (RouteKind.TEST_LIST, RouteKind.ALLOWED, RouteKind.CAPTURED)

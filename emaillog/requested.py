@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from common.addresses import same_address_key
 from emaillog.content_preview import header_names
-from outbox.masking import Mask
+from outbox.access.masking import Mask
 from outbox.models import Message, Recipient, RouteKind, Status
 
 _OUTCOMES = {

@@ -33,8 +33,8 @@ from organization.exceptions import ArchivedPlace
 from organization.installation import EHLO_KEYWORD, installation_id
 from organization.models import Credential
 from outbox import submission
+from outbox.access.masking import for_log
 from outbox.exceptions import SubmissionRefused
-from outbox.masking import for_log
 from outbox.models import Source
 from outbox.refusals import RefusalRecorder, refusal
 from outbox.submission import check_recipient, check_sender

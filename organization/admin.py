@@ -18,7 +18,7 @@ from organization.admin_base import PlaceAdmin, PortalAdmin, ReadOnlyAdmin, memb
 from organization.audit.filters import recent_values
 from organization.credentials import revoke_credential
 from organization.forms import AppForm, CompleteAddresses, VersionedForm
-from organization.kept_headers import keep_header, stop_keeping_header
+from organization.kept_headers.changes import keep_header, stop_keeping_header
 from organization.members import may_edit, save_member
 from organization.models import AllowedAddress, App, AuditEvent, Credential, KeptHeader, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission

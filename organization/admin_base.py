@@ -25,9 +25,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 from common.text import is_storable
 from organization import audit
 from organization.access import EVERYWHERE, allowed
-from organization.http import is_row_number
 from organization.models import Member
 from organization.permissions import Permission
+from organization.web.http import is_row_number
 
 
 def member_of(request: HttpRequest) -> Member:

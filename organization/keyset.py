@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from django.db.models import Model
 from django.http import HttpRequest, QueryDict
 
-from organization.http import is_row_number
+from organization.web.http import is_row_number
 
 R = TypeVar("R", bound=Model)
 

@@ -17,7 +17,7 @@ from django.utils.functional import cached_property
 
 from common.addresses import ADDRESS_MAX_LENGTH, validate_address
 from common.text import validate_one_line
-from organization.header_names import validate_kept_header
+from organization.kept_headers.names import validate_kept_header
 from organization.permissions import Permission
 from organization.recipient_policy.patterns import normalize_pattern
 from organization.recipient_policy.policy import RecipientPolicy

@@ -13,7 +13,7 @@ import structlog
 from django.conf import settings
 
 from common.addresses import masked_address
-from outbox.masking import for_log
+from outbox.access.masking import for_log
 from outbox.models import HoldReason, Message
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from common.addresses import same_address_key
 from common.clock import database_now
 from organization.recipient_policy.policy import PolicyState, RecipientPolicy
 from organization.recipient_policy.reading import policy_of
+from outbox.access.visibility import LogAccess
 from outbox.models import Message, RouteKind, Rule
 from outbox.routing import Route, route
-from outbox.visibility import LogAccess
 from testlists.state import NO_LIST, states_of_stage
 
 # So many of the stage's newest emails are read at most.

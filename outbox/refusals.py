@@ -20,7 +20,7 @@ from common.addresses import masked_address, printable
 from organization.access import Scope, allowed
 from organization.models import App, Credential, Member, Stage
 from organization.permissions import Permission
-from outbox.masking import masked_words
+from outbox.access.masking import masked_words
 from outbox.models import Refusal, Source
 from outbox.values import Submission
 

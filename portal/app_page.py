@@ -9,9 +9,9 @@ from django.views.decorators.http import require_safe
 
 from organization.access import Scope, allowed
 from organization.forms import CredentialForm
-from organization.http import MemberRequest, gateway_context
 from organization.models import Credential, Member
 from organization.permissions import Permission
+from organization.web.http import MemberRequest, gateway_context
 from outbox.refusals import newest_refusals
 from testlists.models import TestList
 from testlists.views import find_test_list, frame_context, view_context

@@ -19,12 +19,12 @@ from delivery.models import StageBackoff
 from emailconfig.models import SmtpSettings
 from gateway.heartbeat import living_gateways
 from organization.access import EVERYWHERE, Scope, allowed
-from organization.http import MemberRequest
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.changes import policy_in_force
+from organization.web.http import MemberRequest
 from outbox.backlog import Depth, depth_by_app
-from outbox.held_mail import HeldMail, held_by_app, may_answer
+from outbox.holding.held_mail import HeldMail, held_by_app, may_answer
 from outbox.models import HoldReason, Pause, Status
 from testlists.models import TestList
 from testlists.services import may_edit, waits_for_decision

@@ -5,9 +5,9 @@ from django.contrib.auth import views as auth
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from portal import help
 from portal.accounts import ChangePassword
 from portal.app_page import app_emails
+from portal.help import views
 from portal.home import home
 
 urlpatterns = [
@@ -25,8 +25,8 @@ urlpatterns = [
     path("", include("emaillog.urls")),
     path("admin/password_change/", RedirectView.as_view(pattern_name="password_change")),  # one page, with its audit entry
     path("admin/", admin.site.urls),
-    path("help/", help.page, name="help"),
-    path("help/search/", help.search_pages, name="help-search"),
-    path("help/images/<str:name>", help.picture, name="help-picture"),
-    path("help/<path:name>/", help.page, name="help"),
+    path("help/", views.page, name="help"),
+    path("help/search/", views.search_pages, name="help-search"),
+    path("help/images/<str:name>", views.picture, name="help-picture"),
+    path("help/<path:name>/", views.page, name="help"),
 ]

@@ -15,8 +15,8 @@ from django.utils.crypto import salted_hmac
 
 from common.addresses import NamedAddress
 from organization.forms import CompleteAddresses, check_stage_name
-from organization.http import is_row_number
 from organization.models import Member, Stage
+from organization.web.http import is_row_number
 from testlists.models import TestList, TestListAddress
 from testlists.paste_review import Preview, preview_of
 from testlists.services import ListChange

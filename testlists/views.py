@@ -12,11 +12,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from common.clock import database_now
 from organization.access import Scope, allowed, require
-from organization.http import MemberRequest, StageLink, is_row_number, search_words, stage_links
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.changes import policy_in_force
 from organization.recipient_policy.policy import RecipientPolicy
+from organization.web.http import MemberRequest, StageLink, is_row_number, search_words, stage_links
 from testlists.forms import TestListForm
 from testlists.models import TestList
 from testlists.recent_mail import recent_mail_in_words

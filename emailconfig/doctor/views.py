@@ -18,9 +18,9 @@ from emailconfig.forms import RecipientForm, SmtpSettingsForm
 from emailconfig.models import ConnectionTest, SmtpSettings
 from emailconfig.services import settings_of
 from organization.access import Scope, require
-from organization.http import MemberRequest
 from organization.models import Stage
 from organization.permissions import Permission
+from organization.web.http import MemberRequest
 
 # Step names for people. Scripts use the short names (check_smtp --json).
 LABELS = {

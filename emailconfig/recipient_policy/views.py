@@ -17,10 +17,10 @@ from common.clock import database_now
 from emailconfig.recipient_policy.forms import AllowForm, PolicyForm
 from organization.access import Scope, allowed, require
 from organization.forms import add_refusal
-from organization.http import MemberRequest, stage_links
 from organization.models import AllowedAddress, Stage
 from organization.permissions import Permission
 from organization.recipient_policy import changes
+from organization.web.http import MemberRequest, stage_links
 
 _PAGE = "recipient-policy"
 

@@ -12,12 +12,12 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from organization.access import Scope, require
-from organization.http import MemberRequest
 from organization.permissions import Permission
+from organization.web.http import MemberRequest
 from outbox import actions
+from outbox.access.visibility import find_message, mask_of
 from outbox.forms import ConfirmForm, ReleaseForm, ResendForm
 from outbox.models import Message, RouteKind
-from outbox.visibility import find_message, mask_of
 
 _FORWARDED = "The email was forwarded as test mail. This is the new one."
 _RESENT = "The email was resent. This is the new one."

@@ -12,9 +12,9 @@ from common.csv_stream import csv_download
 from emaillog.csv_export import csv_lines
 from emaillog.filters import MessageFilter
 from organization import audit
-from organization.http import MemberRequest
 from organization.models import Stage
-from outbox.visibility import log_access
+from organization.web.http import MemberRequest
+from outbox.access.visibility import log_access
 
 
 @require_GET

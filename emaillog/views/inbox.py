@@ -18,12 +18,12 @@ from emaillog.inbox import SHOWN_ROUTES, Inbox, InboxFilter, empty_inbox, find_i
 from emaillog.models import ReadEmails
 from emaillog.pages import newest_number, page_of
 from organization.access import Scope, allowed, require
-from organization.http import MemberRequest, stage_links
 from organization.keyset import query_url, row_number
 from organization.permissions import Permission
+from organization.web.http import MemberRequest, stage_links
 from outbox import actions
+from outbox.access.visibility import mask_of, may_see_content
 from outbox.models import Message
-from outbox.visibility import mask_of, may_see_content
 
 
 @require_safe

@@ -12,11 +12,11 @@ from emaillog.active_lists import active_lists
 from emaillog.bounded_scan import SCAN_LIMIT
 from emaillog.filters import MessageFilter
 from emaillog.pages import newest_number, number_of_newer, page_of
-from organization.http import MemberRequest, stage_links
 from organization.keyset import query_url, row_number
-from organization.last_stage import last_stage
 from organization.models import Stage
-from outbox.visibility import log_access
+from organization.web.http import MemberRequest, stage_links
+from organization.web.last_stage import last_stage
+from outbox.access.visibility import log_access
 
 NEWER_AT_MOST = 50
 _STOP_POLLING = 286  # htmx's own status

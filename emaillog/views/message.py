@@ -19,12 +19,12 @@ from emaillog.content_preview import source as source_of
 from emaillog.content_tabs import content_context, content_gone
 from emaillog.requested import requested_recipients
 from organization.access import Scope, allowed
-from organization.http import MemberRequest
 from organization.models import Member
 from organization.permissions import Permission
+from organization.web.http import MemberRequest
+from outbox.access.visibility import find_message, mask_of, may_see_content, require_content
 from outbox.actions import allowed_actions
 from outbox.models import FINAL, LIST_REASONS, HoldReason, Message, RouteKind, Status
-from outbox.visibility import find_message, mask_of, may_see_content, require_content
 from testlists.services import may_edit
 
 # For the frame that shows the HTML: no script, no form, no network. It may use only its own styles and inlined pictures.

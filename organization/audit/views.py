@@ -18,10 +18,10 @@ from organization.access import EVERYWHERE, allowed, require
 from organization.audit.changes import changes_of
 from organization.audit.export import rows_of
 from organization.audit.filters import AuditFilter
-from organization.http import MemberRequest
 from organization.keyset import ROWS_TO_READ, page_below, query_url, row_number
 from organization.models import AuditEvent
 from organization.permissions import Permission
+from organization.web.http import MemberRequest
 
 
 @require_safe

@@ -3,7 +3,7 @@
 import django.db.models.deletion
 import django.db.models.functions.datetime
 import django.db.models.functions.text
-import organization.header_names
+import organization.kept_headers.names
 from django.db import migrations, models
 
 
@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
             name='KeptHeader',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(help_text='The exact name of a field that apps write for themselves, such as “X-Acme-Order”.', max_length=76, validators=[organization.header_names.validate_kept_header])),
+                ('name', models.CharField(help_text='The exact name of a field that apps write for themselves, such as “X-Acme-Order”.', max_length=76, validators=[organization.kept_headers.names.validate_kept_header])),
                 ('created', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
                 ('created_by', models.CharField(blank=True, editable=False, max_length=360)),
                 ('stage', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='kept_headers', to='organization.stage')),

@@ -14,12 +14,12 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from organization.access import EVERYWHERE, Scope, allowed, require
 from organization.credentials import MAY_MANAGE, create_credential, revoke_credential
 from organization.forms import AppForm, ProfileForm, add_refusal
-from organization.http import MemberRequest, gateway_context, search_words
-from organization.last_stage import last_stage
 from organization.members import save_profile
 from organization.models import App, Credential, Member, Stage
 from organization.permissions import Permission
 from organization.services import save_app
+from organization.web.http import MemberRequest, gateway_context, search_words
+from organization.web.last_stage import last_stage
 
 
 @require_safe

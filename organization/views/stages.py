@@ -10,10 +10,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from organization.access import EVERYWHERE, require
 from organization.forms import StageConfirmation, StageForm, add_refusal
-from organization.http import MemberRequest
 from organization.models import Stage
 from organization.permissions import Permission
 from organization.services import move_stage, save_in_organization
+from organization.web.http import MemberRequest
 
 
 @require_safe

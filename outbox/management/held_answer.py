@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from organization.access import Scope
 from organization.cli import PortalCommand
-from outbox.held_mail import Choice, HeldMail, answer, held_in_words, held_mail
+from outbox.holding.held_mail import Choice, HeldMail, answer, held_in_words, held_mail
 
 _ANSWERED = {Choice.DELIVER: "Delivered now", Choice.KEEP: "Kept", Choice.DISCARD: "Discarded"}
 

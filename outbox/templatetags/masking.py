@@ -1,11 +1,11 @@
-"""`{{ address|masked:mask }}` and its siblings: what pages show of addresses (outbox.masking)."""
+"""`{{ address|masked:mask }}` and its siblings: what pages show of addresses (outbox.access.masking)."""
 
 from __future__ import annotations
 
 from django import template
 
 from common.addresses import masked_address
-from outbox.masking import Mask
+from outbox.access.masking import Mask
 
 register = template.Library()
 

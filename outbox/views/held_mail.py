@@ -9,9 +9,9 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from organization.forms import add_refusal
-from organization.http import MemberRequest
+from organization.web.http import MemberRequest
 from outbox.forms import DiscardForm
-from outbox.held_mail import Choice, answer, held_mail
+from outbox.holding.held_mail import Choice, answer, held_mail
 from outbox.views.places import back, page_context, place_to_change, url_of
 
 _DONE = {

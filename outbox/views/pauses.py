@@ -9,9 +9,9 @@ from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from organization.forms import add_refusal
-from organization.http import MemberRequest
+from organization.web.http import MemberRequest
 from outbox.forms import PauseForm
-from outbox.pauses import pause, resume, wait_until_none_in_flight
+from outbox.holding.pauses import pause, resume, wait_until_none_in_flight
 from outbox.views.places import back, in_words, page_context, place_to_change
 
 

@@ -9,9 +9,9 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
 from organization.access import Scope, require
-from organization.http import MemberRequest, StageLink, stage_links
 from organization.models import App, Stage
-from outbox.held_mail import permissions_for
+from organization.web.http import MemberRequest, StageLink, stage_links
+from outbox.holding.held_mail import permissions_for
 
 
 def place_to_change(request: MemberRequest, stage_key: str, app_key: str | None) -> Scope:

@@ -10,12 +10,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from organization.http import MemberRequest, stage_links
 from organization.models import Stage
 from organization.recipient_policy.policy import RecipientPolicy
+from organization.web.http import MemberRequest, stage_links
+from outbox.access.visibility import log_access
 from outbox.forms import PolicyEffectForm
 from outbox.policy_effect import READ_AT_MOST, effect_of
-from outbox.visibility import log_access
 
 _DAYS = {"yesterday": 1, "7d": 7, "30d": 30}
 

@@ -10,10 +10,10 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from common.clock import database_now
-from organization.http import MemberRequest, stage_links
 from organization.models import App, Stage
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.recipient_policy.reading import policy_of
+from organization.web.http import MemberRequest, stage_links
 from outbox.forms import SimulationForm
 from outbox.models import RouteKind
 from outbox.routing import route

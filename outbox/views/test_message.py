@@ -14,9 +14,9 @@ from emailconfig.models import SmtpSettings
 from emailconfig.services import settings_of
 from organization import audit
 from organization.access import Scope, allowed, require
-from organization.http import MemberRequest
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
+from organization.web.http import MemberRequest
 from outbox.exceptions import SubmissionRefused
 from outbox.forms import TestMailForm
 from outbox.models import Message, Source

@@ -9,7 +9,7 @@ from django.utils.functional import SimpleLazyObject
 
 from organization.access import Scope
 from organization.models import App, Stage
-from outbox.held_mail import HeldMail, held_mail, is_being_carried_out, may_answer
+from outbox.holding.held_mail import HeldMail, held_mail, is_being_carried_out, may_answer
 from outbox.models import Pause
 
 if TYPE_CHECKING:

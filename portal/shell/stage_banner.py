@@ -11,7 +11,7 @@ from delivery.backoff import failing_stages, failure_of
 from delivery.connection_slots import silent_connections
 from organization.access import Scope, allowed
 from organization.permissions import Permission
-from outbox.visibility import may_see_all_mail
+from outbox.access.visibility import may_see_all_mail
 
 if TYPE_CHECKING:
     from django.http import HttpRequest

@@ -14,7 +14,7 @@ from delivery.models import StageBackoff
 from delivery.retry_schedule import PAUSES
 from emailconfig.services import settings_of
 from organization.access import Scope
-from outbox.held_mail import Choice, answer
+from outbox.holding.held_mail import Choice, answer
 from outbox.models import HoldReason, Message, Recipient, Status
 from testlists.services import in_flight_count, wait_until_none_in_flight
 from tests.support.outbox import deliver, deliver_beside, now_due, outcomes, send, set_list, statuses

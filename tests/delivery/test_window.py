@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from delivery.smtp_dialogue import MailTransaction, OutgoingMessage, outcome_of
 from delivery.values import ClaimedMessage, DueRecipient, MessageResult, Outcome
-from delivery.window import OfferedMessage, Window
+from delivery.wire.smtp_dialogue import MailTransaction, OutgoingMessage, outcome_of
+from delivery.wire.window import OfferedMessage, Window
 from emailconfig.models import SmtpSettings
 
 SETTINGS = SmtpSettings(server="mail.acme.example", port=25)

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from organization.access import Operator
-from organization.kept_headers import keep_header, stop_keeping_header
+from organization.kept_headers.changes import keep_header, stop_keeping_header
 from organization.models import AuditEvent, KeptHeader, Role, Stage
 from organization.permissions import Permission
 from tests.support.portal import OPERATOR, configure, make_member, signed_in

@@ -11,7 +11,7 @@ from common.addresses import masked_address
 from organization.admin_base import FirstPages
 from organization.models import App, Member, Role, RoleGrant
 from organization.permissions import Permission
-from outbox.masking import Mask
+from outbox.access.masking import Mask
 from outbox.models import Attempt, Message
 from tests.support.emaillog import log, named, subjects, url
 from tests.support.outbox import deliver, in_state, send, set_list

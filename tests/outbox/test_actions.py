@@ -17,7 +17,7 @@ from organization.access import Scope
 from organization.models import AuditEvent, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from outbox.actions import cancel, release_held, resend, resend_to_real_recipients, retry_now
-from outbox.held_mail import Choice, answer
+from outbox.holding.held_mail import Choice, answer
 from outbox.models import Content, HoldReason, Message, RouteKind, Status
 from testlists.services import in_flight_count, test_list_of, wait_until_none_in_flight
 from tests.support.outbox import deliver, deliver_beside, leases_run_out, now_due, outcomes, send, set_list, statuses, take

@@ -13,9 +13,9 @@ from organization.credentials import NewCredential, create_credential
 from organization.installation import installation_id
 from organization.models import Credential
 from outbox import refusals
+from outbox.access.masking import for_log
 from outbox.exceptions import SubmissionRefused
 from outbox.headers.received import Hop
-from outbox.masking import for_log
 from outbox.models import Message, Refusal, Source
 from outbox.refusals import KEPT_OF_EACH, RefusalRecorder, record, refusal
 from outbox.retention import prune

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from emailconfig.models import SmtpSettings
 from organization.credentials import authenticate
 from organization.models import App, Credential, Member, Role, RoleGrant, Stage
-from portal import demo
+from portal.demo.organization import organization
 from testlists.models import TestList
 from testlists.services import ListChange, save_test_list
 from tests.support.portal import OPERATOR
@@ -23,24 +23,26 @@ def counted() -> list[int]:
 
 
 def test_the_demo_is_seeded_once_however_often_it_starts(client: Client, db: None) -> None:
-    first = demo.seed_demo(OPERATOR, 2526)
+    first = organization.seed_demo(OPERATOR, 2526)
     before = counted()
-    second = demo.seed_demo(OPERATOR, 2526)
+    second = organization.seed_demo(OPERATOR, 2526)
     assert counted() == before
     assert Credential.objects.filter(revoked_at=None).count() == 1
     assert authenticate(first.credential.username, first.password) is None
     assert authenticate(second.credential.username, second.password) is not None
-    for sign_in in demo.SIGN_INS:
-        assert Client().post("/accounts/login/", {"username": sign_in.email, "password": demo.PASSWORD}).status_code == 302
+    for sign_in in organization.SIGN_INS:
+        assert (
+            Client().post("/accounts/login/", {"username": sign_in.email, "password": organization.PASSWORD}).status_code == 302
+        )
 
 
 def test_the_demo_keeps_what_people_changed(db: None) -> None:
-    demo.seed_demo(OPERATOR, 2526)
+    organization.seed_demo(OPERATOR, 2526)
     SmtpSettings.objects.update(server="smtp.changed.example")
     App.objects.filter(key="crm").update(name="Changed")
     devons = TestList.objects.get(app__key="crm", stage__key="development")
     save_test_list(devons.app, devons.stage, ListChange(False, True, [], devons.people()), OPERATOR)
-    demo.seed_demo(OPERATOR, 9999)
+    organization.seed_demo(OPERATOR, 9999)
     assert set(SmtpSettings.objects.values_list("server", flat=True)) == {"smtp.changed.example"}
     assert App.objects.get(key="crm").name == "Changed"
     assert not TestList.objects.filter(active=True).exists()
@@ -50,8 +52,8 @@ def test_the_demos_members_may_do_what_they_are_there_to_show(db: None) -> None:
     from organization.access import EVERYWHERE, Scope
     from organization.permissions import Permission
 
-    demo.seed_demo(OPERATOR, 2526)
-    admin, developer, viewer = (Member.objects.get(email=sign_in.email) for sign_in in demo.SIGN_INS)
+    organization.seed_demo(OPERATOR, 2526)
+    admin, developer, viewer = (Member.objects.get(email=sign_in.email) for sign_in in organization.SIGN_INS)
     crm, shop = App.objects.get(key="crm"), App.objects.get(key="shop")
     configurations, assets = Permission.MANAGE_EMAIL_CONFIGURATIONS.path, Permission.EDIT_ASSET_CONFIGURATIONS.path
     assert admin.has_perm(configurations, EVERYWHERE)
@@ -68,7 +70,7 @@ def test_the_demo_with_its_published_passwords_is_made_in_debug_only(db: None, s
     settings.DEBUG = True
     out = StringIO()
     call_command("seed_demo", "--smtp-port", "2626", stdout=out)
-    assert demo.PASSWORD in out.getvalue()
+    assert organization.PASSWORD in out.getvalue()
     assert "127.0.0.1, SMTP port 2626" in out.getvalue()
     assert Credential.objects.get(revoked_at=None).username in out.getvalue()
 

@@ -9,8 +9,8 @@ from urllib.parse import urldefrag
 import pytest
 from django.test import Client
 
-from portal.help_pages import FILES, INDEX, load_page, reading_order
-from portal.help_search import LIMIT, search
+from portal.help.pages import FILES, INDEX, load_page, reading_order
+from portal.help.search import LIMIT, search
 from tests.support.portal import ROOT
 
 # What GitHub shows of the repository, and people click through.

@@ -12,8 +12,8 @@ from delivery.worker import sweep
 from emailconfig.services import delete_smtp_settings, settings_of
 from organization.access import Scope
 from organization.models import Stage
-from outbox.held_mail import Choice
-from outbox.held_mail import answer as answer_held
+from outbox.holding.held_mail import Choice
+from outbox.holding.held_mail import answer as answer_held
 from outbox.models import HoldReason, Message, Status
 from tests.support.outbox import deliver, deliver_beside, now_due, send, statuses
 from tests.support.portal import OPERATOR, configure, eventually

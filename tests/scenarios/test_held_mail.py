@@ -18,7 +18,7 @@ from organization.models import AuditEvent
 from organization.recipient_policy.changes import change_policy
 from organization.recipient_policy.policy import RecipientPolicy
 from outbox import states
-from outbox.held_mail import Choice, answer, held_mail
+from outbox.holding.held_mail import Choice, answer, held_mail
 from outbox.models import HeldAnswer, HoldReason, Message, Recipient, Status
 from tests.support.outbox import deliver, send, set_list, statuses
 from tests.support.pages import message_text, words

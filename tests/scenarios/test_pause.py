@@ -14,9 +14,9 @@ from organization.access import Scope
 from organization.models import AuditEvent
 from organization.recipient_policy.changes import change_policy
 from organization.recipient_policy.policy import RecipientPolicy
-from outbox.held_mail import held_mail
+from outbox.holding.held_mail import held_mail
+from outbox.holding.pauses import emails_leaving, pause, resume
 from outbox.models import HoldReason, Message, Pause, Status
-from outbox.pauses import emails_leaving, pause, resume
 from tests.support.outbox import deliver, deliver_beside, hold_the_line, send, set_list, take
 from tests.support.pages import message_text, words
 from tests.support.portal import OPERATOR, configure, eventually

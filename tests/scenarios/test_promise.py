@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from common.clock import database_now
 from delivery.models import StageBackoff
 from delivery.worker import sweep
-from organization.kept_headers import keep_header, stop_keeping_header
+from organization.kept_headers.changes import keep_header, stop_keeping_header
 from organization.models import AllowedAddress, App, KeptHeader, Stage
 from organization.recipient_policy.changes import allow, change_policy, disallow
 from organization.recipient_policy.policy import RecipientPolicy

@@ -16,7 +16,7 @@ from django.utils import timezone
 import delivery.rate_limit
 import delivery.receivers
 import delivery.session
-import delivery.smtp_dialogue
+import delivery.wire.smtp_dialogue
 import emailconfig.connection.setup
 from delivery import backoff, connection_slots
 from delivery.config import DeliveryConfig
@@ -434,8 +434,8 @@ def test_a_large_mail_leaves_piece_by_piece():
                 self.first = len(read)
 
     smtp = Smtp()
-    dialogue = delivery.smtp_dialogue.SmtpDialogue(smtp, lambda: None, time.monotonic, DeliveryConfig())
-    dialogue._send_content(delivery.smtp_dialogue.OutgoingMessage("", (), parts(), 10_000_000), b"")
+    dialogue = delivery.wire.smtp_dialogue.SmtpDialogue(smtp, lambda: None, time.monotonic, DeliveryConfig())
+    dialogue._send_content(delivery.wire.smtp_dialogue.OutgoingMessage("", (), parts(), 10_000_000), b"")
     assert smtp.first <= 2, f"{smtp.first} of 10 pieces in memory before the first left"
 
 

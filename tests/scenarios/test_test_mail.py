@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from organization.kept_headers import keep_header, stop_keeping_header
+from organization.kept_headers.changes import keep_header, stop_keeping_header
 from outbox.models import Message, Status
 from tests.support.emaillog import url
 from tests.support.header_judge import strays

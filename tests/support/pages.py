@@ -21,11 +21,11 @@ from gateway.models import Gateway
 from organization import audit
 from organization.access import Scope
 from organization.credentials import create_credential
-from organization.kept_headers import keep_header
+from organization.kept_headers.changes import keep_header
 from organization.models import App, Member, Stage
 from organization.recipient_policy.changes import allow
+from outbox.holding.pauses import pause
 from outbox.models import Attempt, HeldAnswer, HoldReason, Message, Pause, Refusal, Source
-from outbox.pauses import pause
 from outbox.states import hold
 from outbox.submission import Envelope, submit
 from tests.support.outbox import deliver, send, set_list

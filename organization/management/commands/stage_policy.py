@@ -11,7 +11,7 @@ from django.db import transaction
 from common.clock import database_now
 from organization.access import Operator
 from organization.cli import PortalCommand, moment, stage_by_key
-from organization.kept_headers import keep_header, stop_keeping_header
+from organization.kept_headers.changes import keep_header, stop_keeping_header
 from organization.models import AllowedAddress, Stage
 from organization.recipient_policy.changes import allow, change_policy, disallow, policy_in_force, wait_until_none_in_flight
 from organization.recipient_policy.policy import RecipientPolicy

@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from organization.access import Scope
 from organization.cli import PortalCommand, app_by_key, stage_by_key
-from outbox.pauses import pause, wait_until_none_in_flight
+from outbox.holding.pauses import pause, wait_until_none_in_flight
 
 
 class Command(PortalCommand):

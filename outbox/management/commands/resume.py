@@ -8,9 +8,9 @@ from django.core.management.base import CommandParser
 
 from organization.access import Scope
 from organization.cli import PortalCommand, app_by_key, stage_by_key
-from outbox.held_mail import Choice, in_words
+from outbox.holding.held_mail import Choice, in_words
+from outbox.holding.pauses import resume
 from outbox.management.held_answer import say_answered
-from outbox.pauses import resume
 
 
 class Command(PortalCommand):

@@ -17,7 +17,7 @@ from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
 from organization.access import Scope
 from organization.cli import PortalCommand, stage_by_key
-from outbox.held_mail import Choice
+from outbox.holding.held_mail import Choice
 from outbox.management.held_answer import answer_for_command
 
 

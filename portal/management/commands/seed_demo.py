@@ -11,8 +11,8 @@ from django.db import transaction
 from organization.cli import PortalCommand
 from organization.credentials import NewCredential
 from organization.models import Member
-from portal import demo
-from portal.demo_week import seed_week
+from portal.demo import organization
+from portal.demo.week import seed_week
 
 
 class Command(PortalCommand):
@@ -28,13 +28,13 @@ class Command(PortalCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["minimal"]:
-            demo.seed_minimal(self.operator)
+            organization.seed_minimal(self.operator)
             return
         if not settings.DEBUG:
             raise CommandError("The demo has published passwords, so it is made only with DEBUG=true.")
         with transaction.atomic():
             is_new = not Member.objects.exists()
-            credential = demo.seed_demo(self.operator, options["smtp_port"])
+            credential = organization.seed_demo(self.operator, options["smtp_port"])
             if options["with_emails"] and is_new:
                 seed_week(self.operator)
         self._say_how_to_start(credential, options["url"], options["smtp_port"])
@@ -44,8 +44,8 @@ class Command(PortalCommand):
         username, password = new.credential.username, new.password
         mail = r"From: crm@acme.example\nTo: customer@example.com\nSubject: Hello\n\nHi!\n"
         self.stdout.write(f"\n  Portal   {url}\n")
-        for sign_in in demo.SIGN_INS:
-            self.stdout.write(f"           {sign_in.email:26} {demo.PASSWORD}   {sign_in.role}")
+        for sign_in in organization.SIGN_INS:
+            self.stdout.write(f"           {sign_in.email:26} {organization.PASSWORD}   {sign_in.role}")
         self.stdout.write("\n  SMTP server for QA, which you set up in the portal; it keeps all emails in var/demo-inbox:")
         self.stdout.write(f"           127.0.0.1, SMTP port {smtp_port}, Security None, Authentication None")
         self.stdout.write("\n  Send an email as the app crm in QA, to a real customer, with curl or swaks:\n")

@@ -15,7 +15,7 @@ from django.shortcuts import get_object_or_404
 from organization.access import Scope, allowed, require
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
-from outbox.masking import Mask
+from outbox.access.masking import Mask
 from outbox.models import Message
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from delivery.smtp_dialogue import MailTransaction
 from delivery.values import ClaimedMessage, MessageResult, Outcome
+from delivery.wire.smtp_dialogue import MailTransaction
 
 if TYPE_CHECKING:
     from emailconfig.models import SmtpSettings

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from delivery.long_lines import why_not
-from delivery.smtp_dialogue import MailTransaction
 from delivery.values import Outcome
+from delivery.wire.long_lines import why_not
+from delivery.wire.smtp_dialogue import MailTransaction
 from outbox.attempt_outcome import AttemptOutcome
 
 # In words or by RFC 3463's X.5.3. Amazon SES says `554 Transaction failed: Recipient count exceeds 50.`

@@ -6,9 +6,9 @@ from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from organization.http import MemberRequest, search_words
-from portal.help_pages import DOCS, FILES, INDEX, load_page, neighbours
-from portal.help_search import LIMIT, LONGEST_QUERY, search
+from organization.web.http import MemberRequest, search_words
+from portal.help.pages import DOCS, FILES, INDEX, load_page, neighbours
+from portal.help.search import LIMIT, LONGEST_QUERY, search
 
 
 @require_safe

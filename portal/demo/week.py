@@ -24,7 +24,7 @@ from outbox.attempt_outcome import AttemptOutcome
 from outbox.models import Attempt, Message, Recipient, Source, Status
 from outbox.submission import submit_together
 from outbox.values import AcceptedMessage, Submission
-from portal.demo_emails import GREYLISTED, MAILBOX_FULL, MOVED_AWAY, UNREACHABLE, choose_recipients, write_email
+from portal.demo.emails import GREYLISTED, MAILBOX_FULL, MOVED_AWAY, UNREACHABLE, choose_recipients, write_email
 
 # An app and a stage, by their keys.
 _Place = tuple[str, str]

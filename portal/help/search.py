@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from portal.help_pages import Page, Section, load_page, reading_order
+from portal.help.pages import Page, Section, load_page, reading_order
 
 LIMIT = 30  # results on the page
 LONGEST_QUERY = 100

@@ -16,7 +16,7 @@ from organization import audit
 from organization.access import Actor, Scope, require
 from organization.models import Stage
 from outbox import wakeup
-from outbox.held_mail import (
+from outbox.holding.held_mail import (
     Choice,
     HeldMail,
     answer,

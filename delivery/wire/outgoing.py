@@ -11,9 +11,9 @@ from django.db import InterfaceError, OperationalError, connection
 
 from common import sql
 from delivery import statements
-from delivery.long_lines import with_short_lines
-from delivery.smtp_dialogue import OutgoingMessage
 from delivery.values import ClaimedMessage
+from delivery.wire.long_lines import with_short_lines
+from delivery.wire.smtp_dialogue import OutgoingMessage
 from emailconfig.models import SmtpSettings
 from organization.installation import installation_id, portal_host, portal_url
 from outbox.headers.outgoing import HeaderContext, envelope_sender, outgoing

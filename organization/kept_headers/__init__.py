@@ -1,0 +1,1 @@
+"""The header fields that a stage's test mail keeps."""

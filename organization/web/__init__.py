@@ -1,0 +1,1 @@
+"""What the pages of all apps use of a request: members, stages, time zones."""

@@ -1,0 +1,1 @@
+"""Who may see messages, and what is masked in them."""

@@ -1,0 +1,1 @@
+"""Held messages: pauses, and the question before held messages are sent."""

@@ -1,0 +1,1 @@
+"""The demo organization, and a week of its emails."""

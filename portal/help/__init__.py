@@ -1,0 +1,1 @@
+"""The help: the documents of docs/ as pages, with search."""
