@@ -35,7 +35,7 @@ from analytics.models import (
 from common import sql
 from common.clock import database_now
 from organization.models import Stage
-from outbox.backlog import depth_by_app
+from outbox.counts.backlog import depth_by_app
 from outbox.models import GIVEN_UP, Attempt, Message, Recipient, RouteKind, Rule, Status
 
 LAG = timedelta(minutes=1)

@@ -25,7 +25,7 @@ from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from organization.web.http import MemberRequest, StageLink, stage_links
 from outbox.access.visibility import log_access
-from outbox.backlog import Backlog, Depth, backlog
+from outbox.counts.backlog import Backlog, Depth, backlog
 from outbox.models import Status
 
 WORST_CAUSES = 10

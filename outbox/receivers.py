@@ -15,10 +15,10 @@ from organization.models import Stage
 from organization.recipient_policy.policy import PolicyState, RecipientPolicy
 from organization.signals import count_stage_leaving
 from outbox import wakeup
+from outbox.counts.test_list_counts import recent_mail
 from outbox.holding.held_mail import drop_answers, held_in_words
 from outbox.models import HoldReason, Recipient, RouteKind, Rule, Status
 from outbox.states import hold_unconfigured, release_to_list
-from outbox.test_list_counts import recent_mail
 from testlists.models import TestList
 from testlists.signals import RecentMail, count_in_flight, count_recent, test_list_saved
 

@@ -23,7 +23,7 @@ from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.changes import policy_in_force
 from organization.web.http import MemberRequest
-from outbox.backlog import Depth, depth_by_app
+from outbox.counts.backlog import Depth, depth_by_app
 from outbox.holding.held_mail import HeldMail, held_by_app, may_answer
 from outbox.models import HoldReason, Pause, Status
 from testlists.models import TestList

@@ -21,7 +21,7 @@ from delivery.models import StageBackoff
 from gateway.heartbeat import living_gateways
 from gateway.models import Gateway
 from organization.models import Stage
-from outbox.backlog import depth_by_app
+from outbox.counts.backlog import depth_by_app
 from outbox.models import WAITING, Message, Status
 from portal import statements
 

@@ -27,7 +27,7 @@ from organization.models import AllowedAddress, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.policy import AllowedPattern
 from outbox import event_log, statements, wakeup
-from outbox.backlog import COUNTED_AT_MOST, Depth
+from outbox.counts.backlog import COUNTED_AT_MOST, Depth
 from outbox.models import ASKING_REASONS, HeldAnswer, HoldReason, Message, Pause, Recipient, RouteKind, Status
 from outbox.states import change_in_slices, release
 from testlists.models import TestListAddress

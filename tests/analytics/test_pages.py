@@ -18,7 +18,7 @@ from analytics.models import HourlyCause, HourlyCount, StageCount
 from analytics.report import RANGES, analytics, range_of
 from organization.models import Role, RoleGrant
 from organization.permissions import Permission
-from outbox import backlog
+from outbox.counts import backlog
 from outbox.models import Attempt, Message, RouteKind, Status
 from tests.support.analytics import accepted, ago, assert_totals_fit, everything_counted, tried
 from tests.support.portal import make_app, make_member, signed_in

@@ -11,7 +11,8 @@ from django.utils import timezone
 from emailconfig.models import SmtpSettings
 from organization.builtin_roles import ADMINISTRATOR
 from organization.models import App, Role, RoleGrant, Stage
-from outbox import statements, test_list_counts
+from outbox import statements
+from outbox.counts import test_list_counts
 from outbox.models import Message
 from testlists.recent_mail import recent_mail_in_words
 from testlists.services import test_list_of

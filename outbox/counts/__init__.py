@@ -1,0 +1,1 @@
+"""How many messages wait, and how many a test list caught, counted no further than a page needs."""
