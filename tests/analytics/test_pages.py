@@ -125,7 +125,7 @@ def test_apps_and_days_add_up_in_every_time_zone(crm, shop, qa, production, zone
 def test_what_was_counted_before_there_were_totals_is_summed_up(some_mail, monkeypatch):
     monkeypatch.setattr(importlib.import_module("outbox.migrations.0005_fill_totals"), "ROWS_AT_ONCE", 1)
     call_command("migrate", "outbox", "0003", verbosity=0)
-    call_command("migrate", "outbox", verbosity=0)
+    call_command("migrate", verbosity=0)
     assert StageCount.objects.exists()
     assert_totals_fit()
 

@@ -67,8 +67,8 @@ def test_a_mail_with_little_in_it_has_few_tabs(as_administrator, crm, qa):
 
 def test_a_long_source_is_cut_on_the_page_and_whole_beside_it(as_administrator, crm, qa, monkeypatch):
     configure(qa)
-    monkeypatch.setattr("emaillog.views.message.SHOWN_AT_MOST", 50)
     monkeypatch.setattr(content_preview, "SHOWN_AT_MOST", 50)
+    monkeypatch.setattr("emaillog.content_tabs.SHOWN_AT_MOST", 50)
     message = send(crm, qa, content=b"Subject: x\r\n\r\n" + b"y" * 100 + b"END")
     page = as_administrator.get(url(message), {"show": "source"}).content.decode()
     assert "END" not in page

@@ -44,7 +44,7 @@ def signed_in(gateway, credential) -> Iterator[smtplib.SMTP]:
 def test_held_mail_is_answered_with_the_reason(signed_in, crm, qa):
     signed_in.mail("crm@acme.example")
     signed_in.rcpt("customer@example.com")
-    assert signed_in.data(mail())[1].endswith(b"Saving them under Management, Emails releases this mail.)")
+    assert signed_in.data(mail())[1].endswith(b"See Management, Emails.)")
 
 
 def test_smtplib_sends_and_250_means_stored(signed_in, crm, qa, credential):

@@ -708,7 +708,7 @@ def test_a_forged_request_does_nothing(administrator, waiting):
 def test_retry_now_is_one_click(as_developer, waiting, smtp_server):
     answer = as_developer.post(url(waiting, "retry"), follow=True)
     assert answer.redirect_chain == [(url(waiting), 302)]
-    assert "due now" in message_text(answer)
+    assert "Retrying now" in message_text(answer)
     deliver()
     assert len(smtp_server.arrived) == 1
 
@@ -765,7 +765,7 @@ def test_releasing_held_mail_asks_first_names_the_real_people_and_is_done_once(a
     assert stored(message).status == Status.HELD
     answer = as_administrator.post(page, {"stage_name": "Production"}, follow=True)
     assert answer.redirect_chain == [(url(message), 302)]
-    assert "a person released it to the recipients the app gave" in answer.content.decode()
+    assert "a person released the email to the recipients the app gave" in answer.content.decode()
     assert "isn't held any more" in message_text(as_administrator.post(page, {"stage_name": "Production"}, follow=True))
     assert len(trail()) == 1
     deliver()
@@ -775,7 +775,7 @@ def test_releasing_held_mail_asks_first_names_the_real_people_and_is_done_once(a
 def test_mail_of_a_stage_without_a_server_says_who_sets_it_up(as_administrator, as_developer, crm, production):
     message, set_up = held(crm, production), 'href="/management/configure/emails/production/edit/"'
     answer = as_administrator.get(url(message, "release-held"), follow=True)
-    assert "nowhere to send the mail" in message_text(answer)
+    assert "nowhere to send the email" in message_text(answer)
     assert set_up in answer.content.decode()
     assert set_up not in as_developer.get(url(message)).content.decode()
 
@@ -808,7 +808,7 @@ def test_releasing_asks_first_names_the_real_people_and_shows_who_did_it(as_admi
     assert Message.objects.count() == 1
     page = as_administrator.post(url(finished, "release"), known_resend(finished), follow=True).content.decode()
     assert "Released to the real recipients by Ada Admin" in page
-    assert "a person released it to the recipients the app gave" in page
+    assert "a person released the email to the recipients the app gave" in page
     deliver()
     assert {"customer@example.com", "boss@example.com"} <= smtp_server.recipients
     log = as_administrator.get("/monitor/email-log/qa/", {"route": "released"})

@@ -50,7 +50,7 @@ def test_a_database_from_before_comes_along_repaired(crm: App, qa: Stage, config
         Message.objects.filter(pk=held).update(status=Status.HELD)
         Message.objects.filter(pk=freed).update(hold_reason=HoldReason.TEST_LIST_EMPTY)
     finally:
-        call_command("migrate", "outbox", verbosity=0)
+        call_command("migrate", verbosity=0)
     assert list(Message.objects.order_by("pk").values_list("pk", "status", "owner", "hold_reason")) == [
         (queued, Status.QUEUED, "", ""),
         (sending, Status.SENDING, "unknown", ""),

@@ -15,12 +15,14 @@ from django.utils import timezone
 
 from common.jobs import Periodic
 from delivery.worker import Worker
+from organization.access import Scope
 from outbox import retention
-from outbox.models import Attempt, Content, HoldReason, Message, Recipient, Status
+from outbox.holding.held_mail import answer
+from outbox.models import Attempt, Content, HeldAnswer, HoldReason, Message, Recipient, Status
 from outbox.retention import PruneResult, prune
 from portal.housekeeping import JOBS
 from tests.support.outbox import deliver, in_state, send, set_list, wait_for_thread
-from tests.support.portal import configure
+from tests.support.portal import OPERATOR, configure
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -68,6 +70,7 @@ def test_a_mail_held_for_long_keeps_its_content_when_it_is_sent_at_last(crm, qa,
     Message.objects.update(created=timezone.now() - timedelta(days=90), due=timezone.now() - timedelta(days=90))
     assert Message.objects.get().hold_reason == HoldReason.STAGE_NOT_CONFIGURED
     configure(qa, smtp_server, from_domains="*")
+    answer(Scope(stage=qa), HeldAnswer.Choice.DELIVER, OPERATOR)
     deliver()
     assert Message.objects.get().status == Status.SENT
     assert prune() == PruneResult(contents=0, messages=0)

@@ -132,7 +132,7 @@ def test_at_most_five_are_named(as_viewer: Client, qa: Stage) -> None:
     for number in range(7):
         set_list(make_app(f"app{number}", f"App {number}"), qa, "ana@acme.example")
     page = as_viewer.get(LOG).content.decode()
-    banner = page[page.index("Test lists are Active") : page.index("Their mail goes")]
+    banner = page[page.index("Test lists are Active") : page.index("Emails of these apps go")]
     assert banner.count("<a ") == 5
     assert "and 2 more" in banner
 

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from emailconfig.models import SmtpSettings
 from organization.credentials import authenticate
 from organization.models import App, Credential, Member, Role, RoleGrant, Stage
-from portal.demo.organization import organization
+from portal.demo import organization
 from testlists.models import TestList
 from testlists.services import ListChange, save_test_list
 from tests.support.portal import OPERATOR

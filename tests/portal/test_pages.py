@@ -63,7 +63,7 @@ def walk(client: Client, start: str = "/") -> dict[str, int]:
 @pytest.mark.slow
 def test_no_link_is_dead_for_the_administrator(everything: Member) -> None:
     statuses = walk(signed_in(everything))
-    assert {path: code for path, code in statuses.items() if code not in (200, 302)} == {}
+    assert {path: code for path, code in statuses.items() if code not in (200, 204, 302)} == {}
     for page in (
         "/apps/new/",
         "/apps/crm/edit/",
@@ -83,7 +83,7 @@ def test_no_link_is_dead_for_the_administrator(everything: Member) -> None:
 def test_no_page_shows_a_link_to_what_the_member_may_not_open(everything: Member, who: str) -> None:
     member = Member.objects.filter(name__startswith={"developer": "Devon", "viewer": "Vera"}.get(who, "-")).first()
     statuses = walk(signed_in(member or make_member("Mia")))
-    assert {path: code for path, code in statuses.items() if code not in (200, 302)} == {}
+    assert {path: code for path, code in statuses.items() if code not in (200, 204, 302)} == {}
     assert not [path for path in statuses if path.startswith("/admin/")]
     assert "/management/configure/emails/qa/edit/" not in statuses
 

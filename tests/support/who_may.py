@@ -85,6 +85,7 @@ PAGES: dict[str, Row] = {
     f"{_SETTINGS}delete/": Row(CONFIGURATORS, CONFIGURATORS),
     f"{_SETTINGS}kept-headers/": Row(MEMBERS, CONFIGURATORS),
     f"{_SETTINGS}recipients/": Row(MEMBERS),
+    f"{_SETTINGS}recipients/effect/": Row(LOG_READERS),
     f"{_SETTINGS}recipients/change/": Row(NOBODY, CONFIGURATORS),
     f"{_SETTINGS}recipients/allow/": Row(NOBODY, CONFIGURATORS),
     f"{_SETTINGS}recipients/allow-me/": Row(NOBODY, CONFIGURATORS),
