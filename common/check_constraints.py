@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from django.db.migrations.operations import SeparateDatabaseAndState
 from django.db.migrations.operations.base import Operation
 from django.db.models import CheckConstraint
 
@@ -67,9 +68,29 @@ class ValidateChecks(Operation):
         return f"Validate checks of {self.model_name}"
 
 
-def _build_again(schema_editor: Any, model: Any, build: Any) -> None:
+class KeepNumbers(SeparateDatabaseAndState):
+    """Operations that may build a table again on SQLite. Its numbers count on: those of removed rows are never given again."""
+
+    def __init__(self, table: str, operations: Sequence[Operation]) -> None:
+        super().__init__(database_operations=operations, state_operations=operations)
+        self.table = table
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        def build() -> None:
+            super(KeepNumbers, self).database_forwards(app_label, schema_editor, from_state, to_state)
+
+        if schema_editor.connection.vendor == "sqlite":
+            _keep_numbers(schema_editor, self.table, build)
+        else:
+            build()
+
+
+def _build_again(schema_editor: Any, model: Any, build: Callable[[], None]) -> None:
     """Build SQLite's table again, and let its numbers count on: those of rows that were removed are never given again."""
-    table = model._meta.db_table
+    _keep_numbers(schema_editor, model._meta.db_table, build)
+
+
+def _keep_numbers(schema_editor: Any, table: str, build: Callable[[], None]) -> None:
     with schema_editor.connection.cursor() as cursor:
         last = cursor.execute(statements.LAST_NUMBER, [table]).fetchone()
         build()

@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from common.check_constraints import KeepNumbers
+
 
 class Migration(migrations.Migration):
 
@@ -10,10 +12,9 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AddField(
-            model_name='message',
-            name='policy_version',
-            field=models.PositiveIntegerField(db_default=0, default=0),
+        KeepNumbers(
+            'outbox_message',
+            [migrations.AddField('message', 'policy_version', models.PositiveIntegerField(db_default=0, default=0))],
         ),
         migrations.AddField(
             model_name='recipient',

@@ -40,6 +40,7 @@ def test_the_administrator_takes_a_stage_into_use_and_out_of_it(somebody: Person
     page.get_by_label("Name").fill("Staging")
     page.get_by_label("Key").fill("staging")
     page.get_by_label("Non-production").check()
+    page.get_by_label("The recipients that apps give").check()  # or the test mail would be captured
     press(page, "Save")
     expect(page.get_by_text("The stage Staging was saved.")).to_be_visible()
 
@@ -163,12 +164,12 @@ def test_the_operator_sees_what_is_wrong_and_finds_the_mail(somebody: Person, cr
     # From the number to the mail behind it.
     follow(page, "Analytics")
     page.goto(somebody.url + "/monitor/analytics/qa/")
-    follow(page, "View failed mail")
+    follow(page, "View failed emails")
     page.wait_for_url("**/monitor/email-log/qa/?status=failed")
     expect(page.get_by_role("row")).to_have_count(2)
     expect(page.get_by_role("row").last).to_contain_text("no@example.com")
     page.goto(somebody.url + "/monitor/analytics/qa/")
-    follow(page, "View mail in the email log: The server doesn't know this mailbox. QA")
+    follow(page, "View emails in the email log: The server doesn't know this mailbox. QA")
     expect(page.get_by_role("row")).to_have_count(2)
 
     # A requested credential, and a list to remove.
