@@ -100,8 +100,8 @@ class MailAndToggles(RuleBasedStateMachine):
         set_list(self.app, self.stage, *sorted(people), active=active)
         self.active, self.listed = active, people
         if active:  # from here on, what waits is test mail too
-            for promise in self.promises.values():
-                promise.test_mail, promise.open = True, False
+            for number in Message.objects.exclude(status__in=FINAL).values_list("pk", flat=True):
+                self.promises[number].test_mail, self.promises[number].open = True, False
 
     @rule()
     def everybody_on_the_list_is_removed(self) -> None:
