@@ -8,10 +8,10 @@ from pathlib import Path
 
 from django.core.management import call_command
 from playwright.sync_api import Browser, Page, ViewportSize, expect
-from portal.demo.organization.organization import PASSWORD
 
 from delivery.models import StageBackoff
 from organization.models import Member
+from portal.demo.organization import PASSWORD
 from tests.support.smtp_server import free_port
 from tools.screenshots.small_png import small_png
 from tools.screenshots.working_day import Day
