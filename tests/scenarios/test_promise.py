@@ -108,6 +108,24 @@ class MailAndToggles(RuleBasedStateMachine):
         TestListAddress.objects.all().delete()
         self.listed = set()
 
+    @rule(policy=st.sampled_from([OPEN, LISTED, NOBODY]))
+    def the_policy_is_changed_and_back(self, policy: RecipientPolicy) -> None:
+        """In one step, because only what waits meanwhile can tell, and that is rare by chance."""
+        before = self.policy
+        self.change_the_policy(policy, None)
+        self.change_the_policy(before, None)
+
+    @rule(pattern=st.sampled_from(PATTERNS), by_the_clock=st.booleans())
+    def an_address_is_not_allowed_for_a_moment(self, pattern: str, by_the_clock: bool) -> None:
+        self.an_address_is_not_allowed_any_more(pattern, by_the_clock)
+        self.an_address_is_allowed(pattern)
+
+    @rule()
+    def a_wider_policy_has_an_end_and_becomes_narrower(self) -> None:
+        self.change_the_policy(NOBODY, None)
+        self.change_the_policy(OPEN, 1)
+        self.change_the_policy(LISTED, None)
+
     @rule(policy=st.sampled_from([OPEN, LISTED, NOBODY]), hours=st.sampled_from([None, 1, 2]))
     def change_the_policy(self, policy: RecipientPolicy, hours: int | None) -> None:
         try:
