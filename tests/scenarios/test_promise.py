@@ -302,7 +302,7 @@ class MailAndToggles(RuleBasedStateMachine):
 def test_no_sequence_of_events_leaks_or_loses_a_mail(crm: App, qa: Stage, smtp_server: SmtpServer, monkeypatch: Any) -> None:
     monkeypatch.setattr(MailAndToggles, "server", smtp_server, raising=False)
     examples = settings(
-        max_examples=12,
+        max_examples=60,
         stateful_step_count=25,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
