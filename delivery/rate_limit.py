@@ -33,22 +33,22 @@ def reserve(stage_id: int, wanted: int, per_minute: int) -> Reserved:
     """Reserve up to `wanted` of the messages that the limit lets go now. Call it outside any transaction."""
     stage_backoff, _ = StageBackoff.objects.get_or_create(stage_id=stage_id)
     now = database_now()
-    allowance = _tokens_now(stage_backoff, per_minute, now)
-    mails = min(wanted, int(allowance))
-    left = allowance - mails
-    if mails:
+    tokens = _tokens_now(stage_backoff, per_minute, now)
+    messages = min(wanted, int(tokens))
+    left = tokens - messages
+    if messages:
         before = stage_backoff.allowance, stage_backoff.allowance_at and sql.to_db_time(stage_backoff.allowance_at)
         if not sql.fetch(statements.RESERVE, left, sql.to_db_time(now), stage_id, *before):
             return Reserved(per_minute, 0, _AGAIN_SECONDS)
-    return Reserved(per_minute, mails, max(0.0, 1 - left) * 60 / per_minute)
+    return Reserved(per_minute, messages, max(0.0, 1 - left) * 60 / per_minute)
 
 
-def give_back(stage_id: int, mails: int) -> None:
+def give_back(stage_id: int, messages: int) -> None:
     """Give back what was reserved and not used. Call it outside any transaction.
 
     It is lost when the row is locked: better too slow than too fast.
     """
-    sql.run(statements.GIVE_BACK, mails, stage_id)
+    sql.run(statements.GIVE_BACK, messages, stage_id)
 
 
 def claim_within_limit(

@@ -13,10 +13,10 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from organization.access import Scope, require
-from organization.forms import check_stage_name
 from organization.kept_headers.changes import keep_header, may_change, stop_keeping_header
 from organization.models import KeptHeader, Stage
 from organization.permissions import Permission
+from organization.stage_name import check_stage_name
 from organization.web.http import MemberRequest, stage_links
 
 

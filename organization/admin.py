@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.models import Group
 from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -25,6 +26,7 @@ from organization.permissions import Permission
 from organization.recipient_policy.changes import allow, change_policy, disallow, wait_until_none_in_flight
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.services import create_stage, delete_from_organization, save_app, save_grant, save_in_organization, save_role
+from organization.stage_name import check_stage_name
 
 V = TypeVar("V", App, Stage)
 C = TypeVar("C", AllowedAddress, KeptHeader)
@@ -205,8 +207,11 @@ class ConfirmedForStageForm(forms.ModelForm[C]):
 
     def clean(self) -> dict[str, Any]:
         typed = super().clean() or {}
-        if (stage := typed.get("stage")) and typed.get("stage_name") not in (None, stage.name):
-            self.add_error("stage_name", f"This isn't the stage's name. Type “{stage.name}”.")
+        if (stage := typed.get("stage")) and "stage_name" in typed:
+            try:
+                check_stage_name(stage, typed["stage_name"])
+            except ValidationError as error:
+                self.add_error("stage_name", error)
         return typed
 
 

@@ -19,6 +19,7 @@ from organization.exceptions import StaleVersion
 from organization.models import App, Credential, Member, Stage, VersionedModel, validate_key
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.services import create_stage, save_in_organization
+from organization.stage_name import check_stage_name
 
 V = TypeVar("V", bound=VersionedModel)
 
@@ -155,12 +156,6 @@ class StageConfirmation(forms.Form):
         name: str = self.cleaned_data["stage_name"]
         check_stage_name(self.stage, name)
         return name
-
-
-def check_stage_name(stage: Stage, typed: str) -> None:
-    """Raise ValidationError unless the stage's name was typed."""
-    if typed != stage.name:
-        raise forms.ValidationError(f"This isn't the stage's name. Type “{stage.name}”.")
 
 
 class CompleteAddresses(forms.Form):

@@ -14,7 +14,8 @@ from django.http import HttpRequest
 
 from common.addresses import parse_named_address
 from organization.admin_base import PlaceAdmin, member_of
-from organization.forms import CompleteAddresses, check_stage_name
+from organization.forms import CompleteAddresses
+from organization.stage_name import check_stage_name
 from testlists.models import TestList
 from testlists.services import MAY_EDIT, ListChange, check, save_test_list, sees_addresses, wait_until_none_in_flight
 

@@ -14,8 +14,9 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from common.addresses import NamedAddress
-from organization.forms import CompleteAddresses, check_stage_name
+from organization.forms import CompleteAddresses
 from organization.models import Member, Stage
+from organization.stage_name import check_stage_name
 from organization.web.http import is_row_number
 from testlists.models import TestList, TestListAddress
 from testlists.paste_review import Preview, preview_of

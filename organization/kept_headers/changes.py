@@ -5,13 +5,13 @@ Every entry point uses these services for permission, validation, change and aud
 
 from __future__ import annotations
 
-from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
 from organization.models import KeptHeader, Stage
 from organization.permissions import Permission
+from organization.stage_name import check_stage_name
 
 
 def may_change(actor: Actor, stage: Stage) -> bool:
@@ -25,8 +25,7 @@ def keep_header(stage: Stage, name: str, actor: Actor, *, typed_stage_name: str)
     reveal a test to real people. Raises PermissionDenied or ValidationError.
     """
     require(actor, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
-    if typed_stage_name != stage.name:
-        raise ValidationError({"stage_name": f"This isn't the stage's name. Type “{stage.name}”."})
+    check_stage_name(stage, typed_stage_name, field="stage_name")
     kept = KeptHeader(stage=stage, name=name.strip(), created_by=str(actor))
     with transaction.atomic():
         Stage.objects.select_for_update(no_key=True).get(pk=stage.pk)  # two members may add the same field at once

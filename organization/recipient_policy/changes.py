@@ -24,6 +24,7 @@ from organization.recipient_policy.patterns import MAX_ALLOWED, TOO_MANY, normal
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.recipient_policy.reading import policy_of
 from organization.signals import count_stage_leaving, stage_narrowing
+from organization.stage_name import check_stage_name
 
 NARROWING_WAIT_SECONDS = 10.0
 LONGEST = timedelta(days=366)
@@ -66,7 +67,7 @@ def change_policy(
             until = end
         lasts_longer = end is not None and ends and (until is None or until > end)
         if policy.is_wider_than(current) or lasts_longer:
-            _check_name(stored, typed_stage_name)
+            check_stage_name(stored, typed_stage_name, field="stage_name")
             _check_version(stored, expected_version)
         elif until is not None and not ends:
             raise ValidationError({"until": "Only a wider policy has an end. This one stays until you change it."})
@@ -95,7 +96,7 @@ def allow(
     require(actor, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     with transaction.atomic():
         stored, now = _locked(stage), database_now()
-        _check_name(stored, typed_stage_name)
+        check_stage_name(stored, typed_stage_name, field="stage_name")
         _check_version(stored, expected_version)
         check_end(until, now)
         normal = _normalized(patterns)
@@ -143,11 +144,6 @@ def wait_until_none_in_flight(stage: Stage, seconds: float = NARROWING_WAIT_SECO
 def _locked(stage: Stage) -> Stage:
     """Without its key: email is accepted meanwhile and refers to it."""
     return Stage.objects.select_for_update(no_key=True).get(pk=stage.pk)
-
-
-def _check_name(stage: Stage, typed: str) -> None:
-    if typed != stage.name:
-        raise ValidationError({"stage_name": f"This isn't the stage's name. Type “{stage.name}”."})
 
 
 def _check_version(stage: Stage, expected_version: int | None) -> None:

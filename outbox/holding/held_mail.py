@@ -26,6 +26,7 @@ from organization.access import Actor, Scope, allowed, require
 from organization.models import AllowedAddress, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.policy import AllowedPattern
+from organization.stage_name import check_stage_name
 from outbox import event_log, statements, wakeup
 from outbox.counts.backlog import COUNTED_AT_MOST, Depth
 from outbox.models import ASKING_REASONS, HeldAnswer, HoldReason, Message, Pause, Recipient, RouteKind, Status
@@ -148,8 +149,8 @@ def answer(place: Scope, choice: HeldAnswer.Choice, actor: Actor, *, reason: str
     with transaction.atomic():
         Stage.objects.select_for_update(no_key=True).get(pk=stage.pk)
         question = held_mail(place)
-        if choice == Choice.DISCARD and stage.is_production and typed_stage_name != stage.name:
-            raise ValidationError({"stage_name": f"This isn't the stage's name: it is “{stage.name}”."})
+        if choice == Choice.DISCARD and stage.is_production:
+            check_stage_name(stage, typed_stage_name, field="stage_name")
         if not question:
             raise ValidationError(f"Nothing that is held in {stage} can be decided about now.")
         words = f"Discarded by {actor.name}{f': {reason}' if reason else '.'}" if choice == Choice.DISCARD else ""
