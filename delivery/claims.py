@@ -142,10 +142,10 @@ def _claim(
     messages: Sequence[DueMessage], stage_id: int, claim: Claim, now: datetime, most_recipients: int
 ) -> list[ClaimedMessage]:
     """Claim these messages, whose test lists are locked. So what is read here stays true until the transaction ends."""
-    query_lists = query_lists_for_claim({message.app_id for message in messages}, stage_id)
-    ask_policy, ask_brakes = query_policy(stage_id), query_brakes(stage_id, now)
-    query_recipients = _query_recipients([message.pk for message in messages], now)
-    test_lists, policy, brakes, recipients_of = query_lists(), ask_policy(), ask_brakes(), query_recipients()
+    read_lists = query_lists_for_claim({message.app_id for message in messages}, stage_id)
+    read_policy, read_brakes = query_policy(stage_id), query_brakes(stage_id, now)
+    read_recipients = _query_recipients([message.pk for message in messages], now)
+    test_lists, policy, brakes, recipients_of = read_lists(), read_policy(), read_brakes(), read_recipients()
     messages = _hold_back(messages, brakes, recipients_of)
     states = {app_id: state_of(test_list, now) for app_id, test_list in test_lists.items()}
     claimed = []
@@ -245,7 +245,7 @@ def _claimed_message(
         complete=len(recipients.due) == recipients.total,
         short_lines=bool(mail.short_lines),
         credential=mail.credential or "",
-        allowed=policy.since(mail.policy_version).allowed,
+        policy=policy.since(mail.policy_version),
         only_allowed=mail.route == RouteKind.ALLOWED and recipients.only_allowed,
     )
 
@@ -300,8 +300,8 @@ def _apply_route(message: Message, recipients: Sequence[Recipient], new_route: R
     if not leaving and not joining and message.route == new_route.kind and message.list_version == list_version:
         return
     captured = {same_address_key(address): address for address in new_route.captured}
-    _capture([one.pk for one in leaving if same_address_key(one.address) in captured])
-    Recipient.objects.filter(pk__in=[one.pk for one in leaving], status__in=WAITING).delete()
+    _capture([recipient.pk for recipient in leaving if same_address_key(recipient.address) in captured])
+    Recipient.objects.filter(pk__in=[recipient.pk for recipient in leaving], status__in=WAITING).delete()
     known = {same_address_key(recipient.address) for recipient in recipients}
     Recipient.objects.bulk_create(
         [

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from organization.recipient_policy.policy import OPEN, PolicyState
 from outbox.attempt_outcome import AttemptOutcome
 
 if TYPE_CHECKING:
     from common.addresses import NamedAddress
     from emailconfig.models import SmtpSettings
-    from organization.recipient_policy.policy import AllowedPattern
 
 
 # Which batch claimed which message: the message's number, and the batch's name.
@@ -39,8 +39,8 @@ class ClaimedMessage(NamedTuple):
     """What may be sent now: the message and its due recipients.
 
     `owner`: the batch that claimed it (see leases). `content` is None for a large message. `test_people`: those on the test list
-    whom its header may name when it is test mail; None when it goes to real recipients. `allowed`: the addresses that the stage
-    allows, as far as they count for this message. `only_allowed`: the app gave no other recipients. `kept_headers`: the fields
+    whom its header may name when it is test mail; None when it goes to real recipients. `policy`: the stage's, as it counts for
+    this message. `only_allowed`: the app gave no other recipients. `kept_headers`: the fields
     that its stage kept in test mail when it was accepted, in lower case. `complete`: it has no other recipients, done or
     waiting. `short_lines`: its long lines were refused. `credential`: the username that submitted it, for the log.
     """
@@ -62,7 +62,7 @@ class ClaimedMessage(NamedTuple):
     complete: bool
     short_lines: bool = False
     credential: str = ""
-    allowed: tuple[AllowedPattern, ...] = ()
+    policy: PolicyState = OPEN
     only_allowed: bool = False
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zoneinfo
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
 from django.contrib.auth.hashers import check_password, make_password
@@ -314,6 +315,9 @@ class AllowedAddress(models.Model):
 
     def __str__(self) -> str:
         return self.pattern
+
+    def is_over(self, now: datetime) -> bool:
+        return self.until is not None and self.until <= now
 
     def clean(self) -> None:
         try:

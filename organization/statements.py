@@ -89,6 +89,18 @@ def policy_state(policy: str, version: int, listed_since: int, open_since: int, 
     return PolicyState(RecipientPolicy(policy), patterns, version, listed_since, open_since, is_production)
 
 
-POLICY = sql.query(
-    policy_state, lambda db: f"SELECT {policy_columns(db, 'stage')} FROM organization_stage stage WHERE stage.id = %s"
+class StagePolicy(NamedTuple):
+    """A stage's number, and what is in force in it."""
+
+    stage_id: int
+    policy: PolicyState
+
+
+def _stage_policy(stage_id: int, *policy: Any) -> StagePolicy:
+    return StagePolicy(stage_id, policy_state(*policy))
+
+
+POLICIES = sql.query(
+    _stage_policy,
+    lambda db: f"SELECT stage.id, {policy_columns(db, 'stage')} FROM organization_stage stage WHERE stage.id {db.any_of}",
 )

@@ -167,8 +167,8 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
     A policy that became narrower, and a list that became Active, catch what is still queued, even if they were changed back
     meanwhile. The opposite changes free nothing: test mail follows the list as it is now, whatever its toggle says, and an
     email to allowed addresses reaches only those. A list whose time is over holds what waits. No list catches an email that a
-    person released, and only a stage that captures everything does. An email that a person forwarded
-    isn't caught by anything. Without a list everything else is held.
+    person released, and only a stage that captures everything does. Nothing catches an email that a person forwarded. Without a
+    list everything else is held.
     """
     policy = policy.since(decided.policy_version)
     captures_all = policy.policy == RecipientPolicy.NOBODY
@@ -178,9 +178,7 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
         return route(requested, test_list, policy)
     if decided.kind in _CLOSED:
         policy = policy.at_most(RecipientPolicy.LISTED_ONLY)
-    if not test_list.exists:
-        return route(requested, test_list, policy)
-    if is_held_by_time(test_list, policy):
+    if not test_list.exists or is_held_by_time(test_list, policy):
         return route(requested, test_list, policy)
     caught = test_list.active or test_list.was_active_since(decided.list_version)
     if not caught and decided.has_recipients and _still_holds(decided, policy):

@@ -92,20 +92,24 @@ class BacklogRow(NamedTuple):
 
 _FIRST_OF_STAGE = """
     SELECT * FROM (
-        SELECT stage_id, app_id, hold_reason, created FROM outbox_message WHERE stage_id = %s AND status = %s
+        SELECT id, stage_id, app_id, hold_reason, route, created FROM outbox_message WHERE stage_id = %s AND status = %s
         ORDER BY due, id LIMIT %s
     ) AS first
 """
 
 
+def _first_messages(stages: int) -> str:
+    """The first messages of each stage. Its parameters for each: the stage, a status, and a limit."""
+    return f"({' UNION ALL '.join([_FIRST_OF_STAGE] * stages)}) AS message"
+
+
 @cache
 def backlog_by_app(stages: int) -> sql.Query[BacklogRow]:
-    """The first messages of each stage, counted by app. Its parameters for each stage: the stage, a status, and a limit."""
-    first = " UNION ALL ".join([_FIRST_OF_STAGE] * stages)
+    """The first messages of each stage, counted by app."""
     return sql.query(
         BacklogRow,
         f"""
-        SELECT stage_id, app_id, hold_reason, count(*), min(created) FROM ({first}) AS message
+        SELECT stage_id, app_id, hold_reason, count(*), min(created) FROM {_first_messages(stages)}
         GROUP BY stage_id, app_id, hold_reason
         """,
     )
@@ -128,22 +132,13 @@ class HeldAddress(NamedTuple):
     address: str
 
 
-_FIRST_HELD_OF_STAGE = """
-    SELECT * FROM (
-        SELECT id, stage_id, app_id, hold_reason, route, created FROM outbox_message WHERE stage_id = %s AND status = 'held'
-        ORDER BY due, id LIMIT %s
-    ) AS first
-"""
-
-
 @cache
 def held_by_app(stages: int) -> sql.Query[HeldRow]:
-    """The first held messages of each of so many stages. Of each it takes the stage, and how many at most."""
-    first = " UNION ALL ".join([_FIRST_HELD_OF_STAGE] * stages)
+    """The first messages of each stage, counted by app and by whether they are test mail."""
     return sql.query(
         HeldRow,
         f"""
-        SELECT stage_id, app_id, hold_reason, route = 'test_list', count(*), min(created) FROM ({first}) AS message
+        SELECT stage_id, app_id, hold_reason, route = 'test_list', count(*), min(created) FROM {_first_messages(stages)}
         GROUP BY stage_id, app_id, hold_reason, route = 'test_list'
         """,
     )
@@ -151,12 +146,11 @@ def held_by_app(stages: int) -> sql.Query[HeldRow]:
 
 @cache
 def held_addresses(stages: int) -> sql.Query[HeldAddress]:
-    """Whom the same messages are for, test mail aside. Of each stage it takes the same; at the end, how many at most."""
-    first = " UNION ALL ".join([_FIRST_HELD_OF_STAGE] * stages)
+    """Whom the same messages are for, test mail aside. Its last parameter is how many addresses at most."""
     return sql.query(
         HeldAddress,
         f"""
-        SELECT DISTINCT message.stage_id, message.app_id, recipient.address FROM ({first}) AS message
+        SELECT DISTINCT message.stage_id, message.app_id, recipient.address FROM {_first_messages(stages)}
         JOIN outbox_recipient recipient ON recipient.message_id = message.id
         WHERE message.route <> 'test_list' AND recipient.status = 'held' LIMIT %s
         """,

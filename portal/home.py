@@ -21,7 +21,7 @@ from gateway.heartbeat import living_gateways
 from organization.access import EVERYWHERE, Scope, allowed
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
-from organization.recipient_policy.changes import policy_in_force
+from organization.recipient_policy.changes import end_ahead, policy_in_force
 from organization.web.http import MemberRequest
 from outbox.counts.backlog import Depth, depth_by_app
 from outbox.holding.held_mail import HeldMail, held_by_app, may_answer
@@ -64,7 +64,7 @@ def home(request: MemberRequest) -> HttpResponse:
 def notices_for(member: Member) -> list[Notice]:
     """Return the notices, the most urgent first. Members see only what they may fix or look into."""
     stages = list(Stage.objects.filter(archived=False))
-    configurable = [notice for notice in stages if allowed(member, Scope(stage=notice), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
+    configurable = [stage for stage in stages if allowed(member, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
     notices = [
         *_no_worker(configurable),
         *_no_gateway(configurable),
@@ -228,13 +228,13 @@ def _policies_that_end(configurable: list[Stage]) -> list[Notice]:
     return [
         Notice(
             "info",
-            f"The recipient policy of {stage} ends in {timeuntil(stage.policy_until, now, depth=1)}",
+            f"The recipient policy of {stage} ends in {timeuntil(end, now, depth=1)}",
             f"Then it is again: {stage.get_policy_afterwards_display()}.",
             reverse("recipient-policy", args=[stage.key]),
             "Open the recipient policy",
         )
         for stage in configurable
-        if stage.policy_until is not None and now < stage.policy_until <= now + _NEAR
+        if (end := end_ahead(stage, now)) and end <= now + _NEAR
     ]
 
 

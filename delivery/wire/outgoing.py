@@ -58,7 +58,7 @@ def _header_context(message: ClaimedMessage) -> HeaderContext:
         kept_headers=message.kept_headers,
         subject_tag=message.subject_tag,
         log_url="" if message.test_people is None else portal_url("email-log-message", message.stage_key, message.pk),
-        allowed=message.allowed,
+        policy=message.policy,
         allowed_recipients=[recipient.address for recipient in message.recipients if recipient.rule == "allowed"],
         only_allowed=message.only_allowed,
     )

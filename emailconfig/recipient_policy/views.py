@@ -93,7 +93,7 @@ def _page(request: MemberRequest, stage: Stage, **refused: Any) -> HttpResponse:
     context = {
         "stage": stage,
         "stage_links": stage_links(stage, lambda other: reverse(_PAGE, args=[other.key])),
-        "until": stage.policy_until if stage.policy_until and stage.policy_until > now else None,
+        "until": changes.end_ahead(stage, now),
         "allowed": [_row(entry, now, sees_addresses=sees_addresses) for entry in stage.allowed_addresses.all()],
         "can_change": can_change,
         "policy_form": PolicyForm(None, stage, now),
@@ -106,7 +106,7 @@ def _page(request: MemberRequest, stage: Stage, **refused: Any) -> HttpResponse:
 
 def _row(entry: AllowedAddress, now: Any, *, sees_addresses: bool) -> dict[str, Any]:
     shown = entry.pattern if sees_addresses or "@" not in entry.pattern else masked_address(entry.pattern)
-    return {"entry": entry, "shown": shown, "is_over": entry.until is not None and entry.until <= now}
+    return {"entry": entry, "shown": shown, "is_over": entry.is_over(now)}
 
 
 def _say_what_holds_now(request: MemberRequest, stage: Stage) -> None:

@@ -37,9 +37,8 @@ def may_change(actor: Actor, stage: Stage) -> bool:
 
 def policy_in_force(stage: Stage, now: datetime) -> RecipientPolicy:
     """The policy by the clock: after its end the narrower one is in force again, without anybody writing it."""
-    if stage.policy_until is not None and stage.policy_until <= now:
-        return RecipientPolicy(stage.policy_afterwards)
-    return RecipientPolicy(stage.recipient_policy)
+    is_over = stage.policy_until is not None and stage.policy_until <= now
+    return RecipientPolicy(stage.policy_afterwards if is_over else stage.recipient_policy)
 
 
 def change_policy(
@@ -61,7 +60,7 @@ def change_policy(
     require(actor, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     with transaction.atomic():
         stored, now = _locked(stage), database_now()
-        before, current, end = audit.snapshot(stored), policy_in_force(stored, now), _end_ahead(stored, now)
+        before, current, end = audit.snapshot(stored), policy_in_force(stored, now), end_ahead(stored, now)
         ends = end is not None and policy.is_wider_than(RecipientPolicy(stored.policy_afterwards))
         if current.is_wider_than(policy) and ends and until is None:
             until = end
@@ -162,7 +161,7 @@ def check_end(until: datetime | None, now: datetime, *, field: str = "until") ->
         raise ValidationError({field: "Choose a time within a year."})
 
 
-def _end_ahead(stage: Stage, now: datetime) -> datetime | None:
+def end_ahead(stage: Stage, now: datetime) -> datetime | None:
     """When the policy in force ends, if it does."""
     return stage.policy_until if stage.policy_until is not None and stage.policy_until > now else None
 
@@ -177,7 +176,7 @@ def _put_in_force(stage: Stage, policy: RecipientPolicy, until: datetime | None,
             stage.listed_since = stage.policy_version
     if until is None:
         stage.policy_afterwards = ""
-    elif _end_ahead(stage, now) is None:  # else the end leads back to what was in force before all of it
+    elif end_ahead(stage, now) is None:  # else the end leads back to what was in force before all of it
         stage.policy_afterwards = current
     stage.recipient_policy, stage.policy_until = policy, until
 
@@ -200,7 +199,7 @@ def _allowed(stage: Stage, pattern: str, until: datetime | None, actor: Actor, n
     before = audit.snapshot(entry) if entry else {}
     if entry is None:
         entry = AllowedAddress(stage=stage, pattern=pattern, created_by=str(actor))
-    is_in_force = entry.pk is not None and (entry.until is None or entry.until > now)
+    is_in_force = entry.pk is not None and not entry.is_over(now)
     entry.until = until
     if not is_in_force:
         entry.version = stage.policy_version

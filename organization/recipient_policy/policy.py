@@ -51,10 +51,6 @@ class AllowedPattern:
     def key(self) -> str:
         return self.pattern if is_domain(self.pattern) else same_address_key(self.pattern)
 
-    def matches(self, address: str) -> bool:
-        key = same_address_key(address)
-        return self.key == (domain_of(key) if is_domain(self.pattern) else key)
-
 
 @dataclass(frozen=True)
 class PolicyState:
@@ -92,6 +88,8 @@ class PolicyState:
         The narrowest policy since then, and of the allowed addresses only those that were allowed then: a change to the
         wider frees nothing that was accepted before it.
         """
+        if version >= self.version:  # nothing has changed since, as for most emails
+            return self
         policy = self.policy
         if version < self.open_since:
             policy = policy.narrower_of(RecipientPolicy.LISTED_ONLY)

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from common.addresses import NamedAddress, same_address_key
 from emailconfig.models import SmtpSettings
-from organization.recipient_policy.policy import AllowedPattern
+from organization.recipient_policy.policy import OPEN, PolicyState
 from outbox.envelope import is_usable_sender
 from outbox.headers.fields import address_header, encoded_words, folded, transportable
 from outbox.headers.parser import HeaderField, header_values, mailboxes_in, readable
@@ -37,8 +37,8 @@ class HeaderContext:
     """What decides the header that a message leaves with, besides its own fields and the stage's settings.
 
     `test_list`: the people to whom test mail goes, empty when it goes to allowed addresses alone; None when it is real mail.
-    `allowed`: the addresses that the stage allows. `allowed_recipients`: those of them who get this message. `only_allowed`: the
-    app gave no other recipients. `kept_headers`: the fields that the stage's test mail keeps, in lower case. `log_url`: where
+    `policy`: whom the stage allows. `allowed_recipients`: those of them who get this message. `only_allowed`: the app gave no
+    other recipients. `kept_headers`: the fields that the stage's test mail keeps, in lower case. `log_url`: where
     the portal shows the message.
     """
 
@@ -48,17 +48,14 @@ class HeaderContext:
     kept_headers: frozenset[bytes] = frozenset()
     subject_tag: str = ""
     log_url: str = ""
-    allowed: tuple[AllowedPattern, ...] = ()
+    policy: PolicyState = OPEN
     allowed_recipients: Sequence[str] = ()
     only_allowed: bool = False
 
     def may_read(self, address: str) -> bool:
         """Whether test mail may name the address: it is on the list, or allowed in the stage."""
         key = same_address_key(address)
-        return any(same_address_key(person.email) == key for person in self.test_list or ()) or self.allows(address)
-
-    def allows(self, address: str) -> bool:
-        return any(entry.matches(address) for entry in self.allowed)
+        return any(same_address_key(person.email) == key for person in self.test_list or ()) or self.policy.allows(address)
 
 
 class OutgoingHeader(NamedTuple):
@@ -131,7 +128,7 @@ def _test_mail(fields: Sequence[HeaderField], context: HeaderContext, settings: 
     answers = header_values(fields, b"reply-to")
     staying = {b"from": not problem, b"reply-to": _names_only(answers, context.may_read)}
     if context.only_allowed:
-        staying |= {name: _names_only(header_values(fields, name), context.allows) for name in (b"to", b"cc")}
+        staying |= {name: _names_only(header_values(fields, name), context.policy.allows) for name in (b"to", b"cc")}
 
     def stays(field: HeaderField) -> bool:
         if field.name in staying:
@@ -205,7 +202,7 @@ def _problem_in_test_mail(values: Sequence[bytes], context: HeaderContext, setti
 
     In test mail a domain counts only when the stage names it. The sender's name is checked too, because programs show it.
     """
-    if context.only_allowed and _names_only(values, context.allows):
+    if context.only_allowed and _names_only(values, context.policy.allows):
         return ""
     if problem := _problem("From", values, settings.names_sender, "names"):
         return problem

@@ -23,9 +23,9 @@ from common.clock import database_now, parse_db_time
 from emailconfig.models import SmtpSettings
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
-from organization.models import AllowedAddress, Stage
+from organization.models import Stage
 from organization.permissions import Permission
-from organization.recipient_policy.policy import AllowedPattern
+from organization.recipient_policy.reading import policies_of
 from organization.stage_name import check_stage_name
 from outbox import event_log, statements, wakeup
 from outbox.counts.backlog import COUNTED_AT_MOST, Depth
@@ -111,7 +111,7 @@ def held_mail(place: Scope) -> HeldMail:
 def held_by_app(stages: Collection[Stage]) -> defaultdict[int, dict[int, HeldMail]]:
     """By stage, the question about each app. Of each stage's held messages no more are counted than a page needs."""
     questions: defaultdict[int, dict[int, HeldMail]] = defaultdict(dict)
-    first = [value for stage in stages for value in (stage.pk, COUNTED_AT_MOST + 1)]
+    first = [value for stage in stages for value in (stage.pk, Status.HELD.value, COUNTED_AT_MOST + 1)]
     rows = sql.fetch(statements.held_by_app(len(stages)), *first) if stages else []
     if not rows:
         return questions
@@ -125,7 +125,7 @@ def held_by_app(stages: Collection[Stage]) -> defaultdict[int, dict[int, HeldMai
             depth = Depth(min(row.messages, COUNTED_AT_MOST), more, parse_db_time(row.oldest))
             question = HeldMail(depth, more_outside=more, kept=row.hold_reason == HoldReason.KEPT)
             questions[row.stage_id][row.app_id] = questions[row.stage_id].get(row.app_id, HeldMail()) + question
-    return _with_addresses(questions, first) if questions else questions
+    return _with_addresses(questions, len(stages), first) if questions else questions
 
 
 def held_in_words(place: Scope) -> str:
@@ -199,29 +199,22 @@ def _open_places(stages: Collection[int]) -> Callable[[int, int], bool]:
     return lambda stage, app: stage in configured and not {(stage, app), (stage, None)} & paused
 
 
-def _with_addresses(questions: defaultdict[int, dict[int, HeldMail]], first: list[int]) -> defaultdict[int, dict[int, HeldMail]]:
-    stages = len(first) // 2
+def _with_addresses(
+    questions: defaultdict[int, dict[int, HeldMail]], stages: int, first: Sequence[object]
+) -> defaultdict[int, dict[int, HeldMail]]:
     limit = COUNTED_AT_MOST * stages
     rows = sql.fetch(statements.held_addresses(stages), *first, limit + 1)
-    allowed_in, listed = _allowed_patterns(questions), _listed_addresses(questions)
+    policies, listed = policies_of(questions), _listed_addresses(questions)
     outside: defaultdict[tuple[int, int], set[str]] = defaultdict(set)
     for row in rows:
         key = same_address_key(row.address)
-        if key not in listed[row.stage_id, row.app_id] and not any(entry.matches(key) for entry in allowed_in[row.stage_id]):
+        if key not in listed[row.stage_id, row.app_id] and not policies[row.stage_id].allows(row.address):
             outside[row.stage_id, row.app_id].add(key)
     for stage, by_app in questions.items():
         for app, question in by_app.items():
             more = question.more_outside or len(rows) > limit
             by_app[app] = HeldMail(question.depth, frozenset(outside[stage, app]), more, question.kept)
     return questions
-
-
-def _allowed_patterns(stages: Iterable[int]) -> defaultdict[int, list[AllowedPattern]]:
-    patterns: defaultdict[int, list[AllowedPattern]] = defaultdict(list)
-    now = database_now()
-    for entry in AllowedAddress.objects.filter(Q(until=None) | Q(until__gt=now), stage__in=list(stages)):
-        patterns[entry.stage_id].append(AllowedPattern(entry.pattern))
-    return patterns
 
 
 def _listed_addresses(stages: Iterable[int]) -> defaultdict[tuple[int, int], set[str]]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.addresses import NamedAddress
 from emailconfig.models import SmtpSettings
-from organization.recipient_policy.policy import AllowedPattern
+from organization.recipient_policy.policy import AllowedPattern, PolicyState, RecipientPolicy
 from outbox.headers.outgoing import HeaderContext, envelope_sender, outgoing
 from outbox.headers.parser import split_header, with_crlf
 from outbox.headers.received import Hop
@@ -359,12 +359,12 @@ def test_no_bytes_break_the_header(content):
 
 # Test mail to allowed addresses
 
-ALLOWED = (AllowedPattern("dan@allowed.example"), AllowedPattern("beta.example"))
+LISTED = PolicyState(RecipientPolicy.LISTED_ONLY, (AllowedPattern("dan@allowed.example"), AllowedPattern("beta.example")))
 
 
 def as_allowed_mail(header: str, *recipients: str, only_allowed: bool) -> Any:
     """As it arrives at allowed recipients, where the list isn't Active."""
-    values = {"allowed": ALLOWED, "allowed_recipients": recipients, "only_allowed": only_allowed}
+    values = {"policy": LISTED, "allowed_recipients": recipients, "only_allowed": only_allowed}
     arrived, _ = leave(header, test_list=(), **values)
     return arrived
 
@@ -401,6 +401,6 @@ def test_a_copy_whose_only_reader_was_in_bcc_names_nobody():
 
 def test_beside_an_active_list_the_allowed_get_the_lists_copy():
     header = f"From: {SENDER}\nTo: real@person.example, dan@allowed.example\nReply-To: dan@allowed.example\n"
-    arrived, _ = as_test_mail(header, allowed=ALLOWED, allowed_recipients=["dan@allowed.example"])
+    arrived, _ = as_test_mail(header, policy=LISTED, allowed_recipients=["dan@allowed.example"])
     assert arrived["To"] == "Ana Silva <ana@acme.example>, ben@acme.example"
     assert arrived["Reply-To"] == "dan@allowed.example"

@@ -13,7 +13,14 @@ from organization.access import Operator
 from organization.cli import PortalCommand, moment, stage_by_key
 from organization.kept_headers.changes import keep_header, stop_keeping_header
 from organization.models import AllowedAddress, Stage
-from organization.recipient_policy.changes import allow, change_policy, disallow, policy_in_force, wait_until_none_in_flight
+from organization.recipient_policy.changes import (
+    allow,
+    change_policy,
+    disallow,
+    end_ahead,
+    policy_in_force,
+    wait_until_none_in_flight,
+)
 from organization.recipient_policy.policy import RecipientPolicy
 
 
@@ -87,12 +94,12 @@ def _stop_keeping(stage: Stage, name: str, actor: Operator) -> None:
 
 
 def _shown(stage: Stage, now: datetime) -> dict[str, Any]:
-    ends = stage.policy_until is not None and stage.policy_until > now
+    end = end_ahead(stage, now)
     return {
         "stage": stage.key,
         "policy": policy_in_force(stage, now).value,
-        "until": stage.policy_until.isoformat() if stage.policy_until and ends else None,
-        "afterwards": stage.policy_afterwards if ends else None,
+        "until": end.isoformat() if end else None,
+        "afterwards": stage.policy_afterwards if end else None,
         "allowed": [
             {"pattern": entry.pattern, "until": entry.until.isoformat() if entry.until else None}
             for entry in _allowed_now(stage, now)
@@ -102,7 +109,7 @@ def _shown(stage: Stage, now: datetime) -> dict[str, Any]:
 
 
 def _allowed_now(stage: Stage, now: datetime) -> list[AllowedAddress]:
-    return [entry for entry in stage.allowed_addresses.all() if entry.until is None or entry.until > now]
+    return [entry for entry in stage.allowed_addresses.all() if not entry.is_over(now)]
 
 
 def _allowed_in_words(entry: AllowedAddress) -> str:
