@@ -46,20 +46,24 @@ def waits_for_a_lock() -> bool:
         return bool(cursor.fetchall())
 
 
+def are_locked(messages: list[Message]) -> bool:
+    """Whether another transaction has the rows of all of them locked."""
+    return not Message.objects.filter(pk__in=[message.pk for message in messages]).select_for_update(skip_locked=True).exists()
+
+
 @pytest.mark.requires_postgresql  # SQLite locks the whole file
 @pytest.mark.parametrize("per_minute", [0, 6000])
 def test_what_a_stopped_worker_has_locked_is_passed_over(crm, qa, production, smtp_server, per_minute):
     configure(qa, smtp_server, from_domains="*", mails_per_minute=per_minute)
     configure(production, smtp_server, from_domains="*")
-    for number in range(3):
-        send(crm, qa, f"locked{number}@example.com")
+    locked = [send(crm, qa, f"locked{number}@example.com") for number in range(3)]
     with worker() as stopped:
         # The worker waits for an answer inside its transaction, with the emails' rows locked. A write would not do: its commit
         # follows in the same flight.
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute(f"LOCK TABLE {Recipient._meta.db_table} IN ACCESS EXCLUSIVE MODE")
-            eventually(waits_for_a_lock)
+            eventually(lambda: waits_for_a_lock() and are_locked(locked))
             stopped.send_signal(signal.SIGSTOP)
         for number in range(5):
             send(crm, qa, f"beside{number}@example.com")
