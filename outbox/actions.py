@@ -18,13 +18,13 @@ from common.clock import database_now
 from emailconfig.services import settings_of
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
-from organization.models import Member
+from organization.models import Member, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.recipient_policy.reading import policy_of
 from outbox import event_log
 from outbox.exceptions import SubmissionRefused
-from outbox.models import FINAL, LIST_REASONS, WAITING, Content, Message, Recipient, RouteKind, Source, Status
+from outbox.models import FINAL, LIST_REASONS, WAITING, Content, Message, Recipient, RouteKind, Rule, Source, Status
 from outbox.routing import Route, release, route_resent
 from outbox.states import sum_up
 from outbox.submission import Envelope, submit
@@ -35,7 +35,7 @@ from testlists.state import state_of
 CANCELLABLE = (*WAITING, Status.HELD)
 _BEING_SENT = "The email is being sent to the server right now. Try again in a moment."
 _FINISHED = "The email is finished: no recipient waits any more."
-_HELD = "The email is held. It is sent automatically as soon as the reason for that is gone."
+_HELD = "The email is held. When the reason is gone, test mail is sent, and a person is asked about other email."
 _DUE = "The email is due already. A worker sends it as soon as it can."
 _NOT_HELD = "The email isn't held any more, so nothing was released. Check its status now."
 _NOWHERE_TO_SEND = "{} has no SMTP settings, so there is nowhere to send the email. Set it up under Management, Emails first."
@@ -98,10 +98,14 @@ def release_held(message: Message, actor: Actor) -> Message:
         mail = _locked(message)
         _refuse_if(why_not_release(mail))
         mail.recipients.exclude(status__in=FINAL).delete()
-        missing = [Recipient(message=mail, address=address, due=database_now()) for address in release_addresses(mail)]
+        missing = [
+            Recipient(message=mail, address=address, rule=Rule.RELEASED, due=database_now())
+            for address in release_addresses(mail)
+        ]
         Recipient.objects.bulk_create(missing)
-        mail.route, mail.hold_reason = RouteKind.RELEASED, ""
-        mail.save(update_fields=["route"])
+        # The person decides under the policy as it is now: what it was before doesn't capture the message.
+        mail.route, mail.hold_reason, mail.policy_version = RouteKind.RELEASED, "", policy_of(mail.stage).version
+        mail.save(update_fields=["route", "policy_version"])
         words = f"Released to the real recipients by {actor.name}: the test list doesn't catch this email."
         mail.notes = [*mail.notes, words]
         sum_up(mail)
@@ -208,7 +212,9 @@ def why_not_release(message: Message) -> str:
         return _NOT_HELD
     if settings_of(message.stage) is None:
         return _NOWHERE_TO_SEND.format(message.stage)
-    return "" if message.hold_reason in LIST_REASONS else _HELD
+    if message.hold_reason not in LIST_REASONS:
+        return _HELD
+    return _why_captured(message.stage)
 
 
 def release_addresses(message: Message) -> list[str]:
@@ -231,8 +237,12 @@ def why_not_resend(message: Message) -> str:
 
 def why_not_resend_to_real_recipients(message: Message) -> str:
     """Why the message can't be resent past list and policy, in words; empty when it can."""
-    captures = policy_of(message.stage).policy == RecipientPolicy.NOBODY
-    return _CAPTURES_ALL.format(message.stage) if captures else why_not_resend(message)
+    return _why_captured(message.stage) or why_not_resend(message)
+
+
+def _why_captured(stage: Stage) -> str:
+    """Why no email of the stage reaches real recipients, in words; empty when it may."""
+    return _CAPTURES_ALL.format(stage) if policy_of(stage).policy == RecipientPolicy.NOBODY else ""
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def test_only_what_waits_for_its_next_try_can_be_retried(crm, qa, production, co
         return refused.value.messages[0]
 
     held, due = send(crm, production), send(crm, qa)
-    assert "The email is held. It is sent automatically" in refusal(held)
+    assert "The email is held. When the reason is gone" in refusal(held)
     assert "due already" in refusal(due)
     take(qa, 1, owner="worker")
     assert "being sent to the server right now" in refusal(due)
@@ -352,7 +352,7 @@ def test_only_test_mail_that_nobody_would_get_is_released_and_only_where_it_can_
     take(qa, 1, owner="worker")
     assert "isn't held any more" in refusal(message)
     Message.objects.filter(pk=message.pk).update(status=Status.HELD, hold_reason=HoldReason.STAGE_NOT_CONFIGURED)
-    assert "It is sent automatically" in refusal(message)  # its settings were saved in this moment
+    assert "When the reason is gone" in refusal(message)  # its settings were saved in this moment
     other = held(crm, qa)
     cancel(other, OPERATOR)
     assert "isn't held any more" in refusal(other)

@@ -14,8 +14,9 @@ from organization.models import AuditEvent, Role, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.changes import allow, change_policy, disallow, emails_leaving
 from organization.recipient_policy.policy import RecipientPolicy
-from outbox.actions import resend, resend_to_real_recipients, send_to_me, send_to_test_list
+from outbox.actions import release_held, resend, resend_to_real_recipients, send_to_me, send_to_test_list
 from outbox.models import Attempt, Message, RouteKind, Rule, Status
+from testlists.models import TestListAddress
 from tests.support.header_judge import strays
 from tests.support.outbox import deliver, report, send, set_list, statuses, take
 from tests.support.portal import OPERATOR, configure, make_member
@@ -230,5 +231,19 @@ def test_captured_mail_is_resent_to_real_recipients_only_where_the_stage_isnt_cl
     deliver()
     assert reached(smtp_server) == []
     resend_to_real_recipients(stored(message), administrator)
+    deliver()
+    assert reached(smtp_server) == [CUSTOMER]
+
+
+def test_a_person_releases_held_mail_under_the_policy_as_it_is_then(crm, qa, smtp_server):
+    set_list(crm, qa, TESS)
+    TestListAddress.objects.all().delete()  # as no entry point lets it be: nobody is on the Active list
+    message = send(crm, qa, CUSTOMER)
+    put(qa, NOBODY)
+    with pytest.raises(ValidationError, match="QA captures all email"):
+        release_held(message, OPERATOR)
+    put(qa, OPEN)
+    release_held(message, OPERATOR)
+    assert rules(message) == {CUSTOMER: Rule.RELEASED}
     deliver()
     assert reached(smtp_server) == [CUSTOMER]
