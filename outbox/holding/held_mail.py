@@ -204,11 +204,11 @@ def _with_addresses(
 ) -> defaultdict[int, dict[int, HeldMail]]:
     limit = COUNTED_AT_MOST * stages
     rows = sql.fetch(statements.held_addresses(stages), *first, limit + 1)
-    policies, listed = policies_of(questions), _listed_addresses(questions)
+    policies, listed = policies_of(questions), _listed_addresses(questions)  # the rows are of all stages, asking or not
     outside: defaultdict[tuple[int, int], set[str]] = defaultdict(set)
     for row in rows:
-        key = same_address_key(row.address)
-        if key not in listed[row.stage_id, row.app_id] and not policies[row.stage_id].allows(row.address):
+        policy, key = policies.get(row.stage_id), same_address_key(row.address)
+        if policy and key not in listed[row.stage_id, row.app_id] and not policy.allows(row.address):
             outside[row.stage_id, row.app_id].add(key)
     for stage, by_app in questions.items():
         for app, question in by_app.items():

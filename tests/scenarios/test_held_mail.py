@@ -86,6 +86,13 @@ def test_the_page_asks_until_it_is_answered_and_home_goes_on(as_administrator, c
     assert "Nothing waits for an answer" in words(as_administrator.get(f"{settings_url(qa)}held/"))
 
 
+def test_home_asks_about_one_stage_while_another_has_no_settings_yet(as_administrator, crm, shop, qa, production, smtp_server):
+    send(crm, qa, CUSTOMER)
+    send(shop, production, CUSTOMER)
+    configure(qa, smtp_server, from_domains="*")
+    assert "1 email of QA held: deliver, keep or discard?" in words(as_administrator.get("/"))
+
+
 def test_what_is_delivered_is_routed_by_what_is_in_force_now(crm, qa, smtp_server):
     message = send(crm, qa, CUSTOMER)
     configure(qa, smtp_server, from_domains="*")

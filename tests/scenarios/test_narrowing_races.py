@@ -20,7 +20,7 @@ from organization.recipient_policy.changes import allow, change_policy, disallow
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.services import save_app
 from organization.signals import stage_narrowing
-from organization.statements import POLICY
+from organization.statements import POLICIES
 from outbox.models import Attempt, Message, Status
 from tests.support.interleaving import right_before, wait_until_blocked
 from tests.support.outbox import report, send, statuses, take
@@ -55,7 +55,7 @@ def narrowing(request: pytest.FixtureRequest, qa: Stage) -> Callable[[Stage], No
 
 def test_a_claim_sees_what_became_narrower_after_it_read_what_is_due(crm, qa, narrowing):
     message = send(crm, qa, DAN)
-    with right_before(POLICY.statement.text, lambda: narrowing(qa)):
+    with right_before(POLICIES.statement.text, lambda: narrowing(qa)):
         assert take(qa, 1, "worker") == []
     assert statuses(message) == {DAN: Status.CAPTURED}
     assert emails_leaving(qa) == 0
