@@ -33,7 +33,7 @@ def worker_and_gateway(db: None) -> None:
 
 
 def titles(client: Client) -> list[str]:
-    return [one.title for one in client.get("/").context["waiting"]]
+    return [notice.title for notice in client.get("/").context["waiting"]]
 
 
 def test_nothing_waits_when_all_is_well(as_administrator: Client, crm: App, qa: Stage) -> None:

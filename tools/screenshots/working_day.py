@@ -141,6 +141,6 @@ def _save(stage: Stage, member: Member, **values: Any) -> None:
 def _count() -> None:
     """Analytics counts what is older than a minute."""
     for model in Message, Attempt:
-        for one in model.objects.filter(created__gt=timezone.now() - timedelta(minutes=2)):
-            model.objects.filter(pk=one.pk).update(created=one.created - timedelta(minutes=2))
+        for row in model.objects.filter(created__gt=timezone.now() - timedelta(minutes=2)):
+            model.objects.filter(pk=row.pk).update(created=row.created - timedelta(minutes=2))
     roll_up()
