@@ -434,10 +434,7 @@ _APPEND_ONLY = "The audit trail is append-only."
 
 
 class AuditTrail(NoBulkUpdate["AuditEvent"]):
-    """Events that can only be read and added.
-
-    Django itself still removes a deleted member from their events (on_delete, through the base manager).
-    """
+    """Events that can only be read and added. Triggers hold everything else to it too (see audit.append_only)."""
 
     refusal = _APPEND_ONLY
 
@@ -485,7 +482,8 @@ class AuditEvent(models.Model):
         EMPTY_INBOX = "Empty inbox", "Empty inbox"
 
     at = models.DateTimeField(default=timezone.now)
-    actor = models.ForeignKey(Member, on_delete=models.SET_NULL, null=True, related_name="audit_events")
+    # Stays when the member is deleted: an event is never changed, and `actor_name` says who it was.
+    actor = models.ForeignKey(Member, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="audit_events")
     actor_name = models.CharField(max_length=360)
     operation = models.CharField(max_length=60, choices=Operation)
     entity = models.CharField(max_length=60)
@@ -505,6 +503,9 @@ class AuditEvent(models.Model):
         indexes = [
             models.Index(fields=["at", "id"], name="audit_newest_first"),
             models.Index(fields=["operation", "id"], name="audit_by_operation"),
+            models.Index(fields=["entity", "id"], name="audit_by_entity"),
+            models.Index(fields=["actor_name", "id"], name="audit_by_actor"),
+            models.Index(fields=["status", "id"], name="audit_by_status"),
         ]
 
     def __str__(self) -> str:

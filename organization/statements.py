@@ -104,3 +104,40 @@ POLICIES = sql.query(
     _stage_policy,
     lambda db: f"SELECT stage.id, {policy_columns(db, 'stage')} FROM organization_stage stage WHERE stage.id {db.any_of}",
 )
+
+
+AUDIT_TABLE = "organization_auditevent"
+KEPT_DAYS = 90
+_REFUSAL = "The audit trail is append-only."
+
+
+def _sqlite_trigger(name: str, event: str, condition: str) -> str:
+    begin = f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {event} ON {AUDIT_TABLE} {condition}"
+    return f"{begin} BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
+
+
+def _postgresql_trigger(name: str, event: str, condition: str) -> str:
+    begin = f"CREATE OR REPLACE TRIGGER {name} BEFORE {event} ON {AUDIT_TABLE} FOR EACH ROW {condition}"
+    return f"{begin} EXECUTE FUNCTION refuse_change_of_audit_trail()"
+
+
+# Run in this order. SQLite needs no function.
+APPEND_ONLY_TRIGGERS = (
+    sql.Statement(
+        "",
+        f"""
+        CREATE OR REPLACE FUNCTION refuse_change_of_audit_trail() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION '{_REFUSAL}' USING ERRCODE = 'integrity_constraint_violation'; END $$
+    """,
+    ),
+    sql.Statement(
+        _sqlite_trigger("audit_trail_update", "UPDATE", ""),
+        _postgresql_trigger("audit_trail_update", "UPDATE", ""),
+    ),
+    sql.Statement(
+        _sqlite_trigger("audit_trail_delete", "DELETE", f"WHEN julianday(OLD.at) > julianday({sql.SQLITE.now}) - {KEPT_DAYS}"),
+        _postgresql_trigger(
+            "audit_trail_delete", "DELETE", f"WHEN (OLD.at > {sql.POSTGRESQL.now} - interval '{KEPT_DAYS} days')"
+        ),
+    ),
+)
