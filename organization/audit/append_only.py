@@ -1,6 +1,6 @@
 """Let the database itself keep the audit trail append-only.
 
-Triggers refuse every UPDATE, and every DELETE of an entry younger than KEPT_DAYS, whoever asks. They are installed after each
+Triggers refuse every UPDATE, and every DELETE of an entry younger than KEPT_DAYS, from the portal or any other program. They are installed after each
 `migrate`, because SQLite builds a table again to change it, and a table that is built again has no triggers.
 """
 
