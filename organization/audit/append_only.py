@@ -1,7 +1,7 @@
 """Let the database itself keep the audit trail append-only.
 
-Triggers refuse every UPDATE, and every DELETE of an entry younger than KEPT_DAYS, from the portal or any other program. They are installed after each
-`migrate`, because SQLite builds a table again to change it, and a table that is built again has no triggers.
+Triggers refuse every UPDATE, and every DELETE of an entry younger than KEPT_DAYS, from the portal or any other program. They
+are installed after each `migrate`, because SQLite builds a table again to change it, and then it has no triggers.
 """
 
 from __future__ import annotations
