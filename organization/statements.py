@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, NamedTuple
 
 from common import sql
@@ -34,9 +35,10 @@ def _place(
     )
 
 
-def _credential(credential_id: int, username: str, *place: Any) -> Credential:
+def _credential(credential_id: int, username: str, ends: date | str | None, *place: Any) -> Credential:
     app, stage = _place(*place)
-    credential = sql.partly_read(Credential, id=credential_id, username=username, app_id=app.pk, stage_id=stage.pk)
+    last_day = date.fromisoformat(ends) if isinstance(ends, str) else ends  # SQLite has no dates
+    credential = sql.partly_read(Credential, id=credential_id, username=username, ends=last_day, app_id=app.pk, stage_id=stage.pk)
     credential.app, credential.stage = app, stage
     return credential
 
@@ -51,7 +53,7 @@ NOT_REVOKED = sql.query(
     _credential,
     lambda db: (
         f"""
-        SELECT credential.id, credential.username, {_PLACE_COLUMNS}
+        SELECT credential.id, credential.username, credential.ends, {_PLACE_COLUMNS}
         FROM organization_credential credential
         JOIN organization_app app ON app.id = credential.app_id JOIN organization_stage stage ON stage.id = credential.stage_id
         WHERE credential.id {db.any_of} AND credential.revoked_at IS NULL
