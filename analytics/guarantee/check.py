@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from django.db.models import Case, CharField, Count, Exists, F, OuterRef, QuerySet, Subquery, Value, When
 
-from analytics.guarantee.figures import OUTSIDE, Figures
+from analytics.guarantee.figures import Figures
 from analytics.models import CountedRule, RollUpPosition
 from outbox.access.visibility import LogAccess
 from outbox.models import Attempt, HandOverCapture, Message, Recipient, RouteKind, Rule
@@ -38,13 +38,12 @@ class Comparison(NamedTuple):
 
 def compare(access: LogAccess, since: datetime, total: Figures) -> list[Comparison]:
     """`total` are the figures since that hour."""
-    counted = {
+    counted: dict[str, int] = {
         "emails": total.emails,
         "captured": total.captured,
         Rule.AS_APPS_ASK: total.outside,
         **{rule: total.recipients[CountedRule(rule)] for rule in Rule if rule.value in CountedRule.values},
     }
-    assert total.outside == sum(total.recipients[rule] for rule in OUTSIDE)
     positions = dict(RollUpPosition.objects.values_list("counted", "last"))
     messages = access.messages().filter(created__gte=since, pk__lte=positions.get("mails", 0)).order_by()
     in_rows = Counter[str](_reached(access, since, positions.get("tries", 0)))

@@ -47,7 +47,7 @@ class Figures:
 
     @property
     def while_closed(self) -> int:
-        """How many of them got email, or may have, although the stage was closed to them. Always 0, unless the portal is wrong."""
+        """How many of them got email, or may have, although the stage was closed to them: 0, unless the portal is wrong."""
         return self.recipients[CountedRule.CLOSED] + self.unknown[CountedRule.CLOSED]
 
 

@@ -50,7 +50,8 @@ class History:
         self._closed: dict[int, list[tuple[datetime, bool]]] = {}
 
     def policy(self, moment: datetime) -> RecipientPolicy:
-        return _at(self.policies, moment).policy
+        span: PolicySpan = _at(self.policies, moment)
+        return span.policy
 
     def list_catches(self, app_id: int, moment: datetime) -> bool:
         """Whether the app's list kept its email from the recipients that it gave."""

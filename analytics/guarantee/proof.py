@@ -7,11 +7,14 @@ very moment, the email is taken back before it is accepted.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage
 from django.db import transaction
+from django.urls import reverse
 
 from emailconfig.services import settings_of
 from organization import audit
@@ -20,6 +23,7 @@ from organization.models import App, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.recipient_policy.reading import policy_of
+from outbox.access.visibility import LogAccess
 from outbox.exceptions import SubmissionRefused
 from outbox.models import Message, Source, Status
 from outbox.submission import Envelope, new_message_id, submit
@@ -27,6 +31,26 @@ from testlists.state import states_of_stage
 
 _DOMAIN = "guarantee.invalid"
 _OPEN = "{} could write to anyone from {}, so nothing was sent. Choose a narrower policy, or set its test list to Active, first."
+
+
+class Stop(NamedTuple):
+    """Where the email of a proof stopped. `address`: the impossible one. `people`: who is to get it in its place."""
+
+    message: Message
+    address: str
+    people: Sequence[str]
+    url: str
+
+    @property
+    def is_captured(self) -> bool:
+        return not self.people and self.message.status == Status.CAPTURED
+
+
+def stop_of(message: Message, access: LogAccess) -> Stop:
+    mask = access.mask(message)
+    recipients = message.recipients.exclude(status=Status.CAPTURED).values_list("address", flat=True)
+    url = reverse("email-log-message", args=[access.stage.key, message.pk])
+    return Stop(message, mask.address(message.requested[0]), [mask.address(address) for address in recipients], url)
 
 
 def provable_apps(stage: Stage, apps: list[App], now: datetime) -> list[App]:
@@ -38,7 +62,7 @@ def provable_apps(stage: Stage, apps: list[App], now: datetime) -> list[App]:
 
 
 def prove(stage: Stage, app: App, actor: Actor) -> Message:
-    """Submit the email. Raises PermissionDenied, and ValidationError when it could leave, or isn't accepted. Then it isn't stored."""
+    """Submit the email. Raises PermissionDenied, and ValidationError when it could leave or isn't accepted: nothing is stored."""
     require(actor, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
     address = f"nobody-{secrets.token_hex(6)}@{_DOMAIN}"
     settings = settings_of(stage)

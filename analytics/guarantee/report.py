@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from analytics.guarantee.changes import Entries, acts_since, changes_since
@@ -17,6 +17,9 @@ from organization.models import App, Stage
 from organization.recipient_policy.policy import RecipientPolicy
 from outbox.access.visibility import LogAccess
 from outbox.counts.backlog import Backlog, backlog
+
+# No email is older, and days can still be counted from here.
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Promise(StrEnum):
@@ -77,7 +80,7 @@ class Guarantee:
 
 def guarantee_of(access: LogAccess, since: datetime, now: datetime) -> Guarantee:
     """From the beginning of the hour of `since`. It takes a fixed number of queries, however many emails there are."""
-    since = since.replace(minute=0, second=0, microsecond=0)
+    since = max(since, _EARLIEST).replace(minute=0, second=0, microsecond=0)
     history, apps = History(access.stage, since), {app.pk: app for app in access.apps}
     counted_until = _counted_until()
     by_app = {apps[number]: figures for number, figures in figures_by_app(access, since).items() if number in apps}
@@ -113,9 +116,6 @@ def _open_spans(history: History, since: datetime, now: datetime) -> list[OpenSp
     for span, end in zip(history.policies, [*ends, None], strict=True):
         if span.policy != RecipientPolicy.AS_APPS_ASK or span.start > now or (end is not None and end <= since):
             continue
-        start, end = max(span.start, since), end if end is not None and end <= now else None
-        if spans and spans[-1].end == start:
-            spans[-1] = OpenSpan(spans[-1].start, end)
-        else:
-            spans.append(OpenSpan(start, end))
+        start = spans.pop().start if spans and spans[-1].end == span.start else max(span.start, since)
+        spans.append(OpenSpan(start, end if end is not None and end <= now else None))
     return spans[::-1]

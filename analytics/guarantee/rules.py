@@ -67,7 +67,8 @@ def stored_rules(tries: Sequence[AttemptRow]) -> dict[int, str]:
         some = tries[start : start + _MESSAGES_PER_QUERY]
         numbers = {attempt.message_id for attempt in some}
         recipients = Recipient.objects.filter(message__in=numbers).order_by()
-        stored = {(message, address): rule for message, address, rule in recipients.values_list("message", "address", "rule")}
+        rows = recipients.values_list("message_id", "address", "rule")
+        stored = {(message, address): rule for message, address, rule in rows}
         routes = dict(Message.objects.filter(pk__in=numbers).order_by().values_list("pk", "route"))
         for attempt in some:
             rule = stored.get((attempt.message_id, attempt.address), Rule.AS_APPS_ASK.value)
