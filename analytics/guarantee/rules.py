@@ -23,8 +23,8 @@ _MESSAGES_PER_QUERY = 1000
 _REACHED = (Attempt.Outcome.SENT, Attempt.Outcome.UNKNOWN)
 # The clocks of the database and of the portal's machines may differ by so much.
 _CLOCKS = timedelta(seconds=5)
-# What was claimed at an unknown time counts as claimed so long before its try began.
-_CLAIMED_BEFORE = timedelta(minutes=2)
+# Of a worker that died, and of older versions, the time of the claim isn't known. It counts as so long before the try.
+_CLAIMED_BEFORE = timedelta(minutes=10)
 # The rule of recipients from before rules were kept.
 _RULE_OF_ROUTE = {RouteKind.TEST_LIST: Rule.TEST_LIST, RouteKind.RELEASED: Rule.RELEASED}
 

@@ -149,7 +149,9 @@ def test_an_active_list_closes_its_app_until_its_time_is_over(crm, shop, qa, pro
         TestList.objects.get(app=crm, stage=stage)
         with connection.cursor() as cursor:
             end = "2026-01-01T00:00:00+00:00" if connection.vendor == "postgresql" else "2026-01-01 00:00:00"
-            cursor.execute("UPDATE testlists_testlist SET active_until = %s WHERE app_id = %s AND stage_id = %s", [end, crm.pk, stage.pk])
+            cursor.execute(
+                "UPDATE testlists_testlist SET active_until = %s WHERE app_id = %s AND stage_id = %s", [end, crm.pk, stage.pk]
+            )
         attempt = tried(accepted(crm, stage, timezone.now()), timezone.now() + timedelta(seconds=30))
         Attempt.objects.filter(pk=attempt.pk).update(rule=Rule.AS_APPS_ASK, claimed=attempt.created)
         assert reached(guarantee(stage).total) == {expected: 1}
@@ -322,7 +324,9 @@ def test_a_proof_is_captured_where_the_policy_is_closed(crm, qa, as_administrato
     message = Message.objects.get()
     assert message.requested[0].endswith("@guarantee.invalid")
     assert message.status == Status.CAPTURED
-    assert "Captured. It is kept in the portal, and nobody got it." in words(answer).replace("</strong>", "").replace("<strong>", "")
+    assert "Captured. It is kept in the portal, and nobody got it." in words(answer).replace("</strong>", "").replace(
+        "<strong>", ""
+    )
     event = AuditEvent.objects.get(operation="Send test mail")
     assert (event.actor_name, event.after["to"]) == ("Ada Admin <ada.admin@acme.example>", message.requested[0])
 
