@@ -28,7 +28,7 @@ class Promise(StrEnum):
     HOLDS = "holds"  # closed all the time, and nobody outside got anything
     WAS_OPEN = "was open"  # closed now. While it was open, apps could write to anyone
     OPEN = "open"  # apps can write to anyone now
-    BROKEN = "broken"  # somebody outside got email while it was closed
+    BROKEN = "broken"  # a recipient outside got email while it was closed
 
 
 @dataclass(frozen=True)
