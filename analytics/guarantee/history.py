@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -35,6 +35,14 @@ class PolicySpan(NamedTuple):
 class _ListSpan(NamedTuple):
     start: datetime
     catches: bool
+
+
+class _ListChange(NamedTuple):
+    """The columns that are read of an audit event."""
+
+    at: datetime
+    operation: str
+    before: dict[str, Any]
 
 
 class History:
@@ -104,17 +112,16 @@ def _spans_of_policy(state: dict[str, Any], start: datetime, end: datetime) -> l
     return [PolicySpan(start, policy), PolicySpan(until, afterwards)] if start < until else [PolicySpan(start, afterwards)]
 
 
-def _list_spans(lists: dict[int, TestList], changes: Iterable[AuditEvent], *, is_production: bool) -> dict[int, list[_ListSpan]]:
-    by_app: defaultdict[int, list[AuditEvent]] = defaultdict(list)
-    for event in changes:
-        if event.app_id is not None:
-            by_app[event.app_id].append(event)
+def _list_spans(lists: dict[int, TestList], changes: QuerySet[AuditEvent], *, is_production: bool) -> dict[int, list[_ListSpan]]:
+    by_app: defaultdict[int, list[_ListChange]] = defaultdict(list)
+    for app_id, *change in changes.exclude(app=None).values_list("app_id", *_ListChange._fields):
+        by_app[app_id].append(_ListChange(*change))
     return {
         app_id: _spans_of_one_list(test_list, by_app[app_id], is_production=is_production) for app_id, test_list in lists.items()
     }
 
 
-def _spans_of_one_list(test_list: TestList, changes: Sequence[AuditEvent], *, is_production: bool) -> list[_ListSpan]:
+def _spans_of_one_list(test_list: TestList, changes: Sequence[_ListChange], *, is_production: bool) -> list[_ListSpan]:
     state: dict[str, Any] = {"active": test_list.active, "active_until": test_list.active_until}
     spans: list[_ListSpan] = []
     end = _NEVER

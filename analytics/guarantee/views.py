@@ -49,8 +49,10 @@ def show(request: MemberRequest, stage_key: str) -> HttpResponse:
 @never_cache
 def download(request: MemberRequest, stage_key: str) -> HttpResponse:
     """The same as JSON. The audit trail keeps its SHA-256."""
-    access, now = _access(request, stage_key), database_now()
-    document = export(guarantee_of(access, PeriodForm(request.GET).begin(now), now), request.user)
+    access, now, period = _access(request, stage_key), database_now(), PeriodForm(request.GET)
+    if not period.is_valid():
+        return _page(request, access)
+    document = export(guarantee_of(access, period.begin(now), now), request.user)
     name = f"guarantee-{access.stage.key}-{timezone.localdate():%Y-%m-%d}.json"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return HttpResponse(document.text, content_type="application/json", headers=headers)

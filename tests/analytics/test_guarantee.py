@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -18,8 +20,10 @@ from analytics.guarantee.check import compare
 from analytics.guarantee.document import canonical
 from analytics.guarantee.proof import prove
 from analytics.guarantee.report import Guarantee, Promise, guarantee_of
-from analytics.models import CountedRule, DailyRuleCount, HourlyCount, HourlyRuleCount, RollUpPosition
+from analytics.models import DailyRuleCount, HourlyCount, HourlyRuleCount, RollUpPosition
 from common.clock import database_now
+from organization.access import Scope
+from organization.kept_headers.changes import keep_header
 from organization.models import AuditEvent, Stage
 from organization.recipient_policy.changes import allow, change_policy, disallow
 from organization.recipient_policy.policy import RecipientPolicy
@@ -32,7 +36,7 @@ from tests.support.analytics import accepted, ago, everything_counted, tried
 from tests.support.guarantee import all_access, reached
 from tests.support.outbox import deliver, deliver_beside, hold_the_line, send, set_list
 from tests.support.pages import words
-from tests.support.portal import OPERATOR, eventually, manage, manage_json
+from tests.support.portal import OPERATOR, manage, manage_json, signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OPEN, LISTED, NOBODY = RecipientPolicy.AS_APPS_ASK, RecipientPolicy.LISTED_ONLY, RecipientPolicy.NOBODY
@@ -96,6 +100,11 @@ def test_a_stage_is_open_where_an_app_can_write_to_anyone(crm, shop, qa):
     assert guarantee(qa).promise == Promise.WAS_OPEN
 
 
+def test_the_page_says_when_only_test_lists_close_the_stage(crm, qa, as_administrator):
+    set_list(crm, qa, ANA)
+    assert "Closed by test lists alone" in words(as_administrator.get("/monitor/guarantee/qa/"))
+
+
 def test_when_it_was_open_is_read_from_the_audit_trail(qa):
     begin = database_now()
     put(qa, LISTED)
@@ -113,8 +122,6 @@ def test_when_it_was_open_is_read_from_the_audit_trail(qa):
 
 
 def test_email_on_the_wire_when_the_stage_is_closed_is_named_so(crm, qa, configured, smtp_server):
-    import threading
-
     on_the_wire, answer = hold_the_line(smtp_server)
     worker = threading.Thread(target=deliver_beside)
     message = send(crm, qa, REAL)
@@ -131,7 +138,6 @@ def test_email_on_the_wire_when_the_stage_is_closed_is_named_so(crm, qa, configu
 @pytest.mark.parametrize("outcome", ["sent", "unknown"])
 def test_email_that_left_although_the_stage_was_closed_breaks_the_promise(crm, qa, outcome, as_administrator):
     put(qa, LISTED)
-    AuditEvent.objects.all().first()
     message = accepted(crm, qa, timezone.now(), status=Status.SENT)
     later = timezone.now() + timedelta(seconds=30)
     attempt = tried(message, later, outcome)
@@ -146,12 +152,7 @@ def test_email_that_left_although_the_stage_was_closed_breaks_the_promise(crm, q
 def test_an_active_list_closes_its_app_until_its_time_is_over(crm, shop, qa, production):
     for stage, expected in ((qa, "closed"), (production, "open")):  # in Production a list's end opens it again, as is usual there
         set_list(crm, stage, ANA)
-        TestList.objects.get(app=crm, stage=stage)
-        with connection.cursor() as cursor:
-            end = "2026-01-01T00:00:00+00:00" if connection.vendor == "postgresql" else "2026-01-01 00:00:00"
-            cursor.execute(
-                "UPDATE testlists_testlist SET active_until = %s WHERE app_id = %s AND stage_id = %s", [end, crm.pk, stage.pk]
-            )
+        QuerySet(TestList).filter(app=crm, stage=stage).update(active_until=ago(minutes=1))  # the clock goes on
         attempt = tried(accepted(crm, stage, timezone.now()), timezone.now() + timedelta(seconds=30))
         Attempt.objects.filter(pk=attempt.pk).update(rule=Rule.AS_APPS_ASK, claimed=attempt.created)
         assert reached(guarantee(stage).total) == {expected: 1}
@@ -242,9 +243,11 @@ def test_who_may_not_know_addresses_sees_none(crm, shop, qa, configured, as_view
 
 @pytest.mark.parametrize("query", ["since=2999-01-01", "since=yesterday", "range=1y"])
 def test_a_wrong_period_is_refused_at_its_field(qa, as_administrator, query):
-    answer = as_administrator.get(f"/monitor/guarantee/qa/?{query}")
-    assert answer.status_code == 422
-    assert "Correct the period first" in words(answer)
+    for path in ("", "json/"):
+        answer = as_administrator.get(f"/monitor/guarantee/qa/{path}?{query}")
+        assert answer.status_code == 422
+        assert "Correct the period first" in words(answer)
+    assert not AuditEvent.objects.filter(operation="Export").exists()
 
 
 def test_the_page_costs_the_same_however_much_there_is(crm, qa, as_administrator):
@@ -366,10 +369,9 @@ def test_pauses_and_header_fields_are_among_the_changes(crm, qa, administrator):
     disallowed = "partner.example"
     allow(qa, [disallowed], administrator, typed_stage_name=qa.name)
     disallow(qa, disallowed, administrator)
-    from organization.access import Scope
-
+    keep_header(qa, "X-Acme-Order", administrator, typed_stage_name=qa.name)
     pause(Scope(crm, qa), "Duplicate invoices", administrator)
     told = [entry.what for entry in guarantee_of(log_access(administrator, qa), ago(hours=1), database_now()).changes.rows]
-    assert told == ["Paused: Duplicate invoices", f"No longer allowed: {disallowed}", f"Allowed: {disallowed}"]
-    assert eventually
-    assert CountedRule
+    kept = "Test mail keeps X-Acme-Order"
+    assert told == ["Paused: Duplicate invoices", kept, f"No longer allowed: {disallowed}", f"Allowed: {disallowed}"]
+    assert kept in words(signed_in(administrator).get("/monitor/guarantee/qa/"))
