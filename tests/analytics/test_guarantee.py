@@ -106,14 +106,14 @@ def test_the_page_says_when_only_test_lists_close_the_stage(crm, qa, as_administ
 
 
 def test_when_it_was_open_is_read_from_the_audit_trail(qa):
-    begin = database_now()
+    begin = timezone.now()
     put(qa, LISTED)
     put(qa, OPEN, until=database_now() + timedelta(hours=1))
     put(qa, NOBODY)
     put(qa, OPEN, until=database_now() + timedelta(hours=2))
     put(qa, OPEN, until=database_now() + timedelta(hours=3))  # a new end is no new span
-    Stage.objects.filter(pk=qa.pk).update(policy_until=database_now())
-    now = database_now()
+    Stage.objects.filter(pk=qa.pk).update(policy_until=timezone.now())
+    now = timezone.now()
     last, middle, first = guarantee_of(all_access(qa), begin, now).open_spans
     changes = AuditEvent.objects.filter(operation="Change recipient policy").order_by("pk")
     assert (first.end, middle.start, middle.end, last.start) == tuple(event.at for event in changes[:4])
