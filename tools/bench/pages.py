@@ -240,6 +240,8 @@ def _roll_up(postgresql: bool) -> None:
         " sum(CASE WHEN status = 'deferred' THEN 1 ELSE 0 END), sum(CASE WHEN status = 'failed' THEN 1 ELSE 0 END), 0"
         " FROM outbox_message WHERE status IN ('failed', 'deferred') GROUP BY 1, 2, 3, 4 ORDER BY 3"
     )
+    call_command("migrate", "outbox", "0004_totals", verbosity=0)
+    call_command("migrate", verbosity=0)  # fills the totals
     tries = "(SELECT id AS try, message_id, created FROM outbox_attempt WHERE outcome = 'sent') attempt"
     mail = "(SELECT id, stage_id, app_id FROM outbox_message) mail"
     for table, period, moment in (("hourly", "hour", hour), ("daily", "day", "date(created)")):
@@ -248,8 +250,6 @@ def _roll_up(postgresql: bool) -> None:
             f" SELECT stage_id, app_id, {moment}, 'open', count(*), 0, min(try), max(try) FROM {tries}"
             f" JOIN {mail} ON mail.id = message_id GROUP BY 1, 2, 3"
         )
-    call_command("migrate", "outbox", "0004_totals", verbosity=0)
-    call_command("migrate", "outbox", verbosity=0)  # fills the totals
     for counted in ("mails", "tries"):
         RollUpPosition.objects.create(counted=counted, last=10**12)
 
