@@ -7,9 +7,11 @@ from django.contrib import admin
 from analytics.models import (
     DailyCount,
     DailyLatency,
+    DailyRuleCount,
     HourlyCause,
     HourlyCount,
     HourlyLatency,
+    HourlyRuleCount,
     RollUpPosition,
     StageCount,
     StageLatency,
@@ -25,6 +27,8 @@ _COLUMNS = {
     StageLatency: ("hour", "stage", "bucket", "sent"),
     DailyCount: ("day", "stage", "app", "accepted", "to_test_list", "captured", "allowed", "sent", *_TRIES),
     DailyLatency: ("day", "stage", "app", "bucket", "sent"),
+    HourlyRuleCount: ("hour", "stage", "app", "rule", "recipients", "unknown"),
+    DailyRuleCount: ("day", "stage", "app", "rule", "recipients", "unknown"),
 }
 
 for model, columns in _COLUMNS.items():

@@ -105,6 +105,41 @@ class Cause(models.Model):
         return f"{super().__str__()}, {self.code}"
 
 
+class CountedRule(models.TextChoices):
+    """Why an address got email, as the guarantee of a stage counts it (see guarantee.rules).
+
+    Email to the recipients that apps gave is told apart by whether the app could write to them: the stage's policy is *as apps
+    ask* and the app's test list Inactive.
+    """
+
+    TEST_LIST = "list", "Test list"
+    ALLOWED = "allowed", "Allowed address"
+    RELEASED = "released", "Released by a person"
+    FORWARDED = "forwarded", "Forwarded by a person"
+    OPEN = "open", "Recipient that the app gave, while it could write to anyone"
+    CLOSING = "closing", "Recipient that the app gave, on the wire when it was closed"
+    CLOSED = "closed", "Recipient that the app gave, while it was closed"
+
+
+class RuleCounts(models.Model):
+    """Addresses that the server accepted email for, and tries after which nobody knows whether it arrived.
+
+    `first_try` and `last_try` are the numbers of the tries that were counted, so that a count leads to its rows.
+    """
+
+    rule = models.CharField(max_length=10, choices=CountedRule)
+    recipients = models.PositiveIntegerField(default=0)
+    unknown = models.PositiveIntegerField(default=0)
+    first_try = models.PositiveBigIntegerField(default=0)
+    last_try = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, {self.rule}"
+
+
 class HourlyCount(Counts, PeakHeld, AppHour):
     """Counted from the messages themselves (see rollup). The counts stay when the messages are removed."""
 
@@ -152,8 +187,18 @@ class DailyLatency(Latency, AppDay):
         constraints = [models.UniqueConstraint(fields=["stage", "day", "app", "bucket"], name="daily_latency_once")]
 
 
+class HourlyRuleCount(RuleCounts, AppHour):
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["stage", "hour", "app", "rule"], name="hourly_rule_count_once")]
+
+
+class DailyRuleCount(RuleCounts, AppDay):
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["stage", "day", "app", "rule"], name="daily_rule_count_once")]
+
+
 class RollUpPosition(models.Model):
-    """The number of the last row that was counted, once for messages and once for tries."""
+    """The number of the last row that was counted: of messages, of tries, and of captures at hand-over."""
 
     counted = models.CharField(max_length=10, primary_key=True)
     last = models.PositiveBigIntegerField(default=0)

@@ -190,7 +190,7 @@ def _top_apps(places: Places, visible: _VisibleHours, shown: Range) -> tuple[lis
     The sums come from the totals of whole days in UTC, and from the hours before the first of these days.
     """
     begin, now = shown.begin(), timezone.now()
-    midnight = _next_midnight(begin)
+    midnight = next_midnight(begin)
     hours = visible.rows & Q(hour__gte=begin, hour__lt=midnight)
     days = visible.rows & Q(day__range=(midnight.date(), now.astimezone(UTC).date()))
     apps, by_app = _by_number(places), _nothing()
@@ -203,7 +203,7 @@ def _top_apps(places: Places, visible: _VisibleHours, shown: Range) -> tuple[lis
     return top, len(busy)
 
 
-def _next_midnight(moment: datetime) -> datetime:
+def next_midnight(moment: datetime) -> datetime:
     """Return the next midnight in UTC, or the moment itself if it is midnight."""
     midnight = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight if midnight == moment else midnight + timedelta(days=1)
@@ -215,13 +215,13 @@ def _nothing() -> defaultdict[Any, Sums]:
 
 def _add_counts(to: defaultdict[Any, Sums], key: str, columns: Sequence[str], *tables: tuple[type[Model], Q]) -> None:
     for model, rows in tables:
-        for of, *numbers in _grouped(model, rows, (key,), columns):
+        for of, *numbers in grouped(model, rows, (key,), columns):
             to[of].counts.update(dict(zip(columns, numbers, strict=True)))
 
 
 def _add_latencies(to: defaultdict[Any, Sums], key: str, *tables: tuple[type[Model], Q]) -> None:
     for model, rows in tables:
-        for of, bucket, sent in _grouped(model, rows, (key, "bucket"), ("sent",)):
+        for of, bucket, sent in grouped(model, rows, (key, "bucket"), ("sent",)):
             to[of].latencies[bucket] += sent
 
 
@@ -230,14 +230,14 @@ def _causes(places: Places, rows: Q) -> list[Cause]:
     counts: defaultdict[tuple[int, str], Counter[str]] = defaultdict(Counter)
     concerned: defaultdict[tuple[int, str], list[App]] = defaultdict(list)
     apps, stages = _by_number(places), {stage.pk: stage for stage in places}
-    for stage, code, app, *numbers in _grouped(HourlyCause, rows, ("stage_id", "code", "app_id"), _FAILURES):
+    for stage, code, app, *numbers in grouped(HourlyCause, rows, ("stage_id", "code", "app_id"), _FAILURES):
         counts[stage, code].update(dict(zip(_FAILURES, numbers, strict=True)))
         concerned[stage, code].append(apps[app])
     causes = [Cause(stages[key[0]], explanation_of(key[1]), counts[key], concerned[key]) for key in counts]
     return sorted(causes, key=lambda cause: [-cause.counts[name] for name in _FAILURES])
 
 
-def _grouped(model: type[Model], rows: Q, keys: Sequence[str], columns: Sequence[str]) -> list[tuple[Any, ...]]:
+def grouped(model: type[Model], rows: Q, keys: Sequence[str], columns: Sequence[str]) -> list[tuple[Any, ...]]:
     """Return the keys and the sum of each of `columns`, for each combination of `keys`."""
     sums = {f"{column}_sum": Sum(column) for column in columns}
     of_keys = model._default_manager.filter(rows).order_by().values(*keys)

@@ -15,28 +15,32 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from analytics.causes import cause_of
+from analytics.guarantee.rules import rule_additions
 from analytics.latency import bucket_of
 from analytics.models import (
     DailyCount,
     DailyLatency,
+    DailyRuleCount,
     HourlyCause,
     HourlyCount,
     HourlyLatency,
+    HourlyRuleCount,
     RollUpPosition,
     StageCount,
     StageLatency,
 )
+from analytics.rows import AttemptRow, CaptureRow, MessageRow
 from common import sql
 from common.clock import database_now
 from organization.models import Stage
 from outbox.counts.backlog import depth_by_app
-from outbox.models import GIVEN_UP, Attempt, Message, Recipient, RouteKind, Rule, Status
+from outbox.models import GIVEN_UP, Attempt, HandOverCapture, Message, Recipient, RouteKind, Rule, Status
 
 LAG = timedelta(minutes=1)
 # The limit for messages and for tries in one call. An outbox that was never counted takes many calls.
@@ -45,6 +49,7 @@ _MESSAGES_PER_QUERY = 1000
 
 _TRIES = ("sent", "deferred", "failed", "unknown")
 _BY_RULE = ("to_test_list", "captured", "allowed")
+_RULE_COLUMNS = ("recipients", "unknown", "first_try", "last_try")
 _COLUMNS: dict[type[models.Model], tuple[tuple[str, ...], tuple[str, ...]]] = {
     HourlyCount: (("stage_id", "hour", "app_id"), ("accepted", *_BY_RULE, "held", *_TRIES)),
     StageCount: (("stage_id", "hour"), ("accepted", *_BY_RULE, "held", *_TRIES)),
@@ -53,46 +58,28 @@ _COLUMNS: dict[type[models.Model], tuple[tuple[str, ...], tuple[str, ...]]] = {
     StageLatency: (("stage_id", "hour", "bucket"), ("sent",)),
     DailyLatency: (("stage_id", "day", "app_id", "bucket"), ("sent",)),
     HourlyCause: (("stage_id", "hour", "app_id", "code"), ("deferred", "failed", "unknown")),
+    HourlyRuleCount: (("stage_id", "hour", "app_id", "rule"), _RULE_COLUMNS),
+    DailyRuleCount: (("stage_id", "day", "app_id", "rule"), _RULE_COLUMNS),
 }
 # The totals to which the same counts are added.
 _TOTALS: dict[type[models.Model], tuple[type[models.Model], ...]] = {
     HourlyCount: (StageCount, DailyCount),
     HourlyLatency: (StageLatency, DailyLatency),
     HourlyCause: (),
+    HourlyRuleCount: (),
+    DailyRuleCount: (),
 }
 # Only messages with these routes may have recipients that were captured, or are allowed. The others cost no query.
 _WITH_EXCEPTIONS = (RouteKind.TEST_LIST, RouteKind.ALLOWED, RouteKind.CAPTURED)
 # The limit for counting the held messages of a stage.
 HELD_AT_MOST = 10_000
-# These aren't added up. The largest value is kept.
-_LEVELS = ("held",)
+# These aren't added up. The largest value is kept, or the smallest.
+_LARGEST, _SMALLEST = ("held", "last_try"), ("first_try",)
 
 
-class MessageRow(NamedTuple):
-    """The columns that are read of an accepted message."""
-
-    pk: int
-    created: datetime
-    stage_id: int
-    app_id: int
-    route: str
-
-
-class AttemptRow(NamedTuple):
-    """The columns that are read of a try to reach one address, and of its message."""
-
-    pk: int
-    created: datetime
-    stage_id: int
-    app_id: int
-    accepted: datetime
-    outcome: str
-    step: str
-    code: int | None
-    reply: str
-
-
-Row = TypeVar("Row", MessageRow, AttemptRow)
+# Until where tries that were counted before are still to be counted by rule, and how far that is.
+BY_RULE, BY_RULE_END = "by-rule", "rule-end"
+Row = TypeVar("Row", MessageRow, AttemptRow, CaptureRow)
 # What is added to the stored counts: for each table and row key, the amount for each column.
 _Additions = dict[type[models.Model], dict[tuple[object, ...], Counter[str]]]
 
@@ -104,17 +91,35 @@ def roll_up() -> int:
     """
     now = database_now()
     _note_held(now)
-    return _count("mails", _messages_after, _message_additions, now) + _count("tries", _tries_after, _try_additions, now)
+    counted = _count("mails", _messages_after, _message_additions, now)
+    counted += _count("tries", _tries_after, _try_additions, now)
+    counted += _count("captures", _captures_after, _capture_additions, now)
+    return counted + _count_earlier_tries(now)
 
 
 def uncounted_since(now: datetime) -> datetime | None:
     """Return the time of the first message or try that should have been counted a while ago. None if counting keeps up."""
+    first = first_uncounted()
+    return first if first and first < now - 3 * LAG else None
+
+
+def first_uncounted() -> datetime | None:
+    """Return the time of the first message, try or capture that isn't counted yet. None if all are."""
     positions = dict(RollUpPosition.objects.values_list("counted", "last"))
     waiting = [
-        model.objects.filter(pk__gt=positions.get(counted, 0)).order_by("pk").values_list("created", flat=True).first()
-        for counted, model in (("mails", Message), ("tries", Attempt))
+        model._default_manager.filter(pk__gt=positions.get(counted, 0)).order_by("pk").values_list("created", flat=True).first()
+        for counted, model in (("mails", Message), ("tries", Attempt), ("captures", HandOverCapture))
     ]
-    return min((created for created in waiting if created and created < now - 3 * LAG), default=None)
+    return min((created for created in waiting if created), default=None)
+
+
+def first_uncounted_by_rule() -> datetime | None:
+    """Likewise of the tries that were counted before they were counted by rule, too."""
+    positions = dict(RollUpPosition.objects.filter(counted__in=(BY_RULE, BY_RULE_END)).values_list("counted", "last"))
+    if BY_RULE_END not in positions:
+        return None
+    earlier = Attempt.objects.filter(pk__gt=positions.get(BY_RULE, 0), pk__lte=positions[BY_RULE_END])
+    return earlier.order_by("pk").values_list("created", flat=True).first()
 
 
 def forget_before(hour: datetime) -> None:
@@ -151,6 +156,17 @@ def _count(
     return len(rows)
 
 
+def _count_earlier_tries(now: datetime) -> int:
+    """Count the tries by rule that were counted before that began: after an upgrade, until all are."""
+    end = RollUpPosition.objects.filter(counted=BY_RULE_END).values_list("last", flat=True).first()
+    if end is None:
+        return 0
+    rows = _count(BY_RULE, lambda last: [row for row in _tries_after(last) if row.pk <= end], rule_additions, now)
+    if not rows:
+        RollUpPosition.objects.filter(counted__in=(BY_RULE, BY_RULE_END)).delete()
+    return rows
+
+
 def _is_settled(created: datetime, now: datetime) -> bool:
     """Return whether a row is old enough. A time far ahead comes from a clock that jumped: waiting could take years."""
     return abs(now - created) >= LAG
@@ -162,14 +178,21 @@ def _messages_after(last: int) -> list[MessageRow]:
 
 
 def _tries_after(last: int) -> list[AttemptRow]:
-    tries = _slice(Attempt.objects.all(), last)
-    rows: list[Any] = list(tries.values_list("message_id", "pk", "created", "outcome", "step", "code", "reply"))
+    return read_tries(_slice(Attempt.objects.all(), last))
+
+
+def read_tries(tries: QuerySet[Attempt]) -> list[AttemptRow]:
+    """These tries, as they are counted. A try whose message was removed meanwhile is left out."""
+    columns = ("outcome", "step", "code", "reply", "message_id", "address", "rule", "claimed", "seconds")
+    rows: list[Any] = list(tries.values_list("message_id", "pk", "created", *columns))
     messages = _messages_by_number(sorted({row[0] for row in rows}))
-    return [
-        AttemptRow(pk, created, *messages[mail], outcome, step, code, reply)
-        for mail, pk, created, outcome, step, code, reply in rows
-        if mail in messages
-    ]
+    return [AttemptRow(pk, created, *messages[mail], *values) for mail, pk, created, *values in rows if mail in messages]
+
+
+def _captures_after(last: int) -> list[CaptureRow]:
+    rows: list[Any] = list(_slice(HandOverCapture.objects.all(), last).values_list("message_id", "pk", "created"))
+    messages = _messages_by_number(sorted({row[0] for row in rows}))
+    return [CaptureRow(pk, created, *messages[mail][:2]) for mail, pk, created in rows if mail in messages]
 
 
 def _messages_by_number(numbers: Sequence[int]) -> dict[int, tuple[int, int, datetime]]:
@@ -205,11 +228,16 @@ def _message_additions(messages: Sequence[MessageRow]) -> _Additions:
 
 
 def _recipients_by_rule(messages: Sequence[int]) -> dict[int, Counter[str]]:
-    """How many recipients of each of these messages were captured, and how many got it as allowed addresses."""
+    """How many recipients of each of these messages were captured, and how many got it as allowed addresses.
+
+    Those that were captured at hand-over are counted with their own rows (see _capture_additions).
+    """
     by_rule: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for start in range(0, len(messages), _MESSAGES_PER_QUERY):
         numbers = messages[start : start + _MESSAGES_PER_QUERY]
-        recipients = Recipient.objects.filter(message__in=numbers, rule__in=(Rule.CAPTURED, Rule.ALLOWED)).order_by()
+        at_hand_over = HandOverCapture.objects.filter(message=OuterRef("message"), address=OuterRef("address"))
+        by_exception = Recipient.objects.filter(message__in=numbers, rule__in=(Rule.CAPTURED, Rule.ALLOWED))
+        recipients = by_exception.exclude(Exists(at_hand_over)).order_by()
         for message, rule in recipients.values_list("message_id", "rule"):
             by_rule[message][rule] += 1
     return by_rule
@@ -228,7 +256,14 @@ def _try_additions(tries: Sequence[AttemptRow]) -> _Additions:
             latencies[*_key(attempt), bucket_of((attempt.created - attempt.accepted).total_seconds())]["sent"] += 1
         else:
             causes[*_key(attempt), cause_of(attempt.step, attempt.code, attempt.reply)][outcome] += 1
-    return {HourlyCount: hours, HourlyLatency: latencies, HourlyCause: causes}
+    return {HourlyCount: hours, HourlyLatency: latencies, HourlyCause: causes, **rule_additions(tries)}
+
+
+def _capture_additions(captures: Sequence[CaptureRow]) -> _Additions:
+    hours: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    for capture in captures:
+        hours[_key(capture)]["captured"] += 1
+    return {HourlyCount: hours}
 
 
 def _final_failures(tries: Sequence[AttemptRow]) -> set[int]:
@@ -247,7 +282,7 @@ def _final_failures(tries: Sequence[AttemptRow]) -> set[int]:
     return set(failed.order_by().values_list("pk", flat=True))
 
 
-def _key(row: MessageRow | AttemptRow) -> tuple[object, ...]:
+def _key(row: MessageRow | AttemptRow | CaptureRow) -> tuple[object, ...]:
     return row.stage_id, _hour(row.created), row.app_id
 
 
@@ -293,7 +328,9 @@ def _summed_up(
 
 def _merged(table: str, column: str) -> str:
     stored, added = f"{table}.{column}", f"excluded.{column}"
-    return f"CASE WHEN {added} > {stored} THEN {added} ELSE {stored} END" if column in _LEVELS else f"{stored} + {added}"
+    if column in _LARGEST + _SMALLEST:
+        return f"CASE WHEN {added} {'>' if column in _LARGEST else '<'} {stored} THEN {added} ELSE {stored} END"
+    return f"{stored} + {added}"
 
 
 def _stored(value: object) -> object:

@@ -21,8 +21,8 @@ from delivery.statements import DueMessage, MessageRecipient
 from delivery.values import Claim, ClaimedMessage, DueRecipient
 from organization.recipient_policy.policy import PolicyState, RecipientPolicy
 from organization.recipient_policy.reading import query_policy
-from outbox.models import WAITING, HoldReason, Message, Recipient, RouteKind, Rule, Status
-from outbox.routing import Route, StoredRoute, route_again
+from outbox.models import WAITING, HandOverCapture, HoldReason, Message, Recipient, RouteKind, Rule, Status
+from outbox.routing import Route, RoutedPerson, StoredRoute, route_again
 from outbox.search_text import with_recipients
 from outbox.states import hold, hold_together, sum_up
 from testlists.services import query_lists_for_claim
@@ -157,7 +157,8 @@ def _claim(
         if recipients.due:
             recipients.due = one_transaction(recipients.due, most_recipients)
             tag_subject = state.exists and test_lists[due.app_id].tag_subject
-            claimed.append(_claimed_message(message, claim.owner, recipients, state, policy, tag_subject=tag_subject))
+            leaving = _claimed_message(message, claim.owner, recipients, state, policy, tag_subject=tag_subject)
+            claimed.append(leaving._replace(claimed=now))
         else:
             sum_up(Message.objects.get(pk=due.pk))  # held or captured now, or not due after all
     _mark_as_sending(claimed, claim, now)
@@ -300,18 +301,21 @@ def _apply_route(message: Message, recipients: Sequence[Recipient], new_route: R
     if not leaving and not joining and message.route == new_route.kind and message.list_version == list_version:
         return
     captured = {same_address_key(address): address for address in new_route.captured}
-    _capture([recipient.pk for recipient in leaving if same_address_key(recipient.address) in captured])
+    _capture(message, [recipient for recipient in leaving if same_address_key(recipient.address) in captured])
     Recipient.objects.filter(pk__in=[recipient.pk for recipient in leaving], status__in=WAITING).delete()
+    _give_new_rules([recipient for recipient in recipients if recipient not in leaving], people)
     known = {same_address_key(recipient.address) for recipient in recipients}
+    unnamed = [address for key, address in captured.items() if key not in known]
     Recipient.objects.bulk_create(
         [
             *(
                 Recipient(message=message, address=item.person.email, name=item.person.name, rule=item.rule, due=message.due)
                 for item in joining
             ),
-            *(_captured(message, address) for key, address in captured.items() if key not in known),
+            *(_captured(message, address) for address in unnamed),
         ]
     )
+    _note_captures(message, unnamed)
     if message.route != new_route.kind:
         message.route = new_route.kind
         message.notes = [*message.notes, _note_of(new_route)]
@@ -320,10 +324,24 @@ def _apply_route(message: Message, recipients: Sequence[Recipient], new_route: R
     sql.update(message, "route", "list_version", "notes", "search_text")
 
 
-def _capture(recipients: list[int]) -> None:
+def _give_new_rules(recipients: Sequence[Recipient], people: Mapping[str, RoutedPerson]) -> None:
+    """A recipient that the app gave may be on the list that catches the message now: then it is the list's copy."""
+    for recipient in recipients:
+        routed = people.get(same_address_key(recipient.address))
+        if routed and routed.rule != recipient.rule and recipient.status in WAITING:
+            Recipient.objects.filter(pk=recipient.pk, status__in=WAITING).update(rule=routed.rule)
+
+
+def _capture(message: Message, recipients: Sequence[Recipient]) -> None:
     """Mark these recipients as captured. The message's other recipients stay as they are."""
-    captured = Recipient.objects.filter(pk__in=recipients)
+    captured = Recipient.objects.filter(pk__in=[recipient.pk for recipient in recipients])
     captured.update(status=Status.CAPTURED, rule=Rule.CAPTURED, finished=database_now())
+    _note_captures(message, [recipient.address for recipient in recipients])
+
+
+def _note_captures(message: Message, addresses: Sequence[str]) -> None:
+    """For Analytics, which may have counted the message before."""
+    HandOverCapture.objects.bulk_create(HandOverCapture(message=message, address=address) for address in addresses)
 
 
 def _captured(message: Message, address: str) -> Recipient:

@@ -74,7 +74,14 @@ def _send_again(message: Message, now: datetime) -> None:
     """
     left = message.recipients.filter(status=Status.SENDING)
     Attempt.objects.bulk_create(
-        Attempt(message=message, address=recipient.address, outcome=Attempt.Outcome.UNKNOWN, reply=_DIED, created=now)
+        Attempt(
+            message=message,
+            address=recipient.address,
+            rule=recipient.rule,
+            outcome=Attempt.Outcome.UNKNOWN,
+            reply=_DIED,
+            created=now,
+        )
         for recipient in left
     )
     event, reason = "email_deferred", _DIED

@@ -43,6 +43,8 @@ def _attempt(result: MessageResult, outcome: Outcome) -> tuple[object, ...]:
     return (
         result.message.pk,
         outcome.recipient.address,
+        outcome.recipient.rule,
+        sql.to_db_time(result.message.claimed) if result.message.claimed else None,
         outcome.result.value,
         outcome.step,
         outcome.code,

@@ -14,7 +14,10 @@ from testlists.statements import try_shared_lock_sql
 
 # Larger messages are read in pieces while they are sent.
 _LARGE_BYTES = 256 * 1024
-_ATTEMPT_COLUMNS = ("message_id", "address", "outcome", "step", "code", "reply", "server", "settings_version", "seconds")
+_ATTEMPT_COLUMNS = (
+    *("message_id", "address", "rule", "claimed", "outcome", "step", "code", "reply"),
+    *("server", "settings_version", "seconds"),
+)
 
 
 class DueMessage(NamedTuple):

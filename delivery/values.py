@@ -43,6 +43,7 @@ class ClaimedMessage(NamedTuple):
     this message. `only_allowed`: the app gave no other recipients. `kept_headers`: the fields
     that its stage kept in test mail when it was accepted, in lower case. `complete`: it has no other recipients, done or
     waiting. `short_lines`: its long lines were refused. `credential`: the username that submitted it, for the log.
+    `claimed`: when, after which a narrower policy or an activation couldn't be asked any more.
     """
 
     pk: int
@@ -64,6 +65,7 @@ class ClaimedMessage(NamedTuple):
     credential: str = ""
     policy: PolicyState = OPEN
     only_allowed: bool = False
+    claimed: datetime | None = None
 
     @property
     def lease_key(self) -> LeaseKey:

@@ -6,7 +6,7 @@ from django.contrib import admin
 
 from organization.admin_base import LogAdmin, ReadOnlyAdmin
 from organization.permissions import Permission
-from outbox.models import Attempt, Content, HeldAnswer, Message, Pause, Recipient, Refusal
+from outbox.models import Attempt, Content, HandOverCapture, HeldAnswer, Message, Pause, Recipient, Refusal
 
 
 @admin.register(Message)
@@ -42,6 +42,13 @@ class AttemptAdmin(LogAdmin):
     list_display = ("created", "message_id", "address", "outcome", "code", "reply")
     list_filter = ("outcome",)
     raw_id_fields = ("message",)
+
+
+@admin.register(HandOverCapture)
+class HandOverCaptureAdmin(LogAdmin):
+    list_display = ("created", "message_id", "address")
+    raw_id_fields = ("message",)
+    ordering = ("-pk",)
 
 
 @admin.register(Pause)

@@ -222,6 +222,10 @@ class Attempt(models.Model):
 
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="attempts")
     address = models.CharField(max_length=ADDRESS_MAX_LENGTH)
+    # By which rule it was tried, and when the message was claimed for it, which is when policy and list were asked last. Empty
+    # on the tries of older versions; a worker that died leaves no time.
+    rule = models.CharField(max_length=10, choices=Rule, blank=True, default="", db_default="")
+    claimed = models.DateTimeField(null=True)
     created = models.DateTimeField(db_default=Now())
     outcome = models.CharField(max_length=10, choices=Outcome)
     step = models.CharField(max_length=20, blank=True)
@@ -245,6 +249,22 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_outcome_display()}: {self.address}"
+
+
+class HandOverCapture(models.Model):
+    """A recipient whose copy was captured only when the message was about to leave. What counts captured copies reads it."""
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="+")
+    address = models.CharField(max_length=ADDRESS_MAX_LENGTH)
+    created = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = "capture at hand-over"
+        verbose_name_plural = "captures at hand-over"
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"Captured: {self.address}"
 
 
 class Pause(models.Model):

@@ -162,6 +162,7 @@ def _deliver(recipient: Recipient, settings: SmtpSettings, now: datetime, chance
         yield Attempt(
             message=recipient.message,
             address=recipient.address,
+            rule=recipient.rule,
             created=moment,
             outcome=reply.outcome,
             step=reply.step,

@@ -91,7 +91,11 @@ def _member(request: HttpRequest) -> Member | None:
 def _main(path: str, member: Member) -> Navigation:
     groups = [Group("", [_home(path), _item(path, "Apps", "apps", "layout-grid")])]
     if member.has_perm_anywhere(Permission.ACCESS_ASSET_LOGS.path):
-        monitor = [_item(path, "Analytics", "analytics", "chart-column"), _item(path, "Email log", "email-log", "scroll-text")]
+        monitor = [
+            _item(path, "Analytics", "analytics", "chart-column"),
+            _item(path, "Email log", "email-log", "scroll-text"),
+            _item(path, "Guarantee", "guarantee", "shield-check"),
+        ]
         groups.append(Group("Monitor", monitor))
     return Navigation(
         switch=Item("Management", reverse("email-configurations"), "settings", active=False), back=False, groups=groups

@@ -276,7 +276,7 @@ def test_one_call_does_a_bounded_piece_of_work(crm, qa, monkeypatch):
     assert [roll_up() for _ in range(4)] == [10, 10, 5, 0]
     with CaptureQueriesContext(connection) as queries:
         roll_up()
-    assert len(queries) <= 7  # nothing to do costs next to nothing
+    assert len(queries) <= 10  # nothing to do costs next to nothing
 
 
 def test_pruned_mail_stays_counted_and_counts_go_with_the_log(crm, qa, settings):

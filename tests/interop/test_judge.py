@@ -22,6 +22,10 @@ import pytest
 from django.core.mail import EmailMessage
 from django.db import connection
 
+from analytics import rollup
+from analytics.guarantee.check import compare
+from analytics.guarantee.report import guarantee_of
+from analytics.models import CountedRule
 from common.clock import database_now
 from organization.credentials import create_credential
 from organization.models import App, Stage
@@ -32,6 +36,8 @@ from outbox.backend import EmailBackend
 from outbox.models import Message, Recipient, Status
 from testlists.services import wait_until_none_in_flight
 from tests.interop.processes import Process, printed
+from tests.support.analytics import everything_counted
+from tests.support.guarantee import all_access
 from tests.support.header_judge import is_allowed, strays
 from tests.support.outbox import now_due, set_list
 from tests.support.portal import OPERATOR, configure, eventually
@@ -272,7 +278,26 @@ def kill_now_and_then(processes: list[Process], stop: threading.Event, kills: Co
         kills[victim.command[2]] += 1
 
 
-def test_no_change_no_entry_point_and_no_death_lets_an_email_out(crm: App, shop: App, qa: Stage, tmp_path) -> None:
+def _compare_with_guarantee(stage: Stage, judge: Judge) -> None:
+    """Whom a dead worker was sending to may have got it: that is what the guarantee says, too."""
+    everything_counted()
+    now = database_now()
+    shown = guarantee_of(all_access(stage), now - timedelta(hours=2), now)
+    printed(f"guarantee: {shown.promise}, {dict(shown.total.recipients)}, no answer {dict(shown.total.unknown)}")
+    arrived = Counter(address in TESTERS for _, arrived in judge.arrived for address in arrived.recipients)
+    listed = {CountedRule.TEST_LIST}
+    for is_tester, rules in ((True, listed), (False, set(CountedRule) - listed)):
+        certain = sum(shown.total.recipients[rule] for rule in rules)
+        assert certain <= arrived[is_tester] <= certain + sum(shown.total.unknown[rule] for rule in rules)
+    assert shown.total.while_closed == 0
+    assert shown.total.captured == Recipient.objects.filter(status=Status.CAPTURED).count()
+    assert all(row.fits for row in compare(shown.access, shown.since, shown.total))
+
+
+def test_no_change_no_entry_point_and_no_death_lets_an_email_out(
+    crm: App, shop: App, qa: Stage, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollup, "LAG", timedelta(0))
     judge, stop, kills = Judge(policies=[(0, OPEN)]), threading.Event(), Counter[str]()
     people, clients = People(judge, qa, stop), Clients(judge, qa, stop)
     with SmtpServer(data=judge.look, pipelining=True) as server, contextlib.ExitStack() as stack:
@@ -315,6 +340,7 @@ def test_no_change_no_entry_point_and_no_death_lets_an_email_out(crm: App, shop:
         f"changes: {dict(people.changes)}; kills: {dict(kills)}; outside: {len(leaks)}"
     )
     assert leaks == []
+    _compare_with_guarantee(qa, judge)
     assert accepted <= set(rows)
     assert not Recipient.objects.exclude(status__in=ends).exists()
     reached = {arrived.mail["Message-ID"] for _, arrived in judge.arrived}

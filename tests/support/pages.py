@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from django.utils import timezone
 
 from analytics import rollup
-from analytics.models import HourlyCause, HourlyCount, HourlyLatency, RollUpPosition
+from analytics.models import DailyRuleCount, HourlyCause, HourlyCount, HourlyLatency, HourlyRuleCount, RollUpPosition
 from delivery.models import ConnectionSlot, StageBackoff, Worker
 from emailconfig.doctor import runs
 from emailconfig.models import ConnectionTest, DeletedSettings, OAuthToken, SmtpSettings
@@ -25,7 +25,7 @@ from organization.kept_headers.changes import keep_header
 from organization.models import App, Member, Stage
 from organization.recipient_policy.changes import allow
 from outbox.holding.pauses import pause
-from outbox.models import Attempt, HeldAnswer, HoldReason, Message, Pause, Refusal, Source
+from outbox.models import Attempt, HandOverCapture, HeldAnswer, HoldReason, Message, Pause, Refusal, Source
 from outbox.states import hold
 from outbox.submission import Envelope, submit
 from tests.support.outbox import deliver, send, set_list
@@ -79,6 +79,9 @@ PAGES = [
     "/monitor/analytics/",
     "/monitor/analytics/qa/?range=7d",
     "/monitor/analytics/production/",
+    "/monitor/guarantee/qa/",
+    "/monitor/guarantee/qa/?since=2100-01-01",
+    "/monitor/guarantee/production/?range=7d",
     "/monitor/email-log/qa/",
     "/monitor/email-log/qa/?q=nothing",
     "/monitor/email-log/development/",
@@ -191,6 +194,9 @@ def everything(
     key = (qa.pk, hour, crm.pk)
     rollup._add({HourlyCount: {key: Counter(accepted=2, sent=1, deferred=1)}})
     rollup._add({HourlyLatency: {(*key, 3): Counter(sent=1)}, HourlyCause: {(*key, "greylisted"): Counter(deferred=1)}})
+    by_rule = Counter(recipients=1, first_try=1, last_try=1)
+    rollup._add({HourlyRuleCount: {(*key, "open"): by_rule}, DailyRuleCount: {(qa.pk, hour.date(), crm.pk, "open"): by_rule}})
+    HandOverCapture.objects.create(message=message, address="customer@example.com")
     RollUpPosition.objects.create(counted="mails", last=2)
     EmptiedInbox.objects.create(app=crm, stage=qa)
     ReadEmails.objects.create(member=developer, app=crm, stage=qa)

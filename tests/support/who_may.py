@@ -112,6 +112,10 @@ PAGES: dict[str, Row] = {
     # Monitor
     "monitor/analytics/": Row(LOG_READERS),
     "monitor/analytics/<slug:stage_key>/": Row(LOG_READERS),
+    "monitor/guarantee/": Row(MEMBERS),  # leads to the guarantee of a stage
+    "monitor/guarantee/<slug:stage_key>/": Row(LOG_READERS),
+    "monitor/guarantee/<slug:stage_key>/json/": Row(LOG_READERS),
+    "monitor/guarantee/<slug:stage_key>/prove/": Row(NOBODY, PLATFORM),  # Access asset logs, and Manage Email Configurations
     "monitor/email-log/": Row(MEMBERS),  # leads to the log of a stage
     _LOG: Row(LOG_READERS),
     f"{_LOG}new/": Row(LOG_READERS),
@@ -184,11 +188,12 @@ ADMIN: dict[str, Model] = {
     **dict.fromkeys(
         [
             *("outbox/message", "outbox/recipient", "outbox/content", "outbox/attempt", "outbox/refusal"),
-            *("outbox/pause", "outbox/heldanswer"),
+            *("outbox/pause", "outbox/heldanswer", "outbox/handovercapture"),
             *("emaillog/emptiedinbox", "emaillog/reademails"),
             *("delivery/stagebackoff", "delivery/worker", "delivery/connectionslot", "gateway/gateway"),
             *("analytics/hourlycount", "analytics/hourlylatency", "analytics/hourlycause", "analytics/rollupposition"),
             *("analytics/dailycount", "analytics/dailylatency", "analytics/stagecount", "analytics/stagelatency"),
+            *("analytics/hourlyrulecount", "analytics/dailyrulecount"),
         ],
         Model(PLATFORM),
     ),

@@ -104,6 +104,8 @@ def measure_the_others(mails: int, everybody: Client) -> None:
         "analytics of all, 24 hours": "/monitor/analytics/",
         "analytics of all, 7 days": "/monitor/analytics/?range=7d",
         "analytics of all, 30 days": "/monitor/analytics/?range=30d",
+        "guarantee of a stage, 30 days": "/monitor/guarantee/qa/",
+        "guarantee of a stage, everything": "/monitor/guarantee/qa/?range=all",
         "admin: audit trail": "/admin/organization/auditevent/",
         "admin: audit trail, updates": "/admin/organization/auditevent/?operation=Update",
         "admin: mail": "/admin/outbox/message/",
@@ -239,7 +241,15 @@ def _roll_up(postgresql: bool) -> None:
         " FROM outbox_message WHERE status IN ('failed', 'deferred') GROUP BY 1, 2, 3, 4 ORDER BY 3"
     )
     call_command("migrate", "outbox", "0004_totals", verbosity=0)
-    call_command("migrate", "outbox", verbosity=0)  # fills the totals
+    call_command("migrate", verbosity=0)  # fills the totals
+    tries = "(SELECT id AS try, message_id, created FROM outbox_attempt WHERE outcome = 'sent') attempt"
+    mail = "(SELECT id, stage_id, app_id FROM outbox_message) mail"
+    for table, period, moment in (("hourly", "hour", hour), ("daily", "day", "date(created)")):
+        _run(
+            f"INSERT INTO analytics_{table}rulecount (stage_id, app_id, {period}, rule, recipients, unknown, first_try, last_try)"
+            f" SELECT stage_id, app_id, {moment}, 'open', count(*), 0, min(try), max(try) FROM {tries}"
+            f" JOIN {mail} ON mail.id = message_id GROUP BY 1, 2, 3"
+        )
     for counted in ("mails", "tries"):
         RollUpPosition.objects.create(counted=counted, last=10**12)
 

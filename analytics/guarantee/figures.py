@@ -1,0 +1,73 @@
+"""The figures of a guarantee, summed up from the roll-ups: hours until the first midnight in UTC, and whole days from there."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db.models import Q
+
+from analytics.models import CountedRule, DailyCount, DailyRuleCount, HourlyCount, HourlyRuleCount
+from analytics.report import grouped, next_midnight
+from outbox.access.visibility import LogAccess
+
+# Email to the recipients that apps gave, which neither a list nor an allowed address nor a person stands for.
+OUTSIDE = (CountedRule.OPEN, CountedRule.CLOSING, CountedRule.CLOSED)
+_MESSAGES, _REACHED = ("accepted", "captured"), ("recipients", "unknown")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Accepted emails, captured copies, and by rule the recipients who got email and the tries that may have reached one."""
+
+    emails: int = 0
+    captured: int = 0
+    recipients: Counter[CountedRule] = field(default_factory=Counter)
+    unknown: Counter[CountedRule] = field(default_factory=Counter)
+
+    def __add__(self, other: Figures) -> Figures:
+        return Figures(
+            self.emails + other.emails,
+            self.captured + other.captured,
+            self.recipients + other.recipients,
+            self.unknown + other.unknown,
+        )
+
+    @property
+    def outside(self) -> int:
+        """How many recipients outside lists, allowed addresses and acts of a person got email."""
+        return sum(self.recipients[rule] for rule in OUTSIDE)
+
+    @property
+    def maybe_outside(self) -> int:
+        """How many tries to reach such a recipient ended without an answer."""
+        return sum(self.unknown[rule] for rule in OUTSIDE)
+
+    @property
+    def while_closed(self) -> int:
+        """How many of them got email, or may have, although the stage was closed to them: 0, unless the portal is wrong."""
+        return self.recipients[CountedRule.CLOSED] + self.unknown[CountedRule.CLOSED]
+
+
+def figures_by_app(access: LogAccess, since: datetime) -> Mapping[int, Figures]:
+    """By the number of each app that the member may see and that had email since that hour."""
+    midnight, rows = next_midnight(since), visible_rows(access)
+    hours = rows & Q(hour__gte=since, hour__lt=midnight)
+    days = rows & Q(day__gte=midnight.date())
+    by_app: defaultdict[int, Figures] = defaultdict(Figures)
+    for counts, of_period in ((HourlyCount, hours), (DailyCount, days)):
+        for app, emails, captured in grouped(counts, of_period, ("app_id",), _MESSAGES):
+            by_app[app] += Figures(emails, captured)
+    for rule_counts, of_period in ((HourlyRuleCount, hours), (DailyRuleCount, days)):
+        for app, value, recipients, unknown in grouped(rule_counts, of_period, ("app_id", "rule"), _REACHED):
+            rule = CountedRule(value)
+            by_app[app] += Figures(recipients=Counter({rule: recipients}), unknown=Counter({rule: unknown}))
+    return by_app
+
+
+def visible_rows(access: LogAccess) -> Q:
+    """The counts of the stage that the member may see."""
+    of_stage = Q(stage=access.stage)
+    return of_stage if access.every_app else of_stage & Q(app__in=[app.pk for app in access.apps])

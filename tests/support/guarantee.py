@@ -1,0 +1,17 @@
+"""What tests ask about the guarantee of a stage."""
+
+from __future__ import annotations
+
+from analytics.guarantee.figures import Figures
+from organization.models import App, Stage
+from outbox.access.visibility import LogAccess
+
+
+def all_access(stage: Stage) -> LogAccess:
+    apps = list(App.objects.all())
+    return LogAccess(stage, apps, every_app=True, open_apps=apps, every_app_open=True)
+
+
+def reached(figures: Figures) -> dict[str, int]:
+    """How many recipients got email by each rule, without those rules that let nobody through."""
+    return {rule.value: count for rule, count in figures.recipients.items() if count}
