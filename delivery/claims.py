@@ -277,16 +277,20 @@ def _route_once_more(mail: DueMessage, state: ListState, policy: PolicyState) ->
     """Check policy and list again. The message may get other recipients, be captured or be held, only toward safer."""
     message = Message.objects.get(pk=mail.pk)
     recipients = list(message.recipients.all())
-    waiting = [recipient for recipient in recipients if recipient.status in WAITING]
-    allowed = tuple(recipient.address for recipient in waiting if recipient.rule == Rule.ALLOWED)
-    decided = StoredRoute(RouteKind(message.route), message.list_version, message.policy_version, bool(waiting), allowed)
-    new_route = route_again(decided, message.requested, state, policy)
+    new_route = route_again(stored_route(message, recipients), message.requested, state, policy)
     if new_route is None:
         return mail
     _apply_route(message, recipients, new_route, state.version)
     if new_route.hold_reason:
         hold(message, new_route.hold_reason)
     return mail._replace(route=message.route)
+
+
+def stored_route(message: Message, recipients: Sequence[Recipient]) -> StoredRoute:
+    """What was decided about the message, and who of its recipients still waits for it."""
+    waiting = [recipient for recipient in recipients if recipient.status in WAITING]
+    allowed = tuple(recipient.address for recipient in waiting if recipient.rule == Rule.ALLOWED)
+    return StoredRoute(RouteKind(message.route), message.list_version, message.policy_version, bool(waiting), allowed)
 
 
 def _apply_route(message: Message, recipients: Sequence[Recipient], new_route: Route, list_version: int) -> None:
@@ -300,7 +304,7 @@ def _apply_route(message: Message, recipients: Sequence[Recipient], new_route: R
     if not leaving and not joining and message.route == new_route.kind and message.list_version == list_version:
         return
     captured = {same_address_key(address): address for address in new_route.captured}
-    _capture([recipient.pk for recipient in leaving if same_address_key(recipient.address) in captured])
+    capture_recipients([recipient.pk for recipient in leaving if same_address_key(recipient.address) in captured])
     Recipient.objects.filter(pk__in=[recipient.pk for recipient in leaving], status__in=WAITING).delete()
     known = {same_address_key(recipient.address) for recipient in recipients}
     Recipient.objects.bulk_create(
@@ -309,7 +313,7 @@ def _apply_route(message: Message, recipients: Sequence[Recipient], new_route: R
                 Recipient(message=message, address=item.person.email, name=item.person.name, rule=item.rule, due=message.due)
                 for item in joining
             ),
-            *(_captured(message, address) for key, address in captured.items() if key not in known),
+            *(captured_recipient(message, address) for key, address in captured.items() if key not in known),
         ]
     )
     if message.route != new_route.kind:
@@ -320,13 +324,13 @@ def _apply_route(message: Message, recipients: Sequence[Recipient], new_route: R
     sql.update(message, "route", "list_version", "notes", "search_text")
 
 
-def _capture(recipients: list[int]) -> None:
+def capture_recipients(recipients: list[int]) -> None:
     """Mark these recipients as captured. The message's other recipients stay as they are."""
     captured = Recipient.objects.filter(pk__in=recipients)
     captured.update(status=Status.CAPTURED, rule=Rule.CAPTURED, finished=database_now())
 
 
-def _captured(message: Message, address: str) -> Recipient:
+def captured_recipient(message: Message, address: str) -> Recipient:
     """A captured recipient of a message that was on its way to a test list. An address that the app named had no row then."""
     return Recipient(message=message, address=address, rule=Rule.CAPTURED, status=Status.CAPTURED, finished=database_now())
 

@@ -24,7 +24,7 @@ _MESSAGES_AT_ONCE = 500
 def sum_up(message: Message) -> None:
     """Bring the message's own row in line with its recipients' states, and end its claim."""
     states = list(message.recipients.values_list("status", "due"))
-    message.status = _summary([status for status, _ in states], held=bool(message.hold_reason))
+    message.status = summary([status for status, _ in states], held=bool(message.hold_reason))
     message.due = min((due for status, due in states if status in WAITING), default=database_now())
     message.owner, message.lease_until = "", None
     sql.update(message, "status", "due", "owner", "lease_until", "hold_reason", "notes")
@@ -38,7 +38,7 @@ def hold(message: Message, reason: HoldReason) -> None:
     transaction.on_commit(lambda: event_log.held(message.stage.key, [message.pk], reason), robust=True)
 
 
-def _summary(states: Sequence[str], *, held: bool) -> Status:
+def summary(states: Sequence[str], *, held: bool) -> Status:
     """The message's status: what is still to happen comes before what happened.
 
     One failed or captured recipient makes the message failed or captured. A message without recipients was held with none to
