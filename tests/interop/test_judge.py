@@ -48,6 +48,8 @@ WORKERS = 3
 PATIENCE_SECONDS = 100.0
 # What a killed worker had in hand counts as leaving until its lease has run out. Nobody waits for that: it is over then.
 WAIT_SECONDS, LEASE_IS_OVER_SECONDS = 2.0, 75.0
+# No lock is taken when an end comes by the clock: a claim that has read the time before it may commit this much later.
+CLAIM_SECONDS = 5.0
 # Clients wait while more emails are queued: what waits for long is caught by one change or another, and little is left to judge.
 QUEUED_AT_MOST = 40
 # The least share of recipients that each rule must have decided about.
@@ -217,6 +219,7 @@ class People:
         end = database_now() + timedelta(seconds=4)
         version = self._put(policy, until=end)
         eventually(lambda: database_now() > end)
+        self._pause(CLAIM_SECONDS, CLAIM_SECONDS)
         self._note_narrowed(version, leads_back_to)
 
     def _note_narrowed(self, version: int, policy: RecipientPolicy) -> None:
