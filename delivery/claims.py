@@ -278,16 +278,20 @@ def _route_once_more(mail: DueMessage, state: ListState, policy: PolicyState) ->
     """Check policy and list again. The message may get other recipients, be captured or be held, only toward safer."""
     message = Message.objects.get(pk=mail.pk)
     recipients = list(message.recipients.all())
-    waiting = [recipient for recipient in recipients if recipient.status in WAITING]
-    allowed = tuple(recipient.address for recipient in waiting if recipient.rule == Rule.ALLOWED)
-    decided = StoredRoute(RouteKind(message.route), message.list_version, message.policy_version, bool(waiting), allowed)
-    new_route = route_again(decided, message.requested, state, policy)
+    new_route = route_again(stored_route(message, recipients), message.requested, state, policy)
     if new_route is None:
         return mail
     _apply_route(message, recipients, new_route, state.version)
     if new_route.hold_reason:
         hold(message, new_route.hold_reason)
     return mail._replace(route=message.route)
+
+
+def stored_route(message: Message, recipients: Sequence[Recipient]) -> StoredRoute:
+    """What was decided about the message, and who of its recipients still waits for it."""
+    waiting = [recipient for recipient in recipients if recipient.status in WAITING]
+    allowed = tuple(recipient.address for recipient in waiting if recipient.rule == Rule.ALLOWED)
+    return StoredRoute(RouteKind(message.route), message.list_version, message.policy_version, bool(waiting), allowed)
 
 
 def _apply_route(message: Message, recipients: Sequence[Recipient], new_route: Route, list_version: int) -> None:
@@ -301,21 +305,21 @@ def _apply_route(message: Message, recipients: Sequence[Recipient], new_route: R
     if not leaving and not joining and message.route == new_route.kind and message.list_version == list_version:
         return
     captured = {same_address_key(address): address for address in new_route.captured}
-    _capture(message, [recipient for recipient in leaving if same_address_key(recipient.address) in captured])
+    capture_recipients([recipient for recipient in leaving if same_address_key(recipient.address) in captured])
     Recipient.objects.filter(pk__in=[recipient.pk for recipient in leaving], status__in=WAITING).delete()
     _give_new_rules([recipient for recipient in recipients if recipient not in leaving], people)
     known = {same_address_key(recipient.address) for recipient in recipients}
-    unnamed = [address for key, address in captured.items() if key not in known]
+    unnamed = [captured_recipient(message, address) for key, address in captured.items() if key not in known]
     Recipient.objects.bulk_create(
         [
             *(
                 Recipient(message=message, address=item.person.email, name=item.person.name, rule=item.rule, due=message.due)
                 for item in joining
             ),
-            *(_captured(message, address) for address in unnamed),
+            *unnamed,
         ]
     )
-    _note_captures(message, unnamed)
+    note_captures(unnamed)
     if message.route != new_route.kind:
         message.route = new_route.kind
         message.notes = [*message.notes, _note_of(new_route)]
@@ -332,19 +336,21 @@ def _give_new_rules(recipients: Sequence[Recipient], people: Mapping[str, Routed
             Recipient.objects.filter(pk=recipient.pk, status__in=WAITING).update(rule=routed.rule)
 
 
-def _capture(message: Message, recipients: Sequence[Recipient]) -> None:
-    """Mark these recipients as captured. The message's other recipients stay as they are."""
+def capture_recipients(recipients: Sequence[Recipient]) -> None:
+    """Mark these recipients as captured. Other recipients of their messages stay as they are."""
     captured = Recipient.objects.filter(pk__in=[recipient.pk for recipient in recipients])
     captured.update(status=Status.CAPTURED, rule=Rule.CAPTURED, finished=database_now())
-    _note_captures(message, [recipient.address for recipient in recipients])
+    note_captures(recipients)
 
 
-def _note_captures(message: Message, addresses: Sequence[str]) -> None:
-    """For Analytics, which may have counted the message before."""
-    HandOverCapture.objects.bulk_create(HandOverCapture(message=message, address=address) for address in addresses)
+def note_captures(recipients: Sequence[Recipient]) -> None:
+    """Note captured copies for Analytics, which may have counted their messages before."""
+    HandOverCapture.objects.bulk_create(
+        HandOverCapture(message_id=recipient.message_id, address=recipient.address) for recipient in recipients
+    )
 
 
-def _captured(message: Message, address: str) -> Recipient:
+def captured_recipient(message: Message, address: str) -> Recipient:
     """A captured recipient of a message that was on its way to a test list. An address that the app named had no row then."""
     return Recipient(message=message, address=address, rule=Rule.CAPTURED, status=Status.CAPTURED, finished=database_now())
 

@@ -27,6 +27,7 @@ from delivery.due_messages import count_due, stages_with_due_mail
 from delivery.leases import heal_clock_jumps, recover_abandoned
 from delivery.listener import WakeupListener
 from delivery.models import ConnectionSlot
+from delivery.narrowing import capture_all_narrowed, capture_narrowed
 from delivery.session import Session
 from delivery.values import Silence
 from outbox.holding.held_mail import carry_out_answers
@@ -207,20 +208,22 @@ def connections_missing(stage_id: int, running: int, hanging: int) -> int:
     """
     now = database_now()
     allowed = connection_slots.allowed_connections(stage_id)
+    if allowed and (running >= allowed or backoff.is_backing_off(stage_id, now)):
+        return 0
+    if not running:
+        capture_narrowed(stage_id)  # before the server hears of it
     if not allowed:
         hold_unconfigured(stage_id)
         return 0
-    if running >= allowed or backoff.is_backing_off(stage_id, now):
-        return 0
-    sending = running - hanging
-    if backoff.is_failing(stage_id):
-        return 1 - sending
     due = count_due(stage_id, now, allowed * MESSAGES_PER_CONNECTION)
+    sending = running - hanging
+    if due and backoff.is_failing(stage_id):
+        return 1 - sending
     return min(allowed - running, math.ceil(due / MESSAGES_PER_CONNECTION) - sending)
 
 
 def sweep() -> None:
-    """Repair what a crash or a clock left: abandoned claims, far due times, held messages whose reason is gone."""
+    """Repair what a crash or a clock left, and carry out what people have decided about messages that wait."""
     recovered = recover_abandoned()
     if recovered:
         log.warning("claims_recovered", mails=recovered)
@@ -228,6 +231,7 @@ def sweep() -> None:
     release_what_waits()
     carry_out_answers()
     hold_all_paused()
+    capture_all_narrowed()
     connection_slots.unregister_dead()
 
 

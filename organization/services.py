@@ -11,16 +11,27 @@ from typing import TypeVar
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
 
+from common.clock import database_now
 from organization import audit
-from organization.access import EVERYWHERE, Actor, Scope, require
+from organization.access import EVERYWHERE, Actor, Scope, allowed, require
 from organization.exceptions import StaleVersion
 from organization.models import App, Role, RoleGrant, Stage, VersionedModel
 from organization.permissions import Permission
+from organization.recipient_policy.changes import policy_in_force
 from organization.recipient_policy.policy import RecipientPolicy, policy_of_new_stage
 from organization.signals import instance_created
 
 V = TypeVar("V", bound=VersionedModel)
 InOrganization = TypeVar("InOrganization", Stage, Role)
+
+NEEDS_PERMISSION = (
+    "To create a stage that sends to real recipients and isn't Production, you need the permission Manage Email Configurations. "
+    "Choose a narrower policy, or ask a member who has it."
+)
+STAYS_OPEN = (
+    "{} sends to real recipients, and would still do so as another type. Ask a member who has the permission Manage Email "
+    "Configurations to change the type, or to narrow the recipient policy first."
+)
 
 
 def save_app(app: App, actor: Actor) -> App:
@@ -39,18 +50,32 @@ def save_in_organization(instance: InOrganization, actor: Actor) -> InOrganizati
         return create_stage(instance, actor)
     require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
     with transaction.atomic():
+        if isinstance(instance, Stage):
+            _check_kind(instance, actor)
         return _store(instance, actor)
+
+
+def _check_kind(stage: Stage, actor: Actor) -> None:
+    """A change of the type never changes the policy, so it must not be the way around the permission to open a stage."""
+    stored = Stage.objects.select_for_update(no_key=True).filter(pk=stage.pk).first()
+    if stored is None or stage.is_production or not stored.is_production:
+        return
+    is_open = policy_in_force(stored, database_now()) == RecipientPolicy.AS_APPS_ASK
+    if is_open and not allowed(actor, Scope(stage=stored), Permission.MANAGE_EMAIL_CONFIGURATIONS):
+        raise ValidationError({"kind": STAYS_OPEN.format(stored)})
 
 
 def create_stage(stage: Stage, actor: Actor, policy: RecipientPolicy | None = None) -> Stage:
     """Store a new stage, which starts with `policy`, or with the one that suits its type.
 
-    A wider one needs the permission to manage email configurations. Raises PermissionDenied or ValidationError.
+    A wider one needs the permission to manage email configurations. Raises PermissionDenied, and ValidationError (also with
+    the field `policy`).
     """
     require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
     usual = policy_of_new_stage(is_production=stage.is_production)
-    if policy is not None and policy.is_wider_than(usual):
-        require(actor, EVERYWHERE, Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    is_wider = policy is not None and policy.is_wider_than(usual)
+    if is_wider and not allowed(actor, EVERYWHERE, Permission.MANAGE_EMAIL_CONFIGURATIONS):
+        raise ValidationError({"policy": NEEDS_PERMISSION})
     stage.recipient_policy = policy or usual
     with transaction.atomic():
         return _store(stage, actor)

@@ -85,7 +85,13 @@ class HoldReason(models.TextChoices):
 # The reasons that a change of the test list ends.
 LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING, HoldReason.LIST_TIME_OVER)
 # What a person answers for together, once the cause is gone (see held_mail).
-ASKING_REASONS = (HoldReason.STAGE_NOT_CONFIGURED, HoldReason.PAUSED, HoldReason.WAITED_TOO_LONG, HoldReason.KEPT)
+ASKING_REASONS = (
+    HoldReason.STAGE_NOT_CONFIGURED,
+    HoldReason.LIST_TIME_OVER,
+    HoldReason.PAUSED,
+    HoldReason.WAITED_TOO_LONG,
+    HoldReason.KEPT,
+)
 
 
 class Source(models.TextChoices):

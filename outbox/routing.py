@@ -65,8 +65,13 @@ def route(requested: Sequence[str], test_list: ListState, policy: PolicyState) -
     if policy.policy == RecipientPolicy.LISTED_ONLY:
         reason = "Only test lists and allowed addresses get email from this stage, so this recipient's copy is captured."
         return _to_allowed(allowed, requested, reason)
+    return as_asked(requested)
+
+
+def as_asked(requested: Sequence[str]) -> Route:
+    """To the recipients that the app gave."""
     reason = "The test list is Inactive, so the email goes to the recipient the app gave."
-    return _as_asked(RouteKind.RECIPIENTS, Rule.AS_APPS_ASK, requested, reason)
+    return _to_all(RouteKind.RECIPIENTS, Rule.AS_APPS_ASK, requested, reason)
 
 
 def _held_by_list(requested: Sequence[str], test_list: ListState) -> Route:
@@ -118,7 +123,7 @@ def _held(requested: Sequence[str], reason: str, hold_reason: HoldReason) -> Rou
     return Route(RouteKind.TEST_LIST, (), decisions, hold_reason=hold_reason)
 
 
-def _as_asked(kind: RouteKind, rule: Rule, requested: Sequence[str], reason: str) -> Route:
+def _to_all(kind: RouteKind, rule: Rule, requested: Sequence[str], reason: str) -> Route:
     decisions = tuple(Decision(address, (address,), rule, reason) for address in requested)
     return Route(kind, _people(rule, requested), decisions)
 
@@ -138,7 +143,7 @@ def route_resent(original: RouteKind, requested: Sequence[str], test_list: ListS
 def release(requested: Sequence[str]) -> Route:
     """Route one email to the addresses of its envelope whatever the test list says, because a person decided so."""
     reason = "A person released this email, so it goes to the recipient the app gave whatever the test list says."
-    return _as_asked(RouteKind.RELEASED, Rule.RELEASED, requested, reason)
+    return _to_all(RouteKind.RELEASED, Rule.RELEASED, requested, reason)
 
 
 def forward(requested: Sequence[str], people: Sequence[NamedAddress]) -> Route:
@@ -166,7 +171,8 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
 
     A policy that became narrower, and a list that became Active, catch what is still queued, even if they were changed back
     meanwhile. The opposite changes free nothing: test mail follows the list as it is now, whatever its toggle says, and an
-    email to allowed addresses reaches only those. A list whose time is over holds what waits. No list catches an email that a
+    email to allowed addresses reaches only those. A list whose time is over holds what waits, for the people on it, because it
+    was Active meanwhile. No list catches an email that a
     person released, and only a stage that captures everything does. Nothing catches an email that a person forwarded. Without a
     list everything else is held.
     """
@@ -178,12 +184,19 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
         return route(requested, test_list, policy)
     if decided.kind in _CLOSED:
         policy = policy.at_most(RecipientPolicy.LISTED_ONLY)
-    if not test_list.exists or is_held_by_time(test_list, policy):
+    if not test_list.exists:
         return route(requested, test_list, policy)
+    if is_held_by_time(test_list, policy):
+        return _caught_before_its_end(requested, test_list, policy)
     caught = test_list.active or test_list.was_active_since(decided.list_version)
     if not caught and decided.has_recipients and _still_holds(decided, policy):
         return None
     return route(requested, replace(test_list, active=caught or decided.kind == RouteKind.TEST_LIST), policy)
+
+
+def _caught_before_its_end(requested: Sequence[str], test_list: ListState, policy: PolicyState) -> Route:
+    to_list = _to_list(requested, test_list, policy.allowed_of(requested))
+    return replace(to_list, hold_reason=to_list.hold_reason or HoldReason.LIST_TIME_OVER)
 
 
 def _still_holds(decided: StoredRoute, policy: PolicyState) -> bool:

@@ -6,16 +6,18 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from common import sql
+from common.addresses import same_address_key
 from common.clock import database_now
 from emailconfig.models import SmtpSettings
 from organization.models import Stage
 from outbox import event_log
-from outbox.models import WAITING, HoldReason, Message, Pause, Recipient, RouteKind, Status
+from outbox.models import WAITING, HoldReason, Message, Pause, Recipient, RouteKind, Rule, Status
+from outbox.routing import as_asked
 from testlists.models import TestList, TestListAddress
-from testlists.services import lists_in_force
+from testlists.services import waits_for_decision
 
 # How many messages are changed in one transaction.
 _MESSAGES_AT_ONCE = 500
@@ -24,7 +26,7 @@ _MESSAGES_AT_ONCE = 500
 def sum_up(message: Message) -> None:
     """Bring the message's own row in line with its recipients' states, and end its claim."""
     states = list(message.recipients.values_list("status", "due"))
-    message.status = _summary([status for status, _ in states], held=bool(message.hold_reason))
+    message.status = summary([status for status, _ in states], held=bool(message.hold_reason))
     message.due = min((due for status, due in states if status in WAITING), default=database_now())
     message.owner, message.lease_until = "", None
     sql.update(message, "status", "due", "owner", "lease_until", "hold_reason", "notes")
@@ -38,7 +40,7 @@ def hold(message: Message, reason: HoldReason) -> None:
     transaction.on_commit(lambda: event_log.held(message.stage.key, [message.pk], reason), robust=True)
 
 
-def _summary(states: Sequence[str], *, held: bool) -> Status:
+def summary(states: Sequence[str], *, held: bool) -> Status:
     """The message's status: what is still to happen comes before what happened.
 
     One failed or captured recipient makes the message failed or captured. A message without recipients was held with none to
@@ -92,11 +94,46 @@ def release_what_waits() -> None:
         if listed.exclude(member__is_active=False).exists():
             release_to_list(HoldReason.TEST_LIST_EMPTY, app=app_id, stage=stage_id)
     for app_id, stage_id in _held_for(HoldReason.LIST_TIME_OVER):
-        if lists_in_force().filter(app=app_id, stage=stage_id).exists():
-            release_to_list(HoldReason.LIST_TIME_OVER, app=app_id, stage=stage_id)
+        settle_time_over(app_id, stage_id)
     for app_id, stage_id in _held_for(HoldReason.TEST_LIST_MISSING):
         if TestList.objects.filter(app=app_id, stage=stage_id).exists():
             release_to_list(HoldReason.TEST_LIST_MISSING, app=app_id, stage=stage_id)
+
+
+def settle_time_over(app_id: int, stage_id: int) -> None:
+    """Once a person has extended or deactivated a list whose time was over: test mail goes to the list, and the rest asks.
+
+    What was accepted while the list was Active, or waited then, is test mail. So is the rest, if the list is Active again.
+    """
+    test_list = TestList.objects.select_related("stage").filter(app=app_id, stage=stage_id).first()
+    now = database_now()
+    if test_list is None or waits_for_decision(test_list, now):
+        return
+    held = Message.objects.filter(
+        app=app_id, stage=stage_id, status=Status.HELD, hold_reason=HoldReason.LIST_TIME_OVER, route=RouteKind.TEST_LIST
+    )
+    version, active_version = test_list.version, test_list.active_version
+    for_the_list = Exists(Recipient.objects.filter(message=OuterRef("pk"), rule=Rule.TEST_LIST, status=Status.HELD))
+    caught = Q(for_the_list) | Q(list_version__lt=active_version) | Q(list_version__gt=version)
+    if test_list.is_active(now):
+        release(held)
+    else:
+        release(held.filter(caught))
+        change_in_slices(held.exclude(caught), lambda ids: _route_as_asked(ids, version))
+
+
+def _route_as_asked(ids: list[int], list_version: int) -> None:
+    """Keep them held for the recipients that their app gave, about whom a person decides (see held_mail)."""
+    now, missing = database_now(), []
+    for message in Message.objects.filter(pk__in=ids).prefetch_related("recipients"):
+        known = {same_address_key(recipient.address) for recipient in message.recipients.all()}
+        missing += [
+            Recipient(message=message, address=item.person.email, rule=item.rule, status=Status.HELD, due=now)
+            for item in as_asked(message.requested).recipients
+            if same_address_key(item.person.email) not in known
+        ]
+    Recipient.objects.bulk_create(missing)
+    Message.objects.filter(pk__in=ids).update(route=RouteKind.RECIPIENTS, list_version=list_version)
 
 
 def release_resumed() -> None:

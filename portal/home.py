@@ -50,13 +50,17 @@ SOON = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing to do: how urgent it is (danger, warning or info), what is wrong, and where to fix it."""
+    """One thing to do: how urgent it is (danger, warning or info), what is wrong, and where to fix it.
+
+    `stage`: the one that the title names. Its recipient policy is shown beside it.
+    """
 
     kind: str
     title: str
     text: str
     url: str
     label: str
+    stage: Stage | None = None
 
 
 @require_safe
@@ -112,6 +116,7 @@ def _in_trouble(stages: list[Stage], configurable: list[Stage]) -> list[Notice]:
             f"{backoff.failure.cause} {backoff.failure.next_step if backoff.stage in configurable else backoff.for_others}",
             reverse("email-configuration", args=[backoff.stage.key]),
             "Open the email configuration",
+            backoff.stage,
         )
         for backoff in backoffs
     ]
@@ -127,6 +132,7 @@ def _ending_secrets(configurable: list[Stage]) -> list[Notice]:
             "Create a new one at the provider and enter it, so that emails are still sent.",
             reverse("email-configuration-edit", args=[settings.stage.key]),
             "Enter a new client secret",
+            settings.stage,
         )
         for settings in ending
         if settings.secret_ends is not None
@@ -166,6 +172,7 @@ def _unconfigured(configurable: list[Stage]) -> list[Notice]:
             "Emails are accepted, and held until it has one.",
             reverse("email-configuration-edit", args=[stage.key]),
             "Set up email",
+            stage,
         )
         for stage in configurable
         if stage.pk not in configured
@@ -196,6 +203,7 @@ def _held_of_one(stage: Stage, app: App, depth: Depth) -> Notice:
         "The test list is empty or missing. Add a person to it, and the emails go to them.",
         reverse("app-emails-edit", args=[app.key, stage.key]),
         "Open the test list",
+        stage,
     )
 
 
@@ -206,6 +214,7 @@ def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Notice:
         "Their test lists are empty or missing. Add a person to each, and the emails go to them.",
         f"{reverse('email-log', args=[stage.key])}?status=held",
         "See the emails",
+        stage,
     )
 
 
@@ -230,6 +239,7 @@ def _time_over(test_list: TestList, held: Depth) -> Notice:
         "Extend the list, and held emails go to it. Or deactivate it.",
         reverse("app-emails-edit", args=[test_list.app.key, test_list.stage.key]),
         "Open the test list",
+        test_list.stage,
     )
 
 
@@ -242,6 +252,7 @@ def _list_ends(test_list: TestList, now: datetime) -> Notice:
         "Then the app's emails are held until a person decides." if holds else "Then the list is Inactive.",
         reverse("app-emails-edit", args=[test_list.app.key, stage.key]),
         "Open the test list",
+        stage,
     )
 
 
@@ -254,6 +265,7 @@ def _policies_that_end(configurable: list[Stage]) -> list[Notice]:
             f"Then it is again: {stage.get_policy_afterwards_display()}.",
             reverse("recipient-policy", args=[stage.key]),
             "Open the recipient policy",
+            stage,
         )
         for stage in configurable
         if (end := end_ahead(stage, now)) and end <= now + _NEAR
@@ -267,22 +279,21 @@ def _asking(member: Member, stages: list[Stage]) -> list[Notice]:
     for stage in stages:
         by_app = questions.get(stage.pk, {})
         if by_app and may_answer(member, Scope(stage=stage)):
-            notices.append(_question(sum(by_app.values(), HeldMail()), str(stage), reverse("held-mail", args=[stage.key])))
+            notices.append(_question(sum(by_app.values(), HeldMail()), stage, None))
             continue
         own = [(apps[app], question) for app, question in by_app.items() if may_answer(member, Scope(apps[app], stage))]
-        notices += [
-            _question(question, f"{app} in {stage}", reverse("app-held-mail", args=[app.key, stage.key]))
-            for app, question in own[:_APPS_NAMED]
-        ]
+        notices += [_question(question, stage, app) for app, question in own[:_APPS_NAMED]]
     return notices
 
 
-def _question(question: HeldMail, place: str, url: str) -> Notice:
+def _question(question: HeldMail, stage: Stage, app: App | None) -> Notice:
+    place = f"{app} in {stage}" if app else str(stage)
+    url = reverse("app-held-mail", args=[app.key, stage.key]) if app else reverse("held-mail", args=[stage.key])
     since = f"{timezone.localtime(question.depth.oldest):%Y-%m-%d %H:%M}" if question.depth.oldest else "now"
     text = f"The oldest waits since {since}. For {question.addresses_outside} outside the test lists and allowed addresses."
     if question.kept:
-        return Notice("info", f"{question.emails} of {place} kept", text, url, "Look at them")
-    return Notice("warning", f"{question.emails} of {place} held: deliver, keep or discard?", text, url, "Decide")
+        return Notice("info", f"{question.emails} of {place} kept", text, url, "Look at them", stage)
+    return Notice("warning", f"{question.emails} of {place} held: deliver, keep or discard?", text, url, "Decide", stage)
 
 
 def _paused(member: Member, stages: list[Stage]) -> list[Notice]:
@@ -297,6 +308,7 @@ def _paused(member: Member, stages: list[Stage]) -> list[Notice]:
             if pause.app
             else reverse("email-configuration", args=[pause.stage.key]),
             "Open the app" if pause.app else "Open the email configuration",
+            pause.stage,
         )
         for pause in pauses
         if pause.app is None or allowed(member, Scope(pause.app, pause.stage), *_LOOKS_AFTER)

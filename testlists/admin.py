@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest
 
 from common.addresses import parse_named_address
@@ -99,4 +100,9 @@ class TestListAdmin(PlaceAdmin):
 
     def save_model(self, request: HttpRequest, obj: TestList, form: Any, change: bool) -> None:
         saved = save_test_list(obj.app, obj.stage, form.change, member_of(request), expected_version=form.cleaned_data["version"])
-        wait_until_none_in_flight(saved)
+        transaction.on_commit(lambda: _wait(request, saved))  # inside the transaction workers would wait for it
+
+
+def _wait(request: HttpRequest, test_list: TestList) -> None:
+    if leaving := wait_until_none_in_flight(test_list):
+        messages.warning(request, f"It is still activating: {leaving} email(s) from before are still being sent.")

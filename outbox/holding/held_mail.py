@@ -227,7 +227,7 @@ def _listed_addresses(stages: Iterable[int]) -> defaultdict[tuple[int, int], set
 
 def _reasons_in(place: Scope) -> list[HoldReason]:
     """Those that ask now. Email that is held for another reason later isn't answered for."""
-    held = in_place(Message.objects.filter(status=Status.HELD), place)
+    held = in_place(Message.objects.filter(status=Status.HELD).exclude(route=RouteKind.TEST_LIST), place)
     return [reason for reason in ASKING_REASONS if held.filter(hold_reason=reason).exists()]
 
 

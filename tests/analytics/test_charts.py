@@ -20,7 +20,7 @@ def test_ticks_are_round_and_reach_up_to_the_highest(highest, step):
 @settings(deadline=None)
 def test_every_bar_stands_on_the_axis_inside_its_column(values: list[tuple[int, int]]):
     series = [Series("A", "blue", [first for first, _ in values]), Series("B", "red", [second for _, second in values])]
-    chart = bar_chart("k", "Title", "Hour", "Mails", [str(n) for n in range(len(values))], series)
+    chart = bar_chart("k", "Title", "Hour", "Emails", [str(n) for n in range(len(values))], series)
     for column in chart.columns:
         assert len(column.bars) == sum(value > 0 for _, value in column.named)
         for bar in column.bars:

@@ -85,11 +85,11 @@ def test_held_is_the_most_that_was_held_at_one_time_of_the_hour(crm, shop, qa, p
     """However long ago it was accepted, and whether it was held then or became so later."""
     hour = datetime(2026, 3, 2, 10, 15, tzinfo=UTC)
     monkeypatch.setattr(rollup, "database_now", lambda: hour)
-    mails = [accepted(crm, qa, ago(days=3)) for _ in range(3)]
+    messages = [accepted(crm, qa, ago(days=3)) for _ in range(3)]
     accepted(shop, production, ago(days=3), status=Status.HELD, hold_reason=HoldReason.TEST_LIST_EMPTY)
     for held in (1, 3, 2, 0):
         Message.objects.filter(stage=qa).update(**in_state(Status.SENT))
-        Message.objects.filter(pk__in=[mail.pk for mail in mails[:held]]).update(**in_state(Status.HELD))
+        Message.objects.filter(pk__in=[mail.pk for mail in messages[:held]]).update(**in_state(Status.HELD))
         roll_up()
     hour += timedelta(hours=1)
     roll_up()

@@ -23,11 +23,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def waiting(*sizes: int) -> queue.SimpleQueue[PendingMessage | None]:
     loop = asyncio.new_event_loop()
-    mails: queue.SimpleQueue[PendingMessage | None] = queue.SimpleQueue()
+    messages: queue.SimpleQueue[PendingMessage | None] = queue.SimpleQueue()
     for size in sizes:
-        mails.put(PendingMessage(ReceivedMessage(1, Envelope("", ["a@example.com"]), bytes(size)), loop.create_future(), loop))
+        messages.put(PendingMessage(ReceivedMessage(1, Envelope("", ["a@example.com"]), bytes(size)), loop.create_future(), loop))
     loop.close()
-    return mails
+    return messages
 
 
 def test_a_group_of_one_commit_is_bounded_in_number_and_bytes():

@@ -178,16 +178,16 @@ class Portal:
         eventually(lambda: listening(port), 30)
         return port, process
 
-    def web(self, mails: int, pause: float) -> Web:
-        return Web(self, mails, pause)
+    def web(self, messages: int, pause: float) -> Web:
+        return Web(self, messages, pause)
 
 
 class Web:
     """What a web process does: sends mail through Django's mail API, and says when each was accepted."""
 
-    def __init__(self, portal: Portal, mails: int, pause: float) -> None:
+    def __init__(self, portal: Portal, messages: int, pause: float) -> None:
         self._name = f"web-{free_port()}"
-        self.process = portal.start(self._name, "-m", "tests.interop.web", str(mails), str(pause))
+        self.process = portal.start(self._name, "-m", "tests.interop.web", str(messages), str(pause))
 
     @property
     def accepted(self) -> dict[str, float]:
@@ -213,15 +213,15 @@ def living_workers() -> int:
 class App:
     """An app that sends through a gateway and remembers what was accepted; it tries again where it wasn't."""
 
-    def __init__(self, port: int, username: str, password: str, mails: int, pause: float) -> None:
+    def __init__(self, port: int, username: str, password: str, messages: int, pause: float) -> None:
         self.accepted: dict[str, float] = {}
-        self._arguments = (port, username, password, mails, pause)
+        self._arguments = (port, username, password, messages, pause)
         self.thread = threading.Thread(target=self._run, args=self._arguments, daemon=True)
         self.thread.start()
 
-    def _run(self, port: int, username: str, password: str, mails: int, pause: float) -> None:
+    def _run(self, port: int, username: str, password: str, messages: int, pause: float) -> None:
         session: smtplib.SMTP | None = None
-        for number in range(mails):
+        for number in range(messages):
             message_id = f"<app.{port}.{id(self)}.{number}@acme.example>"
             while message_id not in self.accepted:
                 try:

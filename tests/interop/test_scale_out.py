@@ -50,9 +50,9 @@ def broker(request, folder) -> Iterator[str]:
             yield address
 
 
-def apps(crm, qa, portal: Portal, ports: list[int], mails: int, pause: float) -> list[App]:
+def apps(crm, qa, portal: Portal, ports: list[int], messages: int, pause: float) -> list[App]:
     new = create_credential(crm, qa, OPERATOR)
-    return [App(port, new.credential.username, new.password, mails, pause) for port in ports]
+    return [App(port, new.credential.username, new.password, messages, pause) for port in ports]
 
 
 def accepted_by(*senders: object) -> dict[str, float]:
@@ -130,11 +130,11 @@ def test_more_processes_deliver_more(crm, qa, folder, start_portal):
     printed("\n".join(rows))
 
 
-def submit_many(crm, qa, mails: int) -> None:
+def submit_many(crm, qa, messages: int) -> None:
     envelope = Envelope("crm@acme.example", ["customer@example.com"])
     content = b"From: crm@acme.example\r\nSubject: Hi\r\n\r\nHi\r\n"  # without a From each would get a note, which costs time
-    for start in range(0, mails, 500):
-        submit_together([Submission(crm, qa, envelope, content, Source.COMMAND)] * min(500, mails - start))
+    for start in range(0, messages, 500):
+        submit_together([Submission(crm, qa, envelope, content, Source.COMMAND)] * min(500, messages - start))
 
 
 def rate_of(server: Sink) -> float:

@@ -17,8 +17,8 @@ from django.core.mail import EmailMessage, make_msgid
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
 
-def main(mails: int, pause: float) -> None:
-    for _ in range(mails):
+def main(messages: int, pause: float) -> None:
+    for _ in range(messages):
         message_id = make_msgid(domain="acme.example")
         mail = EmailMessage("Hello", "Hi", "crm@acme.example", ["customer@example.com"], headers={"Message-ID": message_id})
         began = time.monotonic()

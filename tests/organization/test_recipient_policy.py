@@ -47,7 +47,7 @@ def test_a_new_stage_opens_only_by_a_member_who_manages_email_configurations(db)
     ana = Member.objects.create(email="ana@acme.example", name="Ana")
     RoleGrant.objects.create(member=ana, role=role)
     assert create_stage(Stage(key="sit", name="SIT"), ana, NOBODY).recipient_policy == NOBODY
-    with pytest.raises(PermissionDenied):
+    with pytest.raises(ValidationError, match="you need the permission Manage Email Configurations"):
         create_stage(Stage(key="uat", name="UAT"), ana, OPEN)
     assert create_stage(Stage(key="uat", name="UAT"), OPERATOR, OPEN).recipient_policy == OPEN
 

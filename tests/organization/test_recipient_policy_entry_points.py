@@ -16,6 +16,7 @@ from organization.models import AuditEvent, Role, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.changes import allow, change_policy
 from organization.recipient_policy.policy import RecipientPolicy
+from organization.services import NEEDS_PERMISSION, STAYS_OPEN
 from tests.support.portal import OPERATOR, make_member, signed_in
 
 OPEN, LISTED, NOBODY = RecipientPolicy.AS_APPS_ASK, RecipientPolicy.LISTED_ONLY, RecipientPolicy.NOBODY
@@ -208,7 +209,8 @@ def test_an_address_is_removed_in_admin_as_on_the_page(as_administrator, organiz
 
 
 NEW = {"name": "SIT", "key": "sit", "order": "7"}
-CREATE = ["/management/configure/stages/new/", ADMIN + "stage/add/"]
+STAGES = "/management/configure/stages/"
+CREATE = [STAGES + "new/", ADMIN + "stage/add/"]
 
 
 @pytest.mark.parametrize("path", CREATE)
@@ -228,12 +230,65 @@ def test_a_new_stage_starts_with_what_suits_its_type_or_what_was_chosen(as_admin
     assert AuditEvent.objects.get(operation="Create", entity_name="SIT").after["recipient_policy"] == starts_with
 
 
-@pytest.mark.parametrize("path", CREATE)
-def test_a_new_stage_is_opened_only_with_the_permission(organizer, path):
-    assert organizer.post(path, {**NEW, "kind": "non_production", "policy": "as-apps-ask"}).status_code == 403
-    assert organizer.post(path, {**NEW, "kind": "non_production", "policy": "everybody"}).status_code in (200, 422)
+def saved_by_page(client: Client, path: str, data: dict[str, Any]) -> str:
+    answer = client.post(STAGES + path, data)
+    assert answer.status_code == (422 if answer.context else 302)
+    return refusals(answer.context["form"]) if answer.context else ""
+
+
+def created_by_page(client: Client, **data: Any) -> str:
+    return saved_by_page(client, "new/", {**NEW, **data})
+
+
+def created_by_admin(client: Client, **data: Any) -> str:
+    return posted_to_admin(client, "stage/add/", {**NEW, **data})
+
+
+@pytest.mark.parametrize("create", [created_by_page, created_by_admin])
+def test_a_new_stage_is_opened_only_with_the_permission(organizer, create):
+    assert create(organizer, kind="non_production", policy="as-apps-ask") == NEEDS_PERMISSION
+    assert "everybody" in create(organizer, kind="non_production", policy="everybody")
     assert not Stage.objects.exists()
-    assert organizer.post(path, {**NEW, "kind": "non_production", "policy": "nobody"}).status_code == 302
+    assert create(organizer, kind="non_production", policy="nobody") == ""
+
+
+def kind_by_page(client: Client, stage: Stage, kind: str) -> str:
+    return saved_by_page(client, f"{stage.key}/edit/", {"name": stage.name, "kind": kind, "version": stage.version})
+
+
+def kind_by_admin(client: Client, stage: Stage, kind: str) -> str:
+    data = {"name": stage.name, "order": stage.order, "kind": kind, "version": stage.version, "policy": ""}
+    return posted_to_admin(client, f"stage/{stage.pk}/change/", data)
+
+
+@pytest.mark.parametrize("change_kind", [kind_by_page, kind_by_admin])
+@pytest.mark.parametrize(
+    ("kind", "policy", "new_kind", "refused"),
+    [
+        ("production", OPEN, "non_production", True),
+        ("production", OPEN, "development", True),
+        ("production", LISTED, "non_production", False),
+        ("production", NOBODY, "development", False),
+        ("non_production", OPEN, "development", False),  # it was opened with the permission
+        ("non_production", OPEN, "production", False),
+    ],
+)
+def test_no_new_type_makes_a_stage_that_isnt_production_open(
+    organizer, as_administrator, qa, change_kind, kind, policy, new_kind, refused
+):
+    Stage.objects.update(kind=kind, recipient_policy=policy)
+    qa.refresh_from_db()
+    assert change_kind(organizer, qa, new_kind) == (STAYS_OPEN.format("QA") if refused else "")
+    if refused:
+        assert Stage.objects.get().kind == kind
+        assert change_kind(as_administrator, qa, new_kind) == ""
+    assert Stage.objects.values_list("kind", "recipient_policy").get() == (new_kind, policy)
+
+
+def test_a_policy_whose_end_has_passed_doesnt_count_as_open(organizer, qa):
+    over = database_now() - timedelta(seconds=1)
+    Stage.objects.update(kind="production", recipient_policy=OPEN, policy_afterwards=LISTED, policy_until=over)
+    assert kind_by_page(organizer, qa, "non_production") == ""
 
 
 @pytest.mark.parametrize(("policy", "path"), [("as-apps-ask", "stage/add/"), ("", "stage/{}/change/")])

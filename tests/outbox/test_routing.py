@@ -159,6 +159,7 @@ def test_the_second_look_at_a_list_whose_time_is_over(decided, policy, expected)
         assert again is None
     else:
         assert (again.kind, again.hold_reason) == (RouteKind.TEST_LIST, expected)
+        assert again.people == (ANA, BEN)  # it was Active meanwhile
 
 
 def test_released_mail_goes_to_each_recipient_of_its_envelope_once():

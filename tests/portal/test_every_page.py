@@ -19,6 +19,7 @@ from tests.support.portal import signed_in
 pytestmark = pytest.mark.django_db(transaction=True)
 
 BUDGET = 150_000  # bytes of HTML, CSS and JavaScript together, compressed
+BADGE = re.compile(r'<span class="badge[^>]*><svg.*?</svg> (?:Real recipients|Lists and allowed only|Captured)</span>', re.DOTALL)
 LINKED = re.compile(r'<(?:link rel="stylesheet" href|script src)="/static/([^"]+)"')
 
 
@@ -62,6 +63,16 @@ def test_no_page_is_heavier_than_its_budget(administrator: Member, busy_portal: 
         assert files, page
         weights[page] = len(gzip.compress(html)) + sum(map(_weight_of_file, files))
     assert {page: weight for page, weight in weights.items() if weight > BUDGET} == {}
+
+
+def test_every_page_of_a_stage_shows_its_recipient_policy(administrator: Member, busy_portal: dict[str, int]) -> None:
+    """Home shows it beside each notice that names a stage."""
+    client = signed_in(administrator)
+    of_a_stage = ["/", *(page for page in PAGES if re.search("/(development|qa|production)/", page))]
+    without = [page for page in of_a_stage if not BADGE.search(client.get(page.format(**busy_portal)).content.decode())]
+    assert without == []
+    home = client.get("/")
+    assert len(BADGE.findall(home.content.decode())) == sum(notice.stage is not None for notice in home.context["waiting"]) > 0
 
 
 @cache

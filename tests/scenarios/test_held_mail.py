@@ -150,7 +150,7 @@ def test_an_answer_about_an_app_leaves_the_others(as_developer, crm, shop, qa, s
     assert (state(own)[0], state(others)[0]) == (Status.SENT, Status.HELD)
 
 
-def test_commands_keep_by_default_and_say_how_many(crm, qa, smtp_server, capsys):
+def test_commands_keep_by_default_and_say_how_many(as_administrator, crm, qa, smtp_server, capsys):
     message = send(crm, qa, CUSTOMER)
     command = ["set_smtp", qa.key, "--server", "127.0.0.1", "--port", str(smtp_server.port), "--security", "none"]
     command += ["--sender-address", "no-reply@acme.example", "--from-domains", "*"]
@@ -163,6 +163,8 @@ def test_commands_keep_by_default_and_say_how_many(crm, qa, smtp_server, capsys)
     call_command(*command, "--held", "keep")
     assert "Kept: 1 email" in capsys.readouterr().out
     assert state(message) == (Status.HELD, HoldReason.KEPT)
+    assert AuditEvent.objects.get(operation="Keep held emails").actor_name.endswith("(manage.py set_smtp)")
+    assert "1 email of QA kept" in words(as_administrator.get("/"))
     call_command(*command, "--held", "deliver")
     assert "Delivered now: 1 email" in capsys.readouterr().out
     deliver()

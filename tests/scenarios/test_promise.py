@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,20 +15,26 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
+from common.addresses import NamedAddress
 from common.clock import database_now
 from delivery.models import StageBackoff
 from delivery.worker import sweep
+from organization.access import Scope
 from organization.kept_headers.changes import keep_header, stop_keeping_header
 from organization.models import AllowedAddress, App, KeptHeader, Stage
 from organization.recipient_policy.changes import allow, change_policy, disallow
 from organization.recipient_policy.policy import RecipientPolicy
 from outbox.actions import cancel, release_held, resend, resend_to_real_recipients, retry_now
-from outbox.models import FINAL, Message, Recipient, RouteKind, Status
+from outbox.holding.held_mail import Choice, answer
+from outbox.holding.pauses import pause, resume
+from outbox.models import FINAL, HeldAnswer, Message, Pause, Recipient, RouteKind, Status
 from testlists.models import TestListAddress
+from testlists.services import ListChange, save_test_list
 from tests.support.header_judge import is_allowed, strays
 from tests.support.outbox import deliver, now_due, send, set_list, take
 from tests.support.portal import OPERATOR, configure, mail
 from tests.support.smtp_server import SmtpServer
+from tests.support.testlists import time_goes_by
 
 OPEN, LISTED, NOBODY = RecipientPolicy.AS_APPS_ASK, RecipientPolicy.LISTED_ONLY, RecipientPolicy.NOBODY
 REAL = [f"real{number}@example.com" for number in range(4)]
@@ -72,15 +79,16 @@ class Promise:
 class MailAndToggles(RuleBasedStateMachine):
     """Members, apps, the server and workers act in any order.
 
-    Members toggle and edit the list, the policy, what is allowed and kept, and the settings, leave the list, and retry, cancel,
-    release and resend messages. Ends pass, apps send, the server gives any answer, and workers die.
+    Members toggle and edit the list, the policy, what is allowed and kept, and the settings, leave the list, retry, cancel,
+    release and resend messages, pause and resume, and answer for what is held. Ends pass, apps send, the server gives any answer,
+    and workers die.
     """
 
     server: SmtpServer
 
     @initialize()
     def begin(self) -> None:
-        for model in (Message, StageBackoff, AllowedAddress, KeptHeader):
+        for model in (HeldAnswer, Message, StageBackoff, AllowedAddress, KeptHeader, Pause):
             model.objects.all().delete()
         self.app, self.stage = App.objects.get(key="crm"), Stage.objects.get(key="qa")
         self.server.rcpt = self.server.mail = self.server.data = lambda _: None
@@ -89,19 +97,61 @@ class MailAndToggles(RuleBasedStateMachine):
         self._change(OPEN)
         configure(self.stage, self.server, from_domains="*", connections=1)
         self.active, self.listed = False, set[str]()
+        self.has_end = self.over = False
+        self.pauses: set[App | None] = set()
         self.policy, self.afterwards = OPEN, None
         self.allowed, self.kept = set[str](), set[str]()
         self.promises: dict[int, Promise] = {}
         self.cancelled: set[int] = set()
         self.seen = 0
 
-    @rule(people=st.sets(st.sampled_from(TESTERS), min_size=1), active=st.booleans())
-    def save_list(self, people: set[str], active: bool) -> None:
-        set_list(self.app, self.stage, *sorted(people), active=active)
-        self.active, self.listed = active, people
+    @rule(people=st.sets(st.sampled_from(TESTERS), min_size=1), active=st.booleans(), has_end=st.booleans())
+    def save_list(self, people: set[str], active: bool, has_end: bool = False) -> None:
+        until = database_now() + timedelta(hours=1) if has_end else None
+        change = ListChange(active, False, [], [NamedAddress(person) for person in sorted(people)], until)
+        save_test_list(self.app, self.stage, change, OPERATOR)
+        self.active, self.listed, self.has_end, self.over = active, people, active and has_end, False
         if active:  # from here on, what waits is test mail too
             for number in Message.objects.exclude(status__in=FINAL).values_list("pk", flat=True):
                 self.promises[number].test_mail, self.promises[number].open = True, False
+
+    @precondition(lambda self: self.has_end)
+    @rule()
+    def the_list_ends(self) -> None:
+        time_goes_by(self.app, self.stage)
+        self.active, self.has_end, self.over = False, False, True
+
+    @precondition(lambda self: self.over)
+    @rule(active=st.booleans())
+    def a_person_decides_about_the_list(self, active: bool) -> None:
+        self.save_list(set(TESTERS), active)
+
+    @rule(of_app=st.booleans())
+    def a_person_pauses(self, of_app: bool) -> None:
+        app = self.app if of_app else None
+        if app not in self.pauses:
+            pause(Scope(app, self.stage), "Tests", OPERATOR)
+            self.pauses.add(app)
+
+    @precondition(lambda self: self.pauses)
+    @rule(of_app=st.booleans(), held=st.sampled_from([None, *Choice]))
+    def a_person_resumes(self, of_app: bool, held: Choice | None) -> None:
+        app = self.app if of_app else None
+        if app in self.pauses:
+            resume(Scope(app, self.stage), OPERATOR, held=held)
+            self.pauses.discard(app)
+            self._note_discarded()
+
+    @precondition(lambda self: Message.objects.filter(status=Status.HELD).exists())
+    @rule(choice=st.sampled_from(Choice))
+    def a_person_answers_for_what_is_held(self, choice: Choice) -> None:
+        with suppress(ValidationError):  # nothing asks
+            answer(Scope(stage=self.stage), choice, OPERATOR)
+        self._note_discarded()
+
+    def _note_discarded(self) -> None:
+        discarded = Recipient.objects.filter(last_reply__startswith="Discarded")
+        self.cancelled |= set(discarded.values_list("message_id", flat=True))
 
     @rule()
     def everybody_on_the_list_is_removed(self) -> None:
@@ -245,7 +295,11 @@ class MailAndToggles(RuleBasedStateMachine):
         sweep()
 
     def _reaches(self, message: int, addresses: set[str]) -> None:
-        people = self.promises[message].people(self.listed if self.active else TESTERS)
+        promise = self.promises[message]
+        people = promise.people(self.listed if self.active else TESTERS)
+        if self.over and self.policy == OPEN and not promise.released:  # a person decides first
+            people = {address for address in people if address in TESTERS or is_allowed(address, promise.allowed)}
+        assert not self.pauses
         assert addresses <= people, (addresses, people, self.promises[message])
 
     @invariant()
@@ -287,9 +341,12 @@ class MailAndToggles(RuleBasedStateMachine):
             return
         self.server.rcpt = self.server.mail = self.server.data = lambda _: None
         self.save_list({TESTERS[0]}, self.active)
+        for app in tuple(self.pauses):
+            self.a_person_resumes(app is not None, Choice.DELIVER)
         for _ in range(3):
             self.pauses_end()
             sweep()
+            self.a_person_answers_for_what_is_held(Choice.DELIVER)
             deliver()
         self.nobody_else_was_reached()
         self.nothing_accepted_is_lost()
@@ -302,7 +359,7 @@ class MailAndToggles(RuleBasedStateMachine):
 def test_no_sequence_of_events_leaks_or_loses_a_mail(crm: App, qa: Stage, smtp_server: SmtpServer, monkeypatch: Any) -> None:
     monkeypatch.setattr(MailAndToggles, "server", smtp_server, raising=False)
     examples = settings(
-        max_examples=60,
+        max_examples=50,
         stateful_step_count=25,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],

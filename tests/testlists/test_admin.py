@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from common.addresses import NamedAddress
 from organization.models import App, AuditEvent, Member, Stage
 from testlists.models import TestList
 from testlists.services import ListChange, save_test_list, test_list_of
+from testlists.signals import count_in_flight
 from tests.support.portal import OPERATOR, signed_in
 from tests.support.testlists import keep_list, numbered, on_list
 
@@ -75,6 +77,20 @@ def test_admin_asks_about_a_domain_without_a_dot(as_administrator: Client, ana_a
     assert post(as_administrator, ana_and_bob, people=lines, complete="on").status_code == 302
     assert [person.email for person in test_list_of(crm, qa).people()] == ["ana@example.com", "root@localhost"]
     assert post(as_administrator, test_list_of(crm, qa), people=lines).status_code == 302
+
+
+@pytest.mark.django_db(transaction=True)
+def test_admin_waits_for_what_is_leaving_after_its_transaction(as_administrator: Client, ana_and_bob: TestList) -> None:
+    """Inside it workers would wait for the admin, and the admin for them."""
+    inside: list[bool] = []
+
+    def count(**_: Any) -> int:
+        inside.append(connection.in_atomic_block)
+        return 0
+
+    count_in_flight.connect(count)
+    assert post(as_administrator, ana_and_bob, people="ana@example.com", active="on").status_code == 302
+    assert inside == [False]
 
 
 def test_a_stale_save_in_admin_is_refused(as_administrator: Client, ana_and_bob: TestList, crm: App, qa: Stage) -> None:
