@@ -18,7 +18,7 @@ import structlog
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, close_old_connections, connection, connections
 
 from gateway.exceptions import AcceptanceStopped
-from organization.credentials import not_revoked
+from organization.models import Credential
 from outbox.exceptions import SubmissionRefused
 from outbox.models import Source
 from outbox.submission import Envelope, submit_together
@@ -39,10 +39,15 @@ Answer = AcceptedMessage | SubmissionRefused | Exception
 class ReceivedMessage:
     """A message from a signed-in session."""
 
-    credential_id: int
+    credential: Credential
     envelope: Envelope
     content: bytes
     client: str = ""  # the client's IP address
+
+    @property
+    def submission(self) -> Submission:
+        app, stage = self.credential.app, self.credential.stage
+        return Submission(app, stage, self.envelope, self.content, Source.GATEWAY, self.credential, client=self.client)
 
 
 @dataclass(frozen=True)
@@ -155,24 +160,8 @@ def store(messages: Sequence[ReceivedMessage], giving_up: threading.Event | None
 
 
 def _store(messages: Sequence[ReceivedMessage]) -> list[Answer]:
-    """Store the messages of credentials that aren't revoked.
-
-    The credentials are read again, so that a revoked one is refused even in an open session.
-    """
-    credentials = not_revoked({mail.credential_id for mail in messages})
-    answers: list[Answer] = [SubmissionRefused(535, "5.7.8", "The credential was revoked.")] * len(messages)
-    places, submissions = [], []
-    for place, mail in enumerate(messages):
-        if credential := credentials.get(mail.credential_id):
-            places.append(place)
-            submissions.append(
-                Submission(
-                    credential.app, credential.stage, mail.envelope, mail.content, Source.GATEWAY, credential, client=mail.client
-                )
-            )
-    for place, answer in zip(places, submit_together(submissions), strict=True):
-        answers[place] = answer
-    return answers
+    """Store the messages. If a credential was revoked meanwhile, its messages are refused even in an open session."""
+    return [*submit_together([message.submission for message in messages])]
 
 
 def _answer(group: Sequence[PendingMessage], answers: Sequence[Answer]) -> None:

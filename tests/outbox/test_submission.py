@@ -93,6 +93,7 @@ def test_too_large_a_mail_is_refused(crm, qa, settings):
 
 def test_an_archived_app_or_stage_sends_nothing(crm, qa):
     crm.archived = True
+    crm.save()
     with pytest.raises(SubmissionRefused, match="archived"):
         send(crm, qa)
 
