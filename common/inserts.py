@@ -64,7 +64,8 @@ def insert_unless_changed(snapshot: Snapshot, numbered: str, count: int, *parts:
 
 
 def _insert_in_one_statement(snapshot: Snapshot, numbered: str, count: int, parts: Sequence[Rows]) -> Sequence[int] | None:
-    statement = _numbered_statement(snapshot.text, _shape(snapshot.known), numbered, tuple(_shape(part) for part in parts))
+    known, *shapes = (_shape(part) for part in (snapshot.known, *parts))
+    statement = _numbered_statement(snapshot.text, known, numbered, tuple(shapes))
     values = [value for part in (snapshot.known, *parts) for value in _values(part)]
     with connection.cursor() as cursor:
         cursor.execute(statement, [count, *values])
@@ -73,17 +74,23 @@ def _insert_in_one_statement(snapshot: Snapshot, numbered: str, count: int, part
 
 def _insert_in_transaction(snapshot: Snapshot, numbered: str, count: int, parts: Sequence[Rows]) -> Sequence[int] | None:
     """As only one transaction writes at a time, the next ids are known before they are used."""
-    columns = ", ".join(f"%s AS {column}" for column in snapshot.known.columns[:-1])
+    last = 0
     with connection.cursor() as cursor:
-        for *key, text in snapshot.known.rows:
-            cursor.execute(f"SELECT {snapshot.text.sqlite} FROM (SELECT {columns}) AS known", key)
-            if cursor.fetchone() != (text,):
+        for *key, known in snapshot.known.rows:
+            cursor.execute(_snapshot_and_last_id(snapshot.text, snapshot.known.columns), [numbered, *key])
+            text, last = cursor.fetchone()
+            if text != known:
                 return None
-        cursor.execute("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = %s", [numbered])
-        (last,) = cursor.fetchone()
         rows = [part._replace(rows=[(last + number, *values) for number, *values in part.rows]) for part in parts]
         _insert_one_after_the_other(cursor, rows)
     return range(last + 1, last + 1 + count)
+
+
+@cache
+def _snapshot_and_last_id(text: Statement, columns: Sequence[str]) -> str:
+    key = ", ".join(f"%s AS {column}" for column in columns[:-1])
+    last_id = "(SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = %s)"
+    return _INDENTATION.sub(" ", f"SELECT {text.sqlite}, last_id FROM (SELECT {last_id} AS last_id, {key}) AS known")
 
 
 def _insert_one_after_the_other(cursor: Any, parts: Sequence[Rows]) -> None:

@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 MESSAGES_PER_COMMIT = 100
 BYTES_PER_COMMIT = 16 * 1024 * 1024
 _AT_ONCE_SECONDS = 1.0
+# A connection is tested, and after its maximum age replaced, no more often than this: the test costs a round trip.
+_TEST_SECONDS = 1.0
 _CANCEL_SECONDS = 2.0
 
 Answer = AcceptedMessage | SubmissionRefused | Exception
@@ -95,8 +97,12 @@ class Acceptance:
 
     def _run(self) -> None:
         self._database = connections[DEFAULT_DB_ALIAS]
+        tested = 0.0
         while group := next_group(self._queue):
             self._storing = group
+            if time.monotonic() - tested > _TEST_SECONDS:
+                close_old_connections()
+                tested = time.monotonic()
             answers = store([waiting.mail for waiting in group], self._giving_up)
             self._storing = ()
             with suppress(RuntimeError):  # the gateway has stopped meanwhile
@@ -142,14 +148,14 @@ def _drain(waiting: queue.SimpleQueue[PendingMessage | None]) -> list[PendingMes
 def store(messages: Sequence[ReceivedMessage], giving_up: threading.Event | None = None) -> list[Answer]:
     """Store the messages and return one answer for each.
 
-    If the group can't be stored, each message is tried alone, so that a bad one doesn't affect the others.
+    The message of a credential that was revoked meanwhile is refused, even in an open session. If the group can't be stored, each
+    message is tried alone, so that a bad one doesn't affect the others.
     """
     if giving_up is not None and giving_up.is_set():
         return [AcceptanceStopped()] * len(messages)
-    close_old_connections()
     began = time.monotonic()
     try:
-        return _store(messages)
+        return [*submit_together([message.submission for message in messages])]
     except Exception as error:
         connection.close()  # the connection itself may have failed; the next try opens a new one
         away = isinstance(error, OperationalError | InterfaceError)
@@ -157,11 +163,6 @@ def store(messages: Sequence[ReceivedMessage], giving_up: threading.Event | None
         if len(messages) == 1 or (away and slow):  # wait for a locked database once, not once for each message
             return [error] * len(messages)
         return [answer for mail in messages for answer in store([mail], giving_up)]
-
-
-def _store(messages: Sequence[ReceivedMessage]) -> list[Answer]:
-    """Store the messages. If a credential was revoked meanwhile, its messages are refused even in an open session."""
-    return [*submit_together([message.submission for message in messages])]
 
 
 def _answer(group: Sequence[PendingMessage], answers: Sequence[Answer]) -> None:
