@@ -1,7 +1,7 @@
 """What decides about an app's messages in a stage, as this process has read it last.
 
-The database reads it as one text. Whoever writes a message compares that text with what the database reads then, in the same
-statement or transaction. So what is kept here is never relied on alone (docs/development/decisions/0015).
+The database makes one text of it. Storing a message compares that text with what is in force then, in the same statement or
+transaction. So what is kept here is never relied on alone (decision 16).
 """
 
 from __future__ import annotations
