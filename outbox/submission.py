@@ -83,9 +83,14 @@ def submit_together(submissions: Sequence[Submission]) -> list[AcceptedMessage |
     checked = [_checked(submission) for submission in submissions]
     with storage.watched():
         stored = iter(_store([result for result in checked if isinstance(result, _Checked)]))
-    answers = [next(stored) if isinstance(result, _Checked) else result for result in checked]
-    together = zip(submissions, answers, strict=True)
-    if accepted := [(submission, answer) for submission, answer in together if isinstance(answer, AcceptedMessage)]:
+    answers: list[AcceptedMessage | SubmissionRefused] = []
+    accepted: list[tuple[Submission, AcceptedMessage]] = []
+    for result in checked:
+        answer = next(stored) if isinstance(result, _Checked) else result
+        answers.append(answer)
+        if isinstance(result, _Checked) and isinstance(answer, AcceptedMessage):
+            accepted.append((result.submission, answer))
+    if accepted:
         wakeup.notify_on_commit()
         transaction.on_commit(lambda: event_log.accepted(accepted), robust=True)
     return answers

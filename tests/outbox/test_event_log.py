@@ -62,7 +62,7 @@ def test_an_accepted_email_says_who_handed_it_in_and_from_where(crm, qa, lines):
 
 def test_addresses_are_named_where_the_operator_says_so(crm, qa, lines, settings):
     settings.LOG_ADDRESSES = True
-    send(crm, qa, "ana@example.com", "bob@example.com")
+    send(crm, qa, "ana@EXAMPLE.com", "bob@example.com")
     assert "recipient_count=2 recipients=['ana@example.com', 'bob@example.com']" in lines()[0]
 
 
