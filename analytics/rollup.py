@@ -38,6 +38,7 @@ from analytics.models import (
 from analytics.rows import AttemptRow, CaptureRow, MessageRow
 from common import sql
 from common.clock import database_now
+from common.inserts import Rows, insert
 from organization.models import Stage
 from outbox.counts.backlog import depth_by_app
 from outbox.models import GIVEN_UP, Attempt, HandOverCapture, Message, Recipient, RouteKind, Rule, Status
@@ -301,7 +302,7 @@ def _add(additions: _Additions) -> None:
         table, (keys, columns) = model._meta.db_table, _COLUMNS[model]
         values = [[*map(_stored, key), *(rows[key][column] for column in columns)] for key in sorted(rows)]
         added = ", ".join(f"{column} = {_merged(table, column)}" for column in columns)
-        sql.insert(sql.Rows(table, keys + columns, values, f"({', '.join(keys)}) DO UPDATE SET {added}"))
+        insert(Rows(table, keys + columns, values, f"({', '.join(keys)}) DO UPDATE SET {added}"))
 
 
 def _with_totals(additions: _Additions) -> _Additions:

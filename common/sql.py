@@ -29,7 +29,7 @@ _SQLITE_AWAY = (
 _SQLITE_UNWRITABLE = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 Row = TypeVar("Row")
 AnyModel = TypeVar("AnyModel", bound=Model)
-sqlite3.register_adapter(list, json.dumps)  # PostgreSQL's rows are JSON as a whole (see insert); SQLite's lists (see any_of)
+sqlite3.register_adapter(list, json.dumps)  # PostgreSQL's rows are JSON as a whole (see inserts); SQLite's lists (see any_of)
 # What is read when it is called.
 LazyRows = Callable[[], list[Row]]
 
@@ -38,8 +38,11 @@ class Dialect(NamedTuple):
     """The pieces of a statement that the two databases say differently."""
 
     now: str  # the database's time, one value for the whole statement
+    today: str  # its date in UTC
     any_of: str  # is one of a parameter that is a list, as in `id {any_of}`
     string_agg: str  # joins the texts of several rows
+    json_array: str  # makes a JSON array of its arguments
+    json_agg: str  # makes a JSON array of the values of several rows
     locks_rows: bool
 
     def for_update(self, table: str = "", *, skip: bool = False) -> str:
@@ -51,14 +54,20 @@ class Dialect(NamedTuple):
 
 SQLITE = Dialect(
     now="strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')",
+    today="date('now')",
     any_of="IN (SELECT value FROM json_each(%s))",
     string_agg="group_concat",
+    json_array="json_array",
+    json_agg="json_group_array",
     locks_rows=False,
 )
 POSTGRESQL = Dialect(
     now="statement_timestamp()",
+    today="(statement_timestamp() AT TIME ZONE 'UTC')::date",
     any_of="= ANY(%s)",
     string_agg="string_agg",
+    json_array="json_build_array",
+    json_agg="json_agg",
     locks_rows=True,
 )
 # A statement that both take, or one that is written with a dialect's pieces.
@@ -103,7 +112,7 @@ def query(row: Callable[..., Row], text: Text) -> Query[Row]:
 
 
 def pair(first: Statement, second: Statement) -> Pair:
-    return Pair(first, second, _as_one([first.postgresql, second.postgresql]))
+    return Pair(first, second, as_one([first.postgresql, second.postgresql]))
 
 
 def fetch(query: Query[Row], *parameters: Any) -> list[Row]:
@@ -140,14 +149,11 @@ def run_pair(changes: Pair, first_parameters: Sequence[Any], second_parameters: 
         run(changes.second, *second_parameters)
 
 
-def _as_one(statements: Sequence[str]) -> str:
+def as_one(statements: Sequence[str]) -> str:
+    """The text of one statement for PostgreSQL, which runs them all."""
     *beside, last = statements
     named = ", ".join(f"part{number} AS ({statement})" for number, statement in enumerate(beside))
     return f"WITH {named} {last}" if named else last
-
-
-def _marks(count: int) -> str:
-    return f"({', '.join(['%s'] * count)})"
 
 
 @contextmanager
@@ -170,103 +176,6 @@ def pipelined_transaction() -> Iterator[None]:
             yield
             # Sent together with the last statements. Django's own COMMIT then has nothing left to do.
             connection.connection.execute("COMMIT")
-
-
-class Rows(NamedTuple):
-    """Rows to insert into a table.
-
-    A list in a row is stored as JSON. `on_conflict` is the SQL after ON CONFLICT, for rows that exist already. `types` are
-    PostgreSQL's type names of the columns; they are needed if a column holds bytes.
-    """
-
-    table: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-    on_conflict: str = ""
-    types: Sequence[str] = ()
-
-
-def insert(*parts: Rows) -> None:
-    """Insert the rows into their tables, all of them or none.
-
-    On PostgreSQL this is one statement. On SQLite the caller must open a transaction.
-    """
-    if filled := [part for part in parts if part.rows]:
-        with connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                _insert_at_once(cursor, filled)
-            else:
-                _insert_one_after_the_other(cursor, filled)
-
-
-def _insert_at_once(cursor: Any, parts: Sequence[Rows]) -> None:
-    statements = [
-        f"INSERT INTO {part.table} ({', '.join(part.columns)}) SELECT * FROM {_source(part)}{_tail(part.on_conflict)}"
-        for part in parts
-    ]
-    cursor.execute(_as_one(statements), [value for part in parts for value in _values(part)])
-
-
-def _source(part: Rows) -> str:
-    """The SQL that turns the parameters into rows.
-
-    All rows are one parameter, or one for each column. A statement with a placeholder for each value takes longer to build than
-    to run.
-    """
-    if part.types:
-        return f"unnest({', '.join(f'%b::{type_name}[]' for type_name in part.types)})"
-    return f"(SELECT {', '.join(part.columns)} FROM json_populate_recordset(NULL::{part.table}, %s)) AS given"
-
-
-def _values(part: Rows) -> list[Any]:
-    if part.types:
-        return [list(column) for column in zip(*part.rows, strict=True)]
-    return [json.dumps([dict(zip(part.columns, row, strict=True)) for row in part.rows], default=_as_text)]
-
-
-def _as_text(value: object) -> str:
-    """A value that JSON has no type for, as text that PostgreSQL can read."""
-    if isinstance(value, bytes):
-        raise TypeError("Rows with bytes need `types`.")
-    return str(value)
-
-
-def _insert_one_after_the_other(cursor: Any, parts: Sequence[Rows]) -> None:
-    for part in parts:
-        statement = f"INSERT INTO {part.table} ({', '.join(part.columns)}) VALUES {_marks(len(part.columns))}"
-        cursor.executemany(statement + _tail(part.on_conflict), part.rows)
-
-
-def _tail(on_conflict: str) -> str:
-    return f" ON CONFLICT {on_conflict}" if on_conflict else ""
-
-
-@contextmanager
-def atomic_unless_single_statement() -> Iterator[None]:
-    """A transaction for reads that are followed by one insert(), where it is needed.
-
-    SQLite needs one. On PostgreSQL the insert is a single statement, so that a transaction would only add two round trips.
-    """
-    if connection.vendor == "postgresql":
-        yield
-        return
-    with transaction.atomic():
-        yield
-
-
-_NEW_NUMBERS = query(int, "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)")
-_LAST_NUMBER = query(int, "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = %s")
-
-
-def query_new_numbers(table: str, count: int) -> Callable[[], Sequence[int]]:
-    """Reserve ids for `count` new rows of `table`.
-
-    Returns a function that reads them. On SQLite they are reserved because only one transaction can write at a time.
-    """
-    if connection.vendor == "postgresql":
-        return query_lazy(_NEW_NUMBERS, table, count)
-    (last,) = fetch(_LAST_NUMBER, table)
-    return lambda: range(last + 1, last + 1 + count)
 
 
 def update(row: Model, *names: str) -> None:

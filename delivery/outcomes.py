@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import F
 
 from common import sql
+from common.inserts import insert
 from delivery import statements
 from delivery.leases import query_still_held
 from delivery.outcome_log import log_outcomes
@@ -29,7 +30,7 @@ def record(results: Sequence[MessageResult], ours: Collection[LeaseKey], now: da
     """Record the results of the messages that are `ours`, in the caller's transaction, at `now`."""
     kept = [result for result in results if result.message.lease_key in ours]
     attempts = [_attempt(result, outcome) for result in kept for outcome in result.outcomes]
-    sql.insert(statements.new_attempts(attempts))
+    insert(statements.new_attempts(attempts))
     _record_sent([result for result in kept if result.all_sent], now)
     for result in kept:
         if not result.all_sent:

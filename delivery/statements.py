@@ -8,6 +8,7 @@ from functools import cache
 from typing import NamedTuple
 
 from common import sql
+from common.inserts import Rows
 from organization.statements import kept_headers_sql
 from outbox.models import WAITING
 from testlists.statements import try_shared_lock_sql
@@ -134,8 +135,8 @@ UNDER_LEASE = sql.query(
 RENEW_LEASES = sql.statement(lambda db: f"UPDATE outbox_message SET lease_until = %s WHERE id {db.any_of}")
 
 
-def new_attempts(rows: Sequence[Sequence[object]]) -> sql.Rows:
-    return sql.Rows("outbox_attempt", _ATTEMPT_COLUMNS, rows)
+def new_attempts(rows: Sequence[Sequence[object]]) -> Rows:
+    return Rows("outbox_attempt", _ATTEMPT_COLUMNS, rows)
 
 
 # `sending → sent`, of recipients alone, and of messages that are sent to all of theirs.

@@ -18,7 +18,7 @@ import structlog
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, close_old_connections, connection, connections
 
 from gateway.exceptions import AcceptanceStopped
-from organization.credentials import still_valid
+from organization.models import Credential
 from outbox.exceptions import SubmissionRefused
 from outbox.models import Source
 from outbox.submission import Envelope, submit_together
@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 MESSAGES_PER_COMMIT = 100
 BYTES_PER_COMMIT = 16 * 1024 * 1024
 _AT_ONCE_SECONDS = 1.0
+# A connection is tested, and after its maximum age replaced, no more often than this: the test costs a round trip.
+_TEST_SECONDS = 1.0
 _CANCEL_SECONDS = 2.0
 
 Answer = AcceptedMessage | SubmissionRefused | Exception
@@ -39,10 +41,15 @@ Answer = AcceptedMessage | SubmissionRefused | Exception
 class ReceivedMessage:
     """A message from a signed-in session."""
 
-    credential_id: int
+    credential: Credential
     envelope: Envelope
     content: bytes
     client: str = ""  # the client's IP address
+
+    @property
+    def submission(self) -> Submission:
+        app, stage = self.credential.app, self.credential.stage
+        return Submission(app, stage, self.envelope, self.content, Source.GATEWAY, self.credential, client=self.client)
 
 
 @dataclass(frozen=True)
@@ -90,8 +97,12 @@ class Acceptance:
 
     def _run(self) -> None:
         self._database = connections[DEFAULT_DB_ALIAS]
+        tested = 0.0
         while group := next_group(self._queue):
             self._storing = group
+            if time.monotonic() - tested > _TEST_SECONDS:
+                close_old_connections()
+                tested = time.monotonic()
             answers = store([waiting.mail for waiting in group], self._giving_up)
             self._storing = ()
             with suppress(RuntimeError):  # the gateway has stopped meanwhile
@@ -137,14 +148,14 @@ def _drain(waiting: queue.SimpleQueue[PendingMessage | None]) -> list[PendingMes
 def store(messages: Sequence[ReceivedMessage], giving_up: threading.Event | None = None) -> list[Answer]:
     """Store the messages and return one answer for each.
 
-    If the group can't be stored, each message is tried alone, so that a bad one doesn't affect the others.
+    The message of a credential that was revoked meanwhile is refused, even in an open session. If the group can't be stored, each
+    message is tried alone, so that a bad one doesn't affect the others.
     """
     if giving_up is not None and giving_up.is_set():
         return [AcceptanceStopped()] * len(messages)
-    close_old_connections()
     began = time.monotonic()
     try:
-        return _store(messages)
+        return [*submit_together([message.submission for message in messages])]
     except Exception as error:
         connection.close()  # the connection itself may have failed; the next try opens a new one
         away = isinstance(error, OperationalError | InterfaceError)
@@ -152,29 +163,6 @@ def store(messages: Sequence[ReceivedMessage], giving_up: threading.Event | None
         if len(messages) == 1 or (away and slow):  # wait for a locked database once, not once for each message
             return [error] * len(messages)
         return [answer for mail in messages for answer in store([mail], giving_up)]
-
-
-def _store(messages: Sequence[ReceivedMessage]) -> list[Answer]:
-    """Store the messages of credentials that are still valid.
-
-    The credentials are read again, so that a revoked one is refused even in an open session.
-    """
-    credentials = still_valid({mail.credential_id for mail in messages})
-    answers: list[Answer] = [SubmissionRefused(535, "5.7.8", "The credential was revoked, or its last day has passed.")] * len(
-        messages
-    )
-    places, submissions = [], []
-    for place, mail in enumerate(messages):
-        if credential := credentials.get(mail.credential_id):
-            places.append(place)
-            submissions.append(
-                Submission(
-                    credential.app, credential.stage, mail.envelope, mail.content, Source.GATEWAY, credential, client=mail.client
-                )
-            )
-    for place, answer in zip(places, submit_together(submissions), strict=True):
-        answers[place] = answer
-    return answers
 
 
 def _answer(group: Sequence[PendingMessage], answers: Sequence[Answer]) -> None:

@@ -251,7 +251,7 @@ class GatewayServer(SmtpConnection):
         credential = self.credential
         assert credential is not None
         sender = "" if envelope.mail_from == _NULL_SENDER else envelope.mail_from or ""
-        handed = ReceivedMessage(credential.pk, submission.Envelope(sender, envelope.rcpt_tos), content, self.client)
+        handed = ReceivedMessage(credential, submission.Envelope(sender, envelope.rcpt_tos), content, self.client)
         accepted = await self._gateway.acceptance.accept(handed)
         return f"250 2.0.0 Ok: queued as {accepted.pk}{_fate(accepted)}"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -16,8 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from common import sql
-from organization import audit, statements
+from organization import audit
 from organization.access import Actor, Scope, require
 from organization.exceptions import CredentialRefused, StaleVersion
 from organization.models import App, Credential, Stage
@@ -143,12 +141,6 @@ def is_known(username: str) -> bool:
     Any other text may be a secret that was entered in the wrong field.
     """
     return username.isprintable() and Credential.objects.filter(username=username).exists()
-
-
-def still_valid(credentials: Collection[int]) -> dict[int, Credential]:
-    """Those of these credentials, by number, that are neither revoked nor over at this moment, with their app and stage."""
-    stored = sql.fetch(statements.NOT_REVOKED, list(credentials))
-    return {credential.pk: credential for credential in stored if not credential.is_over}
 
 
 def _hash(secret: str) -> str:

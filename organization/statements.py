@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Any, NamedTuple
 
 from common import sql
-from organization.models import App, Credential, Stage
+from organization.models import App, Stage
 from organization.recipient_policy.policy import AllowedPattern, PolicyState, RecipientPolicy
 
 _PLACE_COLUMNS = "app.id, app.key, app.name, app.archived, stage.id, stage.key, stage.name, stage.archived"
@@ -35,30 +34,9 @@ def _place(
     )
 
 
-def _credential(credential_id: int, username: str, ends: date | str | None, *place: Any) -> Credential:
-    app, stage = _place(*place)
-    last_day = date.fromisoformat(ends) if isinstance(ends, str) else ends  # SQLite has no dates
-    credential = sql.partly_read(Credential, id=credential_id, username=username, ends=last_day, app_id=app.pk, stage_id=stage.pk)
-    credential.app, credential.stage = app, stage
-    return credential
-
-
 APP_AND_STAGE = sql.query(
     _place,
     f"SELECT {_PLACE_COLUMNS} FROM organization_app app, organization_stage stage WHERE app.key = %s AND stage.key = %s",
-)
-
-# The gateway asks it for every group of messages.
-NOT_REVOKED = sql.query(
-    _credential,
-    lambda db: (
-        f"""
-        SELECT credential.id, credential.username, credential.ends, {_PLACE_COLUMNS}
-        FROM organization_credential credential
-        JOIN organization_app app ON app.id = credential.app_id JOIN organization_stage stage ON stage.id = credential.stage_id
-        WHERE credential.id {db.any_of} AND credential.revoked_at IS NULL
-    """
-    ),
 )
 
 
@@ -74,12 +52,12 @@ def policy_columns(db: sql.Dialect, stage: str) -> str:
 
     The allowed patterns are one text. No pattern has a line break, and no version a space.
     """
-    entries = f"{db.string_agg}(allowed.version || ' ' || allowed.pattern, '\n')"
+    in_force = f"allowed.stage_id = {stage}.id AND (allowed.until IS NULL OR allowed.until > {db.now})"
+    entries = f"SELECT version || ' ' || pattern AS entry FROM organization_allowedaddress allowed WHERE {in_force} ORDER BY id"
     return f"""
         CASE WHEN {stage}.policy_until <= {db.now} THEN {stage}.policy_afterwards ELSE {stage}.recipient_policy END,
         {stage}.policy_version, {stage}.listed_since, {stage}.open_since, {stage}.kind,
-        (SELECT {entries} FROM organization_allowedaddress allowed
-         WHERE allowed.stage_id = {stage}.id AND (allowed.until IS NULL OR allowed.until > {db.now}))
+        (SELECT {db.string_agg}(entry, '\n') FROM ({entries}) AS in_force)
     """
 
 

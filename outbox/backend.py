@@ -7,6 +7,7 @@ transaction the message is part of it, and is accepted when the transaction comm
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -52,18 +53,21 @@ class EmailBackend(BaseEmailBackend):
         return accepted
 
     def _submit(self, message: EmailMessage) -> None:
-        place = self._place()
+        place = _place(self.app_key, self.stage_key)
         sender = message.from_email or settings.DEFAULT_FROM_EMAIL
         envelope = Envelope(_sender(str(sender)), [_recipient(str(recipient)) for recipient in message.recipients()])
         submit(place.app, place.stage, envelope, _content(message), via=Source.BACKEND)
 
-    def _place(self) -> Place:
-        places = sql.fetch(statements.APP_AND_STAGE, self.app_key, self.stage_key)
-        if not places:
-            raise ImproperlyConfigured(
-                f"OUTBOX_APP and OUTBOX_STAGE must name an app and a stage; they are “{self.app_key}” and “{self.stage_key}”."
-            )
-        return places[0]
+
+@lru_cache(maxsize=100)
+def _place(app_key: str, stage_key: str) -> Place:
+    """The app and the stage with these keys, which never change. submit() reads what else may change of them."""
+    places = sql.fetch(statements.APP_AND_STAGE, app_key, stage_key)
+    if not places:
+        raise ImproperlyConfigured(
+            f"OUTBOX_APP and OUTBOX_STAGE must name an app and a stage; they are “{app_key}” and “{stage_key}”."
+        )
+    return places[0]
 
 
 def _content(message: EmailMessage) -> bytes:

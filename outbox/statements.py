@@ -5,79 +5,89 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from common import sql
-from organization.recipient_policy.policy import PolicyState
-from organization.statements import policy_columns, policy_state
+from common.inserts import Rows, Snapshot
+from organization.statements import policy_columns
 
 # In the order of a new message's row (see submission).
-_MESSAGE_COLUMNS = (
-    "app_id", "stage_id", "credential_id", "via", "envelope_sender", "requested", "from_address", "subject", "message_id",
-    "size", "invitation", "search_text", "route", "list_version", "policy_version", "notes", "resent_from", "status",
-    "hold_reason", "owner",
-)  # fmt: skip
-_RECIPIENT_COLUMNS = ("message_id", "address", "name", "rule", "status", "tries", "last_reply", "finished")
+_MESSAGE_COLUMNS = {
+    "id": "bigint", "app_id": "bigint", "stage_id": "bigint", "credential_id": "bigint", "via": "varchar",
+    "envelope_sender": "varchar", "requested": "jsonb", "from_address": "varchar", "subject": "varchar", "message_id": "varchar",
+    "size": "integer", "invitation": "boolean", "search_text": "text", "route": "varchar", "list_version": "integer",
+    "policy_version": "integer", "notes": "jsonb", "resent_from": "bigint", "status": "varchar", "hold_reason": "varchar",
+    "owner": "varchar",
+}  # fmt: skip
+_RECIPIENT_COLUMNS = {
+    "message_id": "bigint", "address": "varchar", "name": "varchar", "rule": "varchar", "status": "varchar", "tries": "smallint",
+    "last_reply": "text", "finished": "timestamptz",
+}  # fmt: skip
+_STATE_COLUMNS = {"app_key": "varchar", "stage_key": "varchar", "credential_id": "bigint", "snapshot": "text"}
 
 
-def new_messages(rows: Sequence[Sequence[object]]) -> sql.Rows:
+def new_messages(rows: Sequence[Sequence[object]]) -> Rows:
     """Each row begins with the message's number."""
-    return sql.Rows("outbox_message", ("id", *_MESSAGE_COLUMNS), rows)
+    return Rows("outbox_message", (*_MESSAGE_COLUMNS,), rows, types=(*_MESSAGE_COLUMNS.values(),))
 
 
-def new_contents(rows: Sequence[tuple[int, bytes]]) -> sql.Rows:
-    return sql.Rows("outbox_content", ("message_id", "data"), rows, types=("bigint", "bytea"))
+def new_contents(rows: Sequence[tuple[int, bytes]]) -> Rows:
+    return Rows("outbox_content", ("message_id", "data"), rows, types=("bigint", "bytea"))
 
 
-def new_recipients(rows: Sequence[Sequence[object]]) -> sql.Rows:
-    return sql.Rows("outbox_recipient", _RECIPIENT_COLUMNS, rows)
+def new_recipients(rows: Sequence[Sequence[object]]) -> Rows:
+    return Rows("outbox_recipient", (*_RECIPIENT_COLUMNS,), rows, types=(*_RECIPIENT_COLUMNS.values(),))
 
 
-class ListPolicyAndSender(NamedTuple):
-    """What routes an app's messages in a stage, and the stage's sender; None where it has no settings, or no list.
+def _routing_state(db: sql.Dialect) -> str:
+    """All that accepting an app's message in a stage depends on, as JSON (see routing_state); NULL without app or stage.
 
-    `paused`: a person paused the app's messages there, or the whole stage's.
+    It is read and compared as one text, so that nothing that is read can be left out of the comparison. It tells what is in force
+    at this moment by the database's clock, such as whether the list's time is over, and never the time itself.
+    """
+    # Joined to a text, SQLite too takes the array for a text.
+    people = f"""
+        (SELECT CAST({db.json_agg}({db.json_array}(email, name)) AS text) || ''
+         FROM (SELECT COALESCE(member.email, entry.email) AS email, COALESCE(member.name, entry.name) AS name
+               FROM testlists_testlistaddress entry LEFT JOIN organization_member member ON member.id = entry.member_id
+               WHERE entry.test_list_id = list.id AND list.active_version > 0 AND (entry.member_id IS NULL OR member.is_active)
+               ORDER BY entry.id) AS person)
+    """
+    return f"""
+        (SELECT CAST({db.json_array}(
+            app.id, stage.id, CASE WHEN app.archived THEN app.name WHEN stage.archived THEN stage.name END,
+            (SELECT credential.revoked_at IS NULL AND (credential.ends IS NULL OR credential.ends >= {db.today})
+             FROM organization_credential credential
+             WHERE credential.id = known.credential_id AND credential.app_id = app.id AND credential.stage_id = stage.id),
+            (SELECT sender_address FROM emailconfig_smtpsettings settings WHERE settings.stage_id = stage.id),
+            EXISTS (SELECT 1 FROM outbox_pause pause
+                    WHERE pause.stage_id = stage.id AND (pause.app_id = app.id OR pause.app_id IS NULL)),
+            list.id, list.active, list.active AND list.active_until <= {db.now}, list.version, list.active_version, {people},
+            {policy_columns(db, "stage")}) AS text)
+         FROM organization_app app JOIN organization_stage stage ON stage.key = known.stage_key
+         LEFT JOIN testlists_testlist list ON list.stage_id = stage.id AND list.app_id = app.id
+         WHERE app.key = known.app_key)
     """
 
-    list_id: int | None
-    active: bool | int
-    version: int
-    active_version: int
-    is_over: bool | int | None
-    stage_sender: str | None
-    paused: bool | int
-    policy: PolicyState
+
+def _as_read(snapshot: str | None) -> str | None:
+    return snapshot
 
 
-def _list_policy_and_sender(
-    list_id: int | None,
-    active: bool | int,
-    version: int,
-    active_version: int,
-    is_over: bool | int | None,
-    stage_sender: str | None,
-    paused: bool | int,
-    *policy: Any,
-) -> ListPolicyAndSender:
-    return ListPolicyAndSender(list_id, active, version, active_version, is_over, stage_sender, paused, policy_state(*policy))
-
-
-# It takes the app twice, then the stage.
-LIST_POLICY_AND_SENDER = sql.query(
-    _list_policy_and_sender,
+_ROUTING_STATE = sql.statement(_routing_state)
+# It takes the keys of app and stage, and a credential's number or None.
+ROUTING_STATE = sql.query(
+    _as_read,
     lambda db: (
-        f"""
-        SELECT list.id, list.active, list.version, list.active_version, list.active_until <= {db.now},
-               (SELECT sender_address FROM emailconfig_smtpsettings settings WHERE settings.stage_id = stage.id),
-               EXISTS (SELECT 1 FROM outbox_pause pause
-                       WHERE pause.stage_id = stage.id AND (pause.app_id = %s OR pause.app_id IS NULL)),
-               {policy_columns(db, "stage")}
-        FROM organization_stage stage
-        LEFT JOIN testlists_testlist list ON list.stage_id = stage.id AND list.app_id = %s
-        WHERE stage.id = %s
-    """
+        f"SELECT {_routing_state(db)} FROM (SELECT CAST(%s AS varchar) AS app_key, CAST(%s AS varchar) AS stage_key,"
+        " CAST(%s AS bigint) AS credential_id) AS known"
     ),
 )
+
+
+def routing_states(rows: Sequence[Sequence[object]]) -> Snapshot:
+    """What was read: the parameters of ROUTING_STATE, and its result."""
+    return Snapshot(_ROUTING_STATE, Rows("", (*_STATE_COLUMNS,), rows, types=(*_STATE_COLUMNS.values(),)))
 
 
 class BacklogRow(NamedTuple):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from django.db import DatabaseError, transaction
 
 from common import sql
+from common.inserts import insert
 from outbox import statements
 
 _TRIED_BYTES = 64 * 1024
@@ -38,7 +39,7 @@ def _try_out() -> None:
     """Write as much as an email, and roll it back."""
     try:
         with watched(), transaction.atomic():
-            sql.insert(statements.new_contents([(0, os.urandom(_TRIED_BYTES))]))
+            insert(statements.new_contents([(0, os.urandom(_TRIED_BYTES))]))
             transaction.set_rollback(True)
     except DatabaseError:
         return

@@ -50,15 +50,8 @@ def state_of(test_list: TestList, now: datetime) -> ListState:
     """The list's state for routing at `now`, which is a time of the database's clock."""
     if test_list.pk is None:
         return NO_LIST
-    return list_state(test_list, is_over=test_list.is_over(now))
-
-
-def list_state(test_list: TestList, *, is_over: bool) -> ListState:
-    """The same, where the database has said whether an Active list's time is over.
-
-    The people on a list that was never Active don't matter and aren't read.
-    """
-    people = tuple(test_list.people()) if test_list.active_version else ()
+    people = tuple(test_list.people()) if test_list.active_version else ()  # those on a list that was never Active don't matter
+    is_over = test_list.is_over(now)
     active = test_list.active and not is_over
     return ListState(active, people, test_list.version, test_list.active_version, time_over=is_over)
 

@@ -12,7 +12,7 @@ from django.db import connection
 from common import sql
 from gateway.batching import BYTES_PER_COMMIT, MESSAGES_PER_COMMIT, PendingMessage, ReceivedMessage, next_group, store
 from organization.credentials import NewCredential, create_credential
-from organization.models import App
+from organization.models import App, Credential
 from outbox.models import Message
 from outbox.submission import Envelope
 from outbox.values import AcceptedMessage
@@ -25,7 +25,11 @@ def waiting(*sizes: int) -> queue.SimpleQueue[PendingMessage | None]:
     loop = asyncio.new_event_loop()
     messages: queue.SimpleQueue[PendingMessage | None] = queue.SimpleQueue()
     for size in sizes:
-        messages.put(PendingMessage(ReceivedMessage(1, Envelope("", ["a@example.com"]), bytes(size)), loop.create_future(), loop))
+        messages.put(
+            PendingMessage(
+                ReceivedMessage(Credential(), Envelope("", ["a@example.com"]), bytes(size)), loop.create_future(), loop
+            )
+        )
     loop.close()
     return messages
 
@@ -49,7 +53,7 @@ def test_a_full_disk_is_said_and_nothing_accepted(credential, crm, qa, monkeypat
         (pages,) = cursor.execute("PRAGMA page_count").fetchone()
         (unused,) = cursor.execute("PRAGMA freelist_count").fetchone()
     body = "x" * 4096 * (unused + 20)
-    handed = ReceivedMessage(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail(body=body))
+    handed = ReceivedMessage(credential.credential, Envelope("crm@acme.example", ["a@example.com"]), mail(body=body))
     options = connection.settings_dict["OPTIONS"]
     with monkeypatch.context() as full:
         full.setitem(options, "init_command", f"{options['init_command']}; PRAGMA max_page_count = {pages}")
@@ -71,7 +75,7 @@ def test_a_column_that_changes_its_type_under_a_running_gateway_refuses_no_mail(
             cursor.execute(f"ALTER TABLE organization_app ALTER name TYPE {to}")
         connection.close()
 
-    handed = ReceivedMessage(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail())
+    handed = ReceivedMessage(credential.credential, Envelope("crm@acme.example", ["a@example.com"]), mail())
     for _ in range(10):  # from the fifth time on they are prepared
         store([handed])
     with ThreadPoolExecutor(max_workers=1) as elsewhere:
@@ -85,7 +89,7 @@ def test_a_column_that_changes_its_type_under_a_running_gateway_refuses_no_mail(
 
 
 def test_a_database_that_can_only_be_read_takes_no_mail_and_says_so(credential, crm, qa, monkeypatch):
-    handed = ReceivedMessage(credential.credential.pk, Envelope("crm@acme.example", ["a@example.com"]), mail())
+    handed = ReceivedMessage(credential.credential, Envelope("crm@acme.example", ["a@example.com"]), mail())
     options = connection.settings_dict["OPTIONS"]
     with monkeypatch.context() as read_only:
         if connection.vendor == "sqlite":

@@ -49,7 +49,7 @@ def test_an_accepted_email_says_who_handed_it_in_and_from_where(crm, qa, lines):
     configure(qa)
     credential = create_credential(crm, qa, OPERATOR).credential
     content = b"Message-ID: <42@acme.example>\r\nSubject: For your eyes only\r\n\r\nHi\r\n"
-    (accepted,) = store([ReceivedMessage(credential.pk, Envelope("crm@acme.example", ["ana@example.com"]), content, "10.0.0.7")])
+    (accepted,) = store([ReceivedMessage(credential, Envelope("crm@acme.example", ["ana@example.com"]), content, "10.0.0.7")])
     (line,) = lines()
     assert line.startswith("email_accepted")
     for part in (
@@ -62,7 +62,7 @@ def test_an_accepted_email_says_who_handed_it_in_and_from_where(crm, qa, lines):
 
 def test_addresses_are_named_where_the_operator_says_so(crm, qa, lines, settings):
     settings.LOG_ADDRESSES = True
-    send(crm, qa, "ana@example.com", "bob@example.com")
+    send(crm, qa, "ana@EXAMPLE.com", "bob@example.com")
     assert "recipient_count=2 recipients=['ana@example.com', 'bob@example.com']" in lines()[0]
 
 
@@ -113,7 +113,7 @@ def test_each_answer_of_the_server_is_a_line(crm, qa, smtp_server, lines):
 def test_an_outcome_names_the_credential_that_handed_the_email_in(crm, qa, smtp_server, lines):
     configure(qa, smtp_server, from_domains="*")
     credential = create_credential(crm, qa, OPERATOR).credential
-    store([ReceivedMessage(credential.pk, Envelope("crm@acme.example", ["ana@example.com"]), mail(), "10.0.0.7")])
+    store([ReceivedMessage(credential, Envelope("crm@acme.example", ["ana@example.com"]), mail(), "10.0.0.7")])
     deliver()
     assert [f"credential={credential.username}" in line for line in lines()] == [True, True]
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from django.db import transaction
 
+from organization.recipient_policy.changes import allow
 from outbox.exceptions import SubmissionRefused
 from outbox.headers.outgoing import envelope_sender
-from outbox.models import Content, HoldReason, Message, Recipient, Status
-from outbox.submission import MAX_RECIPIENTS
+from outbox.models import Content, HoldReason, Message, Recipient, Source, Status
+from outbox.submission import MAX_RECIPIENTS, Envelope, submit_together
+from outbox.values import Submission
 from tests.support.outbox import send, set_list, statuses
-from tests.support.portal import configure, mail
+from tests.support.portal import OPERATOR, configure, mail
 
 pytestmark = pytest.mark.django_db
 
@@ -93,6 +95,7 @@ def test_too_large_a_mail_is_refused(crm, qa, settings):
 
 def test_an_archived_app_or_stage_sends_nothing(crm, qa):
     crm.archived = True
+    crm.save()
     with pytest.raises(SubmissionRefused, match="archived"):
         send(crm, qa)
 
@@ -162,3 +165,23 @@ def test_accepting_costs_the_same_number_of_queries_for_one_and_for_a_hundred_re
         send(crm, qa)
     with django_assert_max_num_queries(9):
         send(crm, qa, *(f"c{number}@example.com" for number in range(100)))
+
+
+def test_messages_that_are_submitted_together_are_each_routed_by_their_own_place(crm, shop, qa, production):
+    """Also right after a change, and where one of the places accepts nothing."""
+    shop.archived = True
+    shop.save()
+    allow(qa, ["a@example.com", "b@example.com"], OPERATOR, typed_stage_name=qa.name)
+
+    def together() -> list[dict[str, str] | str]:
+        envelope = Envelope("crm@acme.example", ["customer@example.com"])
+        places = [(crm, qa), (crm, production), (shop, qa), (crm, qa)]
+        answers = submit_together([Submission(app, stage, envelope, mail(), Source.COMMAND) for app, stage in places])
+        return [answer.text if isinstance(answer, SubmissionRefused) else statuses(answer.message()) for answer in answers]
+
+    refused = "Web Shop is archived and sends no mail."
+    held, queued = {"customer@example.com": "held"}, {"customer@example.com": "queued"}
+    assert together() == [queued, held, refused, queued]
+    set_list(crm, qa, "ana@acme.example")
+    assert together() == [{"ana@acme.example": "queued"}, held, refused, {"ana@acme.example": "queued"}]
+    assert Message.objects.count() == Content.objects.count() == 6
