@@ -176,9 +176,9 @@ def test_a_credential_is_valid_through_its_last_day_and_from_its_networks(crm: A
             with pytest.raises(CredentialRefused, match=f"can't be used from {client}"):
                 authenticate(username, new.password, client)
             assert authenticate(username, "guessed", client) is None
-    with time_machine.travel(datetime(2040, 3, 2, 0, 0, tzinfo=UTC), tick=False):
-        with pytest.raises(CredentialRefused, match="ended on 2040-03-01"):
-            authenticate(username, new.password, "10.9.9.9")
+    the_day_after = time_machine.travel(datetime(2040, 3, 2, 0, 0, tzinfo=UTC), tick=False)
+    with the_day_after, pytest.raises(CredentialRefused, match="ended on 2040-03-01"):
+        authenticate(username, new.password, "10.9.9.9")
 
 
 def test_a_change_is_to_the_version_that_was_read_and_not_of_a_revoked_one(crm: App, qa: Stage) -> None:
