@@ -29,6 +29,7 @@ from delivery.listener import WakeupListener
 from delivery.models import ConnectionSlot
 from delivery.session import Session
 from delivery.values import Silence
+from outbox.copies.noticing import notice
 from outbox.holding.held_mail import carry_out_answers
 from outbox.holding.pauses import hold_all_paused
 from outbox.states import hold_unconfigured, release_what_waits
@@ -59,7 +60,7 @@ class Worker:
         self.coordinator = Coordinator(self.config)
         self._sessions: list[_Running] = []
         self._ended = threading.Event()
-        self._every = [Periodic(REPORT_SECONDS, lambda: connection_slots.register(self.name))]
+        self._every = [Periodic(REPORT_SECONDS, lambda: connection_slots.register(self.name)), Periodic(REPORT_SECONDS, notice)]
         if self._stands_alone:
             jobs = jobs or (replace(SWEEP, every=self.config.sweep_seconds),)
             self._every += [

@@ -1,4 +1,4 @@
-"""Report every few seconds, on a separate thread, that a gateway is running."""
+"""Report every few seconds, on a separate thread, that a gateway is running. Notice a copied database meanwhile."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from common.outage import Outage
 from common.process import new_name
 from gateway.models import Gateway
 from outbox import storage
+from outbox.copies.noticing import notice
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +52,7 @@ class Heartbeat:
         connection.close()
 
     def _report(self) -> None:
+        notice()
         warning = self._check()
         values = {"seen": Now(), "accepting": storage.has_room(), "warning": warning}
         Gateway.objects.update_or_create(name=self.name, defaults=values)

@@ -21,3 +21,7 @@ class StaleVersion(PortalError, ValidationError):
 
 class ArchivedPlace(PortalError):
     """The password is right, but the credential's app or stage is archived."""
+
+
+class UnansweredCopy(PortalError):
+    """The database is a copy of another installation's, and nobody has answered about it yet."""

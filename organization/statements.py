@@ -104,3 +104,24 @@ POLICIES = sql.query(
     _stage_policy,
     lambda db: f"SELECT stage.id, {policy_columns(db, 'stage')} FROM organization_stage stage WHERE stage.id {db.any_of}",
 )
+
+
+class Database(NamedTuple):
+    """The PostgreSQL database that a connection leads to, and whether its role may read the cluster's identifier."""
+
+    name: str
+    oid: int
+    may_read_cluster: bool
+
+
+DATABASE = sql.query(
+    Database,
+    """
+    SELECT datname, oid::bigint, has_function_privilege('pg_control_system()', 'EXECUTE')
+    FROM pg_database WHERE datname = current_database()
+    """,
+)
+SYSTEM_IDENTIFIER = sql.query(str, "SELECT system_identifier FROM pg_control_system()")
+
+# A condition: the database is sealed with the identity that is the parameter, or has no seal.
+IS_NO_COPY_SQL = "NOT EXISTS (SELECT 1 FROM organization_installation WHERE seal <> %s)"
