@@ -29,6 +29,7 @@ from delivery.listener import WakeupListener
 from delivery.models import ConnectionSlot
 from delivery.session import Session
 from delivery.values import Silence
+from organization.installation.seal import is_copy
 from outbox.copies.noticing import notice
 from outbox.holding.held_mail import carry_out_answers
 from outbox.holding.pauses import hold_all_paused
@@ -221,7 +222,12 @@ def connections_missing(stage_id: int, running: int, hanging: int) -> int:
 
 
 def sweep() -> None:
-    """Repair what a crash or a clock left: abandoned claims, far due times, held messages whose reason is gone."""
+    """Repair what a crash or a clock left: abandoned claims, far due times, held messages whose reason is gone.
+
+    A copy that nobody has answered about stays as it came: what was on the wire tells what the original has sent.
+    """
+    if is_copy():
+        return
     recovered = recover_abandoned()
     if recovered:
         log.warning("claims_recovered", mails=recovered)
