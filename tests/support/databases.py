@@ -109,7 +109,8 @@ def another_server(*, base_backup: bool = False) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="portal-pg-") as folder:
         if base_backup:
             program("pg_basebackup", "-U", "postgres", "-h", host(), "-D", folder, "-c", "fast", "--no-sync")
-            Path(folder, ".handle_pids.json").unlink(missing_ok=True)  # the wheel's own list of who uses the server
+            for left in (".handle_pids.json", ".s.PGSQL.5432.lock"):  # of the original's running server
+                Path(folder, left).unlink(missing_ok=True)
         if base_backup and os.geteuid() == 0:  # then the wheel runs the server as a user of its own
             for path in Path(folder).rglob("*"):
                 shutil.chown(path, "pgserver")
