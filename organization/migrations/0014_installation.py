@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('organization', '0011_audit_pauses_and_held_mail'),
+        ('organization', '0013_credential_ends_and_networks'),
     ]
 
     operations = [
