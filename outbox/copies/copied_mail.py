@@ -55,7 +55,8 @@ def require_may_answer(actor: Actor) -> None:
 
 def came_along(copy: Installation) -> QuerySet[Message]:
     """The unsent messages of the backup. What was accepted since exists here alone."""
-    return Message.objects.filter(status__in=UNSENT, pk__lte=copy.last_message or 0)
+    unsent = Message.objects.filter(stage__in=Stage.objects.values("pk"), status__in=UNSENT)
+    return unsent.filter(pk__lte=copy.last_message or 0)
 
 
 def unsent_by_stage(copy: Installation) -> list[StageMail]:
@@ -72,12 +73,14 @@ def _stage_mail(copy: Installation, stage: Stage, emails: dict[Status, int]) -> 
 
 
 def held_copies() -> QuerySet[Message]:
-    """What stays held until a person has looked."""
-    return Message.objects.filter(status=Status.HELD, hold_reason=HoldReason.COPY)
+    """What stays held until a person has looked. Found by the queue's index."""
+    return Message.objects.filter(stage__in=Stage.objects.values("pk"), status=Status.HELD, hold_reason=HoldReason.COPY)
 
 
 def held_by_stage() -> dict[Stage, int]:
-    """The stages with such emails, and how many each has."""
+    """The stages with such emails, and how many each has. A database that never was a copy has none, and isn't searched."""
+    if not Installation.objects.exclude(last_message=None).exists():
+        return {}
     counts = dict(held_copies().order_by().values_list("stage_id").annotate(emails=Count("pk")))
     return {stage: counts[stage.pk] for stage in Stage.objects.filter(pk__in=counts)}
 
