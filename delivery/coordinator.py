@@ -33,6 +33,7 @@ from delivery.outcomes import query_held, record
 from delivery.rate_limit import Reserved, claim_within_limit, give_back, reserve
 from delivery.values import Batch, Claim, ClaimedMessage, LeaseKey, MessageResult
 from emailconfig.models import SmtpSettings
+from organization.installation.seal import current_seal
 
 log = structlog.get_logger(__name__)
 
@@ -203,14 +204,14 @@ class Coordinator:
         claim, began = Claim(self._next_owner(), self._config.lease), boottime()
         results = [result for request in requests for result in request.results]
         self._note_most_recipients(requests)
-        capacities = _capacity_per_stage(requests)
+        capacities, seal = _capacity_per_stage(requests), current_seal()
         reserved = self._reserve(capacities)
         claims: dict[int, _StageClaim | Exception]
         try:
             with sql.pipelined_transaction():
                 ours = query_held(results)
                 due = [query_due(stage_id, count) for stage_id, count in capacities.items()]
-                now, stages = self._now_and_stages({request.stage_id for request in requests})
+                now, stages = self._now_and_stages({request.stage_id for request in requests}, seal)
                 record(results, ours(), now)
                 if any(result.may_go_on for result in results):
                     due, now = [query_due(stage_id, count) for stage_id, count in capacities.items()], database_now()
@@ -219,7 +220,7 @@ class Coordinator:
             raise
         except Exception as error:
             log_failure("batch_failed", error)
-            _, stages = self._now_and_stages({request.stage_id for request in requests})
+            _, stages = self._now_and_stages({request.stage_id for request in requests}, seal)
             _record_alone(results)
             claims = {stage_id: _claim_alone(stage_id, count, claim, stages, reserved) for stage_id, count in capacities.items()}
         for result in results:
@@ -267,9 +268,12 @@ class Coordinator:
         self._batches += 1
         return f"{self._name}-{self._batches}"
 
-    def _now_and_stages(self, stages: set[int]) -> tuple[datetime, dict[int, _StageNow]]:
-        """The database's time, and each configured stage's settings, which are read again only when their version changed."""
-        rows = sql.fetch(statements.SETTINGS_NOW, list(stages))
+    def _now_and_stages(self, stages: set[int], seal: str) -> tuple[datetime, dict[int, _StageNow]]:
+        """The database's time, and each configured stage's settings, which are read again only when their version changed.
+
+        `seal` is what the database's seal must be. Otherwise no stage counts as configured.
+        """
+        rows = sql.fetch(statements.SETTINGS_NOW, list(stages), seal)
         configured = {}
         for row in rows:
             if row.stage_id is None:

@@ -9,11 +9,12 @@ from datetime import datetime
 
 from common import sql
 from delivery import statements
+from organization.installation.seal import current_seal
 from outbox.models import WAITING
 
 
 def stages_with_due_mail() -> list[int]:
-    return sql.fetch(statements.STAGES_WITH_DUE_MESSAGES)
+    return sql.fetch(statements.STAGES_WITH_DUE_MESSAGES, current_seal())
 
 
 def count_due(stage_id: int, now: datetime, at_most: int) -> int:

@@ -18,6 +18,7 @@ from common.process import new_name
 from delivery import connection_slots
 from delivery.due_messages import stages_with_due_mail
 from delivery.worker import REPORT_SECONDS, Worker, sweep
+from outbox.copies.noticing import notice
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +70,7 @@ class Standby:
     def _run(self) -> None:
         every = [
             Periodic(REPORT_SECONDS, lambda: connection_slots.register(self._name)),
+            Periodic(REPORT_SECONDS, notice),
             Periodic(SWEEP_SECONDS, sweep),
             Periodic(0.0, self.drain),
         ]

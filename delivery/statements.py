@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from common import sql
 from common.inserts import Rows
-from organization.statements import kept_headers_sql
+from organization.statements import IS_NO_COPY_SQL, kept_headers_sql
 from outbox.models import WAITING
 from testlists.statements import try_shared_lock_sql
 
@@ -152,7 +152,10 @@ MESSAGES_SENT = sql.pair(
 
 
 class SettingsNow(NamedTuple):
-    """The time, and the settings of one of the stages. When no stage has settings there is one row with the time."""
+    """The time, and the settings of one of the stages. When no stage has settings there is one row with the time.
+
+    In a copy that nobody has answered about, no stage has settings, so that nothing is claimed.
+    """
 
     now: datetime | str
     stage_id: int | None
@@ -160,13 +163,15 @@ class SettingsNow(NamedTuple):
     backoff_is_over: bool | int | None
 
 
+# Its parameters: the stages, and the seal that the database must have.
 SETTINGS_NOW = sql.query(
     SettingsNow,
     lambda db: (
         f"""
         SELECT {db.now}, settings.stage_id, settings.version,
                queue.failures > 0 AND queue.retry_at <= {db.now} OR queue.deferring_since IS NOT NULL
-        FROM (SELECT 1) AS one LEFT JOIN emailconfig_smtpsettings settings ON settings.stage_id {db.any_of}
+        FROM (SELECT 1) AS one
+        LEFT JOIN emailconfig_smtpsettings settings ON settings.stage_id {db.any_of} AND {IS_NO_COPY_SQL}
         LEFT JOIN outbox_stagequeue queue ON queue.stage_id = settings.stage_id
     """
     ),
@@ -181,8 +186,9 @@ def _first_due(db: sql.Dialect) -> str:
     )
 
 
+# Its parameter is the seal that the database must have. In a copy that nobody has answered about, no message is due.
 STAGES_WITH_DUE_MESSAGES = sql.query(
-    int, lambda db: f"SELECT id FROM organization_stage stage WHERE COALESCE({_first_due(db)}) = 1"
+    int, lambda db: f"SELECT id FROM organization_stage stage WHERE {IS_NO_COPY_SQL} AND COALESCE({_first_due(db)}) = 1"
 )
 # One row for each that is due, up to a limit.
 DUE_OF_ONE_STATUS = sql.query(int, "SELECT 1 FROM outbox_message WHERE stage_id = %s AND status = %s AND due <= %s LIMIT %s")

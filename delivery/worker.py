@@ -30,6 +30,8 @@ from delivery.models import ConnectionSlot
 from delivery.narrowing import capture_all_narrowed, capture_narrowed
 from delivery.session import Session
 from delivery.values import Silence
+from organization.installation.seal import is_copy
+from outbox.copies.noticing import notice
 from outbox.holding.held_mail import carry_out_answers
 from outbox.holding.pauses import hold_all_paused
 from outbox.states import hold_unconfigured, release_what_waits
@@ -60,7 +62,7 @@ class Worker:
         self.coordinator = Coordinator(self.config)
         self._sessions: list[_Running] = []
         self._ended = threading.Event()
-        self._every = [Periodic(REPORT_SECONDS, lambda: connection_slots.register(self.name))]
+        self._every = [Periodic(REPORT_SECONDS, lambda: connection_slots.register(self.name)), Periodic(REPORT_SECONDS, notice)]
         if self._stands_alone:
             jobs = jobs or (replace(SWEEP, every=self.config.sweep_seconds),)
             self._every += [
@@ -223,7 +225,12 @@ def connections_missing(stage_id: int, running: int, hanging: int) -> int:
 
 
 def sweep() -> None:
-    """Repair what a crash or a clock left, and carry out what people have decided about messages that wait."""
+    """Repair what a crash or a clock left, and carry out what people have decided about messages that wait.
+
+    A copy that nobody has answered about stays as it came: what was on the wire tells what the original has sent.
+    """
+    if is_copy():
+        return
     recovered = recover_abandoned()
     if recovered:
         log.warning("claims_recovered", mails=recovered)

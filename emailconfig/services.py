@@ -11,7 +11,7 @@ from common.encryption import EncryptedValue
 from emailconfig.models import DeletedSettings, OAuthToken, SmtpSettings
 from emailconfig.signals import say_what_is_held, smtp_settings_deleted, smtp_settings_saved
 from organization import audit
-from organization.access import Actor, Scope, require
+from organization.access import EVERYWHERE, Actor, Scope, require
 from organization.exceptions import StaleVersion
 from organization.models import Stage
 from organization.permissions import Permission
@@ -66,6 +66,24 @@ def delete_smtp_settings(stage: Stage, actor: Actor, *, expected_version: int) -
         DeletedSettings.objects.update_or_create(stage=stage, defaults={"version": settings.version})
         settings.delete()
         smtp_settings_deleted.send(SmtpSettings, stage=stage)
+
+
+def forget_secrets(actor: Actor) -> int:
+    """Remove every stage's secret and token, as a test copy must. Returns how many stages had a secret.
+
+    Raises PermissionDenied.
+    """
+    require(actor, EVERYWHERE, Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    with transaction.atomic():
+        OAuthToken.objects.all().delete()
+        with_secret = [row for row in SmtpSettings.objects.select_for_update(of=("self",)).select_related("stage") if row.secret]
+        for settings in with_secret:
+            before = audit.snapshot(settings)
+            settings.secret = EncryptedValue()
+            settings.version, settings.updated_by = settings.version + 1, str(actor)
+            settings.save(update_fields=["secret", "version", "updated_by"])
+            audit.record(actor, audit.Operation.UPDATE, settings, before=before, after=audit.snapshot(settings))
+    return len(with_secret)
 
 
 def held_mail_in_words(stage: Stage) -> str:

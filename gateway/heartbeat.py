@@ -1,4 +1,4 @@
-"""Report every few seconds, on a separate thread, that a gateway is running."""
+"""Report every few seconds, on a separate thread, that a gateway is running. Notice a copied database meanwhile."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from common.outage import Outage
 from common.process import new_name
 from gateway.models import Gateway
 from outbox import storage
+from outbox.copies.noticing import notice
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +47,7 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._try(self._report)
+            self._try(notice)
             self._stopping.wait(REPORT_SECONDS)
         self._try(Gateway.objects.filter(name=self.name).delete)
         connection.close()

@@ -21,7 +21,18 @@ from organization.credentials import revoke_credential
 from organization.forms import AppForm, CompleteAddresses, VersionedForm
 from organization.kept_headers.changes import keep_header, stop_keeping_header
 from organization.members import may_edit, save_member
-from organization.models import AllowedAddress, App, AuditEvent, Credential, KeptHeader, Member, Role, RoleGrant, Stage
+from organization.models import (
+    AllowedAddress,
+    App,
+    AuditEvent,
+    Credential,
+    Installation,
+    KeptHeader,
+    Member,
+    Role,
+    RoleGrant,
+    Stage,
+)
 from organization.permissions import Permission
 from organization.recipient_policy.changes import allow, change_policy, disallow, wait_until_none_in_flight
 from organization.recipient_policy.policy import RecipientPolicy
@@ -340,6 +351,11 @@ class RecentValuesFilter(admin.AllValuesFieldListFilter):
     def __init__(self, field: Any, request: HttpRequest, params: Any, model: Any, model_admin: Any, field_path: str) -> None:
         super().__init__(field, request, params, model, model_admin, field_path)
         self.lookup_choices = recent_values(field_path)  # type: ignore[assignment]  # read once, like Django's query set
+
+
+@admin.register(Installation)
+class InstallationAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "seal", "sealed")
 
 
 @admin.register(AuditEvent)

@@ -100,6 +100,14 @@ def revoke_credential(credential: Credential, actor: Actor) -> None:
             audit.record(actor, audit.Operation.REVOKE, credential, before=before, after=audit.snapshot(credential))
 
 
+def revoke_all_credentials(actor: Actor) -> int:
+    """Revoke every credential of all apps and stages, as in a test copy. Returns how many were in use."""
+    credentials = list(Credential.objects.filter(revoked_at=None).select_related("app", "stage"))
+    for credential in credentials:
+        revoke_credential(credential, actor)
+    return len(credentials)
+
+
 def authenticate(username: str, password: str, client: str) -> Credential | None:
     """Check a username and password, and return the credential with its app and stage.
 

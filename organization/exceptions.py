@@ -21,3 +21,7 @@ class StaleVersion(PortalError, ValidationError):
 
 class CredentialRefused(PortalError):
     """The password is right, but the credential can't be used now, or not from there."""
+
+
+class UnansweredCopy(PortalError):
+    """The database is a copy of another installation's, and nobody has answered about it yet."""

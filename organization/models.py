@@ -463,6 +463,30 @@ class Credential(VersionedModel):
         return not networks or any(ip_address(address) in ip_network(network) for network in networks)
 
 
+class Installation(models.Model):
+    """The seal: the installation and the database that everything here belongs to (see installation.seal). One row at most."""
+
+    ONLY = 1
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=ONLY, editable=False)
+    # The identity as JSON (see installation.identity).
+    seal = models.TextField(editable=False)
+    sealed = models.DateTimeField(db_default=Now(), editable=False)
+    # Who noticed last that this is a copy, and when. What had come with the copy by then: the time of the latest activity, and
+    # the last email. They stay after the answer, for those who look at the copy's emails.
+    noticed_by = models.TextField(blank=True, db_default="", editable=False)
+    noticed = models.DateTimeField(null=True, editable=False)
+    backup_time = models.DateTimeField(null=True, editable=False)
+    last_message = models.PositiveBigIntegerField(null=True, editable=False)
+
+    class Meta:
+        verbose_name = "installation"
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="installation_only_one")]
+
+    def __str__(self) -> str:
+        return "This installation"
+
+
 _APPEND_ONLY = "The audit trail is append-only."
 
 
@@ -513,6 +537,8 @@ class AuditEvent(models.Model):
         FORWARD_TO_TEST_LIST = "Forward to test list", "Forward to test list"
         FORWARD_TO_ONESELF = "Forward to oneself", "Forward to oneself"
         EMPTY_INBOX = "Empty inbox", "Empty inbox"
+        REPLACE_ORIGINAL = "Replace the original", "Replace the original"
+        MAKE_TEST_COPY = "Make a test copy", "Make a test copy"
 
     at = models.DateTimeField(default=timezone.now)
     # Stays when the member is deleted: an event is never changed, and `actor_name` says who it was.

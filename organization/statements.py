@@ -86,6 +86,27 @@ POLICIES = sql.query(
 )
 
 
+class Database(NamedTuple):
+    """The PostgreSQL database that a connection leads to, and whether its role may read the cluster's identifier."""
+
+    name: str
+    oid: int
+    may_read_cluster: bool
+
+
+DATABASE = sql.query(
+    Database,
+    """
+    SELECT datname, oid::bigint, has_function_privilege('pg_control_system()', 'EXECUTE')
+    FROM pg_database WHERE datname = current_database()
+    """,
+)
+SYSTEM_IDENTIFIER = sql.query(str, "SELECT system_identifier FROM pg_control_system()")
+
+# A condition: the database is sealed with the identity that is the parameter, or has no seal.
+IS_NO_COPY_SQL = "NOT EXISTS (SELECT 1 FROM organization_installation WHERE seal <> %s)"
+
+
 AUDIT_TABLE = "organization_auditevent"
 KEPT_DAYS = 90
 _REFUSAL = "The audit trail is append-only."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -59,6 +60,21 @@ class DiscardForm(StageConfirmation):
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     field_order = ("reason", "stage_name")
+
+
+class TestCopyForm(forms.Form):
+    """The database's name, so that a person looks at which database it is before everything in it stops sending."""
+
+    database = forms.CharField(
+        label="Name of the database",
+        max_length=1000,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        error_messages={"required": "Type the database's name to confirm."},
+    )
+
+    def __init__(self, data: Any, names: Sequence[str]) -> None:
+        super().__init__(data)
+        self.fields["database"].help_text = f"Type “{names[0]}” to confirm."
 
 
 class SimulationForm(forms.Form):

@@ -79,6 +79,11 @@ class HoldReason(models.TextChoices):
         "waited_too_long",
         "It waited for more than two days for the stage's SMTP server, so a person decides whether it is sent.",
     )
+    COPY = (
+        "copy",
+        "It came with a copied database before it was sent, and the original may have sent it. A person decides under "
+        "Management, Installation.",
+    )
     KEPT = "kept", "A person looked at the held emails and kept them. They can be delivered or discarded later."
 
 

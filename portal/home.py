@@ -24,6 +24,8 @@ from organization.models import App, Credential, Member, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.changes import end_ahead, policy_in_force
 from organization.web.http import MemberRequest
+from outbox.copies.copied_mail import held_by_stage
+from outbox.copies.copied_mail import may_answer as may_answer_copy
 from outbox.counts.backlog import Depth, depth_by_app
 from outbox.holding.held_mail import HeldMail, held_by_app, may_answer
 from outbox.models import HoldReason, Pause, Status
@@ -73,6 +75,7 @@ def notices_for(member: Member) -> list[Notice]:
     stages = list(Stage.objects.filter(archived=False))
     configurable = [stage for stage in stages if allowed(member, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
     notices = [
+        *_copied(member),
         *_no_worker(configurable),
         *_no_gateway(configurable),
         *_in_trouble(stages, configurable),
@@ -88,6 +91,17 @@ def notices_for(member: Member) -> list[Notice]:
     ]
     urgency = ("danger", "warning", "info")
     return sorted(notices, key=lambda notice: urgency.index(notice.kind))
+
+
+def _copied(member: Member) -> list[Notice]:
+    """The emails that came with a copy which replaced its original."""
+    held = held_by_stage() if may_answer_copy(member) else {}
+    if not held:
+        return []
+    text = "The original may have sent them after the backup. Look at them, then deliver or discard them."
+    emails = sum(held.values())
+    title = f"{emails:,} {'email' if emails == 1 else 'emails'} that came with the copy held: deliver or discard?"
+    return [Notice("warning", title, text, reverse("installation"), "Decide")]
 
 
 def _no_worker(configurable: list[Stage]) -> list[Notice]:

@@ -20,6 +20,7 @@ from delivery.connection_slots import living_workers
 from delivery.models import StageBackoff
 from gateway.heartbeat import living_gateways
 from gateway.models import Gateway
+from organization.installation.seal import is_copy, is_taken_for_copy
 from organization.models import Stage
 from outbox.counts.backlog import depth_by_app
 from outbox.models import WAITING, Message, Status
@@ -31,6 +32,14 @@ _READ_ONLY = "The database can only be read: nothing can be stored."
 _NO_GATEWAY = "No gateway has reported lately: apps can't hand emails in. Start one with manage.py smtp_gateway."
 _STORAGE_FULL = "The storage is full: nothing can be stored."
 _NO_WORKER = "No worker has reported lately: nothing is delivered. Start one with manage.py deliver."
+_COPY = (
+    "This database is a copy of another installation's: nothing is sent until a person answers. "
+    "See Management, Installation, or manage.py installation."
+)
+_FOREIGN_PROCESS = (
+    "A worker or gateway with another installation id or database path takes this database for a copy, and sends nothing. "
+    "Give all processes the same INSTALLATION_ID and DATABASE_URL."
+)
 _NEARLY_ALL = 0.9
 # Shorter than a probe waits (see Watch). It is checked only if a process hasn't reported for much longer.
 _LOCK_SECONDS = 0.5
@@ -68,10 +77,12 @@ def check() -> Readiness:
 def _check() -> Readiness:
     gateways = list(living_gateways())
     worker = living_workers().exists()
+    copy = is_copy()
     storage = _storage_has_room() and (not gateways or any(gateway.accepting for gateway in gateways))
     causes = [
         *([] if storage else [_STORAGE_FULL]),
         *([_READ_ONLY] if _is_read_only() else []),
+        *([_COPY] if copy else []),
         *(_missing(gateway=bool(gateways), worker=worker)),
     ]
     stages = _stages()
@@ -80,10 +91,12 @@ def _check() -> Readiness:
         "storage": storage,
         "gateway": bool(gateways),
         "worker": worker,
+        "copy": copy,
         "oldest_queued_seconds": max((stage["oldest_waiting_seconds"] for stage in stages.values()), default=0),
         "stages": stages,
     }
-    return Readiness(causes, [*_gateway_warnings(gateways), *_connection_warnings()], facts)
+    foreign = [_FOREIGN_PROCESS] if not copy and is_taken_for_copy() else []
+    return Readiness(causes, [*foreign, *_gateway_warnings(gateways), *_connection_warnings()], facts)
 
 
 def _missing(*, gateway: bool, worker: bool) -> list[str]:

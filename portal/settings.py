@@ -136,6 +136,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "portal.shell.navigation.shell",
                 "portal.shell.page_links.page_links",
+                "portal.shell.copy_banner.copy_banner",
                 "portal.shell.stage_banner.stage_banner",
                 "portal.shell.held_mail_banner.held_mail_banner",
                 "portal.shell.test_list_banner.test_list_banner",

@@ -21,6 +21,7 @@ from emailconfig.doctor.examination import TOTAL_SECONDS, Finding, examine, reco
 from emailconfig.exceptions import TooManyTests
 from emailconfig.models import ConnectionTest, SmtpSettings
 from organization.access import Scope, require
+from organization.installation.seal import refuse_copy
 from organization.models import Member
 from organization.permissions import Permission
 
@@ -36,9 +37,10 @@ _places = threading.BoundedSemaphore(MAX_RUNNING)
 def start(settings: SmtpSettings, recipient: str, member: Member) -> ConnectionTest:
     """Start a test of `settings` and return at once.
 
-    The settings must be valid but may be unsaved. Raises PermissionDenied or TooManyTests.
+    The settings must be valid but may be unsaved. Raises PermissionDenied, UnansweredCopy or TooManyTests.
     """
     require(member, Scope(stage=settings.stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)
+    refuse_copy()
     if not _places.acquire(blocking=False):
         raise TooManyTests
     try:

@@ -18,6 +18,7 @@ from emailconfig.forms import RecipientForm, SmtpSettingsForm
 from emailconfig.models import ConnectionTest, SmtpSettings
 from emailconfig.services import settings_of
 from organization.access import Scope, require
+from organization.exceptions import UnansweredCopy
 from organization.models import Stage
 from organization.permissions import Permission
 from organization.web.http import MemberRequest
@@ -58,6 +59,8 @@ def start(request: MemberRequest, stage_key: str) -> HttpResponse:
         test = runs.start(settings, recipient.cleaned_data["recipient"], request.user)
     except TooManyTests:
         return _refused(request, stage, [_BUSY])
+    except UnansweredCopy as error:
+        return _refused(request, stage, [str(error)])
     return _shown(request, test) if request.htmx else redirect("connection-test", stage.key, test.pk)
 
 

@@ -40,7 +40,7 @@ _SLICES_AT_ONCE = 2
 _SLICES_A_SWEEP = 20
 # What was accepted while a short pause ended may commit a moment later. It goes, too.
 _LATE = timedelta(minutes=1)
-_OPERATIONS = {
+OPERATIONS = {
     Choice.DELIVER: audit.Operation.DELIVER_HELD,
     Choice.KEEP: audit.Operation.KEEP_HELD,
     Choice.DISCARD: audit.Operation.DISCARD_HELD,
@@ -153,15 +153,20 @@ def answer(place: Scope, choice: HeldAnswer.Choice, actor: Actor, *, reason: str
             check_stage_name(stage, typed_stage_name, field="stage_name")
         if not question:
             raise ValidationError(f"Nothing that is held in {stage} can be decided about now.")
-        words = f"Discarded by {actor.name}{f': {reason}' if reason else '.'}" if choice == Choice.DISCARD else ""
-        _carry_out_after_commit(place, choice, _reasons_in(place), words)
-        audit.record(actor, _OPERATIONS[choice], place.app or stage, scope=place, after={"held": str(question), "reason": reason})
+        words = discard_words(actor, reason) if choice == Choice.DISCARD else ""
+        carry_out_after_commit(place, choice, _reasons_in(place), words)
+        audit.record(actor, OPERATIONS[choice], place.app or stage, scope=place, after={"held": str(question), "reason": reason})
     return question
+
+
+def discard_words(actor: Actor, reason: str) -> str:
+    """What each discarded email says."""
+    return f"Discarded by {actor.name}{f': {reason}' if reason else '.'}"
 
 
 def deliver_after_short_pause(place: Scope) -> None:
     """What a short pause held goes without a question. For the transaction in which it ends."""
-    _carry_out_after_commit(place, Choice.DELIVER, [HoldReason.PAUSED], "", late=_LATE)
+    carry_out_after_commit(place, Choice.DELIVER, [HoldReason.PAUSED], "", late=_LATE)
 
 
 def drop_answers(place: Scope) -> None:
@@ -231,7 +236,7 @@ def _reasons_in(place: Scope) -> list[HoldReason]:
     return [reason for reason in ASKING_REASONS if held.filter(hold_reason=reason).exists()]
 
 
-def _carry_out_after_commit(
+def carry_out_after_commit(
     place: Scope, choice: HeldAnswer.Choice, reasons: list[HoldReason], words: str, late: timedelta = timedelta(0)
 ) -> None:
     """In place of an earlier answer."""
@@ -251,15 +256,15 @@ def _carry_out(pending: HeldAnswer, slices: int) -> None:
     elif pending.choice == Choice.KEEP:
         is_done = change_in_slices(held.exclude(hold_reason=HoldReason.KEPT), _keep, slices)
     else:
-        is_done = change_in_slices(held, lambda ids: _discard(ids, words), slices)
+        is_done = change_in_slices(held, lambda ids: discard(ids, words), slices)
     if is_done and pending.until < database_now():
         pending.delete()
 
 
 def _held_for(pending: HeldAnswer) -> QuerySet[Message]:
-    """What an answer is about. An app that is paused meanwhile stays as it is."""
+    """What an answer is about. Test mail asks in a copy alone. An app that is paused meanwhile stays as it is."""
     held = Message.objects.filter(stage=pending.stage_id, status=Status.HELD, hold_reason__in=pending.reasons)
-    held = held.exclude(route=RouteKind.TEST_LIST).filter(created__lte=pending.until)
+    held = held.exclude(~Q(hold_reason=HoldReason.COPY), route=RouteKind.TEST_LIST).filter(created__lte=pending.until)
     if pending.app_id:
         return held.filter(app=pending.app_id)
     return held.exclude(app__in=Pause.objects.filter(stage=pending.stage_id).exclude(app=None).values("app"))
@@ -269,7 +274,7 @@ def _keep(ids: list[int]) -> None:
     Message.objects.filter(pk__in=ids).update(hold_reason=HoldReason.KEPT)
 
 
-def _discard(ids: list[int], words: str) -> None:
+def discard(ids: list[int], words: str) -> None:
     Recipient.objects.filter(message__in=ids, status=Status.HELD).update(
         status=Status.FAILED, last_reply=words, finished=database_now()
     )

@@ -10,6 +10,7 @@ from django.contrib.messages import get_messages
 from django.urls import reverse
 
 from organization.permissions import Permission
+from outbox.copies.copied_mail import may_answer
 from portal.release import RELEASE
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def _management(path: str, member: Member) -> Navigation:
     configure = [_item(path, "Emails", "email-configurations", "mail")]
     if member.has_perm(Permission.MANAGE_ORGANIZATION.path):
         configure.append(_item(path, "Stages", "stages", "layers"))
+    if may_answer(member):
+        configure.append(_item(path, "Installation", "installation", "database-backup"))
     groups = []
     if member.has_perm(Permission.MANAGE_ORGANIZATION.path):
         groups.append(Group("View", [_item(path, "Audit trail", "audit-trail", "history")]))

@@ -24,7 +24,7 @@ NOW = timezone.now()
         (statements.CLAIM.second, ["worker-1", NOW, IDS]),
         (statements.MESSAGES_SENT.first, [NOW, IDS]),
         (statements.MESSAGES_SENT.second, [IDS]),
-        (statements.STAGES_WITH_DUE_MESSAGES.statement, []),
+        (statements.STAGES_WITH_DUE_MESSAGES.statement, ["a seal"]),
         (statements.DUE_OF_ONE_STATUS.statement, [1, "queued", NOW, 10]),
         (statements.CONTENT_PIECE.statement, [1, 10, 1]),
     ],

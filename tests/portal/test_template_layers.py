@@ -22,7 +22,7 @@ TEMPLATES = settings.BASE_DIR / "templates"
 STATIC = settings.BASE_DIR / "static"
 SHELL = "shell"  # the pieces that every app uses; below all apps
 FRAME = "base.html"
-DJANGOS_FOLDERS = {"django": SHELL, "registration": "portal"}  # where Django looks for them
+DJANGOS_FOLDERS = {"django": SHELL, "registration": "portal", "admin": "portal"}  # where Django looks for them
 DJANGOS_LIBRARIES = {"static", "l10n", "django_htmx"}
 
 # The quoted name after the tag; or, for what is computed, whatever is there.

@@ -21,6 +21,7 @@ from gateway.models import Gateway
 from organization import audit
 from organization.access import Scope
 from organization.credentials import create_credential
+from organization.installation.seal import seal_new
 from organization.kept_headers.changes import keep_header
 from organization.models import App, Member, Stage
 from organization.recipient_policy.changes import allow
@@ -67,6 +68,9 @@ PAGES = [
     "/management/configure/emails/production/held/",
     "/management/configure/emails/development/held/discard/",
     "/management/configure/emails/qa/pause/",
+    "/management/installation/",
+    "/management/installation/emails/qa/",
+    "/management/installation/emails/qa/discard/",
     "/management/view/audit-trail/",
     "/management/configure/stages/",
     "/management/configure/stages/new/",
@@ -184,6 +188,7 @@ def everything(
     keep_header(qa, "X-Campaign", OPERATOR, typed_stage_name=qa.name)
     allow(qa, ["dan@example.com"], OPERATOR, typed_stage_name=qa.name)
     Gateway.objects.create(name="g1")
+    seal_new()
     Pause.objects.create(stage=production, app=shop, by="Ana", reason="Duplicate invoices")
     HeldAnswer.objects.create(stage=qa, choice=HeldAnswer.Choice.KEEP, until=timezone.now())
     for stage in (qa, production):

@@ -13,6 +13,7 @@ from common.addresses import parse_named_address
 from emailconfig.doctor.examination import Finding, examine, is_healthy, record
 from emailconfig.services import settings_of
 from organization.cli import PortalCommand, stage_by_key
+from organization.installation.seal import refuse_copy
 
 
 class Command(PortalCommand):
@@ -30,6 +31,7 @@ class Command(PortalCommand):
         settings = settings_of(stage)
         if settings is None:
             raise CommandError(f"{stage.name} has no SMTP settings yet. Its emails are held. Make the settings with set_smtp.")
+        refuse_copy()
         recipient = _address(options["to"])
         report: Callable[[Finding], None] = (lambda _: None) if options["json"] else self._print
         findings = examine(settings, recipient, report, for_operator=True)
