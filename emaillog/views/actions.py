@@ -131,4 +131,4 @@ def _ask(
     mask = mask_of(request.user, message)
     addresses = [mask.address(address) for address in hit]
     context = {**details, "addresses": addresses, "message": message, "stage": message.stage, "form": form}
-    return render(request, f"emaillog/confirm_{about}.html", context, status=422 if form.errors else 200)
+    return render(request, f"emaillog/confirm/{about}.html", context, status=422 if form.errors else 200)

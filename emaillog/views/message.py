@@ -66,7 +66,7 @@ def message(request: MemberRequest, stage_key: str, message_id: int) -> HttpResp
     }
     if context["can_see_content"] and content_is_there:
         context |= content_context(message, request.GET.get("show", ""))
-    return render(request, "emaillog/message.html", context)
+    return render(request, "emaillog/message/page.html", context)
 
 
 @require_safe

@@ -28,7 +28,7 @@ def recent_values(field: str) -> list[str]:
 class AuditFilter(LogFilter):
     """What the URL asks for. Each narrows by an index of its own, so that no page reads the whole trail."""
 
-    SELECTS = ("operation", "app", "stage", "since")
+    SELECTS = ("operation", "app", "stage", "range")
 
     member = django_filters.CharFilter(method="done_by", max_length=254, label="Member: the whole address")
     app = django_filters.ModelChoiceFilter(queryset=App.objects.all(), to_field_name="key", empty_label="All apps", label="App")
