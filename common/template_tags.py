@@ -23,7 +23,8 @@ _SELECTED = mark_safe(" selected")
 @register.simple_tag
 def lucide(name: str, *, size: int = 24, **attributes: str) -> SafeString:
     """An icon as inline SVG, as in `{% lucide "mail" size=16 aria_hidden="true" %}`."""
-    return _icon(name, size, tuple(attributes.items()))
+    icon: SafeString = _icon(name, size, tuple(attributes.items()))
+    return icon
 
 
 @register.simple_tag

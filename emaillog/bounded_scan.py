@@ -106,6 +106,20 @@ def walk(
             return
 
 
+def count_in_scans(
+    sources: Sequence[QuerySet[Message]], matching: QuerySet[Message], id_range: IdRange, scans_at_most: int
+) -> tuple[int, bool]:
+    """Count the matching messages among the newest of each source, and tell whether there are others that weren't read."""
+    total, more = 0, False
+    for source in sources:
+        own = matching if len(sources) == 1 else matching & source
+        furthest = id_range.of(source).order_by("-pk").values_list("pk", flat=True)[scans_at_most * SCAN_LIMIT :].first()
+        piece = id_range if furthest is None else IdRange(above=furthest).within(id_range)
+        total += piece.of(own).order_by().count()
+        more = more or furthest is not None
+    return total, more
+
+
 def id_range_of_time(start: datetime | None, end: datetime | None) -> IdRange:
     """Return a range of numbers that contains all messages of that time, and a few more at both ends."""
     above = None if start is None else _first_since(start - _SLACK) - 1

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from emaillog.bounded_scan import IdRange, ScanStop, scan
+from emaillog.bounded_scan import IdRange, ScanStop, count_in_scans, scan
 from emaillog.filters import MessageFilter
 from organization import keyset
 from organization.keyset import ROWS_TO_READ, Page
 from organization.models import Stage
 from outbox.models import Message
+
+# To count takes no longer than a page that nobody waits for.
+_COUNTED_SCANS = 10
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,10 @@ def number_of_newer(log_filter: MessageFilter, above: int, limit: int) -> int:
         return 0
     id_range = IdRange(above=above).within(log_filter.id_range)
     return len(scan(log_filter.access.sources(), log_filter.rows, id_range, limit, upward=True).messages)
+
+
+def count_matching(log_filter: MessageFilter) -> tuple[int, bool]:
+    """Count the matching messages, in a bounded number of scans. Tells whether there may be more."""
+    if log_filter.errors:
+        return 0, False
+    return count_in_scans(log_filter.access.sources(), log_filter.rows, log_filter.id_range, _COUNTED_SCANS)

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from emaillog.views import actions, export, inbox, log, message
+from emaillog.views import actions, bulk, export, inbox, log, message
 
 _MESSAGE = "monitor/email-log/<slug:stage_key>/<int:message_id>/"
 _EMAILS = "monitor/emails/"
@@ -18,6 +18,11 @@ urlpatterns = [
     path(f"{_EMAILS}new/", log.new_mail, name="email-log-new"),
     path(f"{_EMAILS}export/", export.export, name="email-log-export"),
     path(f"{_EMAILS}apps/", log.app_names, name="email-log-apps"),
+    path(f"{_EMAILS}actions/", bulk.actions, name="bulk-actions"),
+    path(f"{_EMAILS}actions/new/", bulk.new, name="bulk-action-new"),
+    path(f"{_EMAILS}actions/<int:action_id>/", bulk.progress, name="bulk-action"),
+    path(f"{_EMAILS}actions/<int:action_id>/stop/", bulk.stop_action, name="bulk-action-stop"),
+    path(f"{_EMAILS}count/", log.count, name="email-log-count"),
     path(f"{_EMAILS}<int:message_id>/", log.by_number, name="email-by-number"),
     path("monitor/email-log/<slug:stage_key>/", log.log, name="email-log"),
     path("monitor/email-log/<slug:stage_key>/new/", log.new_mail, name="email-log-new"),

@@ -173,7 +173,9 @@ def _route(submission: Submission, place: _RoutingPlace) -> Route:
         return forward(recipients, resent.forwarded_to)
     if resent.released and place.policy.policy != RecipientPolicy.NOBODY:
         return release(recipients)
-    return route_resent(RouteKind(resent.original.route), recipients, place.test_list, place.policy)
+    decided = route_resent(RouteKind(resent.original.route), recipients, place.test_list, place.policy)
+    remaining = decided.without(resent.reached)
+    return decided if remaining.reaches_nobody else remaining  # the list may have changed a moment ago
 
 
 def check_size(size: int) -> None:

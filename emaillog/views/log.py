@@ -16,8 +16,9 @@ from django.views.decorators.http import require_safe
 from emaillog.active_lists import active_lists
 from emaillog.bounded_scan import SCAN_LIMIT
 from emaillog.filters import MessageFilter, apps_called
-from emaillog.pages import newest_number, number_of_newer, page_of
+from emaillog.pages import count_matching, newest_number, number_of_newer, page_of
 from emaillog.reasons import Reason, reasons_of
+from emaillog.views.may_act import may_act
 from organization.keyset import query_url, row_number
 from organization.models import App, Member, Stage
 from organization.web.http import MemberRequest, stage_links
@@ -48,9 +49,13 @@ def log(request: MemberRequest, stage_key: str | None = None) -> HttpResponse:
         "searched": SCAN_LIMIT,
         "newer_url": page.newer is not None and query_url(request, after=page.newer),
         "older_url": page.older is not None and query_url(request, before=page.older),
+        "may_act": may_act(request.user),
+        "count_url": reverse("email-log-count") + _count_query(request, stage_key),
         "reset_url": _url("email-log", stage_key),
         "export_url": _url("email-log-export", stage_key) + query_url(request),
-        "new_mail_url": is_first and not log_filter.errors and _url("email-log-new", stage_key) + query_url(request, above=newest),
+        "new_mail_url": is_first
+        and not log_filter.errors
+        and _url("email-log-new", stage_key) + query_url(request, above=newest),
     }
     return render(request, "emaillog/email_log.html", context, status=422 if log_filter.errors else 200)
 
@@ -68,6 +73,15 @@ def new_mail(request: MemberRequest, stage_key: str | None = None) -> HttpRespon
     }
     status = _STOP_POLLING if number > NEWER_AT_MOST else 200
     return render(request, "emaillog/_new_mail.html", context, status=status)
+
+
+@require_safe
+@never_cache
+def count(request: MemberRequest) -> HttpResponse:
+    """How many emails match, as text for the bar of selected emails. It says if there are more than it counted."""
+    log_filter = MessageFilter(request.GET, wide_log_access(request.user))
+    number, more = count_matching(log_filter)
+    return HttpResponse(f"{number:,}{'+' if more else ''}", content_type="text/plain; charset=utf-8")
 
 
 @require_safe
@@ -107,6 +121,11 @@ def _place(access: AnyLogAccess, stage_key: str | None) -> dict[str, object]:
 
 def _url(name: str, stage_key: str | None) -> str:
     return reverse(name, args=[stage_key] if stage_key else [])
+
+
+def _count_query(request: MemberRequest, stage_key: str | None) -> str:
+    query = query_url(request)
+    return f"{query}&stage={stage_key}" if query and stage_key else query or (f"?stage={stage_key}" if stage_key else "")
 
 
 def _rows(log_filter: MessageFilter, messages: list[Message]) -> list[tuple[Message, object, str]]:

@@ -86,9 +86,7 @@ def test_pages_by_key_lead_there_and_back(as_administrator, crm, qa):
     assert "status=queued" in third.context["newer_url"]
 
 
-@pytest.mark.parametrize(
-    "query", [{"before": "x"}, {"before": "-1"}, {"after": "9" * 30}, {"before": "٣"}, {"q": "\x00"}]
-)
+@pytest.mark.parametrize("query", [{"before": "x"}, {"before": "-1"}, {"after": "9" * 30}, {"before": "٣"}, {"q": "\x00"}])
 def test_a_made_up_address_is_no_error(as_administrator, crm, qa, query):
     named(crm, qa, "one")
     assert log(as_administrator, **query).status_code == 200
