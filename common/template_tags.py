@@ -50,4 +50,5 @@ def select_menu(field: BoundField) -> str:
 
 @cache  # templates name them, with fixed attributes
 def _icon(name: str, size: int, attributes: tuple[tuple[str, str], ...]) -> SafeString:
-    return mark_safe(make_icon(name, size=size, **dict(attributes)))  # noqa: S308 - the library's own SVG
+    svg: str = make_icon(name, size=size, **dict(attributes))
+    return mark_safe(svg)  # noqa: S308 - the library's own

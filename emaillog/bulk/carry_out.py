@@ -1,6 +1,6 @@
 """Carry out the actions on many emails, some at a time, oldest first: a job of the worker.
 
-How far an action is stands in its row and changes in the same transaction as the emails. So a worker that is killed leaves
+An action stores how far it is, in the same transaction as the emails. So a worker that is killed leaves
 nothing half done, and the next one goes on where it stopped.
 """
 

@@ -264,7 +264,7 @@ def test_what_comes_in_after_the_preview_is_not_part_of_it(crm, qa, server, admi
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ("status=faild", "Status"),
+        ("status=unknown", "Status"),
         ("stage=nowhere", "Stage"),
         ("colour=red", "no filter “colour”"),
         ("range=custom&start=nonsense", "From"),
