@@ -60,7 +60,7 @@ def test_a_member_sees_the_stages_and_apps_that_they_may_see(crm, shop, developm
 
 
 def test_pages_over_some_stages_miss_and_double_nothing(crm, development, qa, production, monkeypatch):
-    """Each stage is scanned by itself, a bounded piece at a time, and one of them is quiet for long."""
+    """Each stage is scanned on its own, a bounded piece at a time, and one of them is quiet for long."""
     monkeypatch.setattr(bounded_scan, "SCAN_LIMIT", 7)
     expected = []
     for number in range(150):

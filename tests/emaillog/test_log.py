@@ -320,3 +320,32 @@ def test_the_page_of_a_mail_that_is_on_its_way_says_so_and_can_be_refreshed(as_a
     resend = re.search(r'class="([^"]+)" href="[^"]+">Resend</a>', page)
     main = {"sent": False, "failed": True}.get(status)
     assert (resend and "button--primary" in resend[1]) == main
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_page_says_for_the_help_desk_what_became_of_each_recipient(as_administrator, crm, qa, smtp_server):
+    configure(qa, smtp_server, from_domains="*")
+    smtp_server.rcpt = {"no@x.example": "550 5.1.1 no such user", "late@x.example": "451 4.7.1 Greylisted"}.get
+    message = send(crm, qa, "yes@x.example", "no@x.example", "late@x.example")
+    deliver()
+    page = as_administrator.get(url(message))
+    sentences = {outcome.recipient.address: outcome.sentence for outcome in page.context["outcomes"]}
+    accepted = sentences["yes@x.example"]
+    assert accepted.startswith(f"Accepted by 127.0.0.1:{smtp_server.port} on ")
+    assert " for yes@x.example with these words: 250" in accepted
+    assert "wasn't delivered to no@x.example" in sentences["no@x.example"]
+    assert "The server doesn't know this mailbox. 550 5.1.1 no such user" in sentences["no@x.example"]
+    assert "isn't delivered yet to late@x.example" in sentences["late@x.example"]
+    assert f"http://testserver/monitor/emails/{message.pk}/" in page.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_page_shows_each_answer_of_the_server_once(as_administrator, crm, qa, smtp_server):
+    configure(qa, smtp_server, from_domains="*")
+    smtp_server.rcpt = lambda _: "550 5.1.1 no such user"
+    message = send(crm, qa, *(f"c{number}@x.example" for number in range(12)))
+    deliver()
+    page = as_administrator.get(url(message))
+    (reply,) = page.context["replies"]
+    assert (reply.tries, len(reply.shown), reply.more) == (12, 10, 2)
+    assert "All 12 attempts" in page.content.decode()
