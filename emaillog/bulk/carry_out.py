@@ -48,7 +48,11 @@ def carry_out_all() -> None:
             action.refresh_from_db(fields=["position"])
 
 
-BULK_ACTIONS = Job("bulk-actions", carry_out_all, every=2.0, beside=True)
+def is_any_running() -> bool:
+    return BulkAction.objects.filter(state=BulkAction.State.RUNNING).exists()
+
+
+BULK_ACTIONS = Job("bulk-actions", carry_out_all, every=2.0, beside=True, needed=is_any_running)
 
 
 def _go_on(action: BulkAction) -> bool:
