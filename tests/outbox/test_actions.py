@@ -812,7 +812,7 @@ def test_releasing_asks_first_names_the_real_people_and_shows_who_did_it(as_admi
     deliver()
     assert {"customer@example.com", "boss@example.com"} <= smtp_server.recipients
     log = as_administrator.get("/monitor/email-log/qa/", {"route": "released"})
-    assert [one.route for one, _ in log.context["rows"]] == [RouteKind.RELEASED]
+    assert [message.route for message, *_ in log.context["rows"]] == [RouteKind.RELEASED]
     assert "Released" in log.content.decode()
 
 

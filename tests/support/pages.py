@@ -145,7 +145,7 @@ def busy_portal(
         "held": held.pk,
         "listless": listless.pk,
         "credential": credential.pk,
-        "action": start(Request(Act.RESEND, "stage=qa&status=failed"), administrator).pk,
+        "action": start(Request(Act.RETRY, "stage=qa&status=deferred"), administrator).pk,
         "test": _failed_test(qa, administrator, closed_port).pk,
         "stage_number": qa.pk,
     }
