@@ -18,6 +18,7 @@ class Job:
 
     `every`, and `first` (the wait before the first run), are in seconds. With `beside` it runs on its own thread, because it
     may take minutes and emails must not wait for it. With `nightly` a scheduler that knows the time of day runs it at night.
+    `needed` is asked first, so that a thread and its connection to the database aren't made for nothing.
     """
 
     name: str
@@ -26,12 +27,15 @@ class Job:
     first: float = 0.0
     beside: bool = False
     nightly: bool = False
+    needed: Callable[[], bool] = lambda: True
 
     def start(self) -> None:
         """Run the job.
 
         Database errors are raised, except on a thread of the job's own, where they are logged.
         """
+        if not self.needed():
+            return
         if self.beside:
             threading.Thread(target=self._run_beside, name=self.name, daemon=True).start()
         else:

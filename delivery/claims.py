@@ -21,6 +21,7 @@ from delivery.statements import DueMessage, MessageRecipient
 from delivery.values import Claim, ClaimedMessage, DueRecipient
 from organization.recipient_policy.policy import PolicyState, RecipientPolicy
 from organization.recipient_policy.reading import query_policy
+from outbox.actions import reached_by
 from outbox.models import WAITING, HandOverCapture, HoldReason, Message, Recipient, RouteKind, Rule, Status
 from outbox.routing import Route, RoutedPerson, StoredRoute, route_again
 from outbox.search_text import with_recipients
@@ -281,6 +282,8 @@ def _route_once_more(mail: DueMessage, state: ListState, policy: PolicyState) ->
     new_route = route_again(stored_route(message, recipients), message.requested, state, policy)
     if new_route is None:
         return mail
+    if message.resent_from:
+        new_route = _without_reached(new_route, message, recipients)
     _apply_route(message, recipients, new_route, state.version)
     if new_route.hold_reason:
         hold(message, new_route.hold_reason)
@@ -292,6 +295,13 @@ def stored_route(message: Message, recipients: Sequence[Recipient]) -> StoredRou
     waiting = [recipient for recipient in recipients if recipient.status in WAITING]
     allowed = tuple(recipient.address for recipient in waiting if recipient.rule == Rule.ALLOWED)
     return StoredRoute(RouteKind(message.route), message.list_version, message.policy_version, bool(waiting), allowed)
+
+
+def _without_reached(new_route: Route, message: Message, recipients: Sequence[Recipient]) -> Route:
+    """A resent message doesn't go to people who got it before, except to those for whom it was resent."""
+    own = {same_address_key(recipient.address) for recipient in recipients}
+    remaining = new_route.without(reached_by([message])[message.pk] - own)
+    return new_route if remaining.reaches_nobody else remaining
 
 
 def _apply_route(message: Message, recipients: Sequence[Recipient], new_route: Route, list_version: int) -> None:

@@ -1,10 +1,11 @@
-"""Search a stage's messages by number, a bounded piece at a time (decision 6).
+"""Search the messages of one or several stages by number, a bounded piece at a time (decision 6).
 
 A match may be rare, or there may be none. So no request reads more than `SCAN_LIMIT` messages.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -54,37 +55,84 @@ class ScanResult:
 
 
 def scan(
-    stage_mail: QuerySet[Message], matching: QuerySet[Message], id_range: IdRange, limit: int, *, upward: bool = False
+    sources: Sequence[QuerySet[Message]], matching: QuerySet[Message], id_range: IdRange, limit: int, *, upward: bool = False
 ) -> ScanResult:
-    """Return up to `limit` messages of `matching` among the next SCAN_LIMIT of `stage_mail`.
+    """Return up to `limit` messages of `matching` among the next SCAN_LIMIT of each source.
 
-    The newest come first. Upward, the oldest come first.
+    The newest come first. Upward, the oldest come first. Several sources are the stages that a member may see: of each a piece
+    of its own is read, and the result ends where the first of these pieces ends.
     """
+    if len(sources) == 1:
+        return _scan_one(sources[0], matching, id_range, limit, upward=upward)
+    results = [_scan_one(source, matching & source, id_range, limit, upward=upward) for source in sources]
+    stops = [result.stop for result in results if result.stop]
+    messages = sorted((row for result in results for row in result.messages), key=lambda row: row.pk, reverse=not upward)
+    if not stops:
+        return ScanResult(messages[:limit])
+    first = (min if upward else max)(stops, key=lambda stop: stop.number)
+    read = [row for row in messages if (row.pk <= first.number if upward else row.pk >= first.number)]
+    return ScanResult(read[:limit], None if len(read) >= limit else first)
+
+
+def _scan_one(
+    source: QuerySet[Message], matching: QuerySet[Message], id_range: IdRange, limit: int, *, upward: bool
+) -> ScanResult:
     order, furthest = ("pk", Max("pk")) if upward else ("-pk", Min("pk"))
-    last = id_range.of(stage_mail).order_by(order)[:SCAN_LIMIT].aggregate(number=furthest)["number"]
+    last = id_range.of(source).order_by(order)[:SCAN_LIMIT].aggregate(number=furthest)["number"]
     if last is None:
         return ScanResult([])
     piece, beyond = (IdRange(below=last + 1), IdRange(above=last)) if upward else (IdRange(above=last - 1), IdRange(below=last))
     messages = list(piece.within(id_range).of(matching).order_by(order)[:limit])
     if len(messages) == limit:
         return ScanResult(messages)
-    following = beyond.within(id_range).of(stage_mail).order_by(order).values_list("created", flat=True).first()
+    following = beyond.within(id_range).of(source).order_by(order).values_list("created", flat=True).first()
     return ScanResult(messages, ScanStop(last, following) if following else None)
 
 
-def id_range_of_time(stage_mail: QuerySet[Message], start: datetime | None, end: datetime | None) -> IdRange:
+def walk(
+    sources: Sequence[QuerySet[Message]], matching: QuerySet[Message], id_range: IdRange, rows_at_once: int, scans_at_most: int
+) -> Iterator[list[Message]]:
+    """Yield the matching messages, newest first, some at a time. It ends after so many scans that didn't fill such a piece."""
+    scans = 0
+    while scans < scans_at_most:
+        result = scan(sources, matching, id_range, rows_at_once)
+        yield result.messages
+        if result.stop is not None:
+            scans += 1
+            id_range = IdRange(below=result.stop.number).within(id_range)
+        elif result.messages:
+            id_range = IdRange(below=result.messages[-1].pk).within(id_range)
+        else:
+            return
+
+
+def count_in_scans(
+    sources: Sequence[QuerySet[Message]], matching: QuerySet[Message], id_range: IdRange, scans_at_most: int
+) -> tuple[int, bool]:
+    """Count the matching messages among the newest of each source, and tell whether there are others that weren't read."""
+    total, more = 0, False
+    for source in sources:
+        own = matching if len(sources) == 1 else matching & source
+        furthest = id_range.of(source).order_by("-pk").values_list("pk", flat=True)[scans_at_most * SCAN_LIMIT :].first()
+        piece = id_range if furthest is None else IdRange(above=furthest).within(id_range)
+        total += piece.of(own).order_by().count()
+        more = more or furthest is not None
+    return total, more
+
+
+def id_range_of_time(start: datetime | None, end: datetime | None) -> IdRange:
     """Return a range of numbers that contains all messages of that time, and a few more at both ends."""
-    above = None if start is None else _first_since(stage_mail, start - _SLACK) - 1
-    below = None if end is None else _first_since(stage_mail, end + _SLACK)
+    above = None if start is None else _first_since(start - _SLACK) - 1
+    below = None if end is None else _first_since(end + _SLACK)
     return IdRange(above, below)
 
 
-def _first_since(stage_mail: QuerySet[Message], moment: datetime) -> int:
+def _first_since(moment: datetime) -> int:
     """Return the lowest number from which all messages were accepted at `moment` or later.
 
     Numbers follow the time, so a binary search is enough.
     """
-    rows = stage_mail.order_by("pk").values_list("pk", "created")
+    rows = Message.objects.order_by("pk").values_list("pk", "created")
     lowest, highest = rows.first(), rows.last()
     if lowest is None or highest is None:
         return 0

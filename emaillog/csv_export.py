@@ -8,8 +8,9 @@ from datetime import tzinfo
 from django.utils import timezone
 
 from common import csv_stream
-from emaillog.bounded_scan import SCAN_LIMIT, IdRange, ScanResult, scan
+from emaillog.bounded_scan import SCAN_LIMIT, IdRange, ScanResult, scan, walk
 from emaillog.filters import MessageFilter
+from emaillog.reasons import Reason, reasons_of
 from outbox.access.masking import Mask
 from outbox.models import Message
 
@@ -18,8 +19,8 @@ SEARCHED_AT_MOST = 40 * SCAN_LIMIT
 _ROWS_PER_SCAN = 500
 _LEFT_OUT = "Not all matching emails are in this file: it ends after {:,} emails. Choose a time range to get the others."
 _HEADER = (
-    "Number", "Time", "Status", "App", "Credential", "Subject", "From", "Requested by the app", "Route", "Routed to", "Rules",
-    "Size", "Message-ID",
+    "Number", "Time", "Status", "Reason", "Server's words", "Stage", "App", "Credential", "Subject", "From",
+    "Requested by the app", "Route", "Routed to", "Recipient statuses", "Rules", "Size", "Message-ID",
 )  # fmt: skip
 
 
@@ -31,38 +32,38 @@ def csv_lines(log_filter: MessageFilter, zone: tzinfo) -> Iterator[str]:
 def _rows(log_filter: MessageFilter, zone: tzinfo) -> Iterator[Sequence[str]]:
     """Yield the rows, newest first. A few hundred messages are read at a time."""
     yield _HEADER
-    stage_mail = Message.objects.filter(stage=log_filter.access.stage)
-    matching = log_filter.qs.select_related("app", "credential").prefetch_related("recipients").defer("search_text")
-    id_range, given, searched = log_filter.id_range, 0, 0
-    while given < ROWS_AT_MOST and searched < SEARCHED_AT_MOST:
-        piece = scan(stage_mail, matching, id_range, min(_ROWS_PER_SCAN, ROWS_AT_MOST - given))
-        for message in piece.messages:
-            yield _cells(message, log_filter.access.mask(message), zone)
-        given += len(piece.messages)
-        if piece.stop is not None:
-            searched += SCAN_LIMIT
-            id_range = IdRange(below=piece.stop.number).within(id_range)
-        elif piece.messages:
-            id_range = IdRange(below=piece.messages[-1].pk).within(id_range)
-        else:
-            return
-    if scan(stage_mail, matching, id_range, 1) != ScanResult([]):
-        yield [_LEFT_OUT.format(given)]
+    access, id_range, given = log_filter.access, log_filter.id_range, 0
+    matching = log_filter.rows.select_related("app", "stage", "credential").prefetch_related("recipients")
+    for messages in walk(access.sources(), matching, id_range, _ROWS_PER_SCAN, SEARCHED_AT_MOST // SCAN_LIMIT):
+        reasons = reasons_of(messages)
+        for message in messages[: ROWS_AT_MOST - given]:
+            yield _cells(message, access.mask(message), reasons.get(message.pk, Reason()), zone)
+            id_range = IdRange(below=message.pk).within(log_filter.id_range)
+        given += len(messages)
+        if given >= ROWS_AT_MOST:
+            break
+    if scan(access.sources(), matching, id_range, 1) != ScanResult([]):
+        yield [_LEFT_OUT.format(min(given, ROWS_AT_MOST))]
 
 
-def _cells(message: Message, mask: Mask, zone: tzinfo) -> list[str]:
+def _cells(message: Message, mask: Mask, reason: Reason, zone: tzinfo) -> list[str]:
+    recipients = list(message.recipients.all())
     return [
         str(message.pk),
         timezone.localtime(message.created, zone).isoformat(sep=" ", timespec="seconds"),
         message.get_status_display(),
+        mask.text(reason.text),
+        mask.text(reason.words),
+        message.stage.name,
         message.app.name,
         message.credential.username if message.credential else "",
         message.subject,
         mask.address(message.from_address),
         "; ".join(mask.address(address) for address in message.requested),
         message.get_route_display(),
-        "; ".join(mask.address(recipient.address) for recipient in message.recipients.all()),
-        "; ".join(recipient.get_rule_display() for recipient in message.recipients.all()),
+        "; ".join(mask.address(recipient.address) for recipient in recipients),
+        "; ".join(recipient.get_status_display() for recipient in recipients),
+        "; ".join(recipient.get_rule_display() for recipient in recipients),
         str(message.size),
         message.message_id,
     ]

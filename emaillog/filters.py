@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Any
 
 import django_filters
 from django import forms
-from django.db.models import QuerySet
+from django.core.exceptions import ValidationError
+from django.db.models import Q, QuerySet
 
 from common.log_filter import LogFilter
 from emaillog.bounded_scan import IdRange, id_range_of_time
-from organization.models import App, Credential
+from organization.models import App, Credential, Stage
 from organization.permissions import Permission
 from outbox import search_text
-from outbox.access.visibility import LogAccess
+from outbox.access.visibility import AnyLogAccess
 from outbox.models import WAITING, Message, RouteKind, Status
 
 # One choice for all that Analytics counts as waiting (see backlog).
 ON_ITS_WAY = "waiting"
 _STATUSES = [(ON_ITS_WAY, "Waiting (queued, sending or deferred)"), *Status.choices]
+# Numbers have 18 digits at most: no database has larger ids.
+_NUMBER = re.compile(r"(#?)([0-9]{1,18})", re.ASCII)
+_NUMBERS_AT_MOST = 1_000
+_APPS_AT_MOST = 100
 
 
 class _Credentials(django_filters.ModelChoiceFilter):
@@ -27,18 +34,40 @@ class _Credentials(django_filters.ModelChoiceFilter):
             return f"{obj.name} ({obj.username})"
 
 
+class _NumbersField(forms.CharField):
+    """Numbers of emails with commas between them."""
+
+    def clean(self, value: Any) -> list[int]:
+        text = super().clean(value)
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        matches = [_NUMBER.fullmatch(part) for part in parts]
+        if not all(matches):
+            raise ValidationError("Enter numbers of emails with commas between them, such as 41,42.")
+        if len(parts) > _NUMBERS_AT_MOST:
+            raise ValidationError(f"Select at most {_NUMBERS_AT_MOST:,} emails, or use a filter that matches them.")
+        return sorted({int(match[2]) for match in matches if match})
+
+
+class _Numbers(django_filters.Filter):
+    field_class = _NumbersField
+
+
 class MessageFilter(LogFilter):
     """The filters of one request.
 
-    `qs` are the matching messages. `id_range` is the range of numbers that can contain them. `notes` say what was left out
-    and why.
+    `rows` are the matching messages. `id_range` is the range of numbers that can contain them. `notes` say what was left out
+    and why. `errors` say which value makes no sense; then nothing matches.
     """
 
-    SELECTS = ("app", "status", "route", "credential", "since")
+    SELECTS = ("stage", "status", "route", "credential", "range")
 
     q = django_filters.CharFilter(method="search", label="Search", max_length=300)
     recipient = django_filters.CharFilter(method="to_recipient", label="Recipient", max_length=254)
-    app = django_filters.ModelChoiceFilter(queryset=App.objects.none(), to_field_name="key", empty_label="All apps", label="App")
+    numbers = _Numbers(method="with_numbers", label="Selected emails")
+    stage = django_filters.ModelChoiceFilter(
+        queryset=Stage.objects.none(), to_field_name="key", empty_label="All stages", label="Stage"
+    )
+    app = django_filters.CharFilter(method="of_apps", label="App", max_length=100)
     status = django_filters.ChoiceFilter(choices=_STATUSES, method="with_status", empty_label="All statuses", label="Status")
     route = django_filters.ChoiceFilter(choices=RouteKind.choices, empty_label="All routes", label="Route")
     credential = _Credentials(
@@ -49,21 +78,35 @@ class MessageFilter(LogFilter):
         model = Message
         fields: tuple[str, ...] = ()
 
-    def __init__(self, data: Any, access: LogAccess) -> None:
-        super().__init__(data, access.messages())
+    def __init__(self, data: Any, access: AnyLogAccess, now: datetime | None = None) -> None:
+        self.visible_stages = access.stages
+        if data and data.get("stage"):
+            access = access.of_stage(data["stage"])
+        super().__init__(data, access.messages(), now)
         self.access = access
-        self.filters["app"].queryset = App.objects.filter(pk__in=[app.pk for app in access.apps])
-        self.filters["credential"].queryset = Credential.objects.filter(stage=access.stage, app__in=access.apps)
+        self.filters["stage"].queryset = Stage.objects.filter(pk__in=[stage.pk for stage in self.visible_stages])
+        self.filters["credential"].queryset = self._credentials()
+
+    @property
+    def rows(self) -> QuerySet[Message]:
+        """The matching messages, without the text that only the search reads."""
+        matching: QuerySet[Message] = self.queryset.none() if self.errors else self.qs
+        return matching.defer("search_text")
 
     @property
     def select_filters(self) -> list[forms.BoundField]:
         """The filters that are selects, without those that have nothing to choose from."""
-        return [field for field in super().select_filters if len(getattr(field.field, "choices", ())) > 1]
+        left_out = {"stage"} if len(self.visible_stages) == 1 else set()
+        return [
+            field
+            for field in super().select_filters
+            if field.name not in left_out and len(getattr(field.field, "choices", ())) > 1
+        ]
 
     @property
     def shows_recipients(self) -> bool:
         """Whether there are any messages whose recipients the member may search."""
-        return self.access.every_app_open or bool(self.access.open_apps)
+        return self.access.opens_any
 
     @property
     def notes(self) -> list[str]:
@@ -77,21 +120,41 @@ class MessageFilter(LogFilter):
         return notes
 
     @property
+    def number(self) -> int | None:
+        """The number that is searched for, as `42` or `#42`."""
+        match = _NUMBER.fullmatch(self.data.get("q", "").strip())
+        return int(match[2]) if match else None
+
+    @property
     def id_range(self) -> IdRange:
-        return id_range_of_time(Message.objects.filter(stage=self.access.stage), *self.period())
+        id_range = id_range_of_time(*self.period())
+        if numbers := self.form.cleaned_data.get("numbers"):
+            id_range = _around(numbers).within(id_range)
+        if self.number is not None and self._is_number_alone():
+            id_range = _around([self.number]).within(id_range)
+        return id_range
 
     def search(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
         """Search subjects and addresses. Addresses are searched only where they are shown: otherwise they could be guessed."""
+        by_number = Q(pk=self.number) if self.number is not None else None
+        if by_number is not None and self._is_number_alone():
+            return queryset.filter(by_number)
         if self.access.every_app_open:
-            return queryset.filter(search_text.matches(value))
-        return queryset.filter(
-            (search_text.matches(value) & self.access.open_mail) | search_text.matches_without_addresses(value)
-        )
+            matches = search_text.matches(value)
+        else:
+            matches = (search_text.matches(value) & self.access.open_mail) | search_text.matches_without_addresses(value)
+        return queryset.filter(matches if by_number is None else matches | by_number)
 
     def to_recipient(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
         if not self.shows_recipients:
             return queryset
         return queryset.filter(self.access.open_mail, search_text.has_recipient(value))
+
+    def with_numbers(self, queryset: QuerySet[Message], name: str, value: list[int]) -> QuerySet[Message]:
+        return queryset.filter(pk__in=value) if value else queryset
+
+    def of_apps(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
+        return queryset.filter(app__in=apps_called(value, _APPS_AT_MOST))
 
     def with_status(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
         return queryset.filter(status__in=(*WAITING, Status.SENDING) if value == ON_ITS_WAY else (value,))
@@ -101,3 +164,29 @@ class MessageFilter(LogFilter):
         if start is not None:
             queryset = queryset.filter(created__gte=start)
         return queryset if end is None else queryset.filter(created__lte=end)
+
+    def _is_number_alone(self) -> bool:
+        return bool(self.data.get("q", "").strip().startswith("#"))
+
+    def _credentials(self) -> QuerySet[Credential]:
+        """Those of the apps that are filtered for: an organization may have thousands. And the one that the URL names."""
+        app, username = self.data.get("app", ""), self.data.get("credential", "")
+        if not app and not username:
+            return Credential.objects.none()
+        credentials = Credential.objects.filter(stage__in=self.access.stages)
+        if not self.access.every_app:
+            credentials = credentials.filter(app__in=self.access.some_apps)
+        chosen = Q(app__in=apps_called(app, _APPS_AT_MOST)) if app else Q(pk__in=[])
+        return credentials.filter(chosen | Q(username=username))
+
+
+def apps_called(text: str, limit: int, among: QuerySet[App] | None = None) -> list[App]:
+    """The app with this key, or else the apps whose names or keys contain the text."""
+    text = text.replace("\0", "").strip()
+    apps = App.objects.all() if among is None else among
+    exact = list(apps.filter(key=text.lower()))
+    return exact or list(apps.filter(Q(name__icontains=text) | Q(key__icontains=text)).order_by("name", "key")[:limit])
+
+
+def _around(numbers: list[int]) -> IdRange:
+    return IdRange(numbers[0] - 1, numbers[-1] + 1)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
@@ -42,11 +41,7 @@ class Inbox:
 def find_inbox(member: Member, app_key: str, stage_key: str) -> Inbox:
     """A 404 when there is no such app or stage. Raises PermissionDenied to members who may not read the app's log."""
     app, stage = get_object_or_404(App, key=app_key), get_object_or_404(Stage, key=stage_key)
-    access = log_access(member, stage)
-    if app not in access.apps:
-        raise PermissionDenied(f"You need the permission “{Permission.ACCESS_ASSET_LOGS.label}” for this.")
-    narrow = replace(access, apps=[app], every_app=False)
-    return Inbox(app, stage, narrow)
+    return Inbox(app, stage, log_access(member, stage).of_app(app))
 
 
 class InboxFilter(MessageFilter):

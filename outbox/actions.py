@@ -7,6 +7,7 @@ acts on it. A message that is being sent stays as it is.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
@@ -42,6 +43,7 @@ _NOWHERE_TO_SEND = "{} has no SMTP settings, so there is nowhere to send the ema
 _UNDER_WAY = "The email is not finished yet, so resending it could deliver it twice. Wait for it, or cancel it first."
 _RESENT_MEANWHILE = "The email was resent as #{} after you opened the page. Nothing was sent again; look at that email first."
 _NO_CONTENT = "The content of the email isn't kept any more, so it can't be resent."
+_EVERYBODY_GOT_IT = "Everybody who would get the email now got it already. Choose “Everybody” to send it again."
 _NOT_CAPTURED = "Only captured email is forwarded as test mail, and this email isn't captured."
 _NOBODY_LISTED = "Nobody is on the test list. Add a person to it first."
 _CAPTURES_ALL = "{} captures all email, so nothing is sent to real recipients. Change its recipient policy first."
@@ -114,15 +116,17 @@ def release_held(message: Message, actor: Actor) -> Message:
     return mail
 
 
-def resend(message: Message, actor: Actor, *, known_resend: int | None = None) -> Message:
+def resend(message: Message, actor: Actor, *, known_resend: int | None = None, missing_only: bool = False) -> Message:
     """Submit the message again, as a new one that is routed as of now. Test mail stays test mail. Returns the new message.
 
+    With `missing_only` the addresses that got it, or got one that it repeats, don't get it again.
     `known_resend` is the number of the latest resent message that the person knew of, 0 for none. None skips that check.
     Raises PermissionDenied, and ValidationError when the message isn't finished, was resent meanwhile, or isn't accepted again.
     Then nothing is stored.
     """
     require(actor, _scope(message), Permission.RESEND_MAIL)
-    return _resend(audit.Operation.RESEND, message, actor, known_resend, released=False)
+    reached = reached_by([message])[message.pk] if missing_only else frozenset()
+    return _resend(audit.Operation.RESEND, message, actor, known_resend, released=False, reached=reached)
 
 
 def resend_to_real_recipients(message: Message, actor: Actor, *, known_resend: int | None = None) -> Message:
@@ -165,13 +169,22 @@ def _forward(operation: audit.Operation, message: Message, actor: Actor, people:
     return forwarded
 
 
-def _resend(operation: audit.Operation, message: Message, actor: Actor, known_resend: int | None, *, released: bool) -> Message:
+def _resend(
+    operation: audit.Operation,
+    message: Message,
+    actor: Actor,
+    known_resend: int | None,
+    *,
+    released: bool,
+    reached: frozenset[str] = frozenset(),
+) -> Message:
     with transaction.atomic():
         original = _locked(message)
         _refuse_if(why_not_resend_to_real_recipients(original) if released else why_not_resend(original))
+        _refuse_if(_EVERYBODY_GOT_IT if reached and resend_route(original, reached).reaches_nobody else "")
         if known_resend is not None and known_resend != (original.resent_as or 0):
             raise ValidationError(_RESENT_MEANWHILE.format(original.resent_as), code="stale")
-        mail = _submit_again(original, Resend(original, actor.name, released))
+        mail = _submit_again(original, Resend(original, actor.name, released, reached=reached))
         original.resent_as = mail.pk
         original.notes = [*original.notes, f"Resent as #{mail.pk} by {actor.name}."]
         original.save(update_fields=["resent_as", "notes"])
@@ -184,11 +197,35 @@ def _submit_again(original: Message, resent: Resend) -> Message:
     content = Content.objects.filter(message=original).first()
     if content is None:
         raise ValidationError(_NO_CONTENT)
-    envelope = Envelope(original.envelope_sender, reachable(original) if resent.forwarded_to else original.requested)
     try:
+        envelope = envelope_again(original, resent)
         return submit(original.app, original.stage, envelope, bytes(content.data), via=Source.RESEND, resent=resent)
     except SubmissionRefused as refused:  # the stage or the app was archived, or the limits are others now
         raise ValidationError(refused.text) from refused
+
+
+def envelope_again(original: Message, resent: Resend) -> Envelope:
+    """The envelope of a message that repeats this one: without those whom it need not name any more."""
+    requested = reachable(original) if resent.forwarded_to else original.requested
+    missing = [address for address in requested if same_address_key(address) not in resent.reached]
+    return Envelope(original.envelope_sender, missing or requested)
+
+
+def reached_by(messages: Collection[Message]) -> dict[int, frozenset[str]]:
+    """By message, the addresses that got it, or got a message that it repeats, as same_address_key has them."""
+    reached: dict[int, set[str]] = {message.pk: set() for message in messages}
+    repeated = {message.pk: message.pk for message in messages}  # by message: the one of its chain that is read next
+    while repeated:
+        rows = Recipient.objects.filter(message__in=set(repeated.values()), status=Status.SENT).order_by()
+        addresses: dict[int, set[str]] = {}
+        for number, address in rows.values_list("message_id", "address"):
+            addresses.setdefault(number, set()).add(same_address_key(address))
+        for number, source in repeated.items():
+            reached[number] |= addresses.get(source, set())
+        sources = Message.objects.filter(pk__in=set(repeated.values())).order_by().values_list("pk", "resent_from")
+        before = {number: source for number, source in sources if source is not None}
+        repeated = {number: before[source] for number, source in repeated.items() if source in before}
+    return {number: frozenset(keys) for number, keys in reached.items()}
 
 
 def why_not_retry(message: Message) -> str:
@@ -283,12 +320,17 @@ def _goes_past(message: Message) -> bool:
     return not why_not_resend_to_real_recipients(message) and resend_route(message).kind != RouteKind.RECIPIENTS
 
 
-def resend_route(message: Message) -> Route:
-    """Where resend() would send the message now."""
+def resend_route(message: Message, reached: Collection[str] = ()) -> Route:
+    """Where resend() would send the message now, without the addresses that got it already."""
     test_list = test_list_of(message.app, message.stage)
-    return route_resent(
-        RouteKind(message.route), reachable(message), state_of(test_list, database_now()), policy_of(message.stage)
+    missing = [address for address in reachable(message) if same_address_key(address) not in reached]
+    route = route_resent(
+        RouteKind(message.route),
+        missing or reachable(message),
+        state_of(test_list, database_now()),
+        policy_of(message.stage),
     )
+    return route.without(reached)
 
 
 def reachable(message: Message) -> list[str]:

@@ -80,6 +80,12 @@ def ended(message: Message, event: str, reason: str) -> None:
     log.info(event, id=message.pk, message_id=message.message_id, app=message.app.key, stage=message.stage.key, reason=reason)
 
 
+def ended_together(messages: Iterable[Message], reason: str) -> None:
+    """As ended(), for messages that a person ended as failed."""
+    for message in messages:
+        ended(message, "email_failed", reason)
+
+
 def recipients_of(addresses: Sequence[str]) -> dict[str, Any]:
     """The first few addresses as a line may show them, and how many there are."""
     named = addresses[:_NAMED]

@@ -39,6 +39,7 @@ class TestMailForm(CompleteAddresses):
 
 
 _REASON_LENGTH = 200
+MISSING, EVERYBODY = "missing", "everybody"
 
 
 class PauseForm(forms.Form):
@@ -150,6 +151,23 @@ class ResendForm(forms.Form):
     def __init__(self, data: Any, message: Message) -> None:
         super().__init__(data)
         self.fields["known_resend"].initial = message.resent_as or 0
+
+
+class ResendToForm(ResendForm):
+    """Also to whom: to everybody, or to those alone who didn't get it, which is the default where there is anybody like that."""
+
+    to = forms.ChoiceField(label="Resend to", widget=forms.RadioSelect, required=False)
+
+    def __init__(self, data: Any, message: Message, *, missed: int, everybody: int) -> None:
+        super().__init__(data, message)
+        choices = [(MISSING, f"Only recipients who didn't get it ({missed})"), (EVERYBODY, f"Everybody ({everybody})")]
+        self.fields["to"].choices = choices if missed else choices[1:]  # type: ignore[attr-defined]
+        self.fields["to"].initial = MISSING if missed else EVERYBODY
+        if not missed:
+            self.fields["to"].widget = forms.HiddenInput()
+
+    def clean_to(self) -> str:
+        return str(self.cleaned_data["to"] or self.fields["to"].initial)
 
 
 class ReleaseForm(StageConfirmation, ResendForm):

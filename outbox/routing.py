@@ -6,7 +6,7 @@ stage's allowed addresses. What can't be decided holds the email.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from common.addresses import NamedAddress, same_address_key
@@ -49,6 +49,16 @@ class Route:
     @property
     def people(self) -> tuple[NamedAddress, ...]:
         return tuple(recipient.person for recipient in self.recipients)
+
+    def without(self, reached: Collection[str]) -> Route:
+        """The same route for those alone who aren't `reached` yet (as same_address_key has their addresses)."""
+        recipients = tuple(routed for routed in self.recipients if same_address_key(routed.person.email) not in reached)
+        captured = tuple(address for address in self.captured if same_address_key(address) not in reached)
+        return replace(self, recipients=recipients, captured=captured)
+
+    @property
+    def reaches_nobody(self) -> bool:
+        return not (self.recipients or self.captured or self.hold_reason)
 
 
 def route(requested: Sequence[str], test_list: ListState, policy: PolicyState) -> Route:

@@ -70,13 +70,24 @@ def hold_unconfigured(stage_id: int) -> None:
 
 def release(held: QuerySet[Message], slices: int | None = None) -> bool:
     """Queue what is held, and return whether it was all. Its route is checked again when it is claimed, like any other's."""
+    return change_in_slices(held.filter(status=Status.HELD), queue_together, slices)
+
+
+def queue_together(ids: Sequence[int]) -> None:
+    """Queue messages that are held and whose rows are locked."""
     now = database_now()
+    Recipient.objects.filter(message__in=ids, status=Status.HELD).update(status=Status.QUEUED, due=now)
+    Message.objects.filter(pk__in=ids).update(status=Status.QUEUED, hold_reason="", due=now)
 
-    def queue(ids: list[int]) -> None:
-        Recipient.objects.filter(message__in=ids, status=Status.HELD).update(status=Status.QUEUED, due=now)
-        Message.objects.filter(pk__in=ids).update(status=Status.QUEUED, hold_reason="", due=now)
 
-    return change_in_slices(held.filter(status=Status.HELD), queue, slices)
+def end_together(ids: Sequence[int], words: str) -> None:
+    """End messages that wait or are held, and whose rows are locked, as failed with these words. Who got one keeps it."""
+    Recipient.objects.filter(message__in=ids, status__in=(*WAITING, Status.HELD)).update(
+        status=Status.FAILED, last_reply=words, finished=database_now()
+    )
+    Message.objects.filter(pk__in=ids).update(status=Status.FAILED, hold_reason="")
+    ended = list(Message.objects.filter(pk__in=ids).select_related("app", "stage").defer("search_text"))
+    transaction.on_commit(lambda: event_log.ended_together(ended, words), robust=True)
 
 
 def release_to_list(reason: HoldReason, **place: int) -> None:

@@ -211,7 +211,9 @@ def _route(submission: Submission, state: RoutingState) -> Route:
         return forward(recipients, resent.forwarded_to)
     if resent.released and state.policy.policy != RecipientPolicy.NOBODY:
         return release(recipients)
-    return route_resent(RouteKind(resent.original.route), recipients, state.test_list, state.policy)
+    decided = route_resent(RouteKind(resent.original.route), recipients, state.test_list, state.policy)
+    remaining = decided.without(resent.reached)
+    return decided if remaining.reaches_nobody else remaining  # the list may have changed a moment ago
 
 
 def check_size(size: int) -> None:

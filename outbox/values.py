@@ -19,13 +19,15 @@ class Resend:
     """The reason for a resend.
 
     It names the message that is repeated, the person who decided it, and whether they released it to the real recipients,
-    or forwarded it as test mail to some people alone.
+    or forwarded it as test mail to some people alone. `reached`: the addresses that got it before and don't get it again (as
+    same_address_key has them).
     """
 
     original: Message
     by: str
     released: bool = False
     forwarded_to: tuple[NamedAddress, ...] = ()
+    reached: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from analytics.rollup import forget_before, roll_up
 from common.clock import database_now
 from common.jobs import Job
 from delivery.worker import SWEEP
+from emaillog.bulk.carry_out import BULK_ACTIONS
 from organization.audit.append_only import remove_older_than
 from outbox import retention
 
@@ -29,6 +30,8 @@ def prune() -> retention.PruneResult:
 JOBS = (
     # Repairs what a crash or a changed clock left behind.
     SWEEP,
+    # What people do about many emails at once.
+    BULK_ACTIONS,
     # Counts new messages for Analytics. The outbox may never have been counted before.
     Job("roll-up", roll_up, every=15.0, first=15.0, beside=True),
     # Once a day, and not in the first minutes after a start, when people wait for emails.

@@ -141,7 +141,7 @@ TEMPLATES = [
                 "portal.shell.held_mail_banner.held_mail_banner",
                 "portal.shell.test_list_banner.test_list_banner",
             ],
-            "builtins": ["lucide.templatetags.lucide"],
+            "builtins": ["common.template_tags"],
         },
     }
 ]

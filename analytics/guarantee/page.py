@@ -79,8 +79,8 @@ def rule_rows(guarantee: Guarantee, log_url: str, chosen: str) -> list[RuleRow]:
 def _log_period(since: datetime, chosen: str) -> dict[str, str]:
     """The period as the email log's filter understands it."""
     if chosen in ("24h", "7d", "30d"):
-        return {"since": chosen}
-    return {} if chosen == "all" else {"since": "custom", "start": f"{timezone.localtime(since):%Y-%m-%dT%H:%M}"}
+        return {"range": chosen}
+    return {} if chosen == "all" else {"range": "custom", "start": f"{timezone.localtime(since):%Y-%m-%dT%H:%M}"}
 
 
 class BarPart(NamedTuple):

@@ -16,8 +16,9 @@ from organization.permissions import Permission
 from organization.web.http import MemberRequest
 from outbox import actions
 from outbox.access.visibility import find_message, mask_of
-from outbox.forms import ConfirmForm, ReleaseForm, ResendForm
-from outbox.models import Message, RouteKind
+from outbox.forms import MISSING, ConfirmForm, ReleaseForm, ResendToForm
+from outbox.models import Message, RouteKind, Status
+from outbox.routing import Route
 
 _FORWARDED = "The email was forwarded as test mail. This is the new one."
 _RESENT = "The email was resent. This is the new one."
@@ -56,13 +57,24 @@ def release_held(request: MemberRequest, stage_key: str, message_id: int) -> Htt
 def resend(request: MemberRequest, stage_key: str, message_id: int) -> HttpResponse:
     """Name the people who would get it now, then resend."""
     message = _find(request, stage_key, message_id, Permission.RESEND_MAIL)
-    form = ResendForm(_posted(request), message)
+    everybody = actions.resend_route(message)
+    route = _route_of_missing(message) or everybody
+    missed = len(route.people) if route is not everybody else 0
+    form = ResendToForm(_posted(request), message, missed=missed, everybody=len(everybody.people))
     if request.method == "POST" and form.is_valid():
-        known_resend = form.cleaned_data["known_resend"]
-        return _act(request, message, lambda: actions.resend(message, request.user, known_resend=known_resend), _RESENT)
-    route = actions.resend_route(message)
+        values = form.cleaned_data
+        known_resend, missing_only = values["known_resend"], values["to"] == MISSING
+        return _act(
+            request,
+            message,
+            lambda: actions.resend(message, request.user, known_resend=known_resend, missing_only=missing_only),
+            _RESENT,
+        )
     addresses = [person.email for person in route.people]
+    mask = mask_of(request.user, message)
+    others = [mask.address(person.email) for person in everybody.people if person.email not in addresses]
     details = {
+        "others": others,
         "to_test_list": route.kind == RouteKind.TEST_LIST,
         "only_allowed": route.kind == RouteKind.ALLOWED,
         "captured": bool(route.captured),
@@ -102,6 +114,14 @@ def _find(request: MemberRequest, stage_key: str, message_id: int, permission: P
     return message
 
 
+def _route_of_missing(message: Message) -> Route | None:
+    """Where the message goes if only those get it who didn't yet; None if everybody or nobody got it."""
+    reached = actions.reached_by([message])[message.pk]
+    failed = message.recipients.filter(status=Status.FAILED).exists()
+    route = actions.resend_route(message, reached) if reached and failed else None
+    return route if route and route.people else None
+
+
 def _posted(request: MemberRequest) -> QueryDict | None:
     return request.POST if request.method == "POST" else None
 
@@ -131,4 +151,4 @@ def _ask(
     mask = mask_of(request.user, message)
     addresses = [mask.address(address) for address in hit]
     context = {**details, "addresses": addresses, "message": message, "stage": message.stage, "form": form}
-    return render(request, f"emaillog/confirm_{about}.html", context, status=422 if form.errors else 200)
+    return render(request, f"emaillog/confirm/{about}.html", context, status=422 if form.errors else 200)

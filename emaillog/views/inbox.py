@@ -72,7 +72,7 @@ def empty(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
         empty_inbox(box, newest if up_to is None else min(up_to, newest), request.user)
         messages.success(request, "The inbox was emptied. The email log keeps its emails.")
         return redirect("inbox", app_key, stage_key)
-    return render(request, "emaillog/confirm_inbox_empty.html", {"app": box.app, "stage": box.stage, "up_to": newest})
+    return render(request, "emaillog/confirm/inbox_empty.html", {"app": box.app, "stage": box.stage, "up_to": newest})
 
 
 @require_POST

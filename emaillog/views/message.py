@@ -17,6 +17,7 @@ from emailconfig.services import settings_of
 from emaillog.content_preview import has_content, preview, read_attachment
 from emaillog.content_preview import source as source_of
 from emaillog.content_tabs import content_context, content_gone
+from emaillog.outcomes import recipient_outcomes, server_replies
 from emaillog.requested import requested_recipients
 from organization.access import Scope, allowed
 from organization.models import Member
@@ -46,14 +47,18 @@ def message(request: MemberRequest, stage_key: str, message_id: int) -> HttpResp
     message = find_message(request.user, stage_key, message_id)
     mask = mask_of(request.user, message)
     content_is_there = has_content(message)
-    recipients = list(message.recipients.all())
+    recipients, attempts = list(message.recipients.all()), list(message.attempts.all())
     context: dict[str, object] = {
         "stage": message.stage,
         "message": message,
         "mask": mask,
         "requested": requested_recipients(message, recipients, mask, content_is_there=content_is_there),
         "recipients": recipients,
-        "attempts": message.attempts.all(),
+        "outcomes": recipient_outcomes(recipients, attempts, mask),
+        "replies": server_replies(attempts),
+        "attempts": attempts,
+        "missed": message.status == Status.FAILED or any(recipient.status == Status.FAILED for recipient in recipients),
+        "link": request.build_absolute_uri(reverse("email-by-number", args=[message.pk])),
         "route_sentence": _route_sentence(message),
         "actions": allowed_actions(message, request.user),
         "final": FINAL,
@@ -66,7 +71,7 @@ def message(request: MemberRequest, stage_key: str, message_id: int) -> HttpResp
     }
     if context["can_see_content"] and content_is_there:
         context |= content_context(message, request.GET.get("show", ""))
-    return render(request, "emaillog/message.html", context)
+    return render(request, "emaillog/message/page.html", context)
 
 
 @require_safe

@@ -31,7 +31,7 @@ def recent_values(field: str) -> list[str]:
 class AuditFilter(LogFilter):
     """What the URL asks for. Each narrows by an index of its own, so that no page reads the whole trail."""
 
-    SELECTS = ("member", "operation", "entity", "status", "app", "stage", "since")
+    SELECTS = ("member", "operation", "entity", "status", "app", "stage", "range")
 
     words = django_filters.CharFilter(method="named", max_length=100, label="Words in a name")
     member = django_filters.CharFilter(method="done_by", max_length=360, label="Member")

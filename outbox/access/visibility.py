@@ -6,13 +6,16 @@ content.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property, reduce
+from operator import or_
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.shortcuts import get_object_or_404
 
-from organization.access import Scope, allowed, require
+from organization.access import EVERYWHERE, Scope, allowed, require
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from outbox.access.masking import Mask
@@ -24,46 +27,178 @@ class LogAccess:
     """A member's access to the log of one stage.
 
     `apps`: the apps whose messages they may see. `open_apps`: those of them whose recipients and contents they may see too.
-    `every_app` and `every_app_open` say that these are all apps, so that a query need not name them.
+    `every_app` and `every_app_open` say that these are all apps, so that neither a query nor a page needs to read them.
+    `everything`: all apps, where they have been read already.
     """
 
     stage: Stage
-    apps: list[App]
     every_app: bool
-    open_apps: list[App]
     every_app_open: bool
+    some_apps: tuple[App, ...] = ()
+    some_open_apps: tuple[App, ...] = ()
+    everything: Collection[App] | None = None
+
+    @cached_property
+    def apps(self) -> list[App]:
+        if not self.every_app:
+            return list(self.some_apps)
+        return list(App.objects.all() if self.everything is None else self.everything)
+
+    @cached_property
+    def open_apps(self) -> list[App]:
+        return self.apps if self.every_app_open else list(self.some_open_apps)
+
+    @property
+    def opens_any(self) -> bool:
+        """Whether there are any messages whose recipients the member may see."""
+        return self.every_app_open or bool(self.some_open_apps)
+
+    @property
+    def stages(self) -> list[Stage]:
+        return [self.stage]
+
+    def of_app(self, app: App) -> LogAccess:
+        """The same access, to one app's messages alone. Raises PermissionDenied when the member may not see them."""
+        if not self.every_app and app not in self.some_apps:
+            raise PermissionDenied(f"You need the permission “{Permission.ACCESS_ASSET_LOGS.label}” for this.")
+        is_open = self.every_app_open or app in self.some_open_apps
+        return LogAccess(self.stage, False, False, (app,), (app,) if is_open else ())
+
+    def of_stage(self, key: str) -> LogAccess:
+        return self
 
     def messages(self) -> QuerySet[Message]:
         messages = Message.objects.filter(stage=self.stage).select_related("app")
-        return messages if self.every_app else messages.filter(app__in=self.apps)
+        return messages if self.every_app else messages.filter(app__in=self.some_apps)
+
+    def sources(self) -> list[QuerySet[Message]]:
+        """What a search reads in the order of numbers."""
+        return [Message.objects.filter(stage=self.stage)]
 
     @property
     def open_mail(self) -> Q:
         """The messages whose recipients and content the member may see."""
-        return Q() if self.every_app_open else Q(app__in=self.open_apps)
+        return Q() if self.every_app_open else Q(app__in=self.some_open_apps)
 
     def mask(self, message: Message) -> Mask:
-        return Mask(message, open=self.every_app_open or message.app in self.open_apps)
+        return Mask(message, open=self.every_app_open or message.app in self.some_open_apps)
 
 
-def log_access(member: Member, stage: Stage, everything: list[App] | None = None) -> LogAccess:
+@dataclass(frozen=True)
+class WideLogAccess:
+    """A member's access to the logs of several stages. It answers what LogAccess answers.
+
+    `every_stage`: there are no other stages, so that a search reads all messages in the order of their numbers.
+    """
+
+    parts: tuple[LogAccess, ...]
+    every_stage: bool
+
+    @property
+    def stages(self) -> list[Stage]:
+        return [part.stage for part in self.parts]
+
+    @property
+    def every_app_open(self) -> bool:
+        return all(part.every_app_open for part in self.parts)
+
+    @property
+    def opens_any(self) -> bool:
+        return any(part.opens_any for part in self.parts)
+
+    @cached_property
+    def every_app(self) -> bool:
+        return all(part.every_app for part in self.parts)
+
+    @property
+    def some_apps(self) -> list[App]:
+        return list({app.pk: app for part in self.parts for app in part.some_apps}.values())
+
+    def of_stage(self, key: str) -> WideLogAccess:
+        """The same access, to the stage with this key alone. Unchanged if the member sees no such stage."""
+        parts = tuple(part for part in self.parts if part.stage.key == key)
+        return WideLogAccess(parts, every_stage=self.every_stage and len(self.parts) == 1) if parts else self
+
+    def messages(self) -> QuerySet[Message]:
+        messages = Message.objects.select_related("app", "stage")
+        if self.every_stage and self.every_app:
+            return messages
+        return messages.filter(_any_of(Q(stage=part.stage) & _of_apps(part.every_app, part.some_apps) for part in self.parts))
+
+    def sources(self) -> list[QuerySet[Message]]:
+        """All messages, or those of each stage: a search must not read its way through the millions of other stages."""
+        if self.every_stage:
+            return [Message.objects.all()]
+        return [source for part in self.parts for source in part.sources()]
+
+    @property
+    def open_mail(self) -> Q:
+        if self.every_app_open:
+            return Q()
+        opened = (part for part in self.parts if part.opens_any)
+        return _any_of(Q(stage=part.stage) & _of_apps(part.every_app_open, part.some_open_apps) for part in opened)
+
+    def mask(self, message: Message) -> Mask:
+        return self._by_stage[message.stage_id].mask(message)
+
+    @cached_property
+    def _by_stage(self) -> dict[int, LogAccess]:
+        return {part.stage.pk: part for part in self.parts}
+
+
+AnyLogAccess = LogAccess | WideLogAccess
+
+
+def _of_apps(every: bool, some: Collection[App]) -> Q:
+    return Q() if every else Q(app__in=some)
+
+
+def _any_of(conditions: Iterable[Q]) -> Q:
+    return reduce(or_, conditions, Q(pk__in=[]))
+
+
+def log_access(member: Member, stage: Stage, everything: Collection[App] | None = None) -> LogAccess:
     """What the member may see of the stage's log. `everything`: all apps, when they have been read already.
 
     Raises PermissionDenied when there is no app whose log the member may read.
     """
-    everything = list(App.objects.all()) if everything is None else everything
-    apps, every_app = _apps(member, stage, everything, Permission.ACCESS_ASSET_LOGS)
-    if not every_app and not apps:
+    access = _access(member, stage, everything)
+    if access is None:
         require(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS)
-    open_apps, every_app_open = _apps(member, stage, apps, Permission.ACCESS_USER_INFORMATION)
-    return LogAccess(stage, apps, every_app, open_apps, every_app_open)
+    assert access is not None
+    return access
 
 
-def _apps(member: Member, stage: Stage, apps: list[App], permission: Permission) -> tuple[list[App], bool]:
-    """The `apps` over which the member holds the permission, and whether they hold it over all apps of the stage."""
-    if allowed(member, Scope(stage=stage), permission):
-        return apps, True
-    return [app for app in apps if allowed(member, Scope(app, stage), permission)], False
+def wide_log_access(member: Member, stages: Collection[Stage] | None = None) -> WideLogAccess:
+    """What the member may see of these stages' logs, of all if none are named.
+
+    Raises PermissionDenied when there is no app in any stage whose log the member may read.
+    """
+    everywhere = list(Stage.objects.all())
+    chosen = everywhere if stages is None else stages
+    apps = _granted_apps(member)
+    parts = tuple(access for stage in chosen if (access := _access(member, stage, apps)))
+    if not parts:
+        require(member, EVERYWHERE, Permission.ACCESS_ASSET_LOGS)
+    return WideLogAccess(parts, len(parts) == len(everywhere))
+
+
+def _access(member: Member, stage: Stage, apps: Collection[App] | None) -> LogAccess | None:
+    every_app = allowed(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS)
+    every_app_open = every_app and allowed(member, Scope(stage=stage), Permission.ACCESS_USER_INFORMATION)
+    if every_app_open:
+        return LogAccess(stage, True, True, everything=apps)
+    granted = _granted_apps(member) if apps is None else apps
+    some = tuple(app for app in granted if allowed(member, Scope(app, stage), Permission.ACCESS_ASSET_LOGS))
+    some_open = tuple(app for app in some if allowed(member, Scope(app, stage), Permission.ACCESS_USER_INFORMATION))
+    if not some and not every_app:
+        return None
+    return LogAccess(stage, every_app, False, () if every_app else some, some_open, apps)
+
+
+def _granted_apps(member: Member) -> list[App]:
+    """The apps for which a grant names the member; a grant over all apps needs none."""
+    return list(App.objects.filter(pk__in={grant.app_id for grant in member.grants if grant.app_id}))
 
 
 def find_message(member: Member, stage_key: str, number: int) -> Message:

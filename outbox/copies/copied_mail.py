@@ -18,9 +18,9 @@ from organization.models import Installation, Stage
 from organization.permissions import Permission
 from organization.stage_name import check_stage_name
 from outbox import wakeup
-from outbox.holding.held_mail import OPERATIONS, Choice, carry_out_after_commit, discard, discard_words
+from outbox.holding.held_mail import OPERATIONS, Choice, carry_out_after_commit, discard_words
 from outbox.models import HeldAnswer, HoldReason, Message, Recipient, Rule, Status
-from outbox.states import release
+from outbox.states import end_together, release
 
 # On the wire when the backup was made: a lease that no living worker renews.
 UNSENT = (Status.QUEUED, Status.DEFERRED, Status.SENDING)
@@ -97,7 +97,7 @@ def answer_for_one(message: Message, choice: HeldAnswer.Choice, actor: Actor, re
         if choice == Choice.DELIVER:
             release(held)
         else:
-            discard([message.pk], discard_words(actor, reason))
+            end_together([message.pk], discard_words(actor, reason))
     wakeup.notify_on_commit()
 
 

@@ -27,10 +27,10 @@ from organization.models import Stage
 from organization.permissions import Permission
 from organization.recipient_policy.reading import policies_of
 from organization.stage_name import check_stage_name
-from outbox import event_log, statements, wakeup
+from outbox import statements, wakeup
 from outbox.counts.backlog import COUNTED_AT_MOST, Depth
-from outbox.models import ASKING_REASONS, HeldAnswer, HoldReason, Message, Pause, Recipient, RouteKind, Status
-from outbox.states import change_in_slices, release
+from outbox.models import ASKING_REASONS, HeldAnswer, HoldReason, Message, Pause, RouteKind, Status
+from outbox.states import change_in_slices, end_together, release
 from testlists.models import TestListAddress
 from testlists.services import MAY_EDIT
 
@@ -256,7 +256,7 @@ def _carry_out(pending: HeldAnswer, slices: int) -> None:
     elif pending.choice == Choice.KEEP:
         is_done = change_in_slices(held.exclude(hold_reason=HoldReason.KEPT), _keep, slices)
     else:
-        is_done = change_in_slices(held, lambda ids: discard(ids, words), slices)
+        is_done = change_in_slices(held, lambda ids: end_together(ids, words), slices)
     if is_done and pending.until < database_now():
         pending.delete()
 
@@ -272,17 +272,3 @@ def _held_for(pending: HeldAnswer) -> QuerySet[Message]:
 
 def _keep(ids: list[int]) -> None:
     Message.objects.filter(pk__in=ids).update(hold_reason=HoldReason.KEPT)
-
-
-def discard(ids: list[int], words: str) -> None:
-    Recipient.objects.filter(message__in=ids, status=Status.HELD).update(
-        status=Status.FAILED, last_reply=words, finished=database_now()
-    )
-    Message.objects.filter(pk__in=ids).update(status=Status.FAILED, hold_reason="")
-    ended = list(Message.objects.filter(pk__in=ids).select_related("app", "stage"))
-    transaction.on_commit(lambda: _log_discarded(ended, words), robust=True)
-
-
-def _log_discarded(ended: Sequence[Message], words: str) -> None:
-    for message in ended:
-        event_log.ended(message, "email_failed", words)

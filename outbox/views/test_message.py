@@ -19,7 +19,7 @@ from organization.permissions import Permission
 from organization.web.http import MemberRequest
 from outbox.exceptions import SubmissionRefused
 from outbox.forms import TestMailForm
-from outbox.models import Message, Source
+from outbox.models import Message, RouteKind, Source, Status
 from outbox.submission import Envelope, new_message_id, submit
 
 
@@ -40,12 +40,26 @@ def send_test_mail(request: MemberRequest, stage_key: str) -> HttpResponse:
         except SubmissionRefused as refused:
             form.add_error("address", refused.text)
         else:
-            messages.success(request, "The test email was accepted.")
+            messages.success(request, f"The test email was accepted. {_where_it_went(mail)}")
             if allowed(request.user, Scope(app, stage), Permission.ACCESS_ASSET_LOGS):
                 return redirect("email-log-message", stage.key, mail.pk)
             return redirect("email-configuration", stage.key)
     context = {"stage": stage, "settings": settings, "form": form}
     return render(request, "outbox/send_test_mail.html", context, status=422 if form.errors else 200)
+
+
+def _where_it_went(message: Message) -> str:
+    """Who sent it may not be allowed to read the log: they named the address, and a list's people are only counted."""
+    if message.hold_reason:
+        return f"It is held: {message.get_hold_reason_display()}"
+    people = message.recipients.exclude(status=Status.CAPTURED)
+    if message.route == RouteKind.TEST_LIST:
+        count = people.count()
+        whom = "the person" if count == 1 else f"the {count:,} people"
+        return f"It goes to {whom} on the test list of {message.app} in {message.stage}."
+    if message.route == RouteKind.CAPTURED:
+        return "It was captured, because the stage's recipient policy lets nobody get it."
+    return f"It goes to {', '.join(people.values_list('address', flat=True))}."
 
 
 def _submit(settings: SmtpSettings, app: App, address: str, member: Member) -> Message:

@@ -117,10 +117,10 @@ def test_its_queries_do_not_grow_with_the_mail(as_administrator, crm, qa, django
 
 
 def test_the_audit_trail_says_who_took_what(as_administrator, administrator, crm, qa):
-    answer(as_administrator, q="invoice", since="24h")
+    answer(as_administrator, q="invoice", range="24h")
     event = AuditEvent.objects.get(operation="Export")
     assert (event.actor, event.stage, event.entity_name) == (administrator, qa, "QA")
-    assert event.after == {"what": "email log", "filters": {"q": "invoice", "since": "24h"}}
+    assert event.after == {"what": "email log", "filters": {"q": "invoice", "range": "24h"}}
 
 
 def test_who_may_not_read_the_log_gets_no_file(as_administrator, crm, qa):

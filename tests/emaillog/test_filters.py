@@ -40,7 +40,7 @@ def at(hours: float) -> str:
 
 @pytest.mark.parametrize(("since", "count"), [("1h", 1), ("12h", 2), ("24h", 3), ("7d", 4), ("30d", 4), ("", 5)])
 def test_a_time_range_from_the_menu(as_administrator, hours_of_mail, since, count):
-    assert subjects(log(as_administrator, since=since)) == hours_of_mail[::-1][:count]
+    assert subjects(log(as_administrator, range=since)) == hours_of_mail[::-1][:count]
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def test_a_time_range_from_the_menu(as_administrator, hours_of_mail, since, coun
     [(150, 2, ["3", "20", "100"]), (50, None, ["0", "3", "20"]), (None, 50, ["100", "800"]), (2, 150, [])],
 )
 def test_a_time_range_of_ones_own(as_administrator, hours_of_mail, start, end, expected):
-    query = {"since": "custom", "start": at(start) if start else "", "end": at(end) if end else ""}
+    query = {"range": "custom", "start": at(start) if start else "", "end": at(end) if end else ""}
     page = log(as_administrator, **query)
     assert subjects(page) == [f"{hours} hours ago" for hours in expected]
     assert 'value="custom" selected' in page.content.decode()
 
 
 def test_from_and_to_count_in_a_range_of_ones_own_alone(as_administrator, hours_of_mail):
-    assert len(subjects(log(as_administrator, since="24h", start=at(2), end=at(1)))) == 3
+    assert len(subjects(log(as_administrator, range="24h", start=at(2), end=at(1)))) == 3
     assert len(subjects(log(as_administrator, start=at(2)))) == 5
 
 
@@ -63,7 +63,7 @@ def test_times_are_those_of_the_members_own_zone(as_administrator, administrator
     named(crm, qa, "noon", created="2026-05-19T12:00:00Z")
     administrator.time_zone = "Asia/Tokyo"
     administrator.save()
-    noon = {"since": "custom", "start": "2026-05-19T20:59", "end": "2026-05-19T21:01"}
+    noon = {"range": "custom", "start": "2026-05-19T20:59", "end": "2026-05-19T21:01"}
     assert subjects(log(as_administrator, **noon)) == ["noon"]
     assert subjects(log(as_administrator, **{**noon, "start": "2026-05-19T11:59", "end": "2026-05-19T12:01"})) == []
 
@@ -73,8 +73,8 @@ def test_mail_whose_times_are_a_little_out_of_order_is_found(as_administrator, c
     now = timezone.now()
     for number, minutes in enumerate((62, 58, 63, 57, 61, 59)):
         named(crm, qa, f"{number}", created=now - timedelta(minutes=minutes))
-    assert subjects(log(as_administrator, since="1h")) == ["5", "3", "1"]
-    assert subjects(log(as_administrator, since="custom", end=at(1))) == ["4", "2", "0"]
+    assert subjects(log(as_administrator, range="1h")) == ["5", "3", "1"]
+    assert subjects(log(as_administrator, range="custom", end=at(1))) == ["4", "2", "0"]
 
 
 def test_one_choice_shows_all_that_is_on_its_way(as_administrator, crm, qa):
@@ -82,7 +82,7 @@ def test_one_choice_shows_all_that_is_on_its_way(as_administrator, crm, qa):
         Message.objects.filter(pk=named(crm, qa, status.value).pk).update(**in_state(status))
     assert sorted(subjects(log(as_administrator, status="waiting"))) == ["deferred", "queued", "sending"]
     assert subjects(log(as_administrator, status="deferred")) == ["deferred"]
-    assert len(subjects(log(as_administrator, status="nonsense"))) == len(Status)
+    assert subjects(log(as_administrator, status="nonsense")) == []
     analytics = as_administrator.get("/monitor/analytics/qa/")
     assert 'href="/monitor/email-log/qa/?status=waiting"' in analytics.content.decode()
     assert str(analytics.context["backlog"].waiting) == "3"
@@ -119,7 +119,7 @@ def test_the_mail_of_one_credential(as_administrator, crm, shop, qa):
         )
     page = log(as_administrator, credential=web_server.username)
     assert subjects(page) == ["web server"]
-    assert f"nightly job ({other.username})" in page.content.decode()
+    assert f"nightly job ({other.username})" in log(as_administrator, app="crm").content.decode()
 
 
 def test_a_developer_is_not_offered_the_credentials_of_other_apps(as_developer, crm, shop, qa):
@@ -132,19 +132,25 @@ def test_a_developer_is_not_offered_the_credentials_of_other_apps(as_developer, 
 @pytest.mark.parametrize(
     "query",
     [
-        {"since": "custom", "start": "yesterday"},
-        {"since": "custom", "end": "2026-02-30T00:00"},
+        {"range": "custom", "start": "yesterday"},
+        {"range": "custom", "end": "2026-02-30T00:00"},
         {"status": "nonsense"},
         {"credential": "nobody"},
         {"q": "x" * 301},
+        {"numbers": "1,two"},
+        {"stage": "nowhere"},
     ],
 )
-def test_a_filter_that_makes_no_sense_is_left_out_and_says_so(as_administrator, crm, qa, query):
+def test_a_filter_that_makes_no_sense_matches_nothing_and_says_so(as_administrator, crm, qa, query):
     named(crm, qa, "one")
-    page = log(as_administrator, **query)
-    assert page.status_code == 200
-    assert subjects(page) == ["one"]
-    assert len(page.context["filter"].notes) == 1
+    for address in ("/monitor/email-log/", "/monitor/email-log/qa/"):
+        page = as_administrator.get(address, query)
+        assert page.status_code == 422
+        assert subjects(page) == []
+        assert len(page.context["filter"].errors) == 1
+        assert "No emails are shown" in page.content.decode()
+    assert as_administrator.get("/monitor/email-log/qa/export/", query).status_code == 422
+    assert "new email" not in as_administrator.get("/monitor/emails/new/", {**query, "above": 0}).content.decode()
 
 
 @pytest.fixture
@@ -184,7 +190,7 @@ def test_no_request_reads_more_than_a_piece(as_administrator, crm, qa, monkeypat
         named(crm, qa, f"hay {number}")
     monkeypatch.setattr(bounded_scan, "SCAN_LIMIT", 10)
     with CaptureQueriesContext(connection) as queries:
-        log(as_administrator, q="needle", status="held", recipient="nobody", since="30d")
+        log(as_administrator, q="needle", status="held", recipient="nobody", range="30d")
     on_mail = [query["sql"] for query in queries if 'FROM "outbox_message"' in query["sql"]]
     assert on_mail
     assert all("LIMIT" in query for query in on_mail)
@@ -192,12 +198,12 @@ def test_no_request_reads_more_than_a_piece(as_administrator, crm, qa, monkeypat
 
 
 def test_a_stage_without_mail(as_administrator, qa):
-    for query in ({}, {"q": "x"}, {"since": "30d"}, {"since": "custom", "end": at(1)}, {"after": "5"}, {"before": "5"}):
+    for query in ({}, {"q": "x"}, {"range": "30d"}, {"range": "custom", "end": at(1)}, {"after": "5"}, {"before": "5"}):
         assert log(as_administrator, **query).status_code == 200
 
 
 def test_filters_cost_the_same_queries_for_one_mail_and_for_fifty(as_administrator, crm, qa, django_assert_max_num_queries):
-    query = {"since": "30d", "q": "mail", "recipient": "a@"}
+    query = {"range": "30d", "q": "mail", "recipient": "a@"}
     named(crm, qa, "mail", "a@example.com")
     with CaptureQueriesContext(connection) as few:
         log(as_administrator, **query)

@@ -76,16 +76,16 @@ def test_it_is_narrowed_by_operation_and_time(as_administrator: Client, administ
     for subject, operation, days in ((crm, "Create", 40.0), (qa, "Update", 8.0), (crm, "Update", 6.0), (qa, "Test", 0.5)):
         aged(subject, operation, days=days)
     assert entries(as_administrator, operation="Update") == ["Customer Relations", "QA"]
-    assert entries(as_administrator, since="7d") == ["QA", "Customer Relations"]
-    assert entries(as_administrator, since="7d", operation="Update") == ["Customer Relations"]
-    assert entries(as_administrator, since="1h") == []
+    assert entries(as_administrator, range="7d") == ["QA", "Customer Relations"]
+    assert entries(as_administrator, range="7d", operation="Update") == ["Customer Relations"]
+    assert entries(as_administrator, range="1h") == []
     administrator.time_zone = "Asia/Tokyo"
     administrator.save()
     tokyo = zoneinfo.ZoneInfo("Asia/Tokyo")
     start, end = (f"{timezone.localtime(timezone.now() - timedelta(days=days), tokyo):%Y-%m-%dT%H:%M}" for days in (9, 7))
-    assert entries(as_administrator, since="custom", start=start, end=end) == ["QA"]
-    assert entries(as_administrator, since="custom", start=start) == ["QA", "Customer Relations", "QA"]
-    assert entries(as_administrator, since="custom", end=end) == ["QA", "Customer Relations"]
+    assert entries(as_administrator, range="custom", start=start, end=end) == ["QA"]
+    assert entries(as_administrator, range="custom", start=start) == ["QA", "Customer Relations", "QA"]
+    assert entries(as_administrator, range="custom", end=end) == ["QA", "Customer Relations"]
     assert len(entries(as_administrator, start=start, end=end)) == 4
     page = as_administrator.get(URL, {"operation": "Revoke"}).content.decode()
     assert '<option value="Revoke" selected>' in page
@@ -170,10 +170,10 @@ def test_what_matches_nothing_is_said_and_can_be_reset(as_administrator: Client,
     assert "No entry matches" in answer.content.decode()
 
 
-@pytest.mark.parametrize(("name", "label"), [("since", "Time range"), ("start", "From"), ("app", "App")])
+@pytest.mark.parametrize(("name", "label"), [("range", "Time range"), ("start", "From"), ("app", "App")])
 def test_a_value_that_makes_no_sense_is_said_with_its_field(as_administrator: Client, crm: App, name: str, label: str) -> None:
-    notes = as_administrator.get(URL, {"since": "custom", name: "x"}).context["filter"].notes
-    assert [note.split(":")[0] for note in notes] == [label]
+    shown = as_administrator.get(URL, {"range": "custom", name: "x"}).context["filter"]
+    assert [shown.filters[wrong].label for wrong in shown.errors] == [label]
 
 
 @pytest.mark.parametrize("before", ["x", "-1", "9" * 40, "²"])

@@ -812,7 +812,7 @@ def test_releasing_asks_first_names_the_real_people_and_shows_who_did_it(as_admi
     deliver()
     assert {"customer@example.com", "boss@example.com"} <= smtp_server.recipients
     log = as_administrator.get("/monitor/email-log/qa/", {"route": "released"})
-    assert [message.route for message, _ in log.context["rows"]] == [RouteKind.RELEASED]
+    assert [message.route for message, *_ in log.context["rows"]] == [RouteKind.RELEASED]
     assert "Released" in log.content.decode()
 
 
@@ -826,3 +826,41 @@ def test_a_role_with_the_right_to_release_alone_can_release(crm, finished):
     assert url(finished, "release") in client.get(url(finished)).content.decode()
     assert client.post(url(finished, "resend"), known_resend(finished)).status_code == 403
     assert client.post(url(finished, "release"), known_resend(finished)).status_code == 302
+
+
+# Only those who didn't get it
+
+
+def partly_sent(crm, qa, smtp_server) -> Message:
+    smtp_server.rcpt = {"no@example.com": "550 5.1.1 unknown"}.get
+    message = send(crm, qa, "yes@example.com", "no@example.com")
+    deliver()
+    smtp_server.rcpt = lambda _: None
+    smtp_server.arrived.clear()
+    return message
+
+
+def test_a_resend_goes_to_those_who_missed_it_unless_a_person_chooses_everybody(
+    as_administrator, crm, qa, configured, smtp_server
+):
+    message = partly_sent(crm, qa, smtp_server)
+    asked = as_administrator.get(url(message, "resend"))
+    assert asked.context["addresses"] == ["no@example.com"]
+    assert asked.context["others"] == ["yes@example.com"]
+    as_administrator.post(url(message, "resend"), {**known_resend(message), "to": "missing"})
+    deliver()
+    assert smtp_server.recipients == {"no@example.com"}
+    as_administrator.post(url(message, "resend"), {**known_resend(message), "to": "everybody"})
+    deliver()
+    assert smtp_server.recipients == {"no@example.com", "yes@example.com"}
+    assert as_administrator.post(url(message, "resend"), {**known_resend(message), "to": "nobody"}).status_code == 422
+
+
+def test_without_a_choice_those_who_missed_it_get_it_and_nobody_twice(as_administrator, crm, qa, configured, smtp_server):
+    message = partly_sent(crm, qa, smtp_server)
+    as_administrator.post(url(message, "resend"), known_resend(message))
+    deliver()
+    (again,) = Message.objects.filter(resent_from=message.pk)
+    assert smtp_server.recipients == {"no@example.com"}
+    with pytest.raises(ValidationError, match="Everybody who would get the email now got it already"):
+        resend(again, OPERATOR, missing_only=True)

@@ -347,3 +347,13 @@ def test_a_second_look_never_adds_anybody_outside_list_and_allowed(requested, ac
         assert same_address_key(person.email) in safe or policy.allows(person.email) or same_address_key(person.email) in before
     if policy.since(accepted_policy.version).policy == RecipientPolicy.NOBODY:
         assert again.people == ()
+
+
+def test_a_route_without_those_who_got_it_keeps_everybody_else() -> None:
+    decided = route(["a@x.example", "b@x.example"], OFF, PolicyState(RecipientPolicy.AS_APPS_ASK))
+    remaining = decided.without({"a@x.example"})
+    assert [person.email for person in remaining.people] == ["b@x.example"]
+    assert not remaining.reaches_nobody
+    assert decided.without({"a@x.example", "b@x.example"}).reaches_nobody
+    captured = route(["a@x.example"], OFF, PolicyState(RecipientPolicy.NOBODY))
+    assert captured.without({"b@x.example"}).captured == ("a@x.example",)

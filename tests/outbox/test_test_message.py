@@ -8,11 +8,13 @@ import pytest
 
 from emailconfig.models import SmtpSettings
 from organization.models import App, AuditEvent, Stage
+from organization.recipient_policy.changes import change_policy
+from organization.recipient_policy.policy import RecipientPolicy
 from outbox.models import Message, RouteKind, Source
 from tests.support.emailconfig import manager_of
 from tests.support.outbox import deliver, set_list
 from tests.support.pages import message_text, words
-from tests.support.portal import configure
+from tests.support.portal import OPERATOR, configure
 from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,7 +46,7 @@ def test_a_test_mail_goes_the_way_of_all_mail_and_stands_in_the_log(
     answer = as_administrator.post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"}, follow=True)
     message = Message.objects.get()
     assert answer.redirect_chain == [(f"/monitor/email-log/qa/{message.pk}/", 302)]
-    assert "The test email was accepted" in message_text(answer)
+    assert message_text(answer) == "The test email was accepted. It goes to me@example.com."
     assert (message.via, message.app, message.stage) == (Source.PORTAL, crm, qa)
     assert "Portal (test mail)" in words(answer)
     assert "Test mail of QA" in words(as_administrator.get("/monitor/email-log/qa/"))
@@ -134,3 +136,13 @@ def test_other_methods_and_other_stages(as_administrator, crm, working):
     assert as_administrator.delete(TEST_MAIL).status_code == 405
     for method in ("get", "post"):
         assert getattr(as_administrator, method)(TEST_MAIL.replace("/qa/", "/nowhere/")).status_code == 404
+
+
+def test_it_says_where_the_test_mail_went_to_who_may_not_read_the_log_too(crm, qa, working, smtp_server):
+    as_configurator = manager_of(qa)
+    set_list(crm, qa, "tess@acme.example", "ben@acme.example")
+    answer = as_configurator.post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"}, follow=True)
+    assert "It goes to the 2 people on the test list of Customer Relations in QA." in message_text(answer)
+    change_policy(qa, RecipientPolicy.NOBODY, OPERATOR)
+    answer = as_configurator.post(TEST_MAIL, {"app": crm.pk, "address": "me@example.com"}, follow=True)
+    assert "It was captured" in message_text(answer)

@@ -17,7 +17,7 @@ def log(client, **query):
 
 
 def subjects(response) -> list[str]:
-    return [message.subject for message, _ in response.context["rows"]]
+    return [message.subject for message, *_ in response.context["rows"]]
 
 
 def named(crm, qa, subject, *to, **fields):

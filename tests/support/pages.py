@@ -16,7 +16,8 @@ from analytics.models import DailyRuleCount, HourlyCause, HourlyCount, HourlyLat
 from delivery.models import ConnectionSlot, StageBackoff, Worker
 from emailconfig.doctor import runs
 from emailconfig.models import ConnectionTest, DeletedSettings, OAuthToken, SmtpSettings
-from emaillog.models import EmptiedInbox, ReadEmails
+from emaillog.bulk.service import Request, start
+from emaillog.models import BulkAction, EmptiedInbox, ReadEmails
 from gateway.models import Gateway
 from organization import audit
 from organization.access import Scope
@@ -25,6 +26,7 @@ from organization.installation.seal import seal_new
 from organization.kept_headers.changes import keep_header
 from organization.models import App, Member, Stage
 from organization.recipient_policy.changes import allow
+from outbox.bulk.checks import Act
 from outbox.holding.pauses import pause
 from outbox.models import Attempt, HandOverCapture, HeldAnswer, HoldReason, Message, Pause, Refusal, Source
 from outbox.states import hold
@@ -86,6 +88,12 @@ PAGES = [
     "/monitor/guarantee/qa/",
     "/monitor/guarantee/qa/?since=2100-01-01",
     "/monitor/guarantee/production/?range=7d",
+    "/monitor/email-log/",
+    "/monitor/email-log/?range=custom&start=nonsense",
+    "/monitor/emails/actions/",
+    "/monitor/emails/actions/new/?act=resend&all=1",
+    "/monitor/emails/actions/new/?act=cancel&all=1&stage=production",
+    "/monitor/emails/actions/{action}/",
     "/monitor/email-log/qa/",
     "/monitor/email-log/qa/?q=nothing",
     "/monitor/email-log/development/",
@@ -145,6 +153,7 @@ def busy_portal(
         "held": held.pk,
         "listless": listless.pk,
         "credential": credential.pk,
+        "action": start(Request(Act.RETRY, "stage=qa&status=deferred"), administrator).pk,
         "test": _failed_test(qa, administrator, closed_port).pk,
         "stage_number": qa.pk,
     }
@@ -204,6 +213,7 @@ def everything(
     HandOverCapture.objects.create(message=message, address="customer@example.com")
     RollUpPosition.objects.create(counted="mails", last=2)
     EmptiedInbox.objects.create(app=crm, stage=qa)
+    BulkAction.objects.create(act=Act.RETRY, member=developer, by="Devon Dev", query="", zone="UTC", up_to=1, matching=1)
     ReadEmails.objects.create(member=developer, app=crm, stage=qa)
     ConnectionSlot.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
     audit.record(OPERATOR, "Update", crm)

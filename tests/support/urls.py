@@ -8,6 +8,7 @@ from typing import Any
 from django.apps import apps
 
 from emailconfig.models import ConnectionTest, SmtpSettings
+from emaillog.models import BulkAction
 from organization.models import AllowedAddress, App, Credential, KeptHeader, Member, Role, RoleGrant, Stage
 from outbox.models import Message
 from testlists.models import TestList
@@ -32,6 +33,7 @@ def example_of(name: str, route: str) -> str:
         "kept_id": KeptHeader,
         "entry": AllowedAddress,
         "test_id": ConnectionTest,
+        "action_id": BulkAction,
     }
     if name == "object_id":
         return row_in_admin(route)

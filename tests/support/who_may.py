@@ -49,6 +49,7 @@ _EMAILS = "apps/<slug:app_key>/configuration/emails/<slug:stage_key>/"
 _STAGES = "management/configure/stages/"
 _SETTINGS = "management/configure/emails/<slug:stage_key>/"
 _LOG = "monitor/email-log/<slug:stage_key>/"
+_ALL_EMAILS = "monitor/emails/"
 _INBOX = "monitor/inbox/<slug:app_key>/<slug:stage_key>/"
 _MESSAGE = f"{_LOG}<int:message_id>/"
 
@@ -122,7 +123,16 @@ PAGES: dict[str, Row] = {
     "monitor/guarantee/<slug:stage_key>/": Row(LOG_READERS),
     "monitor/guarantee/<slug:stage_key>/json/": Row(LOG_READERS),
     "monitor/guarantee/<slug:stage_key>/prove/": Row(NOBODY, PLATFORM),  # Access asset logs, and Manage Email Configurations
-    "monitor/email-log/": Row(MEMBERS),  # leads to the log of a stage
+    "monitor/email-log/": Row(LOG_READERS),
+    f"{_ALL_EMAILS}new/": Row(LOG_READERS),
+    f"{_ALL_EMAILS}export/": Row(LOG_READERS),
+    f"{_ALL_EMAILS}apps/": Row(LOG_READERS),
+    f"{_ALL_EMAILS}count/": Row(LOG_READERS),
+    f"{_ALL_EMAILS}<int:message_id>/": Row(LOG_READERS),
+    f"{_ALL_EMAILS}actions/": Row(RESENDERS),
+    f"{_ALL_EMAILS}actions/new/": Row(RESENDERS, RESENDERS),
+    f"{_ALL_EMAILS}actions/<int:action_id>/": Row(RESENDERS),
+    f"{_ALL_EMAILS}actions/<int:action_id>/stop/": Row(NOBODY, RESENDERS),
     _LOG: Row(LOG_READERS),
     f"{_LOG}new/": Row(LOG_READERS),
     f"{_LOG}export/": Row(LOG_READERS),
@@ -196,7 +206,7 @@ ADMIN: dict[str, Model] = {
         [
             *("outbox/message", "outbox/recipient", "outbox/content", "outbox/attempt", "outbox/refusal"),
             *("outbox/pause", "outbox/heldanswer", "outbox/handovercapture"),
-            *("emaillog/emptiedinbox", "emaillog/reademails"),
+            *("emaillog/emptiedinbox", "emaillog/reademails", "emaillog/bulkaction"),
             *("delivery/stagebackoff", "delivery/worker", "delivery/connectionslot", "gateway/gateway"),
             *("analytics/hourlycount", "analytics/hourlylatency", "analytics/hourlycause", "analytics/rollupposition"),
             *("analytics/dailycount", "analytics/dailylatency", "analytics/stagecount", "analytics/stagelatency"),

@@ -51,7 +51,7 @@ PAGES = {
     "analytics-empty": "/monitor/analytics/production/",
     "email-log": f"{LOG}/qa/",
     "email-log-nothing-found": f"{LOG}/qa/?q=nothing",
-    "email-log-time-range": f"{LOG}/qa/?since=custom&start=2026-01-01T08:00&end=2036-12-31T18:00&status=failed",
+    "email-log-time-range": f"{LOG}/qa/?range=custom&start=2026-01-01T08:00&end=2036-12-31T18:00&status=failed",
     "email-log-empty": f"{LOG}/production/",
     "mail": f"{LOG}/qa/{{test_mail}}/",
     "mail-headers": f"{LOG}/qa/{{test_mail}}/?show=headers",
@@ -189,7 +189,7 @@ class Pictures:
         """Take the audit trail last, after the actions that the other pictures show."""
         self._open(AUDIT_TRAIL)
         self._keep("audit-trail")
-        self._open(f"{AUDIT_TRAIL}?operation=Update&app=crm&since=24h")
+        self._open(f"{AUDIT_TRAIL}?operation=Update&app=crm&range=24h")
         self.page.locator(".audit__changes summary").first.click()
         self._keep("audit-trail-filtered")
 

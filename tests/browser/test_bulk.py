@@ -1,0 +1,38 @@
+"""Yesterday's failures are resent in four clicks, and the ticks say how many emails they are about."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import expect
+
+from outbox.models import Recipient
+from tests.support.emaillog import named
+from tests.support.portal import configure
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_yesterdays_failures_are_resent_in_four_clicks(person, crm, qa):
+    configure(qa)
+    for number in range(3):
+        message = named(crm, qa, f"Invoice {number}", status="failed", created=timezone.now() - timedelta(days=1))
+        Recipient.objects.filter(message=message).update(status="failed")
+    person.sign_in("ada.admin@acme.example")
+    page = person.page
+    person.open("/monitor/email-log/")
+    page.get_by_label("Status").select_option("failed")
+    page.wait_for_url("**status=failed**")
+    page.get_by_label("Time range").select_option("yesterday")
+    page.wait_for_url("**range=yesterday**")
+    page.get_by_role("button", name="Resend").click()
+    expect(page.get_by_role("heading", name="Resend: 3 emails")).to_be_visible()
+    page.get_by_role("button", name="Resend").click()
+    expect(page.get_by_text("0 of 3 emails done")).to_be_visible()
+    page.go_back()
+    page.go_back()
+    page.get_by_label("Select email #").first.check()
+    expect(page.get_by_text("1 selected")).to_be_visible()
+    expect(page.get_by_text("All 3 that match")).to_be_visible()
