@@ -10,7 +10,9 @@ _PERMISSIONS = {
     ADMINISTRATOR: list(Permission),
     DEVELOPER: [
         Permission.EDIT_ASSET_CONFIGURATIONS,
-        Permission.MANAGE_APPS,
+        Permission.CREATE_APPS,
+        Permission.CHANGE_APPS,
+        Permission.ARCHIVE_APPS,
         Permission.ACCESS_ASSET_LOGS,
         Permission.ACCESS_USER_INFORMATION,
         Permission.RESEND_MAIL,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 
 from common.exceptions import PortalError
 
@@ -21,3 +21,11 @@ class StaleVersion(PortalError, ValidationError):
 
 class ArchivedPlace(PortalError):
     """The password is right, but the credential's app or stage is archived."""
+
+
+class MoreThanHeld(PortalError, PermissionDenied):
+    """A role or grant would carry, or take away, permissions that its maker doesn't hold there."""
+
+    def __init__(self, labels: list[str], where: str) -> None:
+        names = ", ".join(f"“{label}”" for label in labels)
+        super().__init__(f"You can give and take only what you hold yourself. For {where} you don't hold {names}.")

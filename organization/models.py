@@ -19,7 +19,7 @@ from django.utils.functional import cached_property
 from common.addresses import ADDRESS_MAX_LENGTH, validate_address
 from common.text import validate_one_line
 from organization.kept_headers.names import validate_kept_header
-from organization.permissions import Permission
+from organization.permissions import Permission, with_needed
 from organization.recipient_policy.patterns import normalize_pattern
 from organization.recipient_policy.policy import RecipientPolicy
 
@@ -149,7 +149,7 @@ class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
     @cached_property
     def grants(self) -> list[RoleGrant]:
         """The member's role grants, read once per instance, which is once per request."""
-        return list(self.role_grants.select_related("role").prefetch_related("role__stages"))
+        return list(self.role_grants.select_related("role").prefetch_related("role__stages", "stages"))
 
     def get_session_auth_hash(self) -> str:
         return f"{super().get_session_auth_hash()}.{self.sessions_ended}"
@@ -204,15 +204,21 @@ class Role(VersionedModel):
         unknown = sorted(set(self.permissions) - set(Permission.values))
         if unknown:
             raise ValidationError({"permissions": f"Unknown permission: {', '.join(unknown)}."})
+        self.permissions = with_needed(self.permissions)
         if Role.objects.filter(pk=self.pk, built_in=True).exists():
             raise ValidationError(f"The built-in role {self.name} can't be edited. Duplicate it under another name.")
 
     def includes(self, perm: str) -> bool:
         return perm.removeprefix("organization.") in self.permissions
 
+    @property
+    def known_permissions(self) -> list[Permission]:
+        """Without those that only another release knows."""
+        return [permission for permission in Permission if permission.value in self.permissions]
+
 
 class RoleGrant(VersionedModel):
-    """A role given to a member, over the whole organization or one app.
+    """A role given to a member, over the whole organization or one app, and for all of the role's stages or some of them.
 
     Grants add permissions and never remove any.
     """
@@ -220,6 +226,9 @@ class RoleGrant(VersionedModel):
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="role_grants")
     role = models.ForeignKey(Role, on_delete=models.PROTECT, related_name="grants")
     app = models.ForeignKey("App", on_delete=models.CASCADE, null=True, blank=True, help_text="Leave empty for all apps.")
+    stages: models.ManyToManyField[Stage, models.Model] = models.ManyToManyField(
+        "Stage", blank=True, help_text="Leave empty for all stages of the role."
+    )
 
     class Meta:
         constraints = [

@@ -27,7 +27,7 @@ from organization.web.http import MemberRequest
 @require_safe
 def audit_trail(request: MemberRequest) -> HttpResponse:
     """A page of the trail: the newest entries, or those before an entry (decision 6)."""
-    require(request.user, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+    require(request.user, EVERYWHERE, Permission.VIEW_AUDIT_TRAIL)
     event_filter = AuditFilter(request.GET)
     before, events = row_number(request.GET, "before"), event_filter.events()
     if before is not None:
@@ -52,7 +52,7 @@ def export(request: MemberRequest) -> StreamingHttpResponse:
 
     The trail records who exported it.
     """
-    require(request.user, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+    require(request.user, EVERYWHERE, Permission.VIEW_AUDIT_TRAIL)
     event_filter = AuditFilter(request.GET)
     audit.record(
         request.user, audit.Operation.EXPORT, AuditEvent, after={"what": "audit trail", "filters": event_filter.given_values}

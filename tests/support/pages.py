@@ -22,14 +22,14 @@ from organization import audit
 from organization.access import Scope
 from organization.credentials import create_credential
 from organization.kept_headers.changes import keep_header
-from organization.models import App, Member, Stage
+from organization.models import App, Member, Role, Stage
 from organization.recipient_policy.changes import allow
 from outbox.holding.pauses import pause
 from outbox.models import Attempt, HeldAnswer, HoldReason, Message, Pause, Refusal, Source
 from outbox.states import hold
 from outbox.submission import Envelope, submit
 from tests.support.outbox import deliver, send, set_list
-from tests.support.portal import OPERATOR, configure, eventually, mail
+from tests.support.portal import OPERATOR, configure, eventually, mail, make_member
 from tests.support.smtp_server import SmtpServer
 from tests.support.testlists import keep_list
 
@@ -67,6 +67,19 @@ PAGES = [
     "/management/configure/emails/development/held/discard/",
     "/management/configure/emails/qa/pause/",
     "/management/view/audit-trail/",
+    "/management/govern/members/",
+    "/management/govern/members/?q=nothing",
+    "/management/govern/members/new/",
+    "/management/govern/members/{member}/",
+    "/management/govern/members/{member}/edit/",
+    "/management/govern/members/{member}/deactivate/",
+    "/management/govern/members/{member}/roles/{grant}/revoke/",
+    "/management/govern/roles/",
+    "/management/govern/roles/?q=nothing",
+    "/management/govern/roles/new/",
+    "/management/govern/roles/{role}/",
+    "/management/govern/roles/{role}/edit/",
+    "/management/govern/roles/{role}/delete/",
     "/management/configure/stages/",
     "/management/configure/stages/new/",
     "/management/configure/stages/qa/edit/",
@@ -132,7 +145,11 @@ def busy_portal(
     _in_trouble(crm, development)
     _asking(send(shop, development))
     pause(Scope(shop, production), "Duplicate invoices", OPERATOR)
+    member = make_member("Tess Tester", Role.objects.create(name="Tester", permissions=["access_asset_logs"]), crm)
     return {
+        "member": member.pk,
+        "grant": member.role_grants.get().pk,
+        "role": member.role_grants.get().role_id,
         "message": Message.objects.filter(subject="HTML").get().pk,
         "held": held.pk,
         "listless": listless.pk,

@@ -1,0 +1,46 @@
+from django.db import migrations, models
+
+# Each old permission, and the ones that it has become.
+_SPLIT = {
+    'manage_apps': ('create_apps', 'change_apps', 'archive_apps'),
+    'manage_organization': (
+        'view_stages', 'manage_stages', 'view_members', 'manage_members', 'manage_roles', 'view_audit_trail',
+    ),
+}
+
+
+def split_permissions(apps, schema_editor):
+    """Every role keeps its rights."""
+    for role in apps.get_model('organization', 'Role').objects.using(schema_editor.connection.alias).all():
+        codes = []
+        for code in role.permissions:
+            codes += _SPLIT.get(code, (code,))
+        if codes != role.permissions:
+            role.permissions = list(dict.fromkeys(codes))
+            role.save(update_fields=['permissions'])
+
+
+def join_permissions(apps, schema_editor):
+    """An old permission comes back where a role has all of its parts, so that no role gets more than it had."""
+    for role in apps.get_model('organization', 'Role').objects.using(schema_editor.connection.alias).all():
+        codes = [code for code in role.permissions if not any(code in parts for parts in _SPLIT.values())]
+        codes += [old for old, parts in _SPLIT.items() if set(parts) <= set(role.permissions)]
+        if codes != role.permissions:
+            role.permissions = codes
+            role.save(update_fields=['permissions'])
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('organization', '0011_audit_pauses_and_held_mail'),
+    ]
+
+    operations = [
+        migrations.AddField(
+            model_name='rolegrant',
+            name='stages',
+            field=models.ManyToManyField(blank=True, help_text='Leave empty for all stages of the role.', to='organization.stage'),
+        ),
+        migrations.RunPython(split_permissions, join_permissions),
+    ]
