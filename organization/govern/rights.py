@@ -43,6 +43,10 @@ class Right:
     extent: Extent
     role: Role
 
+    @property
+    def where(self) -> str:
+        return str(self.extent)
+
 
 def extent_of(role: Role, app: App | None, stages: Collection[Stage]) -> Extent:
     """The extent of a grant of `role` for these `stages`, or for all stages of the role if that is empty."""
