@@ -149,7 +149,7 @@ class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
     @cached_property
     def grants(self) -> list[RoleGrant]:
         """The member's role grants, read once per instance, which is once per request."""
-        return list(self.role_grants.select_related("role").prefetch_related("role__stages", "stages"))
+        return list(self.role_grants.select_related("role", "app").prefetch_related("role__stages", "stages"))
 
     def get_session_auth_hash(self) -> str:
         return f"{super().get_session_auth_hash()}.{self.sessions_ended}"

@@ -98,7 +98,7 @@ def preview(request: MemberRequest, member_id: int) -> HttpResponse:
 def revoke(request: MemberRequest, member_id: int, grant_id: int) -> HttpResponse:
     """Say what the member loses, ask for confirmation, and revoke."""
     require(request.user, EVERYWHERE, Permission.MANAGE_MEMBERS)
-    grant = get_object_or_404(RoleGrant.objects.select_related("member", "role", "app"), pk=grant_id, member=member_id)
+    grant = get_object_or_404(RoleGrant.objects.select_related("member", "role", "app"), pk=grant_id, member__pk=member_id)
     error = ""
     if request.method == "POST":
         try:
@@ -204,7 +204,7 @@ class _ShownGrant:
 def _page(request: MemberRequest, shown: Member, form: GiveRoleForm | None = None) -> HttpResponse:
     """The member's page, with the form for a role where the one who looks may give one."""
     can_manage = _may_manage(request)
-    grants = [_shown_grant(request, grant, can_manage=can_manage) for grant in _grants_of(shown)]
+    grants = [_shown_grant(request, grant, can_manage=can_manage) for grant in sorted(shown.grants, key=_by_role)]
     if can_manage and form is None:
         form = GiveRoleForm(None, _roles_to_give(request))
     context: dict[str, Any] = {
@@ -221,9 +221,8 @@ def _page(request: MemberRequest, shown: Member, form: GiveRoleForm | None = Non
     return render(request, "organization/govern/member.html", context, status=422 if is_bad else 200)
 
 
-def _grants_of(shown: Member) -> QuerySet[RoleGrant]:
-    grants = shown.role_grants.select_related("role", "app").prefetch_related("role__stages", "stages")
-    return grants.order_by("role__name", "app__name", "pk")
+def _by_role(grant: RoleGrant) -> tuple[str, str]:
+    return grant.role.name, grant.app.name if grant.app else ""
 
 
 def _shown_grant(request: MemberRequest, grant: RoleGrant, *, can_manage: bool) -> _ShownGrant:

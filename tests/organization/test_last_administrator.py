@@ -89,13 +89,13 @@ def test_the_pages_and_django_admin_say_why(administrator: Member) -> None:
 @pytest.mark.requires_postgresql
 @pytest.mark.django_db(transaction=True)
 def test_two_administrators_who_deactivate_each_other_at_once(administrator: Member) -> None:
-    other = make_member("Otto", Role.objects.get(name=ADMINISTRATOR))
+    other = make_member("Otto", Role.objects.get(name=ADMINISTRATOR), is_staff=True)
     both_ready, refusals = threading.Barrier(2), []
 
     def act(member: Member, actor: Member) -> None:
         try:
             both_ready.wait(30)
-            deactivate(member, Member.objects.get(pk=actor.pk))
+            deactivate(member, actor)
         except ValidationError as error:
             refusals.append(error.messages)
         finally:
