@@ -19,7 +19,7 @@ from django.utils.functional import cached_property
 from common.addresses import ADDRESS_MAX_LENGTH, validate_address
 from common.text import validate_one_line
 from organization.kept_headers.names import validate_kept_header
-from organization.permissions import Permission, with_needed
+from organization.permissions import Permission, stored_codes, unknown_codes
 from organization.recipient_policy.patterns import normalize_pattern
 from organization.recipient_policy.policy import RecipientPolicy
 
@@ -201,10 +201,10 @@ class Role(VersionedModel):
         return self.name
 
     def clean(self) -> None:
-        unknown = sorted(set(self.permissions) - set(Permission.values))
+        unknown = unknown_codes(self.permissions)
         if unknown:
             raise ValidationError({"permissions": f"Unknown permission: {', '.join(unknown)}."})
-        self.permissions = with_needed(self.permissions)
+        self.permissions = stored_codes(self.permissions)
         if Role.objects.filter(pk=self.pk, built_in=True).exists():
             raise ValidationError(f"The built-in role {self.name} can't be edited. Duplicate it under another name.")
 
@@ -213,7 +213,7 @@ class Role(VersionedModel):
 
     @property
     def known_permissions(self) -> list[Permission]:
-        """Without those that only another release knows."""
+        """Without codes that only another release knows."""
         return [permission for permission in Permission if permission.value in self.permissions]
 
 

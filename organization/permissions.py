@@ -115,6 +115,23 @@ _ALLOWS = {
     Permission.VIEW_AUDIT_TRAIL: "Read and export the audit trail.",
 }
 
+# What the release before knew in place of several permissions. A role that has all of them keeps the code, which only that
+# release reads: after the way back to it members may do what they may do now.
+FORMER_CODES = {
+    "manage_apps": {Permission.CREATE_APPS.value, Permission.CHANGE_APPS.value, Permission.ARCHIVE_APPS.value},
+    "manage_organization": {item.value for item in _ORGANIZATION if item != Permission.CREATE_APPS},
+}
+
+
+def stored_codes(permissions: Iterable[str]) -> list[str]:
+    """What a role with these permissions stores: with all that they need, and with former codes."""
+    codes = with_needed(code for code in permissions if code not in FORMER_CODES)
+    return codes + [former for former, parts in FORMER_CODES.items() if parts.issubset(codes)]
+
+
+def unknown_codes(codes: Iterable[str]) -> list[str]:
+    return sorted(set(codes) - set(Permission.values) - set(FORMER_CODES))
+
 
 def with_needed(codes: Iterable[str]) -> list[str]:
     """The codes of these permissions and of all that they need, in the order of Permission. Unknown codes stay, at the end."""

@@ -233,7 +233,7 @@ def _shown_grant(request: MemberRequest, grant: RoleGrant, *, can_manage: bool) 
 
 def _roles_to_give(request: MemberRequest) -> list[Role]:
     """Roles of which the one who looks holds everything, at least somewhere."""
-    return [role for role in Role.objects.all() if all(map(request.user.has_perm_anywhere, role.permissions))]
+    return [role for role in Role.objects.all() if all(map(request.user.has_perm_anywhere, role.known_permissions))]
 
 
 def _preview(request: MemberRequest, shown: Member, form: GiveRoleForm) -> GrantPreview | None:

@@ -9,22 +9,20 @@ _SPLIT = {
 }
 
 
-def split_permissions(apps, schema_editor):
-    """Every role keeps its rights."""
+def add_named_permissions(apps, schema_editor):
+    """Every role keeps its rights. The old code stays for the release before, which may come back."""
     for role in apps.get_model('organization', 'Role').objects.using(schema_editor.connection.alias).all():
-        codes = []
-        for code in role.permissions:
-            codes += _SPLIT.get(code, (code,))
+        codes = [*role.permissions]
+        for old, parts in _SPLIT.items():
+            codes += parts if old in codes else ()
         if codes != role.permissions:
             role.permissions = list(dict.fromkeys(codes))
             role.save(update_fields=['permissions'])
 
 
-def join_permissions(apps, schema_editor):
-    """An old permission comes back where a role has all of its parts, so that no role gets more than it had."""
+def remove_named_permissions(apps, schema_editor):
     for role in apps.get_model('organization', 'Role').objects.using(schema_editor.connection.alias).all():
         codes = [code for code in role.permissions if not any(code in parts for parts in _SPLIT.values())]
-        codes += [old for old, parts in _SPLIT.items() if set(parts) <= set(role.permissions)]
         if codes != role.permissions:
             role.permissions = codes
             role.save(update_fields=['permissions'])
@@ -42,5 +40,5 @@ class Migration(migrations.Migration):
             name='stages',
             field=models.ManyToManyField(blank=True, help_text='Leave empty for all stages of the role.', to='organization.stage'),
         ),
-        migrations.RunPython(split_permissions, join_permissions),
+        migrations.RunPython(add_named_permissions, remove_named_permissions),
     ]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import connection
+from django.db import connection, transaction
 
 from organization.builtin_roles import ADMINISTRATOR
 from organization.govern.administrators import LAST_ADMINISTRATOR, has_administrator
@@ -15,7 +15,7 @@ from organization.govern.services import give_role, revoke_grant, save_grant, sa
 from organization.members import save_member
 from organization.models import App, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
-from tests.support.portal import OPERATOR, make_member, signed_in
+from tests.support.portal import OPERATOR, eventually, make_member, signed_in
 
 MEMBERS = "/management/govern/members/"
 
@@ -90,21 +90,27 @@ def test_the_pages_and_django_admin_say_why(administrator: Member) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_two_administrators_who_deactivate_each_other_at_once(administrator: Member) -> None:
     other = make_member("Otto", Role.objects.get(name=ADMINISTRATOR), is_staff=True)
-    both_ready, refusals = threading.Barrier(2), []
+    refusals: list[list[str]] = []
 
-    def act(member: Member, actor: Member) -> None:
+    def act() -> None:
         try:
-            both_ready.wait(30)
-            deactivate(member, actor)
+            deactivate(other, administrator)
         except ValidationError as error:
             refusals.append(error.messages)
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=act, args=pair) for pair in ((administrator, other), (other, administrator))]
-    for thread in threads:
+    thread = threading.Thread(target=act)
+    with transaction.atomic():
+        deactivate(administrator, other)
         thread.start()
-    for thread in threads:
-        thread.join(60)
+        eventually(lambda: waits_for_a_row() or not thread.is_alive())
+    thread.join(60)
     assert refusals == [[LAST_ADMINISTRATOR]]
-    assert Member.objects.filter(is_active=True).count() == 1
+    assert Member.objects.filter(is_active=True).get() == other
+
+
+def waits_for_a_row() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted")
+        return bool(cursor.fetchone()[0])
