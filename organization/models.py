@@ -73,6 +73,10 @@ class ImmutableKeyModel(models.Model):
             raise ValidationError({"key": f"The key can't be changed: apps and links rely on “{stored.key}”."})
 
 
+# Whole addresses and the contents of emails aren't shown to one who views the portal as another member.
+_NEVER_VIEWED = frozenset({Permission.ACCESS_USER_INFORMATION.path})
+
+
 class MemberManager(BaseUserManager["Member"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> Member:
         member = self.model(email=email, **fields)
@@ -112,6 +116,9 @@ class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
     created = models.DateTimeField(default=timezone.now, editable=False)
     # A part of each session's hash, so that sessions from before a deactivation stay ended when the member is active again.
     sessions_ended = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+
+    # Who looks at the portal as this member, in this request alone. Then only what both may do counts.
+    viewer: Member | None = None
 
     objects: ClassVar[MemberManager] = MemberManager()
 
@@ -171,16 +178,21 @@ class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
 
     def has_perm(self, perm: str, obj: Any = None) -> bool:
         """Whether the member holds `perm` in the Scope `obj`, or else over everything."""
-        return super().has_perm(perm, obj)
+        return super().has_perm(perm, obj) and self._is_shown_to_viewer(perm, obj)
 
     def has_perm_anywhere(self, perm: str) -> bool:
         """Whether the member holds `perm` in any app or stage.
 
         The navigation uses it.
         """
+        if self.viewer is not None and (perm in _NEVER_VIEWED or not self.viewer.has_perm_anywhere(perm)):
+            return False
         if self.is_active and self.is_superuser:
             return True
         return self.is_active and any(grant.role.includes(perm) for grant in self.grants)
+
+    def _is_shown_to_viewer(self, perm: str, obj: Any) -> bool:
+        return self.viewer is None or (perm not in _NEVER_VIEWED and self.viewer.has_perm(perm, obj))
 
 
 class Role(VersionedModel):
@@ -492,6 +504,7 @@ class AuditEvent(models.Model):
         FORWARD_TO_TEST_LIST = "Forward to test list", "Forward to test list"
         FORWARD_TO_ONESELF = "Forward to oneself", "Forward to oneself"
         EMPTY_INBOX = "Empty inbox", "Empty inbox"
+        VIEW_AS = "View as member", "View as member"
 
     at = models.DateTimeField(default=timezone.now)
     actor = models.ForeignKey(Member, on_delete=models.SET_NULL, null=True, related_name="audit_events")

@@ -22,6 +22,7 @@ from organization.govern.forms import GiveRoleForm, MemberForm
 from organization.govern.preview import GrantPreview, preview_grant
 from organization.govern.rights import extent_of_grant, not_held, rights_of
 from organization.govern.services import give_role, revoke_grant
+from organization.govern.view_as import end_view, may_view_as, start_view
 from organization.keyset import row_number
 from organization.members import may_edit, require_may_edit, save_member
 from organization.models import Member, Role, RoleGrant
@@ -192,6 +193,20 @@ def _set_active(request: MemberRequest, changed: Member, *, active: bool) -> str
     return ""
 
 
+@require_POST
+def view_as(request: MemberRequest, member_id: int) -> HttpResponse:
+    """Show the portal as this member sees it."""
+    require(request.user, EVERYWHERE, Permission.MANAGE_MEMBERS)
+    start_view(request, get_object_or_404(Member, pk=member_id))
+    return redirect("home")
+
+
+@require_POST
+def end_view_as(request: MemberRequest) -> HttpResponse:
+    viewed = end_view(request)
+    return redirect("member", viewed.pk) if viewed else redirect("home")
+
+
 @dataclass(frozen=True)
 class _ShownGrant:
     """A grant with what the page says of it."""
@@ -213,6 +228,7 @@ def _page(request: MemberRequest, shown: Member, form: GiveRoleForm | None = Non
         "for_some_apps": [item for item in grants if item.grant.app is not None],
         "rights": rights_of(item.grant for item in grants),
         "can_manage": can_manage,
+        "may_view_as": may_view_as(request.user, shown),
         "may_edit": can_manage and may_edit(request.user, shown),
         "form": form,
         "preview": _preview(request, shown, form) if form is not None and form.is_bound else None,

@@ -121,6 +121,8 @@ PAGES: dict[str, Row] = {
     f"{_MEMBER}roles/give/": Row(NOBODY, MEMBER_MANAGERS),
     f"{_MEMBER}roles/preview/": Row(MEMBER_MANAGERS),
     f"{_MEMBER}roles/<int:grant_id>/revoke/": Row(MEMBER_MANAGERS, PLATFORM),  # of Devon, who holds what Pia doesn't
+    f"{_MEMBER}view-as/": Row(NOBODY, MEMBER_MANAGERS),
+    "management/govern/members/view-as/end/": Row(NOBODY, MEMBERS),
     _ROLES: Row(MEMBER_MANAGERS),
     f"{_ROLES}new/": Row(MEMBER_MANAGERS, MEMBER_MANAGERS),
     f"{_ROLES}<int:role_id>/": Row(MEMBER_MANAGERS),
