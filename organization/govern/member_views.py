@@ -19,7 +19,7 @@ from organization.access import EVERYWHERE, allowed, require
 from organization.exceptions import MoreThanHeld
 from organization.forms import add_refusal
 from organization.govern.forms import GiveRoleForm, MemberForm
-from organization.govern.preview import GrantPreview, preview_grant
+from organization.govern.preview import GrantPreview, preview_grant, rights_lost_without
 from organization.govern.rights import extent_of_grant, not_held, rights_of
 from organization.govern.services import give_role, revoke_grant
 from organization.govern.view_as import end_view, may_view_as, start_view
@@ -52,14 +52,14 @@ def members(request: MemberRequest) -> HttpResponse:
 
 def _filtered(data: QueryDict) -> QuerySet[Member]:
     grants = RoleGrant.objects.select_related("role", "app").prefetch_related("stages").order_by("role__name", "app__name")
-    found = Member.objects.order_by("name", "email", "pk").prefetch_related(Prefetch("role_grants", grants))
+    matches = Member.objects.order_by("name", "email", "pk").prefetch_related(Prefetch("role_grants", grants))
     if words := search_words(data, "q"):
-        found = found.filter(Q(name__icontains=words) | Q(email__icontains=words))
+        matches = matches.filter(Q(name__icontains=words) | Q(email__icontains=words))
     if state := data.get("state"):
-        found = found.filter(is_active=state == "active") if state in dict(STATES) else found.none()
+        matches = matches.filter(is_active=state == "active") if state in dict(STATES) else matches.none()
     if data.get("role"):
-        found = found.filter(pk__in=RoleGrant.objects.filter(role=row_number(data, "role")).values("member"))
-    return found
+        matches = matches.filter(pk__in=RoleGrant.objects.filter(role=row_number(data, "role")).values("member"))
+    return matches
 
 
 @require_safe
@@ -72,26 +72,26 @@ def member(request: MemberRequest, member_id: int) -> HttpResponse:
 def give(request: MemberRequest, member_id: int) -> HttpResponse:
     """Give the member a role. Without JavaScript, *Preview* shows what it would add."""
     require(request.user, EVERYWHERE, Permission.MANAGE_MEMBERS)
-    shown = get_object_or_404(Member, pk=member_id)
+    person = get_object_or_404(Member, pk=member_id)
     form = GiveRoleForm(request.POST, _roles_to_give(request))
     if "preview" in request.POST or not form.is_valid():
-        return _page(request, shown, form)
+        return _page(request, person, form)
     try:
-        grant = give_role(shown, form.cleaned_data["role"], form.cleaned_data["app"], form.cleaned_data["stages"], request.user)
+        grant = give_role(person, form.cleaned_data["role"], form.cleaned_data["app"], form.cleaned_data["stages"], request.user)
     except (ValidationError, MoreThanHeld) as error:
         _refuse(form, error)
-        return _page(request, shown, form)
-    messages.success(request, f"{shown.name} has the role {grant.role} for {extent_of_grant(grant)}.")
-    return redirect("member", shown.pk)
+        return _page(request, person, form)
+    messages.success(request, f"{person.name} has the role {grant.role} for {extent_of_grant(grant)}.")
+    return redirect("member", person.pk)
 
 
 @require_safe
 def preview(request: MemberRequest, member_id: int) -> HttpResponse:
     """What the role in the form would add, as a part of the page."""
     require(request.user, EVERYWHERE, Permission.MANAGE_MEMBERS)
-    shown = get_object_or_404(Member, pk=member_id)
+    person = get_object_or_404(Member, pk=member_id)
     form = GiveRoleForm(request.GET, _roles_to_give(request))
-    context = {"member": shown, "preview": _preview(request, shown, form)}
+    context = {"member": person, "preview": _preview(request, person, form)}
     return render(request, "organization/govern/_grant_preview.html", context)
 
 
@@ -109,10 +109,13 @@ def revoke(request: MemberRequest, member_id: int, grant_id: int) -> HttpRespons
         else:
             messages.success(request, f"The role {grant.role} was taken away from {grant.member.name}.")
             return redirect("member", member_id)
-    rest = [other for other in grant.member.grants if other.pk != grant.pk]
-    kept = {(right.permission, right.extent) for right in rights_of(rest)}
-    lost = [right for right in rights_of([grant]) if (right.permission, right.extent) not in kept]
-    context = {"grant": grant, "member": grant.member, "extent": extent_of_grant(grant), "lost": lost, "error": error}
+    context = {
+        "grant": grant,
+        "member": grant.member,
+        "extent": extent_of_grant(grant),
+        "lost": rights_lost_without(grant),
+        "error": error,
+    }
     return render(request, "organization/govern/confirm_revoke.html", context, status=422 if error else 200)
 
 
@@ -127,14 +130,14 @@ def create(request: MemberRequest) -> HttpResponse:
 @sensitive_post_parameters("new_password")
 def edit(request: MemberRequest, member_id: int) -> HttpResponse:
     require(request.user, EVERYWHERE, Permission.MANAGE_MEMBERS)
-    edited = get_object_or_404(Member, pk=member_id)
-    require_may_edit(request.user, edited)
-    return _edit(request, edited)
+    instance = get_object_or_404(Member, pk=member_id)
+    require_may_edit(request.user, instance)
+    return _edit(request, instance)
 
 
-def _edit(request: MemberRequest, edited: Member) -> HttpResponse:
-    shown = Member.objects.filter(pk=edited.pk).first()  # the stored values, because the form changes its own instance
-    form = MemberForm(request.POST or None, instance=edited)
+def _edit(request: MemberRequest, instance: Member) -> HttpResponse:
+    stored = Member.objects.filter(pk=instance.pk).first()  # the stored values, because the form changes its own instance
+    form = MemberForm(request.POST or None, instance=instance)
     if not (request.user.is_staff or request.user.is_superuser):
         del form.fields["is_staff"]
     if request.method == "POST" and form.is_valid():
@@ -145,9 +148,9 @@ def _edit(request: MemberRequest, edited: Member) -> HttpResponse:
         else:
             if saved == request.user and form.cleaned_data["new_password"]:
                 update_session_auth_hash(request, saved)
-            messages.success(request, _saved_words(saved, is_new=shown is None))
+            messages.success(request, _saved_words(saved, is_new=stored is None))
             return redirect("member", saved.pk)
-    context = {"form": form, "member": shown}
+    context = {"form": form, "member": stored}
     return render(request, "organization/govern/member_form.html", context, status=422 if form.errors else 200)
 
 
@@ -161,24 +164,24 @@ def _saved_words(saved: Member, *, is_new: bool) -> str:
 def deactivate(request: MemberRequest, member_id: int) -> HttpResponse:
     """Say what it means, ask for confirmation, and deactivate."""
     require(request.user, EVERYWHERE, Permission.MANAGE_MEMBERS)
-    shown = get_object_or_404(Member, pk=member_id)
-    require_may_edit(request.user, shown)
-    error = _set_active(request, shown, active=False) if request.method == "POST" else ""
+    person = get_object_or_404(Member, pk=member_id)
+    require_may_edit(request.user, person)
+    error = _set_active(request, person, active=False) if request.method == "POST" else ""
     if request.method == "POST" and not error:
-        messages.success(request, f"{shown.name} was deactivated and is signed out everywhere.")
+        messages.success(request, f"{person.name} was deactivated and is signed out everywhere.")
         return redirect("member", member_id)
-    context = {"member": shown, "error": error}
+    context = {"member": person, "error": error}
     return render(request, "organization/govern/confirm_deactivate.html", context, status=422 if error else 200)
 
 
 @require_POST
 def activate(request: MemberRequest, member_id: int) -> HttpResponse:
     require(request.user, EVERYWHERE, Permission.MANAGE_MEMBERS)
-    shown = get_object_or_404(Member, pk=member_id)
-    if error := _set_active(request, shown, active=True):
+    person = get_object_or_404(Member, pk=member_id)
+    if error := _set_active(request, person, active=True):
         messages.error(request, error)
     else:
-        messages.success(request, f"{shown.name} can sign in again.")
+        messages.success(request, f"{person.name} can sign in again.")
     return redirect("member", member_id)
 
 
@@ -203,8 +206,8 @@ def view_as(request: MemberRequest, member_id: int) -> HttpResponse:
 
 @require_POST
 def end_view_as(request: MemberRequest) -> HttpResponse:
-    viewed = end_view(request)
-    return redirect("member", viewed.pk) if viewed else redirect("home")
+    person = end_view(request)
+    return redirect("member", person.pk) if person else redirect("home")
 
 
 @dataclass(frozen=True)
@@ -216,22 +219,22 @@ class _ShownGrant:
     may_revoke: bool
 
 
-def _page(request: MemberRequest, shown: Member, form: GiveRoleForm | None = None) -> HttpResponse:
+def _page(request: MemberRequest, person: Member, form: GiveRoleForm | None = None) -> HttpResponse:
     """The member's page, with the form for a role where the one who looks may give one."""
     can_manage = _may_manage(request)
-    grants = [_shown_grant(request, grant, can_manage=can_manage) for grant in sorted(shown.grants, key=_by_role)]
+    grants = [_shown_grant(request, grant, can_manage=can_manage) for grant in sorted(person.grants, key=_by_role)]
     if can_manage and form is None:
         form = GiveRoleForm(None, _roles_to_give(request))
     context: dict[str, Any] = {
-        "member": shown,
+        "member": person,
         "for_all_apps": [item for item in grants if item.grant.app is None],
         "for_some_apps": [item for item in grants if item.grant.app is not None],
         "rights": rights_of(item.grant for item in grants),
         "can_manage": can_manage,
-        "may_view_as": may_view_as(request.user, shown),
-        "may_edit": can_manage and may_edit(request.user, shown),
+        "may_view_as": may_view_as(request.user, person),
+        "may_edit": can_manage and may_edit(request.user, person),
         "form": form,
-        "preview": _preview(request, shown, form) if form is not None and form.is_bound else None,
+        "preview": _preview(request, person, form) if form is not None and form.is_bound else None,
     }
     is_bad = form is not None and form.is_bound and form.errors and "preview" not in request.POST
     return render(request, "organization/govern/member.html", context, status=422 if is_bad else 200)
@@ -252,12 +255,12 @@ def _roles_to_give(request: MemberRequest) -> list[Role]:
     return [role for role in Role.objects.all() if all(map(request.user.has_perm_anywhere, role.known_permissions))]
 
 
-def _preview(request: MemberRequest, shown: Member, form: GiveRoleForm) -> GrantPreview | None:
+def _preview(request: MemberRequest, person: Member, form: GiveRoleForm) -> GrantPreview | None:
     """None while no role is chosen, or the form has errors."""
     if not form.is_valid():
         return None
     typed = form.cleaned_data
-    return preview_grant(shown, typed["role"], typed["app"], list(typed["stages"]), request.user)
+    return preview_grant(person, typed["role"], typed["app"], list(typed["stages"]), request.user)
 
 
 def _may_manage(request: MemberRequest) -> bool:

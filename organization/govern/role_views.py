@@ -29,10 +29,10 @@ _NAMED = 20  # so many members of a role are named on its page
 def roles(request: MemberRequest) -> HttpResponse:
     require(request.user, EVERYWHERE, Permission.VIEW_MEMBERS)
     query = search_words(request.GET, "q")
-    found = Role.objects.prefetch_related("stages").annotate(members=Count("grants__member", distinct=True))
+    matches = Role.objects.prefetch_related("stages").annotate(members=Count("grants__member", distinct=True))
     if query:
-        found = found.filter(name__icontains=query)
-    page = Paginator(found.order_by("-built_in", "name"), PAGE).get_page(request.GET.get("page"))
+        matches = matches.filter(name__icontains=query)
+    page = Paginator(matches.order_by("-built_in", "name"), PAGE).get_page(request.GET.get("page"))
     context = {"page": page, "query": query, "can_manage": _may_manage(request)}
     return render(request, "organization/govern/roles.html", context)
 
@@ -40,16 +40,16 @@ def roles(request: MemberRequest) -> HttpResponse:
 @require_safe
 def role(request: MemberRequest, role_id: int) -> HttpResponse:
     require(request.user, EVERYWHERE, Permission.VIEW_MEMBERS)
-    shown = get_object_or_404(Role, pk=role_id)
-    holders = Member.objects.filter(role_grants__role=shown).distinct()
+    instance = get_object_or_404(Role, pk=role_id)
+    holders = Member.objects.filter(role_grants__role=instance).distinct()
     context = {
-        "role": shown,
-        "stages": list(shown.stages.all()),
-        "matrix": matrix_of(shown.permissions, request.user),
+        "role": instance,
+        "stages": list(instance.stages.all()),
+        "matrix": matrix_of(instance.permissions, request.user),
         "holders": holders[:_NAMED],
         "holder_count": holders.count(),
         "can_manage": _may_manage(request),
-        "may_edit": _may_manage(request) and may_change_role(request.user, shown),
+        "may_edit": _may_manage(request) and may_change_role(request.user, instance),
     }
     return render(request, "organization/govern/role.html", context)
 
@@ -58,24 +58,24 @@ def role(request: MemberRequest, role_id: int) -> HttpResponse:
 def create(request: MemberRequest) -> HttpResponse:
     """A new role, which may begin as a copy of another one (`?from=`)."""
     require(request.user, EVERYWHERE, Permission.MANAGE_ROLES)
-    copied = Role.objects.filter(pk=row_number(request.GET, "from") or 0).first()
-    return _edit(request, Role(), copied)
+    original = Role.objects.filter(pk=row_number(request.GET, "from") or 0).first()
+    return _edit(request, Role(), original)
 
 
 @require_http_methods(["GET", "POST"])
 def edit(request: MemberRequest, role_id: int) -> HttpResponse:
     require(request.user, EVERYWHERE, Permission.MANAGE_ROLES)
-    edited = get_object_or_404(Role, pk=role_id)
-    if edited.built_in:
-        messages.warning(request, f"The built-in role {edited} can't be edited. Duplicate it under another name.")
-        return redirect("role", edited.pk)
-    require_role_held(request.user, edited.permissions, edited.stages.all())
-    return _edit(request, edited, None)
+    instance = get_object_or_404(Role, pk=role_id)
+    if instance.built_in:
+        messages.warning(request, f"The built-in role {instance} can't be edited. Duplicate it under another name.")
+        return redirect("role", instance.pk)
+    require_role_held(request.user, instance.permissions, instance.stages.all())
+    return _edit(request, instance, None)
 
 
-def _edit(request: MemberRequest, edited: Role, copied: Role | None) -> HttpResponse:
-    form = RoleForm(request.POST or None, instance=edited, initial=_copy_of(copied, request) if copied else None)
-    shown = Role.objects.filter(pk=edited.pk).first()  # the stored values, because the form changes its own instance
+def _edit(request: MemberRequest, instance: Role, original: Role | None) -> HttpResponse:
+    form = RoleForm(request.POST or None, instance=instance, initial=_copy_of(original, request) if original else None)
+    stored = Role.objects.filter(pk=instance.pk).first()  # the stored values, because the form changes its own instance
     if request.method == "POST" and form.is_valid():
         try:
             save_role(form.instance, form.cleaned_data["stages"], request.user)
@@ -89,33 +89,33 @@ def _edit(request: MemberRequest, edited: Role, copied: Role | None) -> HttpResp
     context = {
         "form": form,
         "matrix": form.matrix(request.user),
-        "role": shown,
-        "copied": copied,
-        "holder_count": Member.objects.filter(role_grants__role=shown).distinct().count() if shown else 0,
+        "role": stored,
+        "original": original,
+        "holder_count": Member.objects.filter(role_grants__role=stored).distinct().count() if stored else 0,
     }
     return render(request, "organization/govern/role_form.html", context, status=422 if form.errors else 200)
 
 
-def _copy_of(copied: Role, request: MemberRequest) -> dict[str, object]:
+def _copy_of(original: Role, request: MemberRequest) -> dict[str, object]:
     """Without what the one who copies doesn't hold."""
-    held = [item.value for item in copied.known_permissions if request.user.has_perm_anywhere(item.path)]
-    return {"name": f"{copied.name[:54]} copy", "permissions": held, "stages": list(copied.stages.all())}
+    held = [item.value for item in original.known_permissions if request.user.has_perm_anywhere(item.path)]
+    return {"name": f"{original.name[:54]} copy", "permissions": held, "stages": list(original.stages.all())}
 
 
 @require_http_methods(["GET", "POST"])
 def delete(request: MemberRequest, role_id: int) -> HttpResponse:
     require(request.user, EVERYWHERE, Permission.MANAGE_ROLES)
-    shown = get_object_or_404(Role, pk=role_id)
+    instance = get_object_or_404(Role, pk=role_id)
     error = ""
     if request.method == "POST":
         try:
-            delete_role(shown, request.user)
+            delete_role(instance, request.user)
         except ValidationError as refused:
             error = " ".join(refused.messages)
         else:
-            messages.success(request, f"The role {shown} was deleted.")
+            messages.success(request, f"The role {instance} was deleted.")
             return redirect("roles")
-    context = {"role": shown, "error": error, "is_granted": shown.grants.exists()}
+    context = {"role": instance, "error": error, "is_granted": instance.grants.exists()}
     return render(request, "organization/govern/confirm_role_delete.html", context, status=422 if error else 200)
 
 

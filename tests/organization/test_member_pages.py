@@ -163,6 +163,13 @@ def test_a_role_is_revoked_after_the_page_said_what_is_lost(as_administrator: Cl
     assert as_administrator.post(revoke).status_code == 404
 
 
+def test_what_another_role_gives_too_is_not_lost(as_administrator: Client, viewer: Member, crm: App, qa: Stage) -> None:
+    log_reader = Role.objects.create(name="Log reader", permissions=[Permission.ACCESS_ASSET_LOGS.value])
+    grant = give_role(viewer, log_reader, crm, [qa], OPERATOR)
+    revoke = page_of(viewer, "roles", str(grant.pk), "revoke")
+    assert "keeps all these rights by other roles" in words(as_administrator.get(revoke))
+
+
 def test_a_member_is_added_with_an_initial_password(as_administrator: Client) -> None:
     typed = {"email": "Mia@ACME.example", "name": "Mia", "new_password": NEW_PASSWORD}
     for field, bad in (("email", "rubbish"), ("name", ""), ("new_password", "short"), ("new_password", "")):
