@@ -8,7 +8,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.models import Group
-from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
@@ -18,7 +17,10 @@ from organization.access import EVERYWHERE, allowed
 from organization.admin_base import PlaceAdmin, PortalAdmin, ReadOnlyAdmin, member_of
 from organization.audit.filters import recent_values
 from organization.credentials import revoke_credential
-from organization.forms import AppForm, CompleteAddresses, VersionedForm
+from organization.forms import AppForm, VersionedForm
+from organization.govern.forms import MemberForm, RoleForm
+from organization.govern.rights import may_change_role
+from organization.govern.services import delete_role, revoke_grant, save_grant, save_role
 from organization.kept_headers.changes import keep_header, stop_keeping_header
 from organization.members import may_edit, save_member
 from organization.models import (
@@ -36,7 +38,7 @@ from organization.models import (
 from organization.permissions import Permission
 from organization.recipient_policy.changes import allow, change_policy, disallow, wait_until_none_in_flight
 from organization.recipient_policy.policy import RecipientPolicy
-from organization.services import create_stage, delete_from_organization, save_app, save_grant, save_in_organization, save_role
+from organization.services import create_stage, save_app, save_in_organization
 from organization.stage_name import check_stage_name
 
 V = TypeVar("V", App, Stage)
@@ -46,33 +48,16 @@ admin.site.site_header = admin.site.site_title = "ODC Email Portal"
 admin.site.unregister(Group)
 
 
-class MemberForm(CompleteAddresses, VersionedForm[Member]):
-    new_password = forms.CharField(
-        required=False,
-        strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="Leave empty to keep the password.",
-    )
-
-    class Meta:
-        model = Member
-        fields = ("email", "name", "is_active", "is_staff", "theme", "time_zone")
-
-    def clean(self) -> None:
-        super().clean()
-        if "email" in self.changed_data and "email" in self.cleaned_data:
-            self.ask_about("email", [self.cleaned_data["email"]])
-
-    def clean_new_password(self) -> str:
-        password: str = self.cleaned_data["new_password"]
-        if password:
-            validate_password(password, self.instance)
-        return password
+class MemberAdminForm(MemberForm):
+    class Meta(MemberForm.Meta):
+        fields = ("email", "name", "is_active", "is_staff", "theme", "time_zone")  # type: ignore[assignment]
 
 
 @admin.register(Member)
 class MemberAdmin(PortalAdmin):
-    form = MemberForm
+    permissions = (Permission.VIEW_MEMBERS,)
+    change_permissions = (Permission.MANAGE_MEMBERS,)
+    form = MemberAdminForm
     fields = ("email", "complete", "name", "new_password", "is_active", "is_staff", "theme", "time_zone", "version")
     exclude = ("version",)  # the model's field, which can't be edited; the form has its own field of this name
     list_display = ("email", "name", "is_active", "is_staff", "last_login")
@@ -91,52 +76,52 @@ class DeletableAdmin(PortalAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_change_permission(request, obj)
 
-    def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        delete_from_organization(obj, member_of(request))
-
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         with transaction.atomic():  # all of them, or none
             for instance in queryset:
-                delete_from_organization(instance, member_of(request))
-
-
-class RoleForm(VersionedForm[Role]):
-    permissions = forms.MultipleChoiceField(choices=Permission.choices, widget=forms.CheckboxSelectMultiple, required=False)
-
-    class Meta:
-        model = Role
-        fields = ("name", "permissions", "stages")
+                self.delete_model(request, instance)
 
 
 @admin.register(Role)
 class RoleAdmin(DeletableAdmin):
+    permissions = (Permission.VIEW_MEMBERS,)
+    change_permissions = (Permission.MANAGE_ROLES,)
     form = RoleForm
     exclude = ("version",)
     list_display = ("name", "built_in")
     filter_horizontal = ("stages",)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return not (obj is not None and obj.built_in) and super().has_change_permission(request, obj)
+        return super().has_change_permission(request, obj) and (obj is None or may_change_role(member_of(request), obj))
 
     def save_model(self, request: HttpRequest, obj: Role, form: Any, change: bool) -> None:
         save_role(obj, form.cleaned_data["stages"], member_of(request))
+
+    def delete_model(self, request: HttpRequest, obj: Role) -> None:
+        delete_role(obj, member_of(request))
 
 
 class RoleGrantForm(VersionedForm[RoleGrant]):
     class Meta:
         model = RoleGrant
-        fields = ("member", "role", "app")
+        fields = ("member", "role", "app", "stages")
 
 
 @admin.register(RoleGrant)
 class RoleGrantAdmin(DeletableAdmin):
+    permissions = (Permission.VIEW_MEMBERS,)
+    change_permissions = (Permission.MANAGE_MEMBERS,)
     form = RoleGrantForm
     exclude = ("version",)
+    filter_horizontal = ("stages",)
     list_display = ("member", "role", "app")
     list_select_related = ("member", "role", "app")
 
     def save_model(self, request: HttpRequest, obj: RoleGrant, form: Any, change: bool) -> None:
-        save_grant(obj, member_of(request))
+        save_grant(obj, member_of(request), form.cleaned_data["stages"])
+
+    def delete_model(self, request: HttpRequest, obj: RoleGrant) -> None:
+        revoke_grant(obj, member_of(request))
 
 
 class ArchivingForm(VersionedForm[V]):
@@ -181,6 +166,8 @@ class StageAdminForm(ArchivingForm[Stage]):
 
 @admin.register(Stage)
 class StageAdmin(PortalAdmin):
+    permissions = (Permission.VIEW_STAGES,)
+    change_permissions = (Permission.MANAGE_STAGES,)
     form = StageAdminForm
     exclude = ("version",)
     list_display = ("order", "name", "key", "kind", "recipient_policy", "policy_until", "archived")
@@ -305,7 +292,7 @@ class AppAdminForm(ArchivingForm[App], AppForm):
 
 @admin.register(App)
 class AppAdmin(PlaceAdmin):
-    permissions = (Permission.MANAGE_APPS,)
+    permissions = (Permission.CHANGE_APPS,)
     form = AppAdminForm
     fields = ("name", "key", "description", "colour", "archived", "confirmation", "version")
     exclude = ("version",)  # the model's field, which can't be edited; the form has its own field of this name
@@ -313,7 +300,7 @@ class AppAdmin(PlaceAdmin):
     search_fields = ("name", "key")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return allowed(member_of(request), EVERYWHERE, *self.permissions)
+        return self.has_module_permission(request) and allowed(member_of(request), EVERYWHERE, Permission.CREATE_APPS)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("key",) if obj else ()
@@ -360,6 +347,7 @@ class InstallationAdmin(ReadOnlyAdmin):
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin):
+    permissions = (Permission.VIEW_AUDIT_TRAIL,)
     list_display = ("at", "actor_name", "operation", "entity", "entity_name", "app", "stage")
     list_select_related = ("app", "stage")
     list_filter = (("operation", RecentValuesFilter), ("entity", RecentValuesFilter))

@@ -53,11 +53,13 @@ class FiltersOnly(ChangeList):
 class PortalAdmin(admin.ModelAdmin[Any]):
     """An admin page with the same permissions as the portal's pages.
 
-    Members with one of `permissions` over the whole organization may read and change. Others get a 403, as on the pages.
+    Members with one of `permissions` over the whole organization may read, and those with one of `change_permissions` change,
+    who are the same if none are named. Others get a 403, as on the pages.
     Subclasses implement `save_model` with the service that every other entry point uses.
     """
 
-    permissions: ClassVar[tuple[Permission, ...]] = (Permission.MANAGE_ORGANIZATION,)
+    permissions: ClassVar[tuple[Permission, ...]] = ()
+    change_permissions: ClassVar[tuple[Permission, ...]] = ()
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return isinstance(request.user, Member) and request.user.is_active and request.user.is_staff
@@ -69,7 +71,8 @@ class PortalAdmin(admin.ModelAdmin[Any]):
         return self.has_change_permission(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_view_permission(request, obj)
+        may_change = not self.change_permissions or allowed(member_of(request), EVERYWHERE, *self.change_permissions)
+        return self.has_view_permission(request, obj) and may_change
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

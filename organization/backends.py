@@ -7,7 +7,8 @@ from typing import Any
 from django.contrib.auth.backends import ModelBackend
 
 from organization.access import EVERYWHERE, Scope
-from organization.models import Member, RoleGrant
+from organization.govern.rights import covers
+from organization.models import Member
 
 
 class RoleGrantBackend(ModelBackend):
@@ -21,7 +22,7 @@ class RoleGrantBackend(ModelBackend):
         if not isinstance(user_obj, Member) or not user_obj.is_active:
             return False
         scope = obj if isinstance(obj, Scope) else EVERYWHERE
-        return any(_covers(grant, perm, scope) for grant in user_obj.grants)
+        return any(covers(grant, perm, scope) for grant in user_obj.grants)
 
     def has_module_perms(self, user_obj: Any, app_label: str) -> bool:
         return isinstance(user_obj, Member) and user_obj.is_active and user_obj.is_staff
@@ -31,12 +32,3 @@ class RoleGrantBackend(ModelBackend):
 
     def get_group_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
         return set()
-
-
-def _covers(grant: RoleGrant, perm: str, scope: Scope) -> bool:
-    stages = {stage.pk for stage in grant.role.stages.all()}
-    return (
-        grant.role.includes(perm)
-        and (grant.app_id is None or (scope.app is not None and grant.app_id == scope.app.pk))
-        and (not stages or (scope.stage is not None and scope.stage.pk in stages))
-    )

@@ -1,7 +1,7 @@
 """The two roles every organization has. They can't be edited, only duplicated."""
 
 from organization.models import Role
-from organization.permissions import Permission
+from organization.permissions import Permission, stored_codes
 
 ADMINISTRATOR = "Administrator"
 DEVELOPER = "Developer"
@@ -10,7 +10,9 @@ _PERMISSIONS = {
     ADMINISTRATOR: list(Permission),
     DEVELOPER: [
         Permission.EDIT_ASSET_CONFIGURATIONS,
-        Permission.MANAGE_APPS,
+        Permission.CREATE_APPS,
+        Permission.CHANGE_APPS,
+        Permission.ARCHIVE_APPS,
         Permission.ACCESS_ASSET_LOGS,
         Permission.ACCESS_USER_INFORMATION,
         Permission.RESEND_MAIL,
@@ -24,5 +26,5 @@ def ensure_built_in_roles() -> None:
     It runs after every `migrate`.
     """
     for name, permissions in _PERMISSIONS.items():
-        codes = [permission.value for permission in permissions]
+        codes = stored_codes(permission.value for permission in permissions)
         Role.objects.update_or_create(name=name, defaults={"permissions": codes, "built_in": True})

@@ -9,7 +9,7 @@ from django.core import checks
 from django.db import connections
 
 from organization.models import Role
-from organization.permissions import Permission
+from organization.permissions import unknown_codes
 
 
 @checks.register(checks.Tags.database)
@@ -22,7 +22,7 @@ def check_permission_codes(databases: Sequence[str] | None = None, **_: Any) -> 
         )
         for alias in databases or ()
         for role in _roles(alias)
-        if (unknown := sorted(set(role.permissions) - set(Permission.values)))
+        if (unknown := unknown_codes(role.permissions))
     ]
 
 

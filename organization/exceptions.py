@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 
 from common.exceptions import PortalError
 
@@ -25,3 +25,11 @@ class CredentialRefused(PortalError):
 
 class UnansweredCopy(PortalError):
     """The database is a copy of another installation's, and nobody has answered about it yet."""
+
+
+class MoreThanHeld(PortalError, PermissionDenied):
+    """A role or grant would carry, or take away, permissions that its maker doesn't hold there."""
+
+    def __init__(self, labels: list[str], where: str) -> None:
+        names = ", ".join(f"“{label}”" for label in labels)
+        super().__init__(f"You can give and take only what you hold yourself. For {where} you don't hold {names}.")

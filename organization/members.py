@@ -16,6 +16,8 @@ from django.db import transaction
 from organization import audit
 from organization.access import EVERYWHERE, Actor, require
 from organization.exceptions import StaleVersion
+from organization.govern.administrators import keeping_an_administrator
+from organization.govern.rights import holds_rights_of
 from organization.models import Member
 from organization.permissions import Permission
 from organization.services import save_validated
@@ -23,6 +25,7 @@ from organization.services import save_validated
 _PROFILE = ("name", "theme", "time_zone")
 _BY_ADMINISTRATORS = ("email", "name", "is_active", "is_staff", "theme", "time_zone")
 _SUPERUSERS_ONLY = "Only a superuser can edit a superuser's account."
+_MORE_THAN_HELD = "This member may do what you may not. Only a member who holds all their rights can edit their account."
 
 
 def save_profile(member: Member) -> Member:
@@ -55,26 +58,26 @@ def give_password(member: Member, new_password: str, actor: Actor) -> Member:
 
     This ends all their sessions. Raises PermissionDenied.
     """
-    require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+    require(actor, EVERYWHERE, Permission.MANAGE_MEMBERS)
     with transaction.atomic():
         stored = Member.objects.select_for_update(no_key=True).get(pk=member.pk)
-        if not may_edit(actor, stored):
-            raise PermissionDenied(_SUPERUSERS_ONLY)
+        require_may_edit(actor, stored)
         return _store_password(stored, new_password, actor)
 
 
 def save_member(member: Member, actor: Actor, *, new_password: str = "") -> Member:
     """Store a new or changed member.
 
-    A new password or a deactivation ends all their sessions. Raises PermissionDenied, ValidationError or StaleVersion.
+    A new password or a deactivation ends all their sessions. The actor holds every right of the member, before and after.
+    Raises PermissionDenied, ValidationError or StaleVersion.
     """
-    require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
-    with transaction.atomic():
+    require(actor, EVERYWHERE, Permission.MANAGE_MEMBERS)
+    with transaction.atomic(), keeping_an_administrator():
+        require_may_edit(actor, member)
         if member.pk is None:
             return _create(member, actor, new_password)
         stored = _locked(member)
-        if not may_edit(actor, stored):
-            raise PermissionDenied(_SUPERUSERS_ONLY)
+        require_may_edit(actor, stored)
         columns = [*_BY_ADMINISTRATORS]
         if new_password:
             member.set_password(new_password)
@@ -86,11 +89,17 @@ def save_member(member: Member, actor: Actor, *, new_password: str = "") -> Memb
 
 
 def may_edit(actor: Actor, member: Member) -> bool:
-    """Whether `actor` may edit the member.
+    """Whether `actor` holds every right of the member.
 
-    Only superusers and the operator may edit a superuser.
+    Otherwise a new password would let the actor in with more rights. Only superusers and the operator may edit a superuser.
     """
-    return not member.is_superuser or not isinstance(actor, Member) or actor.is_superuser
+    return holds_rights_of(actor, member)
+
+
+def require_may_edit(actor: Actor, member: Member) -> None:
+    """Raise PermissionDenied unless `actor` may edit the member."""
+    if not may_edit(actor, member):
+        raise PermissionDenied(_SUPERUSERS_ONLY if member.is_superuser else _MORE_THAN_HELD)
 
 
 def _create(member: Member, actor: Actor, password: str) -> Member:

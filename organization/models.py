@@ -20,7 +20,7 @@ from django.utils.functional import cached_property
 from common.addresses import ADDRESS_MAX_LENGTH, validate_address
 from common.text import validate_one_line
 from organization.kept_headers.names import validate_kept_header
-from organization.permissions import Permission
+from organization.permissions import Permission, stored_codes, unknown_codes
 from organization.recipient_policy.patterns import normalize_pattern
 from organization.recipient_policy.policy import RecipientPolicy
 
@@ -74,6 +74,10 @@ class ImmutableKeyModel(models.Model):
             raise ValidationError({"key": f"The key can't be changed: apps and links rely on “{stored.key}”."})
 
 
+# Whole addresses and the contents of emails aren't shown to one who views the portal as another member.
+_NEVER_VIEWED = frozenset({Permission.ACCESS_USER_INFORMATION.path})
+
+
 class MemberManager(BaseUserManager["Member"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> Member:
         member = self.model(email=email, **fields)
@@ -114,6 +118,9 @@ class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
     # A part of each session's hash, so that sessions from before a deactivation stay ended when the member is active again.
     sessions_ended = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
+    # Who looks at the portal as this member, in this request alone. Then only what both may do counts.
+    viewer: Member | None = None
+
     objects: ClassVar[MemberManager] = MemberManager()
 
     USERNAME_FIELD = "email"
@@ -150,7 +157,7 @@ class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
     @cached_property
     def grants(self) -> list[RoleGrant]:
         """The member's role grants, read once per instance, which is once per request."""
-        return list(self.role_grants.select_related("role").prefetch_related("role__stages"))
+        return list(self.role_grants.select_related("role", "app").prefetch_related("role__stages", "stages"))
 
     def get_session_auth_hash(self) -> str:
         return f"{super().get_session_auth_hash()}.{self.sessions_ended}"
@@ -172,16 +179,21 @@ class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
 
     def has_perm(self, perm: str, obj: Any = None) -> bool:
         """Whether the member holds `perm` in the Scope `obj`, or else over everything."""
-        return super().has_perm(perm, obj)
+        return super().has_perm(perm, obj) and self._is_shown_to_viewer(perm, obj)
 
     def has_perm_anywhere(self, perm: str) -> bool:
         """Whether the member holds `perm` in any app or stage.
 
         The navigation uses it.
         """
+        if self.viewer is not None and (perm in _NEVER_VIEWED or not self.viewer.has_perm_anywhere(perm)):
+            return False
         if self.is_active and self.is_superuser:
             return True
         return self.is_active and any(grant.role.includes(perm) for grant in self.grants)
+
+    def _is_shown_to_viewer(self, perm: str, obj: Any) -> bool:
+        return self.viewer is None or (perm not in _NEVER_VIEWED and self.viewer.has_perm(perm, obj))
 
 
 class Role(VersionedModel):
@@ -202,18 +214,24 @@ class Role(VersionedModel):
         return self.name
 
     def clean(self) -> None:
-        unknown = sorted(set(self.permissions) - set(Permission.values))
+        unknown = unknown_codes(self.permissions)
         if unknown:
             raise ValidationError({"permissions": f"Unknown permission: {', '.join(unknown)}."})
+        self.permissions = stored_codes(self.permissions)
         if Role.objects.filter(pk=self.pk, built_in=True).exists():
             raise ValidationError(f"The built-in role {self.name} can't be edited. Duplicate it under another name.")
 
     def includes(self, perm: str) -> bool:
         return perm.removeprefix("organization.") in self.permissions
 
+    @property
+    def known_permissions(self) -> list[Permission]:
+        """Without codes that only another release knows."""
+        return [permission for permission in Permission if permission.value in self.permissions]
+
 
 class RoleGrant(VersionedModel):
-    """A role given to a member, over the whole organization or one app.
+    """A role given to a member, over the whole organization or one app, and for all of the role's stages or some of them.
 
     Grants add permissions and never remove any.
     """
@@ -221,6 +239,9 @@ class RoleGrant(VersionedModel):
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="role_grants")
     role = models.ForeignKey(Role, on_delete=models.PROTECT, related_name="grants")
     app = models.ForeignKey("App", on_delete=models.CASCADE, null=True, blank=True, help_text="Leave empty for all apps.")
+    stages: models.ManyToManyField[Stage, models.Model] = models.ManyToManyField(
+        "Stage", blank=True, help_text="Leave empty for all stages of the role."
+    )
 
     class Meta:
         constraints = [
@@ -539,6 +560,7 @@ class AuditEvent(models.Model):
         EMPTY_INBOX = "Empty inbox", "Empty inbox"
         REPLACE_ORIGINAL = "Replace the original", "Replace the original"
         MAKE_TEST_COPY = "Make a test copy", "Make a test copy"
+        VIEW_AS = "View as member", "View as member"
 
     at = models.DateTimeField(default=timezone.now)
     # Stays when the member is deleted: an event is never changed, and `actor_name` says who it was.

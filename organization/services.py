@@ -15,14 +15,13 @@ from common.clock import database_now
 from organization import audit
 from organization.access import EVERYWHERE, Actor, Scope, allowed, require
 from organization.exceptions import StaleVersion
-from organization.models import App, Role, RoleGrant, Stage, VersionedModel
+from organization.models import App, Stage, VersionedModel
 from organization.permissions import Permission
 from organization.recipient_policy.changes import policy_in_force
 from organization.recipient_policy.policy import RecipientPolicy, policy_of_new_stage
 from organization.signals import instance_created
 
 V = TypeVar("V", bound=VersionedModel)
-InOrganization = TypeVar("InOrganization", Stage, Role)
 
 NEEDS_PERMISSION = (
     "To create a stage that sends to real recipients and isn't Production, you need the permission Manage Email Configurations. "
@@ -39,20 +38,28 @@ def save_app(app: App, actor: Actor) -> App:
 
     Raises PermissionDenied, ValidationError or StaleVersion.
     """
-    require(actor, Scope(app=app) if app.pk else EVERYWHERE, Permission.MANAGE_APPS)
     with transaction.atomic():
-        return _store(app, actor)
+        _require_for_app(app, actor)
+        return store_version(app, actor)
 
 
-def save_in_organization(instance: InOrganization, actor: Actor) -> InOrganization:
-    """Store a stage or role. Raises PermissionDenied, ValidationError or StaleVersion."""
-    if isinstance(instance, Stage) and instance.pk is None:
-        return create_stage(instance, actor)
-    require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+def _require_for_app(app: App, actor: Actor) -> None:
+    if app.pk is None:
+        require(actor, EVERYWHERE, Permission.CREATE_APPS)
+        return
+    require(actor, Scope(app=app), Permission.CHANGE_APPS)
+    if App.objects.filter(pk=app.pk).exclude(archived=app.archived).exists():
+        require(actor, Scope(app=app), Permission.ARCHIVE_APPS)
+
+
+def save_in_organization(stage: Stage, actor: Actor) -> Stage:
+    """Store a stage. Raises PermissionDenied, ValidationError or StaleVersion."""
+    if stage.pk is None:
+        return create_stage(stage, actor)
+    require(actor, EVERYWHERE, Permission.MANAGE_STAGES)
     with transaction.atomic():
-        if isinstance(instance, Stage):
-            _check_kind(instance, actor)
-        return _store(instance, actor)
+        _check_kind(stage, actor)
+        return store_version(stage, actor)
 
 
 def _check_kind(stage: Stage, actor: Actor) -> None:
@@ -71,22 +78,14 @@ def create_stage(stage: Stage, actor: Actor, policy: RecipientPolicy | None = No
     A wider one needs the permission to manage email configurations. Raises PermissionDenied, and ValidationError (also with
     the field `policy`).
     """
-    require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+    require(actor, EVERYWHERE, Permission.MANAGE_STAGES)
     usual = policy_of_new_stage(is_production=stage.is_production)
     is_wider = policy is not None and policy.is_wider_than(usual)
     if is_wider and not allowed(actor, EVERYWHERE, Permission.MANAGE_EMAIL_CONFIGURATIONS):
         raise ValidationError({"policy": NEEDS_PERMISSION})
     stage.recipient_policy = policy or usual
     with transaction.atomic():
-        return _store(stage, actor)
-
-
-def save_grant(grant: RoleGrant, actor: Actor) -> RoleGrant:
-    """Store a grant. Raises PermissionDenied, ValidationError or StaleVersion."""
-    require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
-    with transaction.atomic():
-        Role.objects.select_for_update(no_key=True).filter(pk=grant.role_id).first()  # so that it can't be deleted meanwhile
-        return _store(grant, actor)
+        return store_version(stage, actor)
 
 
 def move_stage(stage: Stage, by: int, actor: Actor) -> None:
@@ -94,7 +93,7 @@ def move_stage(stage: Stage, by: int, actor: Actor) -> None:
 
     It doesn't move beyond either end. Raises PermissionDenied.
     """
-    require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+    require(actor, EVERYWHERE, Permission.MANAGE_STAGES)
     with transaction.atomic():
         stages = list(Stage.objects.select_for_update(no_key=True))
         place = stages.index(stage)
@@ -102,34 +101,7 @@ def move_stage(stage: Stage, by: int, actor: Actor) -> None:
         for order, other in enumerate(stages, start=1):
             if other.order != order:
                 other.order = order
-                _store(other, actor)
-
-
-def save_role(role: Role, stages: Collection[Stage], actor: Actor) -> Role:
-    """Store a role that applies in `stages`, or in all stages if that is empty.
-
-    Raises PermissionDenied, ValidationError or StaleVersion.
-    """
-    require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
-    with transaction.atomic():
-        return _store(role, actor, stages=stages)
-
-
-def delete_from_organization(instance: models.Model, actor: Actor) -> None:
-    """Delete a role or a grant (members are deactivated, stages and apps archived).
-
-    Raises PermissionDenied, and ValidationError for a role that is still granted. Deleting twice is no error.
-    """
-    require(actor, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
-    with transaction.atomic():
-        stored = type(instance)._default_manager.select_for_update().filter(pk=instance.pk).first()
-        if stored is None:
-            return
-        audit.record(actor, audit.Operation.DELETE, stored, before=audit.snapshot(stored))
-        try:
-            stored.delete()
-        except models.ProtectedError as error:
-            raise ValidationError(f"{stored} can't be deleted because it is still in use.") from error
+                store_version(other, actor)
 
 
 def save_validated(instance: models.Model, update_fields: Collection[str] | None = None) -> None:
@@ -156,7 +128,7 @@ def _check_version(instance: VersionedModel) -> None:
         raise StaleVersion()
 
 
-def _store(instance: V, actor: Actor, **related: Collection[models.Model]) -> V:
+def store_version(instance: V, actor: Actor, **related: Collection[models.Model]) -> V:
     """Validate, save and record a change to the version that was read."""
     _check_version(instance)
     before = audit.stored_snapshot(instance)

@@ -115,6 +115,7 @@ MIDDLEWARE = [
     "organization.web.time_zone.MemberTimeZoneMiddleware",
     "organization.web.last_stage.LastStageMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "portal.middleware.view_as.ViewAsMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]

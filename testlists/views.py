@@ -43,7 +43,7 @@ def frame_context(request: MemberRequest, test_list: TestList, url_name: str) ->
     """The context of the frame of an app's page (testlists/app_base.html)."""
     app, stage = test_list.app, test_list.stage
     links: list[StageLink] = stage_links(stage, lambda other: reverse(url_name, args=[app.key, other.key]))
-    can_edit_app = allowed(request.user, Scope(app=app), Permission.MANAGE_APPS)
+    can_edit_app = allowed(request.user, Scope(app=app), Permission.CHANGE_APPS)
     return {"app": app, "stage": stage, "stage_links": links, "can_edit_app": can_edit_app}
 
 

@@ -29,7 +29,7 @@ from organization.web.http import MemberRequest
 @require_safe
 def audit_trail(request: MemberRequest) -> HttpResponse:
     """A page of the trail: the newest entries, or those before an entry (decision 6)."""
-    require(request.user, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+    require(request.user, EVERYWHERE, Permission.VIEW_AUDIT_TRAIL)
     event_filter = AuditFilter(request.GET)
     before, events = row_number(request.GET, "before"), event_filter.events()
     if before is not None:
@@ -54,7 +54,7 @@ def export(request: MemberRequest) -> StreamingHttpResponse:
 
     The trail records who exported it.
     """
-    require(request.user, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+    require(request.user, EVERYWHERE, Permission.VIEW_AUDIT_TRAIL)
     event_filter = AuditFilter(request.GET)
     audit.record(
         request.user, audit.Operation.EXPORT, AuditEvent, after={"what": "audit trail", "filters": event_filter.given_values}
@@ -65,7 +65,7 @@ def export(request: MemberRequest) -> StreamingHttpResponse:
 
 def audit_trail_of(member: Member, model: type[Model], stage: Stage) -> str:
     """The URL of the trail with all that happened to rows of `model` in the stage. Empty for members who may not read it."""
-    if not allowed(member, EVERYWHERE, Permission.MANAGE_ORGANIZATION):
+    if not allowed(member, EVERYWHERE, Permission.VIEW_AUDIT_TRAIL):
         return ""
     query = urlencode({"entity": str(model._meta.verbose_name), "stage": stage.key})
     return f"{reverse('audit-trail')}?{query}"

@@ -25,20 +25,20 @@ def apps(request: MemberRequest) -> HttpResponse:
     visible_apps = App.objects.filter(archived=False)
     if query:
         visible_apps = visible_apps.filter(Q(name__icontains=query) | Q(key__icontains=query))
-    can_create = allowed(request.user, EVERYWHERE, Permission.MANAGE_APPS)
+    can_create = allowed(request.user, EVERYWHERE, Permission.CREATE_APPS)
     return render(request, "organization/apps.html", {"apps": visible_apps, "query": query, "can_create": can_create})
 
 
 @require_http_methods(["GET", "POST"])
 def create_app(request: MemberRequest) -> HttpResponse:
-    require(request.user, EVERYWHERE, Permission.MANAGE_APPS)
+    require(request.user, EVERYWHERE, Permission.CREATE_APPS)
     return _edit(request, App())
 
 
 @require_http_methods(["GET", "POST"])
 def edit_app(request: MemberRequest, app_key: str) -> HttpResponse:
     app = get_object_or_404(App, key=app_key)
-    require(request.user, Scope(app=app), Permission.MANAGE_APPS)
+    require(request.user, Scope(app=app), Permission.CHANGE_APPS)
     return _edit(request, app)
 
 

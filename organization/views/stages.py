@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from organization.access import EVERYWHERE, require
+from organization.access import EVERYWHERE, allowed, require
 from organization.forms import StageConfirmation, StageForm, add_refusal
 from organization.models import Stage
 from organization.permissions import Permission
@@ -18,8 +18,9 @@ from organization.web.http import MemberRequest
 
 @require_safe
 def stages(request: MemberRequest) -> HttpResponse:
-    _require(request)
-    return render(request, "organization/stages.html", {"stages": Stage.objects.all()})
+    require(request.user, EVERYWHERE, Permission.VIEW_STAGES)
+    context = {"stages": Stage.objects.all(), "can_manage": allowed(request.user, EVERYWHERE, Permission.MANAGE_STAGES)}
+    return render(request, "organization/stages.html", context)
 
 
 @require_http_methods(["GET", "POST"])
@@ -74,7 +75,7 @@ def restore(request: MemberRequest, stage_key: str) -> HttpResponse:
 
 
 def _require(request: MemberRequest) -> None:
-    require(request.user, EVERYWHERE, Permission.MANAGE_ORGANIZATION)
+    require(request.user, EVERYWHERE, Permission.MANAGE_STAGES)
 
 
 def _edit(request: MemberRequest, stage: Stage) -> HttpResponse:

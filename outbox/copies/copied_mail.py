@@ -27,7 +27,7 @@ UNSENT = (Status.QUEUED, Status.DEFERRED, Status.SENDING)
 # The people whom no app named, or whom the stage allows.
 _NOT_REAL = (Rule.TEST_LIST, Rule.ALLOWED, Rule.CAPTURED, Rule.FORWARDED)
 # Each is needed, everywhere: the answer is about all stages.
-MAY_ANSWER = (Permission.MANAGE_ORGANIZATION, Permission.MANAGE_EMAIL_CONFIGURATIONS)
+MAY_ANSWER = (Permission.MANAGE_STAGES, Permission.MANAGE_EMAIL_CONFIGURATIONS)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from emailconfig.services import save_smtp_settings, settings_of
 from organization.access import Actor, Operator
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER
 from organization.credentials import NewCredential, create_credential, revoke_credential
+from organization.govern.services import save_grant, save_role
 from organization.members import save_member
 from organization.models import App, Credential, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.policy import RecipientPolicy
-from organization.services import create_stage, save_app, save_grant, save_in_organization
+from organization.services import create_stage, save_app
 from testlists.services import ListChange, save_test_list, test_list_of
 
 PASSWORD = "demo-portal-2026"  # printed by `make demo`; the seed refuses to run outside DEBUG
@@ -82,7 +83,7 @@ def _seed_app(key: str, name: str, description: str, colour: str, actor: Actor) 
 
 def _seed_members(actor: Actor) -> None:
     if not Role.objects.filter(name="Viewer").exists():
-        save_in_organization(Role(name="Viewer", permissions=[Permission.ACCESS_ASSET_LOGS.value]), actor)
+        save_role(Role(name="Viewer", permissions=[Permission.ACCESS_ASSET_LOGS.value]), [], actor)
     for sign_in in SIGN_INS:
         if Member.objects.filter(email=sign_in.email).exists():
             continue

@@ -105,29 +105,20 @@ def _main(path: str, member: Member) -> Navigation:
 
 def _management(path: str, member: Member) -> Navigation:
     configure = [_item(path, "Emails", "email-configurations", "mail")]
-    if member.has_perm(Permission.MANAGE_ORGANIZATION.path):
+    if member.has_perm(Permission.VIEW_STAGES.path):
         configure.append(_item(path, "Stages", "stages", "layers"))
     if may_answer(member):
         configure.append(_item(path, "Installation", "installation", "database-backup"))
     groups = []
-    if member.has_perm(Permission.MANAGE_ORGANIZATION.path):
+    if member.has_perm(Permission.VIEW_AUDIT_TRAIL.path):
         groups.append(Group("View", [_item(path, "Audit trail", "audit-trail", "history")]))
-    if member.is_staff:
-        groups.append(_govern())
+    if member.has_perm(Permission.VIEW_MEMBERS.path):
+        govern = [_item(path, "Members", "members", "users-round"), _item(path, "Organization roles", "roles", "shield-check")]
+        groups.append(Group("Govern", govern))
     groups.append(Group("Configure", configure))
-    if member.is_staff:
+    if member.is_staff:  # which is what Django admin asks for
         groups.append(Group("", [Item("Django admin", reverse("admin:index"), "database", active=False)]))
     return Navigation(switch=Item("Management", reverse("apps"), "", active=False), back=True, groups=groups)
-
-
-def _govern() -> Group:
-    """Who may do what is kept in Django admin."""
-    members, roles = reverse("admin:organization_member_changelist"), reverse("admin:organization_role_changelist")
-    items = [
-        Item("Members", members, "users-round", active=False),
-        Item("Organization roles", roles, "shield-check", active=False),
-    ]
-    return Group("Govern", items)
 
 
 def _home(path: str) -> Item:

@@ -13,9 +13,10 @@ from pytest_django import Settings
 from organization import audit
 from organization.audit import filters
 from organization.credentials import create_credential
+from organization.govern.services import revoke_grant
 from organization.members import save_member
 from organization.models import App, AuditEvent, Member, Stage
-from organization.services import delete_from_organization, save_in_organization
+from organization.services import save_in_organization
 from organization.statements import AUDIT_TABLE
 from portal.housekeeping import prune
 from tests.support.portal import OPERATOR, make_member
@@ -126,7 +127,7 @@ def test_what_is_refused_leaves_no_trace(qa: Stage) -> None:
 
 
 def test_a_deleted_grant_is_remembered(developer: Member) -> None:
-    delete_from_organization(developer.role_grants.get(), OPERATOR)
+    revoke_grant(developer.role_grants.get(), OPERATOR)
     event = AuditEvent.objects.get()
     assert (event.operation, event.entity_name) == ("Delete", "Developer for Devon Dev over Customer Relations")
     assert event.before

@@ -155,7 +155,7 @@ def test_changepassword_says_in_one_line_what_it_refuses(viewer: Member, email: 
 
 
 def test_a_members_domain_without_a_dot_is_asked_about(as_administrator: Client) -> None:
-    typed = {"email": "mia@acme", "name": "Mia", "theme": "system", "time_zone": "UTC"}
+    typed = {"email": "mia@acme", "name": "Mia", "new_password": PASSWORD, "theme": "system", "time_zone": "UTC"}
     assert "Is the domain complete?" in as_administrator.post("/admin/organization/member/add/", typed).content.decode()
     assert not Member.objects.filter(name="Mia").exists()
     assert as_administrator.post("/admin/organization/member/add/", {**typed, "complete": "on"}).status_code == 302

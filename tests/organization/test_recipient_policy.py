@@ -43,7 +43,7 @@ def test_a_new_stage_is_closed_outside_production_and_one_from_before_stays_open
 
 
 def test_a_new_stage_opens_only_by_a_member_who_manages_email_configurations(db):
-    role = Role.objects.create(name="Organizer", permissions=[Permission.MANAGE_ORGANIZATION.value])
+    role = Role.objects.create(name="Organizer", permissions=[Permission.VIEW_STAGES.value, Permission.MANAGE_STAGES.value])
     ana = Member.objects.create(email="ana@acme.example", name="Ana")
     RoleGrant.objects.create(member=ana, role=role)
     assert create_stage(Stage(key="sit", name="SIT"), ana, NOBODY).recipient_policy == NOBODY

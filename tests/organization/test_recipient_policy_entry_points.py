@@ -114,7 +114,7 @@ def stage(qa: Stage) -> Stage:
 @pytest.fixture
 def organizer(db: None) -> Client:
     """Manages the organization, and no email configuration."""
-    role = Role.objects.create(name="Organizer", permissions=[Permission.MANAGE_ORGANIZATION.value])
+    role = Role.objects.create(name="Organizer", permissions=[Permission.VIEW_STAGES.value, Permission.MANAGE_STAGES.value])
     return signed_in(make_member("Olga", role, is_staff=True))
 
 

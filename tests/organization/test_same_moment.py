@@ -13,8 +13,8 @@ from django.test import Client
 
 from organization.builtin_roles import DEVELOPER
 from organization.exceptions import STALE
+from organization.govern.services import delete_role, save_grant
 from organization.models import App, AuditEvent, Member, Role, RoleGrant, Stage
-from organization.services import delete_from_organization, save_grant
 from tests.support.interleaving import A_TRANSACTION_BEGINS, right_before
 from tests.support.portal import OPERATOR, PASSWORD, make_member, signed_in
 
@@ -128,9 +128,9 @@ def test_administrators_who_give_themselves_a_new_password_stay_signed_in_here_a
 
 
 STAGE = {"name": "Staging", "key": "staging", "kind": "non_production"}
-ROLE = {"name": "Tester", "permissions": "manage_apps"}
+ROLE = {"name": "Tester", "permissions": "change_apps"}
 APP = {"name": "Payroll", "key": "payroll", "colour": "teal"}
-MEMBER = {"email": "Mia@acme.example", "name": "Mia", "theme": "system", "time_zone": "UTC"}
+MEMBER = {"email": "Mia@acme.example", "name": "Mia", "new_password": NEW_PASSWORD, "theme": "system", "time_zone": "UTC"}
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ MEMBER = {"email": "Mia@acme.example", "name": "Mia", "theme": "system", "time_z
         ("/admin/organization/app/add/", APP, lambda: App.objects.create(key="payroll"), "already exists"),
         (
             "/admin/organization/role/add/",
-            {"name": "Tester", "permissions": "manage_apps"},
+            {"name": "Tester", "permissions": "change_apps"},
             lambda: Role.objects.create(name="Tester"),
             "already exists",
         ),
@@ -175,7 +175,7 @@ def test_a_grant_that_somebody_else_gives_at_the_same_moment_is_said_to_be_there
 def test_a_role_is_deleted_while_somebody_grants_it(as_administrator: Client, viewer: Member) -> None:
     role = Role.objects.create(name="Tester")
     typed = {"member": viewer.pk, "role": role.pk}
-    with right_before(A_TRANSACTION_BEGINS, lambda: delete_from_organization(role, OPERATOR), nth=2):
+    with right_before(A_TRANSACTION_BEGINS, lambda: delete_role(role, OPERATOR), nth=2):
         answer = as_administrator.post("/admin/organization/rolegrant/add/", typed, follow=True)
     assert answer.status_code == 200
     assert not RoleGrant.objects.filter(member=viewer, role__name="Tester").exists()
@@ -190,14 +190,14 @@ def test_a_role_that_is_granted_meanwhile_is_not_deleted(as_administrator: Clien
     assert answer.status_code == 200
     assert Role.objects.filter(pk=role.pk).exists()
     with pytest.raises(ValidationError, match="deleted because it is still in use"):
-        delete_from_organization(Role.objects.get(name="Viewer"), OPERATOR)
+        delete_role(Role.objects.get(name="Viewer"), OPERATOR)
 
 
 def test_a_role_that_was_deleted_is_not_saved_again(as_administrator: Client) -> None:
     role = Role.objects.create(name="Tester")
     page = f"/admin/organization/role/{role.pk}/change/"
     with right_before(A_TRANSACTION_BEGINS, role.delete, nth=2):
-        answer = as_administrator.post(page, {"name": "Tester", "permissions": "manage_apps", "version": 0}, follow=True)
+        answer = as_administrator.post(page, {"name": "Tester", "permissions": "change_apps", "version": 0}, follow=True)
     assert STALE in answer.content.decode()
 
 

@@ -18,6 +18,7 @@ from tests.support.urls import address_of
 from tests.support.who_may import TABLE
 
 Sessions = dict[str, str]
+ORGANIZATION = [permission for permission in Permission if permission.counts_only_everywhere]
 
 
 def routes(resolver: URLResolver | None = None, above: str = "") -> Iterator[str]:
@@ -37,9 +38,11 @@ def test_every_url_has_its_row() -> None:
 def people(everything: Member, developer: Member, viewer: Member, qa: Stage) -> Sessions:
     """A session of each, by what they are called in the table."""
     of_qa = Role.objects.create(
-        name="All of QA", permissions=[Permission.MANAGE_EMAIL_CONFIGURATIONS.value, Permission.MANAGE_ORGANIZATION.value]
+        name="All of QA", permissions=[Permission.MANAGE_EMAIL_CONFIGURATIONS.value, *map(str, ORGANIZATION)]
     )
     of_qa.stages.add(qa)
+    of_people = [Permission.VIEW_MEMBERS, Permission.MANAGE_MEMBERS, Permission.MANAGE_ROLES]
+    people_manager = Role.objects.create(name="People", permissions=list(map(str, of_people)))
     members = {
         who_may.DEACTIVATED: make_member("Gone", Role.objects.get(name="Administrator"), is_staff=True),
         who_may.NO_ROLE: make_member("Nora"),
@@ -47,6 +50,7 @@ def people(everything: Member, developer: Member, viewer: Member, qa: Stage) -> 
         who_may.DEVELOPER: developer,
         who_may.STAFF_NO_ROLE: make_member("Stan", is_staff=True),
         who_may.QA_STAFF: make_member("Quinn", of_qa, is_staff=True),
+        who_may.PEOPLE_MANAGER: make_member("Pia", people_manager),
         who_may.ADMINISTRATOR: everything,
         who_may.SUPERUSER: Member.objects.create_superuser("root@acme.example", "correct-horse-battery", name="Root"),
     }

@@ -34,6 +34,7 @@ WITHOUT_A_VERSION = {
     "ConfirmForm": "acts on the mail as it is",
     "ResendForm": "has the time at which the page was read",
     "ReleaseForm": "has the time at which the page was read",
+    "GiveRoleForm": "gives a role, which adds to the others",
     "SimulationForm": "asks a question",
     "TestMailForm": "sends a mail",
 }

@@ -428,7 +428,7 @@ def test_only_who_manages_stages_and_email_configurations_everywhere_may_answer(
     notice()
     email_alone = Role.objects.create(name="Email", permissions=[Permission.MANAGE_EMAIL_CONFIGURATIONS.value])
     both_in_qa = Role.objects.create(
-        name="QA", permissions=[Permission.MANAGE_EMAIL_CONFIGURATIONS.value, Permission.MANAGE_ORGANIZATION.value]
+        name="QA", permissions=[Permission.MANAGE_EMAIL_CONFIGURATIONS.value, Permission.MANAGE_STAGES.value]
     )
     both_in_qa.stages.add(qa)
     for member in (make_member("Emil", email_alone), make_member("Quinn", both_in_qa)):

@@ -24,7 +24,7 @@ from organization.access import Scope
 from organization.credentials import create_credential
 from organization.installation.seal import seal_new
 from organization.kept_headers.changes import keep_header
-from organization.models import App, Member, Stage
+from organization.models import App, Member, Role, Stage
 from organization.recipient_policy.changes import allow
 from outbox.bulk.checks import Act
 from outbox.holding.pauses import pause
@@ -32,7 +32,7 @@ from outbox.models import Attempt, HandOverCapture, HeldAnswer, HoldReason, Mess
 from outbox.states import hold
 from outbox.submission import Envelope, submit
 from tests.support.outbox import deliver, send, set_list
-from tests.support.portal import OPERATOR, configure, eventually, mail
+from tests.support.portal import OPERATOR, configure, eventually, mail, make_member
 from tests.support.smtp_server import SmtpServer
 from tests.support.testlists import keep_list
 
@@ -74,6 +74,17 @@ PAGES = [
     "/management/installation/emails/qa/",
     "/management/installation/emails/qa/discard/",
     "/management/view/audit-trail/",
+    "/management/govern/members/",
+    "/management/govern/members/new/",
+    "/management/govern/members/{member}/",
+    "/management/govern/members/{member}/edit/",
+    "/management/govern/members/{member}/deactivate/",
+    "/management/govern/members/{member}/roles/{grant}/revoke/",
+    "/management/govern/roles/",
+    "/management/govern/roles/new/",
+    "/management/govern/roles/{role}/",
+    "/management/govern/roles/{role}/edit/",
+    "/management/govern/roles/{role}/delete/",
     "/management/configure/stages/",
     "/management/configure/stages/new/",
     "/management/configure/stages/qa/edit/",
@@ -148,7 +159,11 @@ def busy_portal(
     _in_trouble(crm, development)
     _asking(send(shop, development))
     pause(Scope(shop, production), "Duplicate invoices", OPERATOR)
+    member = make_member("Tess Tester", Role.objects.create(name="Tester", permissions=["access_asset_logs"]), crm)
     return {
+        "member": member.pk,
+        "grant": member.role_grants.get().pk,
+        "role": member.role_grants.get().role_id,
         "message": Message.objects.filter(subject="HTML").get().pk,
         "held": held.pk,
         "listless": listless.pk,

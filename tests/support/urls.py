@@ -35,6 +35,13 @@ def example_of(name: str, route: str) -> str:
         "test_id": ConnectionTest,
         "action_id": BulkAction,
     }
+    if name in ("member_id", "grant_id") and "/roles/<int:grant_id>/" in route:
+        grant = RoleGrant.objects.get(member__name="Devon Dev")
+        return str(grant.pk if name == "grant_id" else grant.member_id)
+    if name == "member_id":
+        return str(Member.objects.filter(name__in=("Nora", "Vera Viewer")).order_by("name").values_list("pk", flat=True)[0])
+    if name == "role_id":
+        return str(Role.objects.get(name="Viewer").pk)
     if name == "object_id":
         return row_in_admin(route)
     if name == "message_id":

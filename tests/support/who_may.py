@@ -15,10 +15,11 @@ VIEWER = "viewer"  # of the logs, over all apps and stages
 DEVELOPER = "developer"  # of the app crm
 STAFF_NO_ROLE = "staff"  # may open Django admin, has no role
 QA_STAFF = "staff of QA"  # manages email configurations and the organization, but in the stage QA alone
+PEOPLE_MANAGER = "people manager"  # manages members and roles, and holds nothing else; may not open Django admin
 ADMINISTRATOR = "administrator"
 SUPERUSER = "superuser"
 
-PEOPLE = (ANONYMOUS, DEACTIVATED, NO_ROLE, VIEWER, DEVELOPER, STAFF_NO_ROLE, QA_STAFF, ADMINISTRATOR, SUPERUSER)
+PEOPLE = (ANONYMOUS, DEACTIVATED, NO_ROLE, VIEWER, DEVELOPER, STAFF_NO_ROLE, QA_STAFF, PEOPLE_MANAGER, ADMINISTRATOR, SUPERUSER)
 
 People = frozenset[str]
 
@@ -28,12 +29,13 @@ MEMBERS = EVERYBODY - {ANONYMOUS, DEACTIVATED}
 STAFF = frozenset({STAFF_NO_ROLE, QA_STAFF, ADMINISTRATOR, SUPERUSER})
 
 PLATFORM = frozenset({ADMINISTRATOR, SUPERUSER})  # hold every permission everywhere
-APP_EDITORS = PLATFORM | {DEVELOPER}  # Create and edit apps, over crm
+MEMBER_MANAGERS = PLATFORM | {PEOPLE_MANAGER}  # View and Manage members, Manage roles
+APP_EDITORS = PLATFORM | {DEVELOPER}  # Change apps, over crm
 LIST_EDITORS = PLATFORM | {DEVELOPER, QA_STAFF}  # Edit asset configurations, or Manage Email Configurations
 CONFIGURATORS = PLATFORM | {QA_STAFF}  # Manage Email Configurations
 LOG_READERS = PLATFORM | {DEVELOPER, VIEWER}  # Access asset logs
 CONTENT_READERS = PLATFORM | {DEVELOPER}  # … and Access user information
-RESENDERS = PLATFORM | {DEVELOPER}  # Retry, cancel and resend mail
+RESENDERS = PLATFORM | {DEVELOPER}  # Retry and resend
 
 
 class Row(NamedTuple):
@@ -48,6 +50,8 @@ _CREDENTIALS = "apps/<slug:app_key>/configuration/emails/<slug:stage_key>/creden
 _EMAILS = "apps/<slug:app_key>/configuration/emails/<slug:stage_key>/"
 _STAGES = "management/configure/stages/"
 _SETTINGS = "management/configure/emails/<slug:stage_key>/"
+_MEMBER = "management/govern/members/<int:member_id>/"  # of one who holds nothing
+_ROLES = "management/govern/roles/"
 _LOG = "monitor/email-log/<slug:stage_key>/"
 _ALL_EMAILS = "monitor/emails/"
 _INBOX = "monitor/inbox/<slug:app_key>/<slug:stage_key>/"
@@ -116,6 +120,22 @@ PAGES: dict[str, Row] = {
     "management/installation/emails/<slug:stage_key>/<int:message_id>/": Row(NOBODY, PLATFORM),
     "management/view/audit-trail/": Row(PLATFORM),
     "management/view/audit-trail/export/": Row(PLATFORM),
+    "management/govern/members/": Row(MEMBER_MANAGERS),
+    "management/govern/members/new/": Row(MEMBER_MANAGERS, MEMBER_MANAGERS),
+    _MEMBER: Row(MEMBER_MANAGERS),
+    f"{_MEMBER}edit/": Row(MEMBER_MANAGERS, MEMBER_MANAGERS),
+    f"{_MEMBER}deactivate/": Row(MEMBER_MANAGERS, MEMBER_MANAGERS),
+    f"{_MEMBER}activate/": Row(NOBODY, MEMBER_MANAGERS),
+    f"{_MEMBER}roles/give/": Row(NOBODY, MEMBER_MANAGERS),
+    f"{_MEMBER}roles/preview/": Row(MEMBER_MANAGERS),
+    f"{_MEMBER}roles/<int:grant_id>/revoke/": Row(MEMBER_MANAGERS, PLATFORM),  # of Devon, who holds what Pia doesn't
+    f"{_MEMBER}view-as/": Row(NOBODY, MEMBER_MANAGERS),
+    "management/govern/members/view-as/end/": Row(NOBODY, MEMBERS),
+    _ROLES: Row(MEMBER_MANAGERS),
+    f"{_ROLES}new/": Row(MEMBER_MANAGERS, MEMBER_MANAGERS),
+    f"{_ROLES}<int:role_id>/": Row(MEMBER_MANAGERS),
+    f"{_ROLES}<int:role_id>/edit/": Row(PLATFORM, PLATFORM),  # the role Viewer, which holds what Pia doesn't
+    f"{_ROLES}<int:role_id>/delete/": Row(MEMBER_MANAGERS, PLATFORM),
     # Monitor
     "monitor/analytics/": Row(LOG_READERS),
     "monitor/analytics/<slug:stage_key>/": Row(LOG_READERS),

@@ -68,7 +68,7 @@ def test_django_admin_which_shows_lists_as_text_shows_none_of_them(people: TestL
 
 
 def test_the_audit_trail_and_its_export_mask_who_was_put_on_a_list(people: TestList) -> None:
-    client = editor(Permission.MANAGE_ORGANIZATION)
+    client = editor(Permission.VIEW_AUDIT_TRAIL)
     page = client.get("/management/view/audit-trail/?operation=Update").content.decode()
     export = b"".join(client.get("/management/view/audit-trail/export/?operation=Update").streaming_content).decode()
     changes = [row["What changed"] for row in csv.DictReader(io.StringIO(export.removeprefix("\ufeff")))]

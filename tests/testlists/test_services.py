@@ -225,8 +225,8 @@ def permitted(permission: Permission, app: App | None, *stages: Stage) -> Member
         (Permission.MANAGE_EMAIL_CONFIGURATIONS, None, None, True),
         (Permission.MANAGE_EMAIL_CONFIGURATIONS, None, "qa", True),
         (Permission.MANAGE_EMAIL_CONFIGURATIONS, None, "production", False),
-        (Permission.MANAGE_APPS, None, None, False),
-        (Permission.MANAGE_ORGANIZATION, None, None, False),
+        (Permission.CHANGE_APPS, None, None, False),
+        (Permission.MANAGE_MEMBERS, None, None, False),
         (Permission.ACCESS_ASSET_LOGS, None, None, False),
     ],
 )

@@ -1,0 +1,1 @@
+"""Who may do what: members, organization roles and grants, as pages and rules."""
