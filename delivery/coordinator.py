@@ -221,7 +221,7 @@ class Coordinator:
             log_failure("batch_failed", error)
             _, stages = self._now_and_stages({request.stage_id for request in requests})
             _record_alone(results)
-            claims = {one: _claim_alone(one, count, claim, stages, reserved) for one, count in capacities.items()}
+            claims = {stage_id: _claim_alone(stage_id, count, claim, stages, reserved) for stage_id, count in capacities.items()}
         for result in results:
             self._lease_ends.pop(result.message.lease_key, None)
         for message in (
@@ -331,10 +331,10 @@ def _batches(
     return batches
 
 
-def _give_back_unused(reserved: Mapping[int, Reserved], found: Mapping[int, _StageClaim | Exception]) -> None:
+def _give_back_unused(reserved: Mapping[int, Reserved], claims: Mapping[int, _StageClaim | Exception]) -> None:
     for stage_id, share in reserved.items():
-        taken = found[stage_id]
-        if unused := share.messages - (0 if isinstance(taken, Exception) else len(taken.messages)):
+        claim = claims[stage_id]
+        if unused := share.messages - (0 if isinstance(claim, Exception) else len(claim.messages)):
             try:
                 give_back(stage_id, unused)
             except (OperationalError, InterfaceError) as error:  # the claimed messages must leave all the same

@@ -79,11 +79,11 @@ def _record_each(result: MessageResult, now: datetime) -> None:
 
 def _add_notes(finished: Sequence[MessageResult]) -> None:
     """Add the notes of all messages in one statement: where a stage replaces From, each message has one."""
-    messages = Message.objects.only("notes").in_bulk([one.message.pk for one in finished])
-    for one in finished:
-        message = messages[one.message.pk]
+    messages = Message.objects.only("notes").in_bulk([result.message.pk for result in finished])
+    for result in finished:
+        message = messages[result.message.pk]
         # PostgreSQL stores no NUL. An app may have put one into a header that a note repeats.
-        notes = [note.replace("\x00", "") for note in one.notes]
+        notes = [note.replace("\x00", "") for note in result.notes]
         message.notes = list(dict.fromkeys([*message.notes, *notes]))
     Message.objects.bulk_update(messages.values(), ["notes"])
 

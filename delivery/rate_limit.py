@@ -29,18 +29,18 @@ class Reserved(NamedTuple):
     pause: float
 
 
-def reserve(stage_id: int, wanted: int, per_minute: int) -> Reserved:
-    """Reserve up to `wanted` of the messages that the limit lets go now. Call it outside any transaction."""
+def reserve(stage_id: int, messages: int, per_minute: int) -> Reserved:
+    """Reserve up to `messages` of the messages that the limit lets go now. Call it outside any transaction."""
     stage_backoff, _ = StageBackoff.objects.get_or_create(stage_id=stage_id)
     now = database_now()
     tokens = _tokens_now(stage_backoff, per_minute, now)
-    messages = min(wanted, int(tokens))
-    left = tokens - messages
-    if messages:
+    reserved = min(messages, int(tokens))
+    left = tokens - reserved
+    if reserved:
         before = stage_backoff.allowance, stage_backoff.allowance_at and sql.to_db_time(stage_backoff.allowance_at)
         if not sql.fetch(statements.RESERVE, left, sql.to_db_time(now), stage_id, *before):
             return Reserved(per_minute, 0, _AGAIN_SECONDS)
-    return Reserved(per_minute, messages, max(0.0, 1 - left) * 60 / per_minute)
+    return Reserved(per_minute, reserved, max(0.0, 1 - left) * 60 / per_minute)
 
 
 def give_back(stage_id: int, messages: int) -> None:

@@ -17,6 +17,7 @@ from emailconfig.models import SmtpSettings
 from emailconfig.presets import PRESETS, Preset, preset_of
 from emailconfig.services import delete_smtp_settings, save_smtp_settings, settings_of
 from organization.access import Scope, allowed, require
+from organization.audit.views import audit_trail_of
 from organization.models import Stage
 from organization.permissions import Permission
 from organization.web.http import MemberRequest, StageLink, search_words, stage_links
@@ -49,6 +50,7 @@ def view(request: MemberRequest, stage_key: str) -> HttpResponse:
         "kept_headers": stage.kept_headers.all(),
         "allowed_count": stage.allowed_addresses.count(),
         "can_edit": _can_edit(request, stage),
+        "audit_trail_url": audit_trail_of(request.user, SmtpSettings, stage),
     }
     return render(request, "emailconfig/settings.html", context)
 

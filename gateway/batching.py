@@ -18,7 +18,7 @@ import structlog
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, close_old_connections, connection, connections
 
 from gateway.exceptions import AcceptanceStopped
-from organization.credentials import not_revoked
+from organization.credentials import still_valid
 from outbox.exceptions import SubmissionRefused
 from outbox.models import Source
 from outbox.submission import Envelope, submit_together
@@ -155,12 +155,14 @@ def store(messages: Sequence[ReceivedMessage], giving_up: threading.Event | None
 
 
 def _store(messages: Sequence[ReceivedMessage]) -> list[Answer]:
-    """Store the messages of credentials that aren't revoked.
+    """Store the messages of credentials that are still valid.
 
     The credentials are read again, so that a revoked one is refused even in an open session.
     """
-    credentials = not_revoked({mail.credential_id for mail in messages})
-    answers: list[Answer] = [SubmissionRefused(535, "5.7.8", "The credential was revoked.")] * len(messages)
+    credentials = still_valid({mail.credential_id for mail in messages})
+    answers: list[Answer] = [SubmissionRefused(535, "5.7.8", "The credential was revoked, or its last day has passed.")] * len(
+        messages
+    )
     places, submissions = [], []
     for place, mail in enumerate(messages):
         if credential := credentials.get(mail.credential_id):

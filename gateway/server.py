@@ -29,7 +29,7 @@ from gateway.data_reader import read_content
 from gateway.exceptions import AcceptanceStopped, ContentRefused
 from gateway.heartbeat import Heartbeat
 from organization.credentials import authenticate, is_known
-from organization.exceptions import ArchivedPlace
+from organization.exceptions import CredentialRefused
 from organization.installation import EHLO_KEYWORD, installation_id
 from organization.models import Credential
 from outbox import submission
@@ -277,10 +277,10 @@ class GatewayServer(SmtpConnection):
 
     async def _check(self, username: str, password: str) -> AuthResult:
         try:
-            credential = await self._gateway.in_database(lambda: authenticate(username, password))
-        except ArchivedPlace as archived:
-            log.info("gateway_sign_in_refused", client=self.client, username=username, reason=str(archived))
-            return _refused(f"535 5.7.1 {archived}")
+            credential = await self._gateway.in_database(lambda: authenticate(username, password, self.client))
+        except CredentialRefused as refused:
+            log.info("gateway_sign_in_refused", client=self.client, username=username, reason=str(refused))
+            return _refused(f"535 5.7.1 {refused}")
         if credential is None:
             # An unknown username may be a password in the wrong field, so it isn't logged.
             known = await self._gateway.in_database(lambda: is_known(username))

@@ -318,7 +318,7 @@ class CredentialAdmin(ReadOnlyAdmin):
     They are created on the portal's pages, which show the secret once.
     """
 
-    list_display = ("username", "name", "app", "stage", "created", "last_used", "revoked_at")
+    list_display = ("username", "name", "app", "stage", "created", "last_used", "ends", "revoked_at")
     list_select_related = ("app", "stage")
     exclude = ("secret_hash",)
     actions = ("revoke",)

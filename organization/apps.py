@@ -11,8 +11,10 @@ class OrganizationConfig(AppConfig):
 
     def ready(self) -> None:
         from organization import checks  # noqa: F401  # registers them
+        from organization.audit.append_only import install_triggers
 
         post_migrate.connect(_ensure_built_in_roles, sender=self)
+        post_migrate.connect(install_triggers, sender=self)
 
 
 def _ensure_built_in_roles(apps: Any = apps, **_: Any) -> None:

@@ -10,7 +10,7 @@ import hmac
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -19,7 +19,7 @@ from django.utils import timezone
 from common import sql
 from organization import audit, statements
 from organization.access import Actor, Scope, require
-from organization.exceptions import ArchivedPlace
+from organization.exceptions import CredentialRefused, StaleVersion
 from organization.models import App, Credential, Stage
 from organization.permissions import Permission
 
@@ -36,8 +36,10 @@ class NewCredential:
     password: str
 
 
-def create_credential(app: App, stage: Stage, actor: Actor, name: str = "Default") -> NewCredential:
-    """Create a credential that lets `app` send in `stage`.
+def create_credential(
+    app: App, stage: Stage, actor: Actor, name: str = "Default", *, ends: date | None = None, networks: str = ""
+) -> NewCredential:
+    """Create a credential that lets `app` send in `stage`, until the end of its last day and from its networks.
 
     Raises PermissionDenied or ValidationError.
     """
@@ -49,15 +51,45 @@ def create_credential(app: App, stage: Stage, actor: Actor, name: str = "Default
         app=app,
         stage=stage,
         name=name,
+        ends=ends,
+        networks=networks,
         username=f"{app.key}-{stage.key}-{secrets.token_hex(4)}",
         secret_hash=_hash(password),
         created_by=str(actor)[:200],
     )
+    _check_end(credential)
     with transaction.atomic():
         credential.full_clean()
         credential.save()
         audit.record(actor, audit.Operation.CREATE, credential, after=audit.snapshot(credential))
     return NewCredential(credential, password)
+
+
+def change_credential(credential: Credential, actor: Actor) -> None:
+    """Store another name, last day or networks of a credential, to the version that was read.
+
+    Raises PermissionDenied, ValidationError or StaleVersion. A revoked credential stays as it is.
+    """
+    require(actor, Scope(credential.app, credential.stage), *MAY_MANAGE)
+    with transaction.atomic():
+        stored = Credential.objects.select_for_update().get(pk=credential.pk)
+        if stored.version != credential.version:
+            raise StaleVersion()
+        if stored.revoked:
+            raise ValidationError("A revoked credential can't be changed. Create another one.")
+        before = audit.snapshot(stored)
+        stored.name, stored.ends, stored.networks = credential.name, credential.ends, credential.networks
+        if before["ends"] != audit.snapshot(stored)["ends"]:
+            _check_end(stored)
+        stored.version += 1
+        stored.full_clean()
+        stored.save(update_fields=["name", "ends", "networks", "version"])
+        audit.record(actor, audit.Operation.UPDATE, stored, before=before, after=audit.snapshot(stored))
+
+
+def _check_end(credential: Credential) -> None:
+    if credential.is_over:
+        raise ValidationError({"ends": "The last day is in the past. To end a credential now, revoke it."})
 
 
 def revoke_credential(credential: Credential, actor: Actor) -> None:
@@ -70,23 +102,39 @@ def revoke_credential(credential: Credential, actor: Actor) -> None:
             audit.record(actor, audit.Operation.REVOKE, credential, before=before, after=audit.snapshot(credential))
 
 
-def authenticate(username: str, password: str) -> Credential | None:
+def authenticate(username: str, password: str, client: str) -> Credential | None:
     """Check a username and password, and return the credential with its app and stage.
 
-    It is None if the credential is unknown or revoked, or the password is wrong. Raises ArchivedPlace.
+    `client` is the IP address of the client. The result is None if the credential is unknown or revoked, or the password is
+    wrong. Raises CredentialRefused.
     """
     known = Credential.objects.select_related("app", "stage").filter(username=username)
     credential = known.first() if username.isprintable() else None  # a database refuses some characters in a query
     matches = hmac.compare_digest(credential.secret_hash if credential else _hash(""), _hash(password))
     if credential is None or not matches or credential.revoked:
         return None
+    if reason := _why_refused(credential, client):
+        raise CredentialRefused(reason)
+    _record_use(credential, client)
+    return credential
+
+
+def _why_refused(credential: Credential, client: str) -> str:
     for place in (credential.app, credential.stage):
         if place.archived:
-            raise ArchivedPlace(f"{place} is archived and sends no mail.")
+            return f"{place} is archived and sends no mail."
+    if credential.is_over:
+        return f"The credential ended on {credential.ends}. Create another one for the app."
+    if not credential.allows_client(client):
+        return f"The credential can't be used from {client}."
+    return ""
+
+
+def _record_use(credential: Credential, client: str) -> None:
     now = timezone.now()
-    if credential.last_used is None or now - credential.last_used > LAST_USED_RESOLUTION:
-        Credential.objects.filter(pk=credential.pk).update(last_used=now)
-    return credential
+    is_recent = credential.last_used is not None and now - credential.last_used <= LAST_USED_RESOLUTION
+    if not is_recent or credential.last_used_from != client:
+        Credential.objects.filter(pk=credential.pk).update(last_used=now, last_used_from=client)
 
 
 def is_known(username: str) -> bool:
@@ -97,9 +145,10 @@ def is_known(username: str) -> bool:
     return username.isprintable() and Credential.objects.filter(username=username).exists()
 
 
-def not_revoked(credentials: Collection[int]) -> dict[int, Credential]:
-    """Those of these credentials, by number, that are not revoked at this moment, with their app and stage."""
-    return {credential.pk: credential for credential in sql.fetch(statements.NOT_REVOKED, list(credentials))}
+def still_valid(credentials: Collection[int]) -> dict[int, Credential]:
+    """Those of these credentials, by number, that are neither revoked nor over at this moment, with their app and stage."""
+    stored = sql.fetch(statements.NOT_REVOKED, list(credentials))
+    return {credential.pk: credential for credential in stored if not credential.is_over}
 
 
 def _hash(secret: str) -> str:

@@ -19,5 +19,5 @@ class StaleVersion(PortalError, ValidationError):
         super().__init__(STALE, code="stale")
 
 
-class ArchivedPlace(PortalError):
-    """The password is right, but the credential's app or stage is archived."""
+class CredentialRefused(PortalError):
+    """The password is right, but the credential can't be used now, or not from there."""

@@ -116,10 +116,18 @@ class StageForm(VersionedForm[Stage]):
         return save_in_organization(self.instance, actor)
 
 
-class CredentialForm(forms.ModelForm[Credential]):
+class CredentialForm(VersionedForm[Credential]):
     class Meta:
         model = Credential
-        fields = ("name",)
+        fields = ("name", "ends", "networks")
+        widgets = {
+            "ends": forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+            "networks": forms.TextInput(attrs={"spellcheck": "false", "autocomplete": "off"}),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].required = False  # a form without the field takes the model's default
 
 
 class ProfileForm(VersionedForm[Member]):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zoneinfo
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
 from typing import Any, ClassVar, TypeVar
 
 from django.contrib.auth.hashers import check_password, make_password
@@ -400,7 +401,17 @@ class App(VersionedModel, ImmutableKeyModel):
         return (words[0][0] + words[1][0] if len(words) > 1 else self.name[:2]).upper()
 
 
-class Credential(models.Model):
+def validate_networks(text: str) -> None:
+    """Check a list of networks or addresses, separated by commas or spaces. Raises ValidationError."""
+    for part in text.replace(",", " ").split():
+        try:
+            ip_network(part)
+        except ValueError as error:
+            hint = "Enter networks as 10.0.0.0/8 or addresses as 192.0.2.7, separated by commas."
+            raise ValidationError(f"“{part}” is not a network. {hint}", code="invalid") from error
+
+
+class Credential(VersionedModel):
     """A username and secret with which an app signs in, for one stage.
 
     It is for the gateway (and the API). The secret has 256 random bits and is shown once. Only its SHA-256 is stored (see
@@ -412,11 +423,23 @@ class Credential(models.Model):
     name = models.CharField(
         max_length=60, default="Default", validators=[validate_one_line], help_text="Where it is used, such as “web server”."
     )
+    ends = models.DateField(
+        "last day", null=True, blank=True, help_text="The last day on which apps can sign in with it (UTC). Empty: no end."
+    )
+    networks = models.CharField(
+        "allowed client networks",
+        max_length=400,
+        blank=True,
+        db_default="",
+        validators=[validate_networks],
+        help_text="From where apps can sign in with it, such as 10.0.0.0/8, 192.0.2.7. Empty: from anywhere.",
+    )
     username = models.CharField(max_length=100, unique=True, editable=False)
     secret_hash = models.CharField(max_length=64, editable=False)
     created = models.DateTimeField(default=timezone.now, editable=False)
     created_by = models.CharField(max_length=200, blank=True, editable=False)
     last_used = models.DateTimeField(null=True, editable=False)
+    last_used_from = models.CharField(max_length=45, blank=True, db_default="", editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
@@ -429,15 +452,22 @@ class Credential(models.Model):
     def revoked(self) -> bool:
         return self.revoked_at is not None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its last day has passed."""
+        return self.ends is not None and self.ends < timezone.now().astimezone(UTC).date()
+
+    def allows_client(self, address: str) -> bool:
+        """Whether a client with this IP address may sign in with it."""
+        networks = self.networks.replace(",", " ").split()
+        return not networks or any(ip_address(address) in ip_network(network) for network in networks)
+
 
 _APPEND_ONLY = "The audit trail is append-only."
 
 
 class AuditTrail(NoBulkUpdate["AuditEvent"]):
-    """Events that can only be read and added.
-
-    Django itself still removes a deleted member from their events (on_delete, through the base manager).
-    """
+    """Events that can only be read and added. Triggers hold everything else to it too (see audit.append_only)."""
 
     refusal = _APPEND_ONLY
 
@@ -485,7 +515,8 @@ class AuditEvent(models.Model):
         EMPTY_INBOX = "Empty inbox", "Empty inbox"
 
     at = models.DateTimeField(default=timezone.now)
-    actor = models.ForeignKey(Member, on_delete=models.SET_NULL, null=True, related_name="audit_events")
+    # Stays when the member is deleted: an event is never changed, and `actor_name` says who it was.
+    actor = models.ForeignKey(Member, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="audit_events")
     actor_name = models.CharField(max_length=360)
     operation = models.CharField(max_length=60, choices=Operation)
     entity = models.CharField(max_length=60)
@@ -505,6 +536,9 @@ class AuditEvent(models.Model):
         indexes = [
             models.Index(fields=["at", "id"], name="audit_newest_first"),
             models.Index(fields=["operation", "id"], name="audit_by_operation"),
+            models.Index(fields=["entity", "id"], name="audit_by_entity"),
+            models.Index(fields=["actor_name", "id"], name="audit_by_actor"),
+            models.Index(fields=["status", "id"], name="audit_by_status"),
         ]
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, NamedTuple
 
 from common import sql
@@ -34,9 +35,10 @@ def _place(
     )
 
 
-def _credential(credential_id: int, username: str, *place: Any) -> Credential:
+def _credential(credential_id: int, username: str, ends: date | str | None, *place: Any) -> Credential:
     app, stage = _place(*place)
-    credential = sql.partly_read(Credential, id=credential_id, username=username, app_id=app.pk, stage_id=stage.pk)
+    last_day = date.fromisoformat(ends) if isinstance(ends, str) else ends  # SQLite has no dates
+    credential = sql.partly_read(Credential, id=credential_id, username=username, ends=last_day, app_id=app.pk, stage_id=stage.pk)
     credential.app, credential.stage = app, stage
     return credential
 
@@ -51,7 +53,7 @@ NOT_REVOKED = sql.query(
     _credential,
     lambda db: (
         f"""
-        SELECT credential.id, credential.username, {_PLACE_COLUMNS}
+        SELECT credential.id, credential.username, credential.ends, {_PLACE_COLUMNS}
         FROM organization_credential credential
         JOIN organization_app app ON app.id = credential.app_id JOIN organization_stage stage ON stage.id = credential.stage_id
         WHERE credential.id {db.any_of} AND credential.revoked_at IS NULL
@@ -103,4 +105,41 @@ def _stage_policy(stage_id: int, *policy: Any) -> StagePolicy:
 POLICIES = sql.query(
     _stage_policy,
     lambda db: f"SELECT stage.id, {policy_columns(db, 'stage')} FROM organization_stage stage WHERE stage.id {db.any_of}",
+)
+
+
+AUDIT_TABLE = "organization_auditevent"
+KEPT_DAYS = 90
+_REFUSAL = "The audit trail is append-only."
+
+
+def _sqlite_trigger(name: str, event: str, condition: str) -> str:
+    begin = f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {event} ON {AUDIT_TABLE} {condition}"
+    return f"{begin} BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
+
+
+def _postgresql_trigger(name: str, event: str, condition: str) -> str:
+    begin = f"CREATE OR REPLACE TRIGGER {name} BEFORE {event} ON {AUDIT_TABLE} FOR EACH ROW {condition}"
+    return f"{begin} EXECUTE FUNCTION refuse_change_of_audit_trail()"
+
+
+# Run in this order. SQLite needs no function.
+APPEND_ONLY_TRIGGERS = (
+    sql.Statement(
+        "",
+        f"""
+        CREATE OR REPLACE FUNCTION refuse_change_of_audit_trail() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION '{_REFUSAL}' USING ERRCODE = 'integrity_constraint_violation'; END $$
+    """,
+    ),
+    sql.Statement(
+        _sqlite_trigger("audit_trail_update", "UPDATE", ""),
+        _postgresql_trigger("audit_trail_update", "UPDATE", ""),
+    ),
+    sql.Statement(
+        _sqlite_trigger("audit_trail_delete", "DELETE", f"WHEN julianday(OLD.at) > julianday({sql.SQLITE.now}) - {KEPT_DAYS}"),
+        _postgresql_trigger(
+            "audit_trail_delete", "DELETE", f"WHEN (OLD.at > {sql.POSTGRESQL.now} - interval '{KEPT_DAYS} days')"
+        ),
+    ),
 )

@@ -62,7 +62,9 @@ def record(refusals: Sequence[Refusal]) -> None:
     """Store the refusals, and delete all but the newest of each credential."""
     with transaction.atomic():
         Refusal.objects.bulk_create(refusals)
-        for app_id, stage_id, credential_id in {(one.app_id, one.stage_id, one.credential_id) for one in refusals}:
+        for app_id, stage_id, credential_id in {
+            (refusal.app_id, refusal.stage_id, refusal.credential_id) for refusal in refusals
+        }:
             of_credential = Refusal.objects.filter(app=app_id, stage=stage_id, credential=credential_id).order_by("-pk")
             if outdated := of_credential.values_list("pk", flat=True)[KEPT_OF_EACH : KEPT_OF_EACH + 1]:
                 of_credential.filter(pk__lte=outdated[0]).delete()

@@ -21,11 +21,13 @@ from testlists.views import find_test_list, frame_context, view_context
 def app_emails(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
     """Show the page. Every member may read it, and each card leaves out what the member may not see."""
     test_list = find_test_list(app_key, stage_key)
+    credentials = list(Credential.objects.filter(app=test_list.app, stage=test_list.stage))
     context = {
         **frame_context(request, test_list, "app-emails"),
         **view_context(request, test_list),
         "log_url": _log_url(request.user, test_list),
-        "credentials": Credential.objects.filter(app=test_list.app, stage=test_list.stage),
+        "credentials": credentials,
+        "active_credentials": sum(not credential.revoked and not credential.is_over for credential in credentials),
         "credential_form": CredentialForm(),
         **gateway_context(),
         "refusals": newest_refusals(request.user, test_list.app, test_list.stage),

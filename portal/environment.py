@@ -51,11 +51,13 @@ class Environment(environ.Env):
         except (OSError, UnicodeError) as error:
             raise ImproperlyConfigured(f"{var}{_FILE} names a file that can't be read: {error}") from error
 
-    def positive(self, var: str, default: int, least: int = 0) -> int:
-        """Return a whole number, `least` or more."""
+    def positive(self, var: str, default: int, least: int = 0, most: int | None = None) -> int:
+        """Return a whole number, `least` or more, and `most` or less."""
         number: int = self.int(var, default=default)
         if number < least:
             raise ImproperlyConfigured(f"{var} is {number}; it must be {least} or more.")
+        if most is not None and number > most:
+            raise ImproperlyConfigured(f"{var} is {number}; it must be {most} or less.")
         return number
 
     def bool(self, var: str, default: Any = environ.Env.NOTSET) -> bool:

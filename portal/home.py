@@ -19,7 +19,8 @@ from delivery.models import StageBackoff
 from emailconfig.models import SmtpSettings
 from gateway.heartbeat import living_gateways
 from organization.access import EVERYWHERE, Scope, allowed
-from organization.models import App, Member, Stage
+from organization.credentials import MAY_MANAGE
+from organization.models import App, Credential, Member, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.changes import end_ahead, policy_in_force
 from organization.web.http import MemberRequest
@@ -32,6 +33,8 @@ from testlists.state import holds_after_end
 
 # Up to so many apps of a stage with held messages get a card each.
 _APPS_NAMED = 3
+_CREDENTIALS_NAMED = 5
+_CREDENTIALS_LOOKED_AT = 200
 _LOOKS_AFTER = (
     Permission.ACCESS_ASSET_LOGS,
     Permission.EDIT_ASSET_CONFIGURATIONS,
@@ -70,6 +73,7 @@ def notices_for(member: Member) -> list[Notice]:
         *_no_gateway(configurable),
         *_in_trouble(stages, configurable),
         *_ending_secrets(configurable),
+        *_ending_credentials(member, stages),
         *_unconfigured(configurable),
         *_held(member, stages),
         *_lists_that_end(member, stages),
@@ -127,6 +131,24 @@ def _ending_secrets(configurable: list[Stage]) -> list[Notice]:
         for settings in ending
         if settings.secret_ends is not None
     ]
+
+
+def _ending_credentials(member: Member, stages: list[Stage]) -> list[Notice]:
+    """A notice for each credential that ends soon, and is in use, for those who may create another one."""
+    today = timezone.localdate()
+    ending = Credential.objects.filter(stage__in=stages, revoked_at=None, ends__lte=today + SOON, last_used__isnull=False)
+    notices = [
+        Notice(
+            "danger" if credential.ends <= today else "warning",
+            f"A credential of {credential.app} in {credential.stage} {_when((credential.ends - today).days)}",
+            f"It is “{credential.name}”. Create another one, and give it to the app before.",
+            reverse("app-emails", args=[credential.app.key, credential.stage.key]),
+            "Open the app's credentials",
+        )
+        for credential in ending.select_related("app", "stage").order_by("ends", "pk")[:_CREDENTIALS_LOOKED_AT]
+        if credential.ends is not None and allowed(member, Scope(credential.app, credential.stage), *MAY_MANAGE)
+    ]
+    return notices[:_CREDENTIALS_NAMED]
 
 
 def _when(days: int) -> str:

@@ -11,15 +11,19 @@ from common.clock import database_now
 from common.jobs import Job
 from delivery.worker import SWEEP
 from emaillog.bulk.carry_out import BULK_ACTIONS
+from organization.audit.append_only import remove_older_than
 from outbox import retention
 
 _DAY = 24 * 3600.0
 
 
 def prune() -> retention.PruneResult:
-    """Remove emails that are old enough. After LOG_RETENTION_DAYS, remove the counts of Analytics too."""
+    """Remove emails that are old enough. After LOG_RETENTION_DAYS, remove counts and the audit trail's entries too."""
     pruned = retention.prune()
-    forget_before(database_now() - timedelta(days=settings.LOG_RETENTION_DAYS))
+    now = database_now()
+    oldest = now - timedelta(days=settings.LOG_RETENTION_DAYS)
+    forget_before(oldest)
+    remove_older_than(oldest, now)
     return pruned
 
 

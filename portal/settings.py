@@ -61,7 +61,7 @@ CONTENT_RETENTION_DAYS = env.int("CONTENT_RETENTION_DAYS", default=30)
 LOG_RETENTION_DAYS = env.int("LOG_RETENTION_DAYS", default=365)
 
 # How many emails of one connection may be sent and not yet recorded: that many can arrive twice after a crash.
-DELIVERY_WINDOW = env.positive("DELIVERY_WINDOW", default=2, least=1)
+DELIVERY_WINDOW = env.positive("DELIVERY_WINDOW", default=2, least=1, most=100)
 
 # Where Celery's workers are woken up. Empty: no Celery, `manage.py deliver` is the worker.
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="")

@@ -14,7 +14,9 @@ _HEAD = "| Code | What it means | What to do |\n| --- | --- | --- |\n"
 def table() -> str:
     from emailconfig.connection.explanations import EXPLANATIONS
 
-    return _HEAD + "".join(f"| `{code}` | {one.cause} | {one.next_step} |\n" for code, one in EXPLANATIONS.items())
+    return _HEAD + "".join(
+        f"| `{code}` | {explanation.cause} | {explanation.next_step} |\n" for code, explanation in EXPLANATIONS.items()
+    )
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ def is_healthy(findings: list[Finding]) -> bool:
 def record(actor: Actor, settings: SmtpSettings, findings: list[Finding]) -> None:
     """Record the connection test and its result in the audit trail."""
     status = AuditEvent.Status.SUCCEEDED if is_healthy(findings) else AuditEvent.Status.FAILED
-    audit.record(actor, audit.Operation.TEST, settings, status=status)
+    failed = next((finding for finding in findings if not finding.ok), None)
+    reason = {"step": failed.step, "reason": failed.cause} if failed else {}
+    audit.record(actor, audit.Operation.TEST, settings, after=reason, status=status)
 
 
 def _envelope_steps(setup: ConnectionSetup, recipient: str) -> Iterator[Step]:

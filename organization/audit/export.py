@@ -41,6 +41,6 @@ def _cells(event: AuditEvent, zone: tzinfo, sees_addresses: bool) -> list[str]:
         event.app.name if event.app else "",
         event.stage.name if event.stage else "",
         event.get_status_display(),
-        "; ".join(str(change) for change in changes_of(event, sees_addresses=sees_addresses)),
+        "; ".join(str(change) for change in changes_of(event, sees_addresses=sees_addresses, zone=zone)),
         event.request_id,
     ]

@@ -53,7 +53,8 @@ Values = dict[str, Any]
 def snapshot(instance: models.Model) -> Values:
     """The stored values of `instance` as they may be shown.
 
-    A secret is a mask when set and empty when not. What the model names in AUDIT_SUMMARIES is told in short.
+    A secret is a mask when set and empty when not. Another row is its name, which can be read when that row is gone. What the
+    model names in AUDIT_SUMMARIES is told in short.
     """
     values: Values = {}
     summaries: dict[str, Callable[[str], str]] = getattr(instance, "AUDIT_SUMMARIES", {})
@@ -63,6 +64,8 @@ def snapshot(instance: models.Model) -> Values:
             values[field.name] = _Masked(value)
         elif field.name in summaries:
             values[field.name] = summaries[field.name](value)
+        elif isinstance(field, models.ForeignKey):
+            values[field.name] = None if value is None else str(getattr(instance, field.name))
         elif value is None or isinstance(value, str | int | float | bool | list | dict):
             values[field.name] = value
         else:

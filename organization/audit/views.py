@@ -5,10 +5,12 @@ It shows who did what and what that changed, newest first.
 
 from __future__ import annotations
 
+from django.db.models import Model
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_safe
 
@@ -19,7 +21,7 @@ from organization.audit.changes import changes_of
 from organization.audit.export import rows_of
 from organization.audit.filters import AuditFilter
 from organization.keyset import ROWS_TO_READ, page_below, query_url, row_number
-from organization.models import AuditEvent
+from organization.models import AuditEvent, Member, Stage
 from organization.permissions import Permission
 from organization.web.http import MemberRequest
 
@@ -59,6 +61,14 @@ def export(request: MemberRequest) -> StreamingHttpResponse:
     )
     zone = timezone.get_current_timezone()  # the member's zone, which is no longer set while the lines are streamed
     return csv_download("audit-trail", csv_lines(rows_of(event_filter.events(), zone, sees_addresses=_sees_addresses(request))))
+
+
+def audit_trail_of(member: Member, model: type[Model], stage: Stage) -> str:
+    """The URL of the trail with all that happened to rows of `model` in the stage. Empty for members who may not read it."""
+    if not allowed(member, EVERYWHERE, Permission.MANAGE_ORGANIZATION):
+        return ""
+    query = urlencode({"entity": str(model._meta.verbose_name), "stage": stage.key})
+    return f"{reverse('audit-trail')}?{query}"
 
 
 def _sees_addresses(request: MemberRequest) -> bool:

@@ -7,18 +7,15 @@ from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.cache import never_cache
-from django.views.decorators.debug import sensitive_variables
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from organization.access import EVERYWHERE, Scope, allowed, require
-from organization.credentials import MAY_MANAGE, create_credential, revoke_credential
 from organization.forms import AppForm, ProfileForm, add_refusal
 from organization.members import save_profile
-from organization.models import App, Credential, Member, Stage
+from organization.models import App, Member
 from organization.permissions import Permission
 from organization.services import save_app
-from organization.web.http import MemberRequest, gateway_context, search_words
+from organization.web.http import MemberRequest, search_words
 from organization.web.last_stage import last_stage
 
 
@@ -68,46 +65,6 @@ def app(request: MemberRequest, app_key: str) -> HttpResponse:
         messages.warning(request, "There is no stage yet. An administrator creates the first one under Management, Stages.")
         return redirect("apps")
     return redirect("app-emails", app.key, stage.key)
-
-
-@require_POST
-@never_cache
-@sensitive_variables("new", "context")
-def credential_create(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
-    """Create a credential and show its secret once.
-
-    The response is the page itself instead of a redirect, so that the secret is stored nowhere.
-    """
-    app, stage = get_object_or_404(App, key=app_key), get_object_or_404(Stage, key=stage_key)
-    require(request.user, Scope(app, stage), *MAY_MANAGE)
-    try:
-        new = create_credential(app, stage, request.user, request.POST.get("name", "").strip() or "Default")
-    except ValidationError as error:
-        messages.error(request, " ".join(error.messages))
-        return redirect("app-emails", app.key, stage.key)
-    context = {
-        "app": app,
-        "stage": stage,
-        "credential": new.credential,
-        "password": new.password,
-        **gateway_context(),
-    }
-    return render(request, "organization/credential_created.html", context)
-
-
-@require_http_methods(["GET", "POST"])
-def credential_revoke(request: MemberRequest, app_key: str, stage_key: str, credential_id: int) -> HttpResponse:
-    """Ask for confirmation, then revoke."""
-    credential = get_object_or_404(
-        Credential.objects.select_related("app", "stage"), pk=credential_id, app__key=app_key, stage__key=stage_key
-    )
-    require(request.user, Scope(credential.app, credential.stage), *MAY_MANAGE)
-    if request.method == "POST":
-        revoke_credential(credential, request.user)
-        messages.success(request, f"The credential {credential.username} was revoked. No app can sign in with it.")
-        return redirect("app-emails", credential.app.key, credential.stage.key)
-    context = {"app": credential.app, "stage": credential.stage, "credential": credential}
-    return render(request, "organization/confirm_credential_revoke.html", context)
 
 
 @require_http_methods(["GET", "POST"])

@@ -51,10 +51,10 @@ def backlog(places: Mapping[Stage, Sequence[App]]) -> dict[Stage, Backlog]:
     def depth(stage: Stage, status: Status) -> Depth:
         by_app = depths[status].get(stage.pk, {})
         own = sum((by_app[app.pk] for app in places[stage] if app.pk in by_app), Depth())
-        return Depth(min(own.messages, COUNTED_AT_MOST), any(one.more for one in by_app.values()), own.oldest)
+        return Depth(min(own.messages, COUNTED_AT_MOST), any(depth_of_app.more for depth_of_app in by_app.values()), own.oldest)
 
     return {
-        stage: Backlog(sum((depth(stage, one) for one in (*WAITING, Status.SENDING)), Depth()), depth(stage, Status.HELD))
+        stage: Backlog(sum((depth(stage, status) for status in (*WAITING, Status.SENDING)), Depth()), depth(stage, Status.HELD))
         for stage in places
     }
 

@@ -87,10 +87,10 @@ def test_ranges(as_administrator, some_mail, key, accepted):
 
 
 def test_a_range_has_as_many_periods_as_it_says(crm, qa):
-    for one in RANGES:
-        assert len(analytics({qa: [crm]}, one).periods) == one.count
+    for time_range in RANGES:
+        assert len(analytics({qa: [crm]}, time_range).periods) == time_range.count
     with timezone.override("Asia/Kolkata"):
-        assert [len(analytics({qa: [crm]}, one).periods) for one in RANGES] == [24, 7, 30]
+        assert [len(analytics({qa: [crm]}, time_range).periods) for time_range in RANGES] == [24, 7, 30]
 
 
 def test_days_are_those_of_the_member(crm, qa):
@@ -110,14 +110,14 @@ def test_apps_and_days_add_up_in_every_time_zone(crm, shop, qa, production, zone
     everything_counted()
     with timezone.override(zone):
         for places in ({qa: [crm, shop], production: [crm, shop]}, {qa: [crm], production: [crm, shop]}, {qa: [shop]}):
-            for one in RANGES:
-                analysis = analytics(places, one)
-                wanted: Counter[object] = Counter()
-                for row in HourlyCount.objects.filter(hour__gte=one.begin()):
+            for time_range in RANGES:
+                analysis = analytics(places, time_range)
+                expected: Counter[object] = Counter()
+                for row in HourlyCount.objects.filter(hour__gte=time_range.begin()):
                     if row.app in places.get(row.stage, ()):
-                        wanted.update({row.app: row.accepted, one.period_of(row.hour): row.accepted})
-                assert {sums.app: sums.sums.counts["accepted"] for sums in analysis.apps}.items() <= wanted.items()
-                assert all(sums.counts["accepted"] == wanted[period] for period, sums in analysis.periods.items())
+                        expected.update({row.app: row.accepted, time_range.period_of(row.hour): row.accepted})
+                assert {sums.app: sums.sums.counts["accepted"] for sums in analysis.apps}.items() <= expected.items()
+                assert all(sums.counts["accepted"] == expected[period] for period, sums in analysis.periods.items())
                 assert sum(app.sums.counts["accepted"] for app in analysis.apps) == analysis.total.counts["accepted"] > 0
                 assert sum((app.sums.latencies for app in analysis.apps), Counter()) == analysis.total.latencies
 

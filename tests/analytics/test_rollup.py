@@ -102,8 +102,8 @@ def test_of_a_days_hours_the_one_with_the_most_held_mail_counts(crm, shop, qa):
     for hours, held in ((0, {crm: 3, shop: 2}), (1, {crm: 4}), (-24, {crm: 1})):
         hour = noon + timedelta(hours=hours)
         rollup._add({HourlyCount: {(qa.pk, hour, app.pk): Counter(accepted=1, held=number) for app, number in held.items()}})
-    for another in (False, True):  # which the member doesn't see: then the stage's totals don't help
-        if another:
+    for has_hidden_app in (False, True):  # which the member doesn't see: then the stage's totals don't help
+        if has_hidden_app:
             make_app("another", "Another")
         analysis = analytics({qa: [crm, shop]}, range_of("7d"))
         assert [sums.counts["held"] for sums in analysis.periods.values()] == [0, 0, 0, 0, 1, 5, 0]

@@ -39,7 +39,7 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
 def no_request_outlives_its_database(transactional_db: None) -> Iterator[None]:
     """What a page asked for at last may still be answered when its window is closed."""
     yield
-    eventually(lambda: not [one for one in threading.enumerate() if "process_request_thread" in one.name])
+    eventually(lambda: not [thread for thread in threading.enumerate() if "process_request_thread" in thread.name])
 
 
 @pytest.fixture
@@ -50,9 +50,9 @@ def people(administrator: Member, developer: Member, viewer: Member) -> None:
 @pytest.fixture
 def person(browser: Browser, live_server: Any, people: None) -> Iterator[Person]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    somebody = Person(context, live_server.url)
-    yield somebody
-    somebody.fault_free()
+    visitor = Person(context, live_server.url)
+    yield visitor
+    visitor.fault_free()
     context.close()
 
 
@@ -64,8 +64,8 @@ def person_without_javascript(browser: Browser, live_server: Any, people: None) 
 
 
 @pytest.fixture(params=["with JavaScript", "without JavaScript"])
-def somebody(request: pytest.FixtureRequest) -> Person:
+def visitor(request: pytest.FixtureRequest) -> Person:
     """The same steps by either."""
     name = "person" if request.param == "with JavaScript" else "person_without_javascript"
-    found: Person = request.getfixturevalue(name)
-    return found
+    person: Person = request.getfixturevalue(name)
+    return person

@@ -44,7 +44,9 @@ def test_every_page_is_accessible(browser: Browser, live_server, people, busy_po
                 problems.append(f"{shown}: {overflow} px too wide for {width} px")
             if width in WIDTHS:
                 result = Axe().run(person.page, options=RULES).response["violations"]
-                problems.extend(f"{shown} ({width} px): {one['id']} {one['nodes'][0]['html'][:120]}" for one in result)
+                problems.extend(
+                    f"{shown} ({width} px): {violation['id']} {violation['nodes'][0]['html'][:120]}" for violation in result
+                )
 
     def look(path: str) -> None:
         person.open(path.format(**busy_portal))

@@ -153,19 +153,19 @@ def test_without_javascript_the_test_opens_in_a_tab_of_its_own_and_refreshes_to_
 
 @pytest.mark.parametrize("script", ["person", "person_without_javascript"])
 def test_a_paused_stage_is_resumed_where_one_sees_it(request, script, crm, qa, smtp_server):
-    somebody = request.getfixturevalue(script)
-    page = somebody.page
+    visitor = request.getfixturevalue(script)
+    page = visitor.page
     smtp_server.users = {"portal": "right"}
     configure(qa, smtp_server, authentication="basic", username="portal", new_secret="refused", from_domains="*")
     message = send(crm, qa)
     deliver()
-    somebody.sign_in("ada.admin@acme.example")
-    page.goto(f"{somebody.url}/monitor/email-log/qa/{message.pk}/")
+    visitor.sign_in("ada.admin@acme.example")
+    page.goto(f"{visitor.url}/monitor/email-log/qa/{message.pk}/")
     expect(page.get_by_text("Deliveries of QA are paused.")).to_be_visible()
     expect(page.get_by_text("The server doesn't accept username and password.").first).to_be_visible()
     smtp_server.users = {"portal": "refused"}
     page.get_by_role("button", name="Resume").click()
-    assert "were resumed" in somebody.flash_message
+    assert "were resumed" in visitor.flash_message
     assert page.url.endswith(f"/monitor/email-log/qa/{message.pk}/")
     expect(page.get_by_text("Deliveries of QA are paused.")).to_have_count(0)
     assert not StageBackoff.objects.filter(failures__gt=0).exists()
@@ -176,10 +176,10 @@ def test_a_paused_stage_is_resumed_where_one_sees_it(request, script, crm, qa, s
 @pytest.mark.parametrize("script", ["person", "person_without_javascript"])
 def test_a_stage_is_set_up_from_another_and_deleted(request, script, crm, qa, production):
     configure(production, server="smtp.production.example", authentication="none", security="starttls", sender_name="Acme Mail")
-    somebody = request.getfixturevalue(script)
-    page = somebody.page
-    somebody.sign_in("ada.admin@acme.example")
-    page.goto(somebody.url + "/management/configure/emails/production/")
+    visitor = request.getfixturevalue(script)
+    page = visitor.page
+    visitor.sign_in("ada.admin@acme.example")
+    page.goto(visitor.url + "/management/configure/emails/production/")
     page.get_by_text("More", exact=True).click()
     page.get_by_role("link", name="Copy to QA").click()
     expect(page.get_by_text("These are the settings of Production, to be saved for QA.")).to_be_visible()
@@ -188,7 +188,7 @@ def test_a_stage_is_set_up_from_another_and_deleted(request, script, crm, qa, pr
     page.wait_for_url("**/management/configure/emails/qa/")
     assert SmtpSettings.objects.get(stage=qa).sender_name == "Acme Mail"
 
-    page.goto(somebody.url + "/management/configure/emails/production/")
+    page.goto(visitor.url + "/management/configure/emails/production/")
     page.get_by_text("More", exact=True).click()
     page.get_by_role("link", name="Delete").click()
     page.get_by_role("button", name="Delete configuration").click()

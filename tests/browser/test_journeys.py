@@ -25,9 +25,9 @@ def fill(page: Page, **values: str) -> None:
         page.get_by_label(re.compile(rf"^{label.replace('_', ' ')}", re.IGNORECASE)).first.fill(value)
 
 
-def test_an_administrator_sets_up_email_for_a_stage(somebody, crm, development, qa, production, smtp_server):
-    page = somebody.page
-    somebody.sign_in("ada.admin@acme.example")
+def test_an_administrator_sets_up_email_for_a_stage(visitor, crm, development, qa, production, smtp_server):
+    page = visitor.page
+    visitor.sign_in("ada.admin@acme.example")
     page.get_by_role("link", name="Management").click()
     page.get_by_role("link", name="Emails").click()
     page.get_by_role("link", name="QA").first.click()
@@ -48,7 +48,7 @@ def test_an_administrator_sets_up_email_for_a_stage(somebody, crm, development, 
     page.locator("[name=password]").fill("s3cret-canary")
     page.get_by_role("button", name="Save").click()
     page.wait_for_url("**/management/configure/emails/qa/")
-    assert "saved" in somebody.flash_message
+    assert "saved" in visitor.flash_message
     assert "s3cret-canary" not in page.content()
     expect(page.get_by_text("••••••••")).to_be_visible()
 
@@ -68,11 +68,11 @@ def test_an_administrator_sets_up_email_for_a_stage(somebody, crm, development, 
     assert settings_of(qa).server == "127.0.0.1"
 
 
-def test_a_developer_keeps_a_test_list_and_real_people_get_nothing(somebody, crm, shop, qa, production, smtp_server):
+def test_a_developer_keeps_a_test_list_and_real_people_get_nothing(visitor, crm, shop, qa, production, smtp_server):
     configure(qa, smtp_server, from_domains="*")
     make_member("Tess Tester")
-    page = somebody.page
-    somebody.sign_in("devon.dev@acme.example")
+    page = visitor.page
+    visitor.sign_in("devon.dev@acme.example")
     page.get_by_role("link", name="Apps", exact=True).click()
     page.get_by_role("link", name="Customer Relations").click()
     page.wait_for_url("**/apps/crm/configuration/emails/qa/")
@@ -94,7 +94,7 @@ def test_a_developer_keeps_a_test_list_and_real_people_get_nothing(somebody, crm
     expect(page.get_by_role("switch")).to_be_checked()
     page.get_by_role("button", name="Save").click()
     page.wait_for_url("**/apps/crm/configuration/emails/qa/")
-    assert "Active" in somebody.flash_message
+    assert "Active" in visitor.flash_message
     assert [person.email for person in list_of(crm, qa).people()] == ["tess.tester@acme.example", "qa@acme.example"]
 
     send(crm, qa, "customer@example.com")
@@ -102,30 +102,30 @@ def test_a_developer_keeps_a_test_list_and_real_people_get_nothing(somebody, crm
     assert smtp_server.recipients == {"tess.tester@acme.example", "qa@acme.example"}
 
     # Why, in the email log.
-    page.goto(somebody.url + "/monitor/email-log/qa/")
+    page.goto(visitor.url + "/monitor/email-log/qa/")
     page.get_by_role("link", name="Hello").click()
     expect(page.get_by_text("customer@example.com").first).to_be_visible()
     expect(page.get_by_text("was Active").first).to_be_visible()
     expect(page.get_by_text("250 Ok: kept").first).to_be_visible()
 
     # A person leaves the list.
-    page.goto(somebody.url + "/apps/crm/configuration/emails/qa/edit/")
+    page.goto(visitor.url + "/apps/crm/configuration/emails/qa/edit/")
     page.get_by_label("Keep Tess Tester").uncheck()
     page.get_by_role("button", name="Save").click()
     page.wait_for_url("**/apps/crm/configuration/emails/qa/")
     assert [person.email for person in list_of(crm, qa).people()] == ["qa@acme.example"]
 
     # What is not theirs can't be edited.
-    page.goto(somebody.url + "/apps/shop/configuration/emails/qa/")
+    page.goto(visitor.url + "/apps/shop/configuration/emails/qa/")
     expect(page.get_by_role("link", name="Edit", exact=True)).to_have_count(0)
-    page.goto(somebody.url + "/management/configure/emails/qa/")
+    page.goto(visitor.url + "/management/configure/emails/qa/")
     expect(page.get_by_role("link", name="Edit", exact=True)).to_have_count(0)
 
 
-def test_an_app_gets_a_credential_that_is_shown_once(somebody, crm, qa):
-    page = somebody.page
-    somebody.sign_in("ada.admin@acme.example")
-    page.goto(somebody.url + "/apps/crm/configuration/emails/qa/")
+def test_an_app_gets_a_credential_that_is_shown_once(visitor, crm, qa):
+    page = visitor.page
+    visitor.sign_in("ada.admin@acme.example")
+    page.goto(visitor.url + "/apps/crm/configuration/emails/qa/")
     page.get_by_label(re.compile("^Name")).fill("web server")
     page.get_by_role("button", name="Create credential").click()
     expect(page.get_by_role("heading", name="Credential created")).to_be_visible()
@@ -135,13 +135,13 @@ def test_an_app_gets_a_credential_that_is_shown_once(somebody, crm, qa):
     assert password not in page.content()
     page.get_by_role("link", name=re.compile("^Revoke")).click()
     page.get_by_role("button", name=re.compile("Revoke")).click()
-    assert "revoked" in somebody.flash_message
+    assert "revoked" in visitor.flash_message
     assert Credential.objects.get().revoked
 
 
-def test_an_app_is_created_and_edited(somebody, qa):
-    page = somebody.page
-    somebody.sign_in("ada.admin@acme.example")
+def test_an_app_is_created_and_edited(visitor, qa):
+    page = visitor.page
+    visitor.sign_in("ada.admin@acme.example")
     page.get_by_role("link", name="Apps", exact=True).click()
     page.get_by_role("link", name=re.compile("^Create")).first.click()
     fill(page, Name="Payroll", Key="payroll", Description="Pay slips")
@@ -153,12 +153,12 @@ def test_an_app_is_created_and_edited(somebody, qa):
     expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("Payroll 2"))
 
 
-def test_the_viewer_reads_and_changes_nothing(somebody, crm, qa):
+def test_the_viewer_reads_and_changes_nothing(visitor, crm, qa):
     configure(qa)
-    page = somebody.page
-    somebody.sign_in("vera.viewer@acme.example")
+    page = visitor.page
+    visitor.sign_in("vera.viewer@acme.example")
     for path in ("/management/configure/emails/qa/", "/apps/crm/configuration/emails/qa/"):
-        page.goto(somebody.url + path)
+        page.goto(visitor.url + path)
         expect(page.get_by_role("link", name="Edit", exact=True)).to_have_count(0)
 
 

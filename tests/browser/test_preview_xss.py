@@ -60,7 +60,9 @@ class Watch:
         page.on("download", lambda _: self.misdeeds.append("a download began"))
         harmless = (origin, "data:", "about:")
         for event in ("requestfinished", "response"):
-            page.on(event, lambda one: None if one.url.startswith(harmless) else self.misdeeds.append(f"asked {one.url}"))
+            page.on(
+                event, lambda request: None if request.url.startswith(harmless) else self.misdeeds.append(f"asked {request.url}")
+            )
 
 
 def test_hostile_html_does_nothing_in_the_preview(person, crm, qa, evil_host_that_counts):

@@ -30,11 +30,11 @@ def save(page: Page, stage: str = "qa") -> None:
 def test_a_column_is_pasted_looked_at_and_saved(request, script, crm, qa):
     make_member("Tess Tester")
     set_list(crm, qa, "ana@example.com", active=False)
-    somebody: Person = request.getfixturevalue(script)
-    page = somebody.page
+    visitor: Person = request.getfixturevalue(script)
+    page = visitor.page
     check = page.get_by_role("button", name="Check")
-    somebody.sign_in("ada.admin@acme.example")
-    page.goto(somebody.url + EDIT)
+    visitor.sign_in("ada.admin@acme.example")
+    page.goto(visitor.url + EDIT)
 
     page.get_by_label(ADD).fill(COLUMN)
     if script == "person_without_javascript":
@@ -83,11 +83,11 @@ def test_what_is_typed_before_the_scripts_have_come_is_looked_at_too(person, crm
 @pytest.mark.parametrize("script", ["person", "person_without_javascript"])
 def test_activation_in_production_asks_for_the_stages_name(request, script, crm, production):
     set_list(crm, production, "ana@example.com", active=False)
-    somebody: Person = request.getfixturevalue(script)
-    page = somebody.page
+    visitor: Person = request.getfixturevalue(script)
+    page = visitor.page
     name = page.get_by_label(re.compile("Name of the stage"))
-    somebody.sign_in("ada.admin@acme.example")
-    page.goto(somebody.url + "/apps/crm/configuration/emails/production/edit/")
+    visitor.sign_in("ada.admin@acme.example")
+    page.goto(visitor.url + "/apps/crm/configuration/emails/production/edit/")
     expect(name).to_be_hidden()
     page.get_by_role("switch").check(force=True)
     expect(name).to_be_visible()
@@ -99,7 +99,7 @@ def test_activation_in_production_asks_for_the_stages_name(request, script, crm,
     page.wait_for_url("**/apps/crm/configuration/emails/production/")
     assert list_of(crm, production).active
 
-    page.goto(somebody.url + "/apps/crm/configuration/emails/production/edit/")
+    page.goto(visitor.url + "/apps/crm/configuration/emails/production/edit/")
     warning = page.get_by_text("new emails go to real people again")
     expect(warning).to_be_hidden()
     page.get_by_role("switch").uncheck(force=True)

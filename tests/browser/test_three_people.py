@@ -31,9 +31,9 @@ def follow(page: Page, name: str) -> None:
     page.wait_for_load_state()  # what is pressed before its scripts have come does the same, in a page of its own
 
 
-def test_the_administrator_takes_a_stage_into_use_and_out_of_it(somebody: Person, crm, production, smtp_server: SmtpServer):
-    page = somebody.page
-    somebody.sign_in("ada.admin@acme.example")
+def test_the_administrator_takes_a_stage_into_use_and_out_of_it(visitor: Person, crm, production, smtp_server: SmtpServer):
+    page = visitor.page
+    visitor.sign_in("ada.admin@acme.example")
     follow(page, "Management")
     follow(page, "Stages")
     follow(page, "Create stage")
@@ -52,7 +52,7 @@ def test_the_administrator_takes_a_stage_into_use_and_out_of_it(somebody: Person
     expect(page.get_by_text("Prepare Local relay")).to_be_visible()
     page.get_by_label("SMTP port").fill(str(smtp_server.port))
     page.get_by_label("Sender address").fill("no-reply@acme.example")
-    if somebody.scripted:
+    if visitor.scripted:
         press(page, "Test connection")
         expect(page.get_by_text("The connection test was successful").last).to_be_visible()
     press(page, "Save")
@@ -71,7 +71,7 @@ def test_the_administrator_takes_a_stage_into_use_and_out_of_it(somebody: Person
     assert smtp_server.recipients == {"ada.admin@acme.example"}
 
     # It gets another name, and is put away.
-    page.goto(somebody.url + "/management/configure/stages/")
+    page.goto(visitor.url + "/management/configure/stages/")
     page.get_by_role("link", name="Staging").click()
     page.get_by_label("Name").fill("Rehearsal")
     press(page, "Save")
@@ -83,23 +83,23 @@ def test_the_administrator_takes_a_stage_into_use_and_out_of_it(somebody: Person
     assert SmtpSettings.objects.filter(stage__key="staging").exists()
 
 
-def test_the_developer_tests_an_app_and_sees_what_is_his(somebody: Person, crm, shop, qa, production, smtp_server):
+def test_the_developer_tests_an_app_and_sees_what_is_his(visitor: Person, crm, shop, qa, production, smtp_server):
     configure(qa, smtp_server, from_domains="*")
-    page = somebody.page
-    somebody.sign_in("devon.dev@acme.example")
+    page = visitor.page
+    visitor.sign_in("devon.dev@acme.example")
     follow(page, "Management")
     expect(page.get_by_role("link", name="Stages")).to_have_count(0)
     expect(page.get_by_role("link", name="Django admin")).to_have_count(0)
-    page.goto(somebody.url + "/management/configure/emails/qa/")
+    page.goto(visitor.url + "/management/configure/emails/qa/")
     for act in "More", "Test connection", "Edit":
         expect(page.get_by_text(act, exact=True)).to_have_count(0)
-    page.goto(somebody.url + "/apps/shop/configuration/emails/qa/")
+    page.goto(visitor.url + "/apps/shop/configuration/emails/qa/")
     expect(page.get_by_role("heading", name="Web Shop")).to_be_visible()
     for act in "Create credential", "Edit", "Edit app":
         expect(page.get_by_text(act, exact=True)).to_have_count(0)
 
     # Whom would it reach? Real people, so a list is made of a pasted column.
-    page.goto(somebody.url + "/apps/crm/configuration/emails/qa/")
+    page.goto(visitor.url + "/apps/crm/configuration/emails/qa/")
     follow(page, "Try it")
     page.get_by_role("textbox", name="To", exact=True).fill("customer@example.com")
     press(page, "Show where it would go")
@@ -107,10 +107,10 @@ def test_the_developer_tests_an_app_and_sees_what_is_his(somebody: Person, crm, 
     page.get_by_label("as if it were Active").check()
     press(page, "Show where it would go")
     expect(page.get_by_text("No one: the email would be held")).to_be_visible()
-    page.goto(somebody.url + "/apps/crm/configuration/emails/qa/")
+    page.goto(visitor.url + "/apps/crm/configuration/emails/qa/")
     page.get_by_role("link", name="Edit", exact=True).click()
     page.get_by_label("Add other addresses").fill("Ana Silva\tana@example.com\nBen\tben@example.com")
-    if not somebody.scripted:
+    if not visitor.scripted:
         press(page, "Check")
     expect(page.get_by_text("Will be added: 2", exact=True)).to_be_visible()
     page.get_by_role("switch").check(force=True)
@@ -122,7 +122,7 @@ def test_the_developer_tests_an_app_and_sees_what_is_his(somebody: Person, crm, 
     expect(page.get_by_role("listitem").filter(has_text="customer@example.com")).to_contain_text("ana@example.com")
 
     # A credential comes and goes.
-    page.goto(somebody.url + "/apps/crm/configuration/emails/qa/")
+    page.goto(visitor.url + "/apps/crm/configuration/emails/qa/")
     press(page, "Create credential")
     expect(page.get_by_text("Copy the password now")).to_be_visible()
     follow(page, "Back to Customer Relations")
@@ -132,7 +132,7 @@ def test_the_developer_tests_an_app_and_sees_what_is_his(somebody: Person, crm, 
 
     # In Production he must mean it.
     set_list(crm, production, "ana@example.com", active=False)
-    page.goto(somebody.url + "/apps/crm/configuration/emails/production/edit/")
+    page.goto(visitor.url + "/apps/crm/configuration/emails/production/edit/")
     page.get_by_role("switch").check(force=True)
     page.get_by_label("Name of the stage").fill("QA")
     press(page, "Save")
@@ -143,37 +143,37 @@ def test_the_developer_tests_an_app_and_sees_what_is_his(somebody: Person, crm, 
     assert list_of(crm, production).active
 
 
-def test_the_operator_sees_what_is_wrong_and_finds_the_mail(somebody: Person, crm, shop, qa, smtp_server, monkeypatch):
+def test_the_operator_sees_what_is_wrong_and_finds_the_mail(visitor: Person, crm, shop, qa, smtp_server, monkeypatch):
     monkeypatch.setattr(rollup, "LAG", timedelta(0))
     configure(qa, smtp_server, from_domains="*")
     smtp_server.rcpt = {"no@example.com": "550 5.1.1 no such user"}.get
     for number in range(3):
         send(crm, qa, f"customer{number}@example.com")
     lost = send(shop, qa, "no@example.com")
-    page = somebody.page
+    page = visitor.page
 
     # Nobody is signed in, no worker lives: monitoring is told.
-    answer = page.goto(somebody.url + "/readyz")
+    answer = page.goto(visitor.url + "/readyz")
     assert answer is not None
     assert (answer.status, answer.json()["worker"]) == (503, False)
-    somebody.sign_in("ada.admin@acme.example")
+    visitor.sign_in("ada.admin@acme.example")
     expect(page.get_by_text("Emails are not being delivered")).to_be_visible()
     deliver()
     rollup.roll_up()
 
     # From the number to the mail behind it.
     follow(page, "Analytics")
-    page.goto(somebody.url + "/monitor/analytics/qa/")
+    page.goto(visitor.url + "/monitor/analytics/qa/")
     follow(page, "View failed emails")
     page.wait_for_url("**/monitor/email-log/qa/?status=failed")
     expect(page.get_by_role("row")).to_have_count(2)
     expect(page.get_by_role("row").last).to_contain_text("no@example.com")
-    page.goto(somebody.url + "/monitor/analytics/qa/")
+    page.goto(visitor.url + "/monitor/analytics/qa/")
     follow(page, "View emails in the email log: The server doesn't know this mailbox. QA")
     expect(page.get_by_role("row")).to_have_count(2)
 
     # A requested credential, and a list to remove.
-    page.goto(somebody.url + "/monitor/email-log/qa/")
+    page.goto(visitor.url + "/monitor/email-log/qa/")
     page.get_by_label("Recipient: an address").fill("customer1@")
     press(page, "Apply")
     expect(page.get_by_role("row")).to_have_count(2)
@@ -185,5 +185,5 @@ def test_the_operator_sees_what_is_wrong_and_finds_the_mail(somebody: Person, cr
     assert "customer2@example.com" not in csv
     follow(page, "Reset filters")
     expect(page.get_by_role("row")).to_have_count(1 + Message.objects.count())
-    page.goto(f"{somebody.url}/monitor/email-log/qa/{lost.pk}/")
+    page.goto(f"{visitor.url}/monitor/email-log/qa/{lost.pk}/")
     expect(page.get_by_text("550 5.1.1 no such user").first).to_be_visible()

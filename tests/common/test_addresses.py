@@ -216,7 +216,7 @@ def test_a_line_of_a_hundred_thousand_entries_is_split_while_somebody_waits() ->
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("address", "other", "same"),
     [
         ("ana@example.com", "ana@EXAMPLE.com", True),
         ("ana@example.com", "ana@example.com.", True),
@@ -224,8 +224,8 @@ def test_a_line_of_a_hundred_thousand_entries_is_split_while_somebody_waits() ->
         ("ana@example.com", "ana@example.org", False),
     ],
 )
-def test_the_case_of_the_domain_does_not_count_that_of_the_local_part_does(one: str, other: str, same: bool) -> None:
-    assert (same_address_key(one) == same_address_key(other)) is same
+def test_the_case_of_the_domain_does_not_count_that_of_the_local_part_does(address: str, other: str, same: bool) -> None:
+    assert (same_address_key(address) == same_address_key(other)) is same
 
 
 def test_the_domain_is_what_follows_the_last_at_sign() -> None:

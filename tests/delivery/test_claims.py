@@ -22,7 +22,7 @@ def test_two_workers_never_take_the_same_mail(crm, qa, configured):
     first, second = take(qa, 6, owner="first"), take(qa, 6, owner="second")
     assert len(first) == 6
     assert len(second) == 4
-    assert not {one.pk for one in first} & {one.pk for one in second}
+    assert not {message.pk for message in first} & {message.pk for message in second}
 
 
 def test_mail_that_is_held_does_not_stop_the_mail_behind_it(crm, shop, qa, configured, smtp_server, viewer):
@@ -35,7 +35,7 @@ def test_mail_that_is_held_does_not_stop_the_mail_behind_it(crm, shop, qa, confi
     assert set(Message.objects.filter(app=shop).values_list("status", flat=True)) == {Status.SENT}
     assert len(smtp_server.arrived) == len(fine)
     assert set(Message.objects.filter(app=crm).values_list("hold_reason", flat=True)) == {HoldReason.TEST_LIST_EMPTY}
-    assert not Message.objects.filter(pk__in=[one.pk for one in held]).exclude(lease_until=None).exists()
+    assert not Message.objects.filter(pk__in=[message.pk for message in held]).exclude(lease_until=None).exists()
 
 
 @pytest.mark.requires_postgresql  # SQLite has one writer at a time
@@ -56,13 +56,13 @@ def test_a_list_that_is_being_saved_keeps_its_mail_and_no_other(crm, shop, qa, c
         editor = threading.Thread(target=save)
         editor.start()
         assert saving.wait(60)
-        assert [one.pk for one in take(qa, 10, owner="worker")] == [other.pk]
+        assert [message.pk for message in take(qa, 10, owner="worker")] == [other.pk]
     finally:
         saved.set()
         editor.join(60)
         test_list_saved.disconnect(save_slowly)
-    (taken,) = take(qa, 10, owner="worker")
-    assert (taken.pk, [recipient.address for recipient in taken.recipients]) == (real.pk, ["ana@acme.example"])
+    (claimed,) = take(qa, 10, owner="worker")
+    assert (claimed.pk, [recipient.address for recipient in claimed.recipients]) == (real.pk, ["ana@acme.example"])
 
 
 def test_a_due_time_beyond_every_pause_counts_as_due(crm, qa, configured, smtp_server):

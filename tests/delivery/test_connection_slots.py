@@ -28,6 +28,6 @@ def test_workers_share_a_stages_connections_evenly(crm, qa, smtp_server):
     configure(qa, smtp_server, from_domains="*", connections=4)
     register("one")
     register("two")
-    assert [len(acquire("one", qa.pk, wanted)) for wanted in (1, 3, 3)] == [1, 1, 0]
+    assert [len(acquire("one", qa.pk, count)) for count in (1, 3, 3)] == [1, 1, 0]
     Worker.objects.filter(name="two").update(seen=timezone.now() - timedelta(minutes=1))
-    assert [len(acquire("one", qa.pk, wanted)) for wanted in (3, 3)] == [2, 0]
+    assert [len(acquire("one", qa.pk, count)) for count in (3, 3)] == [2, 0]

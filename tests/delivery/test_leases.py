@@ -25,7 +25,7 @@ def test_the_watch_over_leases_ends_no_connection_that_is_in_order(crm, qa, conf
 
 def test_a_worker_that_died_during_hand_over_leaves_an_unknown_outcome_and_the_mail_goes_again(crm, qa, configured, smtp_server):
     message = send(crm, qa)
-    assert [one.pk for one in take(qa, 10, owner="dead")] == [message.pk]
+    assert [message.pk for message in take(qa, 10, owner="dead")] == [message.pk]
     deliver()
     assert smtp_server.arrived == []  # still under lease
     leases_run_out()
@@ -50,10 +50,10 @@ def test_a_mail_that_kills_its_workers_ends_as_failed(crm, qa, configured, smtp_
 
 def test_a_stalled_worker_can_neither_hand_over_nor_overwrite(crm, qa, configured, smtp_server):
     message = send(crm, qa)
-    (taken,) = take(qa, 10, owner="stalled")
+    (claimed,) = take(qa, 10, owner="stalled")
     leases_run_out()
     deliver()
-    report(taken, Outcome(taken.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late"))
+    report(claimed, Outcome(claimed.recipients[0], Attempt.Outcome.FAILED, "DATA", 550, "550 too late"))
     assert take(qa, 10, owner="stalled") == []
     message.refresh_from_db()
     assert message.status == Status.SENT

@@ -27,7 +27,7 @@ HEAD = b"From: crm@acme.example\r\nTo: customer@example.com\r\nSubject: long lin
 
 
 def no_long_lines(reply: str = "500 line too long"):
-    return lambda one: reply if max(map(len, one.content.split(b"\r\n"))) > 998 else None
+    return lambda received: reply if max(map(len, received.content.split(b"\r\n"))) > 998 else None
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_only_the_long_parts_are_re_encoded(crm, qa, configured, smtp_server):
     deliver()
     (arrived,) = smtp_server.arrived
     text, plain, wrapped, binary, quoted, inner = message_from_bytes(arrived.content).get_payload()
-    assert [one.get_payload(decode=True) for one in (text, wrapped, binary, quoted)] == [LONG, pdf, pdf, LONG]
+    assert [part.get_payload(decode=True) for part in (text, wrapped, binary, quoted)] == [LONG, pdf, pdf, LONG]
     assert plain.get_payload() + "\r\n" == short.decode() or plain.get_payload() == short.decode()
     assert "Content-Transfer-Encoding" not in plain
     assert inner.get_payload()[0].get_payload(decode=True) == LONG

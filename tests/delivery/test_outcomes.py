@@ -23,8 +23,8 @@ def test_notes_on_many_emails_cost_no_more_statements_than_on_one(crm, qa):
     def statements(count: int) -> int:
         messages = [send(crm, qa).pk for _ in range(count)]
         finished = [
-            MessageResult(one, [Outcome(one.recipients[0], Attempt.Outcome.SENT, "content", 250, "250 Ok")], notes=[note])
-            for one in take(qa, count, "worker")
+            MessageResult(mail, [Outcome(mail.recipients[0], Attempt.Outcome.SENT, "content", 250, "250 Ok")], notes=[note])
+            for mail in take(qa, count, "worker")
         ]
         Message.objects.update(notes=["Said before.", note])
         with transaction.atomic(), CaptureQueriesContext(connection) as captured:

@@ -156,7 +156,7 @@ def test_the_page_about_all_stages_says_so_beside_configured(as_viewer, qa, prod
     page = as_viewer.get("/management/configure/emails/")
     shown = words(page)
     assert shown.count("Paused") == 1
-    places = [shown.index(one) for one in ("QA<", "Paused", "The server doesn't accept username", "Production<")]
+    places = [shown.index(words) for words in ("QA<", "Paused", "The server doesn't accept username", "Production<")]
     assert places == sorted(places)
     with CaptureQueriesContext(connection) as one_in_trouble:
         as_viewer.get("/management/configure/emails/")
@@ -265,8 +265,8 @@ def test_a_page_that_only_answers_a_form_is_not_gone_back_to(as_administrator, p
 
 
 def test_who_may_not_resumes_nothing(client, as_viewer, as_developer, paused, production, administrator):
-    for somebody in (as_viewer, as_developer, manager_of(production)):
-        assert somebody.post(RESUME).status_code == 403
+    for browser in (as_viewer, as_developer, manager_of(production)):
+        assert browser.post(RESUME).status_code == 403
     assert client.post(RESUME)["Location"].startswith("/accounts/login/")
     forger = Client(enforce_csrf_checks=True)
     forger.force_login(administrator)

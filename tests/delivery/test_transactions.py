@@ -69,7 +69,7 @@ def test_an_email_to_more_recipients_than_the_stage_allows_goes_in_several_trans
         lambda server: setattr(
             server,
             "data",
-            lambda one: "554 Transaction failed: Recipient count exceeds 50." if len(one.recipients) > 50 else None,
+            lambda received: "554 Transaction failed: Recipient count exceeds 50." if len(received.recipients) > 50 else None,
         ),
     ],
     ids=["452 at RCPT", "550 at RCPT", "554 after the content"],
@@ -126,7 +126,7 @@ def test_smtputf8_is_asked_for_only_when_an_address_needs_it(crm, qa, configured
     send(crm, qa, "ok1@customer.example", "kündé@customer.example", content=content)
     deliver()
     assert [arrival.recipients for arrival in smtp_server.arrived] == [["ok1@customer.example"], ["kündé@customer.example"]]
-    assert ["SMTPUTF8" in one for one in said] == [False, True]
+    assert ["SMTPUTF8" in command for command in said] == [False, True]
 
 
 @pytest.mark.parametrize("offered", [True, False])
@@ -190,7 +190,7 @@ def test_message_ids_of_emails_written_here_end_in_the_senders_domain(crm, qa, c
     form = {"app": crm.pk, "address": "a@customer.example"}
     assert as_administrator.post("/management/configure/emails/qa/test-mail/", form).status_code == 302
     ids = list(Message.objects.values_list("message_id", flat=True))
-    assert [one.rpartition("@")[2] for one in ids] == ["acme.example>"] * 2
+    assert [message_id.rpartition("@")[2] for message_id in ids] == ["acme.example>"] * 2
 
 
 @pytest.mark.parametrize(

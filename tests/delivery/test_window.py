@@ -126,7 +126,7 @@ def test_what_was_reported_counts_as_unfinished_until_it_is_recorded():
     assert numbers(window.unfinished(conclude_broken)) == [1]
     window.take([message(2)])
     assert numbers(window.unfinished(conclude_broken)) == [2]
-    assert [one.pk for one in window.claimed] == [2]
+    assert [message.pk for message in window.claimed] == [2]
 
 
 def test_a_message_that_cannot_be_sent_at_all_is_finished_and_the_next_is_offered():
@@ -216,7 +216,7 @@ def test_while_the_server_hangs_over_a_message_the_others_are_let_go(unsent: boo
     let_go = window.let_go(unsent=unsent)
     assert numbers(let_go) == ([1, 3] if unsent else [1])
     assert (window.offered is None) == unsent  # its content must not leave any more
-    assert [one.pk for one in window.claimed] == ([2] if unsent else [2, 3])
+    assert [message.pk for message in window.claimed] == ([2] if unsent else [2, 3])
     assert window.let_go(unsent=unsent) == []
 
 
@@ -225,4 +225,4 @@ def test_a_message_about_which_the_server_is_asked_is_never_let_go():
     window.next_offer(prepare)
     assert numbers(window.let_go(unsent=True)) == [2]
     assert window.offered is not None
-    assert [one.pk for one in window.claimed] == [1]
+    assert [message.pk for message in window.claimed] == [1]

@@ -105,7 +105,7 @@ def secrets() -> set[str]:
     shapes = [CANARY, f"\0portal\0{CANARY}", TOKEN, f"user=portal\x01auth=Bearer {TOKEN}\x01\x01"]
     encoded = [base64.b64encode(shape.encode()).decode() for shape in shapes]
     # smtplib takes the first four characters of a line for its code
-    return {part for one in (*shapes, *encoded) for part in (one, one[4:])}
+    return {part for form in (*shapes, *encoded) for part in (form, form[4:])}
 
 
 def assert_no_secret_in(text: str) -> None:
@@ -261,7 +261,7 @@ def test_a_page_never_tells_a_name_that_is_unknown_from_one_that_leads_inside(
     names_lead_to: Callable[..., None], settings: Settings
 ) -> None:
     settings.SMTP_ALLOWED_NETWORKS = []
-    told = set()
+    findings = set()
     for addresses, exactly in (
         ([], "name_not_found"),
         (["127.0.0.9"], "address_refused"),
@@ -270,9 +270,9 @@ def test_a_page_never_tells_a_name_that_is_unknown_from_one_that_leads_inside(
     ):
         names_lead_to(*addresses, port=587)
         named = settings_for(587, server="inside.acme.example")
-        told |= {repr(replace(finding, ms=0)) for finding in examine(named)}
+        findings |= {repr(replace(finding, ms=0)) for finding in examine(named)}
         assert_found(examine(named, for_operator=True), "name", exactly)
-    assert told == {repr(Finding("name", False, 0, "", "name_not_usable", *EXPLANATIONS["name_not_usable"][:2]))}
+    assert findings == {repr(Finding("name", False, 0, "", "name_not_usable", *EXPLANATIONS["name_not_usable"][:2]))}
 
 
 @pytest.mark.parametrize(("addresses", "exactly"), [([], "token_server_not_found"), (["192.0.2.1"], "token_server_refused")])
@@ -285,9 +285,9 @@ def test_the_same_is_said_of_a_token_servers_name(
     for for_operator, code in ((False, "name_not_usable"), (True, exactly)):
         with pytest.raises(ConnectionFailure) as trouble:
             request_token(by_token)
-        told = trouble.value.for_operator if for_operator else trouble.value
-        assert told is not None
-        assert (told.step, told.code, told.needs_a_person) == ("token", code, code == "token_server_refused")
+        sentence = trouble.value.for_operator if for_operator else trouble.value
+        assert sentence is not None
+        assert (sentence.step, sentence.code, sentence.needs_a_person) == ("token", code, code == "token_server_refused")
 
 
 def test_an_address_that_was_typed_is_answered_exactly() -> None:
@@ -304,11 +304,11 @@ def test_a_connection_that_is_gone_before_tls_starts_was_dropped() -> None:
 
 
 def test_a_server_that_is_well_is_asked_and_gets_no_mail(smtp_server: SmtpServer) -> None:
-    told: list[Finding] = []
-    findings = examine(settings_for(smtp_server.port, authentication="none"), RECIPIENT, told.append)
+    reported: list[Finding] = []
+    findings = examine(settings_for(smtp_server.port, authentication="none"), RECIPIENT, reported.append)
     assert is_healthy(findings)
     assert [step.step for step in findings] == ["name", "TCP", "greeting", "EHLO", "MAIL FROM", "RCPT TO", "RSET"]
-    assert told == [step for finding in findings for step in (Finding(finding.step), finding)]
+    assert reported == [step for finding in findings for step in (Finding(finding.step), finding)]
     assert smtp_server.arrived == []
 
 

@@ -81,9 +81,9 @@ class HangingServer:
 
     def _take(self) -> None:
         """The server closes all connections that it accepted, also one that it accepts while it stops."""
-        with ExitStack() as taken, suppress(OSError):
+        with ExitStack() as slots, suppress(OSError):
             while True:
-                taken.enter_context(self._listener.accept()[0])
+                slots.enter_context(self._listener.accept()[0])
 
     def go(self) -> None:
         with suppress(OSError):  # gone already

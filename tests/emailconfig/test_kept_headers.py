@@ -125,7 +125,7 @@ def test_django_admin_removes_all_that_were_chosen_or_none(qa: Stage, production
     role = Role.objects.create(name="Email of QA", permissions=[Permission.MANAGE_EMAIL_CONFIGURATIONS.value])
     role.stages.add(qa)
     kept = [keep_header(stage, "X-A", OPERATOR, typed_stage_name=stage.name) for stage in (qa, production)]
-    data = {"action": "delete_selected", "_selected_action": [one.pk for one in kept], "post": "yes"}
+    data = {"action": "delete_selected", "_selected_action": [header.pk for header in kept], "post": "yes"}
     assert signed_in(make_member("Quinn", role, is_staff=True)).post(f"{ADMIN}", data).status_code == 403
     assert KeptHeader.objects.count() == 2
 

@@ -150,7 +150,7 @@ def test_a_spelling_is_decided_by_what_it_resolves_to(settings: Settings, spelli
     with pytest.raises((AddressRefused, NameNotUsable)):
         resolve(spelling, 587)
     settings.SMTP_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8"), ip_network("::1/128"), ip_network("::ffff:0:0/96")]
-    assert all(one.ip.is_loopback or one.ip.ipv4_mapped for one in resolve(spelling, 587))
+    assert all(address.ip.is_loopback or address.ip.ipv4_mapped for address in resolve(spelling, 587))
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, *answers: list[str], port: int) -> list[str]:

@@ -223,10 +223,10 @@ def test_attachments_are_saved_under_harmless_names_and_never_opened(as_administ
     assert pdf["Content-Disposition"] == 'attachment; filename="offer.pdf"'
     assert evil["Content-Disposition"] == 'attachment; filename="_.._evil_fdp.html"'
     assert b"INNER-CANARY" in inner.content
-    for one in (pdf, evil, inner):
-        assert one["Content-Type"] == "application/octet-stream"
-        assert one["X-Content-Type-Options"] == "nosniff"
-        assert "sandbox" in one["Content-Security-Policy"]
+    for part in (pdf, evil, inner):
+        assert part["Content-Type"] == "application/octet-stream"
+        assert part["X-Content-Type-Options"] == "nosniff"
+        assert "sandbox" in part["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize(

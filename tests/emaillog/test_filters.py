@@ -38,19 +38,19 @@ def at(hours: float) -> str:
     return f"{timezone.now() - timedelta(hours=hours):%Y-%m-%dT%H:%M}"
 
 
-@pytest.mark.parametrize(("since", "found"), [("1h", 1), ("12h", 2), ("24h", 3), ("7d", 4), ("30d", 4), ("", 5)])
-def test_a_time_range_from_the_menu(as_administrator, hours_of_mail, since, found):
-    assert subjects(log(as_administrator, range=since)) == hours_of_mail[::-1][:found]
+@pytest.mark.parametrize(("since", "count"), [("1h", 1), ("12h", 2), ("24h", 3), ("7d", 4), ("30d", 4), ("", 5)])
+def test_a_time_range_from_the_menu(as_administrator, hours_of_mail, since, count):
+    assert subjects(log(as_administrator, range=since)) == hours_of_mail[::-1][:count]
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "found"),
+    ("start", "end", "expected"),
     [(150, 2, ["3", "20", "100"]), (50, None, ["0", "3", "20"]), (None, 50, ["100", "800"]), (2, 150, [])],
 )
-def test_a_time_range_of_ones_own(as_administrator, hours_of_mail, start, end, found):
+def test_a_time_range_of_ones_own(as_administrator, hours_of_mail, start, end, expected):
     query = {"range": "custom", "start": at(start) if start else "", "end": at(end) if end else ""}
     page = log(as_administrator, **query)
-    assert subjects(page) == [f"{hours} hours ago" for hours in found]
+    assert subjects(page) == [f"{hours} hours ago" for hours in expected]
     assert 'value="custom" selected' in page.content.decode()
 
 
@@ -107,8 +107,8 @@ def test_a_recipient_that_joins_later_is_found_too(as_administrator, crm, qa):
 
 
 def test_the_mail_of_one_credential(as_administrator, crm, shop, qa):
-    one, other = (create_credential(crm, qa, OPERATOR, name).credential for name in ("web server", "nightly job"))
-    for credential in (one, other):
+    web_server, other = (create_credential(crm, qa, OPERATOR, name).credential for name in ("web server", "nightly job"))
+    for credential in (web_server, other):
         submit(
             crm,
             qa,
@@ -117,7 +117,7 @@ def test_the_mail_of_one_credential(as_administrator, crm, shop, qa):
             via=Source.GATEWAY,
             credential=credential,
         )
-    page = log(as_administrator, credential=one.username)
+    page = log(as_administrator, credential=web_server.username)
     assert subjects(page) == ["web server"]
     assert f"nightly job ({other.username})" in log(as_administrator, app="crm").content.decode()
 
@@ -193,8 +193,8 @@ def test_no_request_reads_more_than_a_piece(as_administrator, crm, qa, monkeypat
         log(as_administrator, q="needle", status="held", recipient="nobody", range="30d")
     on_mail = [query["sql"] for query in queries if 'FROM "outbox_message"' in query["sql"]]
     assert on_mail
-    assert all("LIMIT" in one for one in on_mail)
-    assert not any("OFFSET" in one or "COUNT(*)" in one for one in on_mail)
+    assert all("LIMIT" in query for query in on_mail)
+    assert not any("OFFSET" in query or "COUNT(*)" in query for query in on_mail)
 
 
 def test_a_stage_without_mail(as_administrator, qa):

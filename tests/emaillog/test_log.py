@@ -50,7 +50,7 @@ def test_a_caught_mail_does_not_look_as_if_its_recipient_got_it(as_administrator
 
 
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "expected"),
     [
         ({"q": "invoice"}, ["Invoice 7"]),
         ({"q": "INVOICE 7"}, ["Invoice 7"]),
@@ -63,11 +63,11 @@ def test_a_caught_mail_does_not_look_as_if_its_recipient_got_it(as_administrator
         ({"range": "1h"}, ["100% off", "Welcome", "Invoice 7"]),
     ],
 )
-def test_search_and_filters(as_administrator, crm, shop, qa, query, found):
+def test_search_and_filters(as_administrator, crm, shop, qa, query, expected):
     named(crm, qa, "Invoice 7", status="failed")
     named(crm, qa, "Welcome", "boss@example.com")
     named(crm, qa, "100% off")
-    assert subjects(log(as_administrator, **query)) == found
+    assert subjects(log(as_administrator, **query)) == expected
 
 
 def test_pages_by_key_lead_there_and_back(as_administrator, crm, qa):
@@ -157,7 +157,7 @@ def test_the_detail_shows_what_was_asked_for_where_it_went_and_why(as_administra
     content = b"From: a@acme.example\r\nTo: to@example.com\r\nCc: cc@example.com\r\nSubject: x\r\n\r\n"
     message = send(crm, qa, "to@example.com", "cc@example.com", "secret@example.com", content=content)
     page = as_administrator.get(url(message))
-    assert [(one.address, one.header) for one in page.context["requested"]] == [
+    assert [(row.address, row.header) for row in page.context["requested"]] == [
         ("to@example.com", "To"),
         ("cc@example.com", "Cc"),
         ("secret@example.com", "Bcc"),

@@ -32,7 +32,7 @@ def reader(name: str, *permissions: Permission, app: App | None = None, member: 
 
 
 @pytest.fixture
-def told(crm, qa) -> Message:
+def masked_message(crm, qa) -> Message:
     """A mail whose every part repeats addresses: failed, its server's words about them, notes."""
     configure(qa)
     set_list(crm, qa, "tess@acme.example")
@@ -90,14 +90,14 @@ def test_long_words_are_masked_quickly(crm, qa):
 
 
 @pytest.mark.parametrize("page", ["", "cancel", "release-held", "resend", "release"])
-def test_no_page_of_the_log_shows_an_address(told, page):
+def test_no_page_of_the_log_shows_an_address(masked_message, page):
     if page == "release-held":
         Message.objects.update(status="held", hold_reason="test_list_empty")
     if page == "cancel":
         Message.objects.update(**in_state("deferred"))
-        told.recipients.update(status="deferred")
+        masked_message.recipients.update(status="deferred")
     member = reader("Acts blindly", Permission.ACCESS_ASSET_LOGS, *ACTS)
-    answer = signed_in(member).get(url(told, page))
+    answer = signed_in(member).get(url(masked_message, page))
     assert answer.status_code == 200
     assert reveals(answer.content.decode()) == []
     assert "•••@" in answer.content.decode()
@@ -105,13 +105,13 @@ def test_no_page_of_the_log_shows_an_address(told, page):
     assert reveals(log(signed_in(member)).content.decode()) == []
 
 
-def test_with_the_permission_all_is_shown(told, as_administrator):
-    assert reveals(as_administrator.get(url(told)).content.decode()) == list(PEOPLE)
-    assert "•••" not in as_administrator.get(url(told)).content.decode()
-    assert reveals(as_administrator.get(url(told, "resend")).content.decode()) == ["tess@acme.example"]
+def test_with_the_permission_all_is_shown(masked_message, as_administrator):
+    assert reveals(as_administrator.get(url(masked_message)).content.decode()) == list(PEOPLE)
+    assert "•••" not in as_administrator.get(url(masked_message)).content.decode()
+    assert reveals(as_administrator.get(url(masked_message, "resend")).content.decode()) == ["tess@acme.example"]
 
 
-def test_the_file_is_masked_too(told, as_viewer, as_administrator):
+def test_the_file_is_masked_too(masked_message, as_viewer, as_administrator):
     def text(client) -> str:
         return b"".join(client.get("/monitor/email-log/qa/export/").streaming_content).decode()
 
@@ -122,14 +122,14 @@ def test_the_file_is_masked_too(told, as_viewer, as_administrator):
 
 
 @pytest.mark.parametrize("query", [{"q": "ana.silva"}, {"q": "ana.silva@example.com"}, {"q": "tess"}, {"q": "bounce"}])
-def test_addresses_cant_be_guessed_by_searching(told, as_viewer, as_administrator, query):
+def test_addresses_cant_be_guessed_by_searching(masked_message, as_viewer, as_administrator, query):
     assert subjects(log(as_viewer, **query)) == []
     assert subjects(log(as_viewer, q="offer")) == ["Offer"]
-    assert subjects(log(as_viewer, q=told.message_id)) == ["Offer"]
+    assert subjects(log(as_viewer, q=masked_message.message_id)) == ["Offer"]
     assert len(subjects(log(as_administrator, **{"q": "ana.silva"}))) == 1
 
 
-def test_nor_by_the_filter_for_recipients(told, as_viewer):
+def test_nor_by_the_filter_for_recipients(masked_message, as_viewer):
     for address in ("ana.silva@example.com", "nobody@example.com"):
         page = log(as_viewer, recipient=address)
         assert subjects(page) == ["Offer"]
@@ -139,7 +139,7 @@ def test_nor_by_the_filter_for_recipients(told, as_viewer):
         assert "1 new email<" in as_viewer.get("/monitor/email-log/qa/new/", {"above": 0, "recipient": address}).content.decode()
 
 
-def test_the_permission_for_one_app_opens_that_app_alone(told, crm, shop, qa):
+def test_the_permission_for_one_app_opens_that_app_alone(masked_message, crm, shop, qa):
     named(shop, qa, "Parcel", "ana.silva@example.com")
     member = reader("Reads all", Permission.ACCESS_ASSET_LOGS)
     reader("Sees people of the shop", Permission.ACCESS_USER_INFORMATION, app=shop, member=member)
@@ -149,7 +149,7 @@ def test_the_permission_for_one_app_opens_that_app_alone(told, crm, shop, qa):
     for query in ({"recipient": "ana.silva"}, {"q": "ana.silva"}):
         assert subjects(log(client, **query)) == ["Parcel"]
     assert "Recipients were searched only in the emails of apps" in log(client, recipient="ana").content.decode()
-    assert reveals(client.get(url(told)).content.decode()) == []
+    assert reveals(client.get(url(masked_message)).content.decode()) == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -163,7 +163,7 @@ def test_what_a_real_server_says_is_masked(crm, qa, smtp_server, viewer):
     assert reveals(text) == []
 
 
-def test_why_a_resend_is_refused_is_masked_too(told, monkeypatch):
+def test_why_a_resend_is_refused_is_masked_too(masked_message, monkeypatch):
     from django.core.exceptions import ValidationError
 
     from outbox import actions
@@ -173,12 +173,12 @@ def test_why_a_resend_is_refused_is_masked_too(told, monkeypatch):
 
     monkeypatch.setattr(actions, "resend", refuse)
     member = reader("Acts blindly", Permission.ACCESS_ASSET_LOGS, *ACTS)
-    page = signed_in(member).post(url(told, "resend"), {"known_resend": "0"}, follow=True).content.decode()
+    page = signed_in(member).post(url(masked_message, "resend"), {"known_resend": "0"}, follow=True).content.decode()
     assert "has no valid domain" in page
     assert reveals(page) == []
 
 
-def test_mail_in_django_admin_takes_both_permissions(told, crm):
+def test_mail_in_django_admin_takes_both_permissions(masked_message, crm):
     staff = reader("Staff", Permission.ACCESS_ASSET_LOGS)
     staff.is_staff = True
     staff.save()

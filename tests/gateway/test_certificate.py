@@ -39,7 +39,7 @@ def test_one_that_ends_soon_is_told_with_its_day(settings: Settings, authority: 
     use(settings, *authority.issue("gateway.acme.example", expired=expired))
     unusable, ends_soon = certificate.trouble()
     assert (unusable, "expired on" in ends_soon) == ("", expired)
-    assert [found.id for found in check_gateway_certificate()] == ["portal.W002"]
+    assert [message.id for message in check_gateway_certificate()] == ["portal.W002"]
 
 
 @pytest.mark.parametrize("wrong", ["missing", "other key", "no certificate"])
@@ -55,7 +55,7 @@ def test_one_that_cannot_be_used_is_told_with_its_variable(settings: Settings, a
         "no certificate": "GATEWAY_TLS_CERT and GATEWAY_TLS_KEY can't be used:",
     }[wrong]
     assert certificate.trouble()[0].startswith(words)
-    assert [(found.id, found.msg.startswith(words)) for found in check_gateway_certificate()] == [("portal.E007", True)]
+    assert [(message.id, message.msg.startswith(words)) for message in check_gateway_certificate()] == [("portal.E007", True)]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -65,13 +65,13 @@ def test_lines_may_have_any_length(lines, places):
     assert (content, left) == (b"".join(line + b"\r\n" for line in lines), NEXT)
 
 
-@pytest.mark.parametrize(("size", "taken"), [(5000, True), (5002, False), (50_000, False), (500_000, False)])
-def test_too_much_is_read_to_its_end_and_refused(size, taken):
+@pytest.mark.parametrize(("size", "accepted"), [(5000, True), (5002, False), (50_000, False), (500_000, False)])
+def test_too_much_is_read_to_its_end_and_refused(size, accepted):
     sent = (b"x" * 48 + b"\r\n") * (size // 50) + b"\r\n" * (size % 50 // 2)
     stream = sent + b".\r\n"
     content, left = read(cut(stream + NEXT, range(0, len(stream), 777)), 5000)
     assert left == NEXT
-    assert content == (sent if taken else "552 5.3.4 The email is too large; at most 5,000 bytes are accepted.")
+    assert content == (sent if accepted else "552 5.3.4 The email is too large; at most 5,000 bytes are accepted.")
 
 
 @pytest.mark.parametrize("end", [b"\n.\n", b"\n.\r\n", b"\r.\r\n", b"\r.\r", b"\r\n.\n", b"\r\n.\r", b"\r\n.\x00\r\n"])

@@ -117,6 +117,13 @@ def test_an_archived_app_or_stage_is_named_to_who_has_the_password(gateway, cred
     assert refused.value.smtp_error == b"5.7.8 Authentication credentials invalid"
 
 
+def test_a_client_outside_the_credentials_networks_is_told_so(gateway, crm, qa):
+    new = create_credential(crm, qa, OPERATOR, networks="10.0.0.0/8")
+    with smtplib.SMTP("127.0.0.1", gateway, timeout=120) as smtp, pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+        smtp.login(new.credential.username, new.password)
+    assert refused.value.args == (535, b"5.7.1 The credential can't be used from 127.0.0.1.")
+
+
 def test_an_app_that_is_archived_meanwhile_is_named_in_an_open_session(signed_in, crm):
     App.objects.filter(pk=crm.pk).update(archived=True)
     with pytest.raises(smtplib.SMTPDataError) as refused:

@@ -29,8 +29,8 @@ TESTS = f"django-{django.__version__}/tests/mail/tests.py"
 @pytest.fixture
 def django_tests(tmp_path: Path) -> ModuleType:
     """The module that holds them. Packages of Django don't have it, only its source does."""
-    wanted = ["--no-deps", "--no-binary", "django", "--dest", str(tmp_path), f"django=={django.__version__}"]
-    done = subprocess.run([sys.executable, "-m", "pip", "download", *wanted], capture_output=True, text=True, check=False)
+    arguments = ["--no-deps", "--no-binary", "django", "--dest", str(tmp_path), f"django=={django.__version__}"]
+    done = subprocess.run([sys.executable, "-m", "pip", "download", *arguments], capture_output=True, text=True, check=False)
     archives = list(tmp_path.glob("*.tar.gz"))
     if not archives:
         pytest.skip(f"pip could not get the source of Django {django.__version__}: {done.stderr[-300:]}")
@@ -50,7 +50,7 @@ def through_the_outbox(base: type) -> type[TestCase]:
 
         def get_mailbox_content(self) -> list[EmailMessage]:
             stored = Message.objects.order_by("pk").values_list("content__data", flat=True)
-            return [message_from_bytes(bytes(one).replace(b"\r\n", b"\n"), policy=policy.default) for one in stored]
+            return [message_from_bytes(bytes(content).replace(b"\r\n", b"\n"), policy=policy.default) for content in stored]
 
         def flush_mailbox(self) -> None:
             Message.objects.all().delete()

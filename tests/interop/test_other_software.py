@@ -24,7 +24,7 @@ def test_postfix_takes_our_mail_pipelined_many_over_each_connection(crm, qa, pos
     deliver()
     assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
     eventually(lambda: len(postfix.inbox) == 101, 30)
-    received = {message_from_bytes(one)["Message-ID"]: one for one in postfix.inbox}
+    received = {message_from_bytes(content)["Message-ID"]: content for content in postfix.inbox}
     for message in sent:
         assert received[message.message_id].partition(b"\n\n")[2] == body.replace("\r\n", "\n").encode()
     assert "queued as" in sent[0].attempts.get().reply

@@ -167,9 +167,9 @@ def test_every_process_is_restarted_and_nothing_is_lost_doubled_or_cut(crm, qa, 
         assert server.counts == Counter(accepted)
         assert [sender.cut for sender in senders] == [[]] * 4
         assert set(browser.answers) == {200}
-        told = sum((sender.told for sender in senders), Counter())
+        answers = sum((sender.told for sender in senders), Counter())
         printed(
-            f"rolling restart: 480 emails, lost 0, doubled 0, cut 0; told to come back: {dict(told)}; pages: {browser.answers}"
+            f"rolling restart: 480 emails, lost 0, doubled 0, cut 0; told to come back: {dict(answers)}; pages: {browser.answers}"
         )
 
 
@@ -221,8 +221,8 @@ def test_a_database_that_is_stopped_loses_nothing_and_is_told_of(crm, qa, folder
         # What was being stored in that very moment, one email of each app, may be stored although its app was told to come back.
         doubled = sum(server.counts.values()) - len(server.counts)
         assert doubled <= len(senders) + 2 * 4
-        told = sum((sender.told for sender in senders), Counter())
-        printed(f"400 emails accepted, none lost, {doubled} doubled; told to come back: {dict(told)}")
+        answers = sum((sender.told for sender in senders), Counter())
+        printed(f"400 emails accepted, none lost, {doubled} doubled; told to come back: {dict(answers)}")
         eventually(lambda: probe(web_port)[0] == 200)
 
 

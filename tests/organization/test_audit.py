@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+import time_machine
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
 
 from organization import audit
 from organization.audit import filters
+from organization.credentials import create_credential
 from organization.members import save_member
 from organization.models import App, AuditEvent, Member, Stage
 from organization.services import delete_from_organization, save_in_organization
+from organization.statements import AUDIT_TABLE
+from portal.housekeeping import prune
 from tests.support.portal import OPERATOR, make_member
 
 
@@ -29,6 +38,33 @@ def test_an_event_is_never_changed_or_deleted(crm: App, as_administrator: Client
     assert as_administrator.post(f"{base}delete/", {"post": "yes"}).status_code == 403
     assert as_administrator.get("/admin/organization/auditevent/add/").status_code == 403
     assert AuditEvent.objects.get().actor_name == "the tests"
+
+
+@pytest.mark.parametrize("statement", ["UPDATE {} SET actor_name = 'another member'", "DELETE FROM {}"])
+def test_the_database_refuses_what_bypasses_the_portal(crm: App, statement: str) -> None:
+    audit.record(OPERATOR, "Update", crm)
+    with pytest.raises(IntegrityError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement.format(AUDIT_TABLE))
+    assert AuditEvent.objects.get().actor_name == "the tests"
+
+
+def test_old_events_are_removed_and_none_that_is_younger_than_ninety_days(crm: App, settings: Settings) -> None:
+    for days in (400, 91, 89, 0):
+        with time_machine.travel(timezone.now() - timedelta(days=days), tick=False):
+            audit.record(OPERATOR, "Update", crm)
+    settings.LOG_RETENTION_DAYS = 365
+    prune()
+    assert AuditEvent.objects.count() == 3
+    settings.LOG_RETENTION_DAYS = 1
+    prune()
+    assert AuditEvent.objects.count() == 2
+
+
+def test_an_event_names_other_rows_as_they_were_called(qa: Stage, crm: App) -> None:
+    credential = create_credential(crm, qa, OPERATOR, "web server").credential
+    event = AuditEvent.objects.get(entity="credential")
+    assert (event.after["app"], event.after["stage"]) == ("Customer Relations", "QA")
+    assert event.entity_name == str(credential)
 
 
 def test_an_operation_that_has_no_name_is_refused(crm: App) -> None:
@@ -67,7 +103,8 @@ def test_the_name_of_who_acted_stays_when_the_member_goes(crm: App) -> None:
     audit.record(member, "Update", crm)
     member.delete()
     event = AuditEvent.objects.get()
-    assert (event.actor, event.actor_name) == (None, "Mia <mia@acme.example>")
+    assert event.actor_name == "Mia <mia@acme.example>"
+    assert str(event) in str(list(AuditEvent.objects.select_related("actor")))
 
 
 def test_a_password_is_a_mask_when_set_and_a_changed_one_is_seen_to_change(viewer: Member) -> None:

@@ -10,12 +10,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
 
 from organization import audit
 from organization.audit import export
+from organization.audit.changes import changes_of
 from organization.keyset import PAGE
 from organization.models import App, AuditEvent, Member, Stage
 from organization.services import save_in_organization
@@ -66,8 +68,8 @@ def test_it_is_narrowed_by_member_app_and_stage(
 
 
 def aged(subject: Model, operation: str, **age: float) -> None:
-    event = audit.record(OPERATOR, operation, subject)
-    AuditEvent._base_manager.filter(pk=event.pk).update(at=timezone.now() - timedelta(**age))
+    with time_machine.travel(timezone.now() - timedelta(**age), tick=False):
+        audit.record(OPERATOR, operation, subject)
 
 
 def test_it_is_narrowed_by_operation_and_time(as_administrator: Client, administrator: Member, crm: App, qa: Stage) -> None:
@@ -100,6 +102,53 @@ def test_acts_that_are_written_a_little_out_of_order_are_found(as_administrator:
     end = f"{timezone.now() - timedelta(minutes=60):%Y-%m-%dT%H:%M:%S}"
     rows = as_administrator.get(URL, {"since": "custom", "end": end}).context["rows"]
     assert [event.operation for event, _ in rows] == ["Cancel", "Test", "Create"]
+
+
+def test_it_is_narrowed_by_the_menus_and_by_words(
+    as_administrator: Client, administrator: Member, crm: App, shop: App, qa: Stage
+) -> None:
+    audit.record(administrator, "Update", crm)
+    audit.record(OPERATOR, "Update", shop)
+    audit.record(OPERATOR, "Test", qa, status=AuditEvent.Status.FAILED, after={"step": "AUTH", "reason": "Wrong password."})
+    assert entries(as_administrator, member=str(administrator)) == ["Customer Relations"]
+    assert entries(as_administrator, entity="app") == ["Web Shop", "Customer Relations"]
+    assert entries(as_administrator, status="failed") == ["QA"]
+    assert entries(as_administrator, words="SHOP") == ["Web Shop"]
+    assert entries(as_administrator, words="%") == []
+    page = html.unescape(as_administrator.get(URL).content.decode())
+    assert f'<option value="{administrator}">' in page
+    assert "Wrong password." in page
+
+
+def test_changes_are_told_in_words_of_the_form(qa: Stage, administrator: Member) -> None:
+    end = timezone.now().replace(year=2040, month=3, day=1, hour=9, minute=30)
+    before = {
+        "kind": "non_production",
+        "policy_until": None,
+        "version": 3,
+        "addresses": ["Ana <a@x.org>", "Bob <b@x.org>"],
+    }
+    after = {
+        "kind": "production",
+        "policy_until": end.isoformat(),
+        "version": 4,
+        "addresses": ["Bob <b@x.org>", "c@x.org"],
+    }
+    event = audit.record(administrator, "Update", qa, before=before, after=after)
+    assert [str(change) for change in changes_of(event, sees_addresses=True, zone=zoneinfo.ZoneInfo("Asia/Tokyo"))] == [
+        "Addresses: added: c@x.org; removed: Ana <a@x.org>",
+        "Type: Non-production → Production",
+        "Policy until: – → 2040-03-01 18:30 JST",
+    ]
+
+
+def test_the_settings_lead_to_what_happened_to_them(as_administrator: Client, as_developer: Client, qa: Stage) -> None:
+    configure(qa)
+    view = f"/management/configure/emails/{qa.key}/"
+    link = f"{URL}?entity=SMTP+settings&stage=qa"
+    assert link in html.unescape(as_administrator.get(view).content.decode())
+    assert link not in html.unescape(as_developer.get(view).content.decode())
+    assert [event.entity for event, _ in as_administrator.get(link).context["rows"]] == ["SMTP settings"]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +213,7 @@ def test_it_is_exported_with_the_same_filters_and_says_who_took_it(
         audit.record(OPERATOR, "Update", crm)
     rows = file_of(as_administrator, stage="qa")
     assert [(row["Operation"], row["Entity"]) for row in rows] == [("Update", "stage"), ("Create", "SMTP settings")]
-    assert (rows[0]["Name"], rows[0]["What changed"]) == ("'=Quality()", "name: QA → =Quality(); version: 0 → 1")
+    assert (rows[0]["Name"], rows[0]["What changed"]) == ("'=Quality()", "Name: QA → =Quality()")
     assert rows[0]["Member"] == "Ada Admin <ada.admin@acme.example>"
     assert SECRET not in str(rows)
     event = AuditEvent.objects.get(operation="Export")

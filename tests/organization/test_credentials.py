@@ -3,22 +3,29 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+from datetime import UTC, date, datetime
 from io import StringIO
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 
-from organization.credentials import LAST_USED_RESOLUTION, authenticate, create_credential, revoke_credential
-from organization.exceptions import ArchivedPlace
+from organization.credentials import LAST_USED_RESOLUTION, change_credential, create_credential, revoke_credential, still_valid
+from organization.credentials import authenticate as authenticate_from
+from organization.exceptions import CredentialRefused, StaleVersion
 from organization.models import App, AuditEvent, Credential, Member, Stage
 from tests.support.portal import OPERATOR, configure, make_member, signed_in
 
 SECTION = "/apps/crm/configuration/emails/qa/"
 CREATE = f"{SECTION}credentials/"
+
+
+def authenticate(username: str, password: str, client: str = "192.0.2.7") -> Credential | None:
+    return authenticate_from(username, password, client)
 
 
 def test_a_secret_has_256_bits_and_only_its_hash_is_stored(crm: App, qa: Stage) -> None:
@@ -87,7 +94,7 @@ def test_a_credential_ends_when_its_app_or_stage_is_archived_and_only_its_passwo
 ) -> None:
     new = create_credential(crm, qa, OPERATOR)
     archive(new.credential)
-    with pytest.raises(ArchivedPlace, match=f"{name} is archived"):
+    with pytest.raises(CredentialRefused, match=f"{name} is archived"):
         authenticate(new.credential.username, new.password)
     assert authenticate(new.credential.username, "guessed") is None
 
@@ -158,12 +165,72 @@ def test_a_member_with_the_longest_name_may_create_one_too(crm: App, qa: Stage) 
     assert create_credential(crm, qa, member).credential.created_by.startswith("NNN")
 
 
-@pytest.mark.parametrize("name", ["x" * 61, "a\r\nb", "\0"])
-def test_a_bad_name_is_told_and_nothing_is_made(as_developer: Client, crm: App, qa: Stage, name: str) -> None:
-    answer = as_developer.post(CREATE, {"name": name}, follow=True)
-    assert answer.status_code in (200, 422)
-    assert "flash-message--error" in answer.content.decode() or answer.status_code == 422
+def test_a_credential_is_valid_through_its_last_day_and_from_its_networks(crm: App, qa: Stage) -> None:
+    new = create_credential(crm, qa, OPERATOR, ends=date(2040, 3, 1), networks="10.0.0.0/8, 192.0.2.7 2001:db8::/32")
+    username = new.credential.username
+    with time_machine.travel(datetime(2040, 3, 1, 23, 59, tzinfo=UTC), tick=False):
+        for client in ("10.9.9.9", "192.0.2.7", "2001:db8::1"):
+            assert authenticate(username, new.password, client) == new.credential
+        assert Credential.objects.get().last_used_from == "2001:db8::1"
+        for client in ("11.0.0.1", "2001:db9::1"):
+            with pytest.raises(CredentialRefused, match=f"can't be used from {client}"):
+                authenticate(username, new.password, client)
+            assert authenticate(username, "guessed", client) is None
+        assert still_valid([new.credential.pk])
+    with time_machine.travel(datetime(2040, 3, 2, 0, 0, tzinfo=UTC), tick=False):
+        with pytest.raises(CredentialRefused, match="ended on 2040-03-01"):
+            authenticate(username, new.password, "10.9.9.9")
+        assert not still_valid([new.credential.pk])
+
+
+def test_a_change_is_to_the_version_that_was_read_and_not_of_a_revoked_one(crm: App, qa: Stage) -> None:
+    new = create_credential(crm, qa, OPERATOR)
+    first, second = Credential.objects.get(), Credential.objects.get()
+    first.networks = "10.0.0.0/8"
+    change_credential(first, OPERATOR)
+    event = AuditEvent.objects.filter(operation="Update").get()
+    assert (event.before["networks"], event.after["networks"]) == ("", "10.0.0.0/8")
+    with pytest.raises(StaleVersion):
+        change_credential(second, OPERATOR)
+    _revoke(new.credential)
+    with pytest.raises(ValidationError, match="revoked"):
+        change_credential(Credential.objects.get(), OPERATOR)
+    with pytest.raises(PermissionDenied):
+        change_credential(Credential.objects.get(), make_member("Mia"))
+
+
+def test_a_page_changes_end_and_networks(as_developer: Client, crm: App, qa: Stage) -> None:
+    new = create_credential(crm, qa, OPERATOR)
+    url = f"{CREATE}{new.credential.pk}/edit/"
+    assert url in as_developer.get(SECTION).content.decode()
+    typed = {"name": "web", "ends": "2040-03-01", "networks": "10.0.0.0/8", "version": new.credential.version}
+    assert as_developer.post(url, typed)["Location"] == SECTION
+    page = as_developer.get(SECTION).content.decode()
+    assert "last day Mar 1, 2040" in page
+    assert "only from 10.0.0.0/8" in page
+    assert as_developer.post(url, typed).status_code == 422  # another version is stored now
+    assert Credential.objects.get().version == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("name", name) for name in ("x" * 61, "a\r\nb", "\0")],
+        *[("ends", day) for day in ("yesterday", "2001-01-01", "99999-01-01")],
+        *[("networks", networks) for networks in ("office", "10.0.0.1/8", "10.0.0.0/99", "1.2.3", "10.0.0.0/8," * 60)],
+    ],
+)
+def test_a_bad_value_is_told_at_its_field_and_nothing_is_stored(
+    as_developer: Client, crm: App, qa: Stage, field: str, value: str
+) -> None:
+    answer = as_developer.post(CREATE, {"name": "web", field: value})
+    assert answer.status_code == 422
+    assert set(answer.context["form"].errors) == {field}
     assert not Credential.objects.exists()
+    new = create_credential(crm, qa, OPERATOR)
+    answer = as_developer.post(f"{CREATE}{new.credential.pk}/edit/", {"name": "web", "version": 0, field: value})
+    assert set(answer.context["form"].errors) == {field}
+    assert Credential.objects.get().version == 0
 
 
 def test_revoking_asks_first(as_developer: Client, crm: App, qa: Stage) -> None:

@@ -14,7 +14,7 @@ from outbox.headers.fields import transportable
 def leave(raw: str | bytes) -> bytes:
     line = transportable((raw.encode() if isinstance(raw, str) else raw) + b"\r\n")
     assert line.endswith(b"\r\n")
-    assert all(len(one) <= 998 for one in line.split(b"\r\n"))
+    assert all(len(part) <= 998 for part in line.split(b"\r\n"))
     assert b"\n" not in line.replace(b"\r\n", b"")
     return line
 

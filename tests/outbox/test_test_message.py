@@ -117,10 +117,10 @@ def test_a_stage_without_settings_has_nothing_to_try_out(as_administrator, crm, 
 
 def test_who_may_not_sends_no_test_mail(client, as_viewer, as_developer, crm, production, working):
     data = {"app": crm.pk, "address": "me@example.com"}
-    for somebody in (as_viewer, as_developer, manager_of(production)):
-        assert somebody.get(TEST_MAIL).status_code == 403
-        assert somebody.post(TEST_MAIL, data).status_code == 403
-        assert TEST_MAIL not in words(somebody.get(BASE))
+    for browser in (as_viewer, as_developer, manager_of(production)):
+        assert browser.get(TEST_MAIL).status_code == 403
+        assert browser.post(TEST_MAIL, data).status_code == 403
+        assert TEST_MAIL not in words(browser.get(BASE))
     assert client.post(TEST_MAIL, data)["Location"].startswith("/accounts/login/")
     assert not Message.objects.exists()
 

@@ -36,7 +36,7 @@ def test_nothing_is_found_when_production_sets_what_it_must(production_settings:
 
 
 @pytest.mark.parametrize(
-    ("values", "found"),
+    ("values", "expected"),
     [
         ({"SECRET_KEY": "demo-only-not-a-secret-" * 3}, {"portal.E001"}),
         ({"ENCRYPTION_KEYS": ["ZGVtby1vbmx5LWtleS1ub3QtZm9yLXByb2R1Y3Rpb24="]}, {"portal.E002"}),
@@ -56,10 +56,12 @@ def test_nothing_is_found_when_production_sets_what_it_must(production_settings:
         ({"GATEWAY_TLS_CERT": "", "GATEWAY_TLS_KEY": "", "GATEWAY_HOST": "localhost"}, set()),
     ],
 )
-def test_each_thing_that_is_missing_is_named(production_settings: Settings, values: dict[str, object], found: set[str]) -> None:
+def test_each_thing_that_is_missing_is_named(
+    production_settings: Settings, values: dict[str, object], expected: set[str]
+) -> None:
     for name, value in values.items():
         setattr(production_settings, name, value)
-    assert identities() == found
+    assert identities() == expected
 
 
 def test_every_finding_says_what_to_do(settings: Settings) -> None:

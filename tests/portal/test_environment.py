@@ -32,6 +32,7 @@ def test_a_variable_that_is_not_set_has_its_default() -> None:
         ({"GATEWAY_PORT": "smtp"}, "GATEWAY_PORT is “smtp”; it must be a whole number"),
         ({"DATABASE_CONNECT_TIMEOUT": "-1"}, "DATABASE_CONNECT_TIMEOUT is -1; it must be 0 or more"),
         ({"DELIVERY_WINDOW": "0"}, "DELIVERY_WINDOW is 0; it must be 1 or more"),
+        ({"DELIVERY_WINDOW": "101"}, "DELIVERY_WINDOW is 101; it must be 100 or less"),
         ({"LOG_FORMAT": "jsno"}, "LOG_FORMAT is “jsno”; it must be one of: console, json"),
         ({"SMTP_DENIED_NETWORKS": "10.0.0.0/8, 10.0.0.1/8"}, "SMTP_DENIED_NETWORKS has “10.0.0.1/8”, which isn't a network"),
         ({"DATABASE_URL": "mysql://db.example/portal"}, "DATABASE_URL must begin with postgres:// or sqlite:///"),
@@ -44,7 +45,7 @@ def test_a_value_that_cannot_be_used_is_named_with_its_variable_in_one_line(valu
         env.bool("BEHIND_PROXY", default=False)
         env.int("GATEWAY_PORT", default=2525)
         env.positive("DATABASE_CONNECT_TIMEOUT", default=5)
-        env.positive("DELIVERY_WINDOW", default=2, least=1)
+        env.positive("DELIVERY_WINDOW", default=2, least=1, most=100)
         env.choice("LOG_FORMAT", "console", "json")
         env.networks("SMTP_DENIED_NETWORKS")
         env.database("DATABASE_URL", "sqlite:////tmp/portal.sqlite3")

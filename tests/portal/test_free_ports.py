@@ -17,8 +17,8 @@ def free_ports(**ports):
 
 
 def test_a_taken_port_is_named_with_the_command_that_chooses_another():
-    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as other:
-        port, gateway_port = taken.getsockname()[1], other.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as busy, socket.create_server(("127.0.0.1", 0)) as other:
+        port, gateway_port = busy.getsockname()[1], other.getsockname()[1]
         answer = free_ports(PORT=port, GATEWAY_PORT=gateway_port)
     assert answer.returncode == 1
     assert f"Port {port} and {gateway_port} are taken" in answer.stderr

@@ -15,7 +15,8 @@ from delivery.models import Worker
 from emailconfig.connection import ConnectionFailure
 from emailconfig.models import SmtpSettings
 from gateway.models import Gateway
-from organization.models import App, Stage
+from organization.credentials import create_credential
+from organization.models import App, Credential, Stage
 from organization.recipient_policy.changes import change_policy
 from organization.recipient_policy.policy import RecipientPolicy
 from outbox.models import Message, Source
@@ -33,7 +34,7 @@ def worker_and_gateway(db: None) -> None:
 
 
 def titles(client: Client) -> list[str]:
-    return [one.title for one in client.get("/").context["waiting"]]
+    return [notice.title for notice in client.get("/").context["waiting"]]
 
 
 def test_nothing_waits_when_all_is_well(as_administrator: Client, crm: App, qa: Stage) -> None:
@@ -97,6 +98,16 @@ def test_a_client_secret_that_ends_soon(as_administrator: Client, crm: App, qa: 
     assert [title.removeprefix("The client secret of QA ") for title in titles(as_administrator)] == says
 
 
+def test_a_credential_in_use_that_ends_soon(as_developer: Client, as_viewer: Client, crm: App, shop: App, qa: Stage) -> None:
+    configure(qa)
+    for app in (crm, shop):
+        create_credential(app, qa, OPERATOR, ends=timezone.localdate() + datetime.timedelta(days=1))
+    assert titles(as_developer) == []  # no app has used them
+    Credential.objects.update(last_used=timezone.now())
+    assert titles(as_developer) == ["A credential of Customer Relations in QA ends tomorrow"]
+    assert titles(as_viewer) == []
+
+
 def test_held_mail_is_counted_for_whom_may_see_or_release_it(
     as_administrator: Client, as_developer: Client, as_viewer: Client, crm: App, shop: App, qa: Stage
 ) -> None:
@@ -153,7 +164,7 @@ def test_the_number_of_queries_does_not_grow(
     for number in range(30):
         stage = make_stage(f"s{number}", f"S{number}")
         record_failure(stage.pk, ConnectionFailure("AUTH", "auth_refused"))
-    with django_assert_max_num_queries(18):
+    with django_assert_max_num_queries(19):
         assert len(titles(as_administrator)) == 61
 
 

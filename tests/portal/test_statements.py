@@ -43,7 +43,7 @@ def sql_in(code: ast.AST) -> list[str]:
 
 
 def test_sql_is_written_in_statements_py_alone() -> None:
-    assert {name: found for name, code in CODE.items() if not holds_sql(name) and (found := sql_in(code))} == {}
+    assert {name: lines for name, code in CODE.items() if not holds_sql(name) and (lines := sql_in(code))} == {}
 
 
 def test_no_statement_is_made_by_changing_the_text_of_another() -> None:
@@ -58,7 +58,7 @@ def test_no_statement_is_made_by_changing_the_text_of_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "found"),
+    ("code", "is_sql"),
     [
         ('rows = fetch("SELECT id FROM outbox_message")', True),
         ('rows = fetch(f"SELECT {columns} FROM outbox_message")', True),
@@ -69,5 +69,5 @@ def test_no_statement_is_made_by_changing_the_text_of_another() -> None:
         ('help = "Select a stage, or update it from the list where it is shown."', False),
     ],
 )
-def test_sql_is_told_from_other_texts(code: str, found: bool) -> None:
-    assert bool(sql_in(ast.parse(code))) == found
+def test_sql_is_told_from_other_texts(code: str, is_sql: bool) -> None:
+    assert bool(sql_in(ast.parse(code))) == is_sql

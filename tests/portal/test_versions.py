@@ -54,7 +54,9 @@ def test_every_form_that_edits_carries_the_version_that_was_read() -> None:
 
 def test_every_form_of_django_admin_carries_the_version_that_was_read(everything: Member) -> None:
     editable = {path for path, model in ADMIN.items() if model.change != NOBODY}
-    admins = {f"{model._meta.app_label}/{model._meta.model_name}": one for model, one in admin.site._registry.items()}
+    admins = {
+        f"{model._meta.app_label}/{model._meta.model_name}": model_admin for model, model_admin in admin.site._registry.items()
+    }
     assert editable <= set(admins)
     for path in editable:
         assert "version" in admins[path].form.base_fields, path

@@ -276,7 +276,7 @@ def test_an_outcome_that_the_database_refuses_harms_no_other_mail_and_ends(crm, 
 
     def record(finished, ours, now):
         real(finished, ours, now)
-        if any(one.message.pk == spoiled for one in finished):
+        if any(result.message.pk == spoiled for result in finished):
             raise DataError("a value that the database takes from nobody")
 
     monkeypatch.setattr(delivery.coordinator, "record", record)

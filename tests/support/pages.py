@@ -50,6 +50,7 @@ PAGES = [
     "/apps/shop/configuration/emails/development/held/",
     "/apps/shop/configuration/emails/development/held/discard/",
     "/apps/crm/configuration/emails/qa/pause/",
+    "/apps/crm/configuration/emails/qa/credentials/{credential}/edit/",
     "/apps/crm/configuration/emails/qa/credentials/{credential}/revoke/",
     "/management/configure/emails/",
     "/management/configure/emails/qa/",

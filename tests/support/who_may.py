@@ -78,6 +78,7 @@ PAGES: dict[str, Row] = {
     f"{_EMAILS}pause/": Row(LIST_EDITORS, LIST_EDITORS),
     f"{_EMAILS}pause/end/": Row(NOBODY, LIST_EDITORS),
     _CREDENTIALS: Row(NOBODY, LIST_EDITORS),
+    f"{_CREDENTIALS}<int:credential_id>/edit/": Row(LIST_EDITORS, LIST_EDITORS),
     f"{_CREDENTIALS}<int:credential_id>/revoke/": Row(LIST_EDITORS, LIST_EDITORS),
     # Management
     "management/configure/emails/": Row(MEMBERS),

@@ -58,7 +58,7 @@ def test_the_command_adds_removes_and_switches_and_keeps_the_rest(crm: App, qa: 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "sentence"),
     [
         (["--activate"], EMPTY_CANT_BE_ACTIVE),
         (["--add", "rubbish"], "“rubbish” isn't an email address"),
@@ -70,10 +70,12 @@ def test_the_command_adds_removes_and_switches_and_keeps_the_rest(crm: App, qa: 
         (["--activate", "--deactivate"], "not allowed with argument"),
     ],
 )
-def test_what_the_command_refuses_is_one_line_and_changes_nothing(crm: App, qa: Stage, arguments: list[str], told: str) -> None:
+def test_what_the_command_refuses_is_one_line_and_changes_nothing(
+    crm: App, qa: Stage, arguments: list[str], sentence: str
+) -> None:
     with pytest.raises(CommandError) as refused:
         run(*arguments)
-    assert told in str(refused.value)
+    assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)
     assert test_list_of(crm, qa).version == 0
 

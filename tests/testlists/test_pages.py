@@ -225,7 +225,7 @@ def test_keys_that_are_not_on_the_list_add_nobody(
 
 
 @pytest.mark.parametrize(
-    ("find", "found"),
+    ("find", "expected"),
     [
         ("vera", ["Vera Viewer"]),
         ("ACME.example", ["Ada Admin", "Devon Dev", "Vera Viewer"]),
@@ -236,13 +236,13 @@ def test_keys_that_are_not_on_the_list_add_nobody(
     ],
 )
 def test_members_are_found_while_typing_and_without_javascript(
-    as_developer: Client, administrator: Member, viewer: Member, ana_and_bob: TestList, find: str, found: list[str]
+    as_developer: Client, administrator: Member, viewer: Member, ana_and_bob: TestList, find: str, expected: list[str]
 ) -> None:
     fragment = as_developer.get(MEMBERS, {"find": find})
     page = as_developer.post(EDIT, typed(ana_and_bob, find=find, find_members="1"))
     for answer in (fragment, page):
         assert answer.status_code == 200
-        assert [member.name for member in answer.context["found_members"]] == found
+        assert [member.name for member in answer.context["found_members"]] == expected
     assert "<html" not in fragment.content.decode()
 
 

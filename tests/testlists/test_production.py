@@ -22,7 +22,7 @@ def ana(crm: App, production: Stage) -> TestList:
 
 
 @pytest.mark.parametrize(
-    ("named", "told"),
+    ("named", "sentence"),
     [
         ({}, "Type the stage's name to activate the list."),
         ({"stage_name": "  "}, "Type the stage's name to activate the list."),
@@ -32,11 +32,11 @@ def ana(crm: App, production: Stage) -> TestList:
     ],
 )
 def test_without_the_stages_name_nothing_is_saved_and_nothing_lost(
-    as_developer: Client, ana: TestList, crm: App, production: Stage, named: dict[str, str], told: str
+    as_developer: Client, ana: TestList, crm: App, production: Stage, named: dict[str, str], sentence: str
 ) -> None:
     answer = as_developer.post(PRODUCTION, typed(ana, active="on", tag_subject="on", add="half-typed, x@example.com", **named))
     assert answer.status_code == 422
-    assert answer.context["form"].errors["stage_name"] == [told]
+    assert answer.context["form"].errors["stage_name"] == [sentence]
     page = answer.content.decode()
     assert 'href="#id_stage_name"' in page  # the summary leads to the field
     assert "half-typed, x@example.com" in page

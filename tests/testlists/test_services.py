@@ -137,17 +137,17 @@ def test_a_hundred_addresses_are_kept_and_a_hundred_and_one_refused(crm: App, qa
 
 
 @pytest.mark.parametrize(
-    ("addresses", "told"),
+    ("addresses", "sentence"),
     [
         (["ana@example.com", "ana@example.com"], "ana@example.com is on the list more than once."),
         (["ana@example.com", "ana@EXAMPLE.com"], "ana@example.com is on the list more than once."),
         (["vera.viewer@acme.example", "Vera.Viewer@ACME.example"], "vera.viewer@acme.example is on the list"),
     ],
 )
-def test_nobody_stands_on_a_list_twice(crm: App, qa: Stage, viewer: Member, addresses: list[str], told: str) -> None:
+def test_nobody_stands_on_a_list_twice(crm: App, qa: Stage, viewer: Member, addresses: list[str], sentence: str) -> None:
     errors = refusal(crm, qa, ListChange(False, False, [], people(*addresses)))
     assert len(errors["people"]) == 1
-    assert errors["people"][0].startswith(told)
+    assert errors["people"][0].startswith(sentence)
 
 
 def test_a_member_chosen_and_typed_is_one_too_many(crm: App, qa: Stage, viewer: Member) -> None:

@@ -55,8 +55,8 @@ class Portal:
         return self._run("manage.py", *arguments)
 
     def inside(self, name: str, number: int) -> dict[str, float]:
-        found: dict[str, float] = json.loads(self._run("-m", "tools.bench.inside", name, number).splitlines()[-1])
-        return found
+        figures: dict[str, float] = json.loads(self._run("-m", "tools.bench.inside", name, number).splitlines()[-1])
+        return figures
 
     def _run(self, *arguments: object) -> str:
         command = [sys.executable, *map(str, arguments)]
@@ -230,7 +230,7 @@ def report(figures: Figures) -> str:
 
 
 def _ratio(figures: Figures, database: str, ours: str, other: str, name: str) -> str:
-    ratios = [one / two for one, two in zip(figures[f"{database}: {ours}"], figures[other], strict=True)]
+    ratios = [first / second for first, second in zip(figures[f"{database}: {ours}"], figures[other], strict=True)]
     return f"| {database}, {ours} : {name} | {statistics.median(ratios):.2f} |"
 
 

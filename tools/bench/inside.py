@@ -112,7 +112,7 @@ def grow(finished: int) -> dict[str, float]:
     }
 
 
-def _finished_rows(wanted: int) -> None:
+def _finished_rows(count: int) -> None:
     """Copy one sent message until there are so many."""
     have = Message.objects.filter(status="sent").count()
     app, stage = App.objects.get(key="crm"), Stage.objects.get(key="production")
@@ -130,8 +130,8 @@ def _finished_rows(wanted: int) -> None:
         else "(WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < %s) SELECT n FROM c)"
     )
     with connection.cursor() as cursor:
-        if wanted > have:
-            cursor.execute(f"INSERT INTO outbox_message ({columns}) SELECT {values} FROM {numbers}", [wanted - have])
+        if count > have:
+            cursor.execute(f"INSERT INTO outbox_message ({columns}) SELECT {values} FROM {numbers}", [count - have])
             cursor.execute(
                 "INSERT INTO outbox_recipient (message_id, address, name, status, tries, last_reply)"
                 " SELECT id, 'to@example.com', '', 'sent', 1, '' FROM outbox_message m WHERE NOT EXISTS"

@@ -129,7 +129,7 @@ def organization() -> None:
         for number, app in enumerate(App.objects.order_by("pk"))
     )
     TestListAddress.objects.bulk_create(
-        TestListAddress(test_list=one, email=f"tester{number}@acme.example") for one in lists for number in range(5)
+        TestListAddress(test_list=test_list, email=f"tester{number}@acme.example") for test_list in lists for number in range(5)
     )
     Member.objects.create_superuser("bench@example.com", "x" * 20, name="Bench")
     developer = Member.objects.create_user("developer@example.com", "x" * 20, name="Developer")
@@ -258,13 +258,13 @@ def signed_in(member: Member) -> Client:
 def measure(name: str, client: Client, path: str, query: dict[str, object] | None = None) -> None:
     get: Callable[[], object] = lambda: _read(client.get(path, query, secure=True))  # noqa: E731
     get()
-    taken, busy = [], []
+    elapsed, busy = [], []
     for _ in range(REQUESTS):
         began, worked = time.perf_counter(), _processor_seconds()
         get()
         busy.append(_processor_seconds() - worked)
-        taken.append(time.perf_counter() - began)
-    print(f"{name:40}{_p50_and_p95(taken)}{_p50_and_p95(busy)}", flush=True)
+        elapsed.append(time.perf_counter() - began)
+    print(f"{name:40}{_p50_and_p95(elapsed)}{_p50_and_p95(busy)}", flush=True)
 
 
 def _p50_and_p95(seconds: list[float]) -> str:

@@ -19,7 +19,7 @@ from delivery.models import Worker
 from emailconfig.models import SmtpSettings
 from emailconfig.services import save_smtp_settings, settings_of
 from gateway.models import Gateway
-from organization.models import App, AuditEvent, Credential, Member, Stage
+from organization.models import App, Credential, Member, Stage
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.services import create_stage
 from outbox.models import Attempt, Message, Source
@@ -127,8 +127,6 @@ def _settings_of_everyday(qa: Stage, production: Stage, development: Stage, memb
     _save(production, member, **own, authentication="oauth2", **tokens, **secret)
     Attempt.objects.filter(message__stage=qa).update(server="smtp.acme.example:587")
     SmtpSettings.objects.filter(stage=development).update(**own, updated_by=str(member))  # saving it would resume the stage
-    AuditEvent._base_manager.filter(actor=None).update(actor=member, actor_name=str(member))
-    AuditEvent._base_manager.filter(entity="SMTP settings").update(entity_name="smtp.acme.example:587")
 
 
 def _save(stage: Stage, member: Member, **values: Any) -> None:
@@ -141,6 +139,6 @@ def _save(stage: Stage, member: Member, **values: Any) -> None:
 def _count() -> None:
     """Analytics counts what is older than a minute."""
     for model in Message, Attempt:
-        for one in model.objects.filter(created__gt=timezone.now() - timedelta(minutes=2)):
-            model.objects.filter(pk=one.pk).update(created=one.created - timedelta(minutes=2))
+        for row in model.objects.filter(created__gt=timezone.now() - timedelta(minutes=2)):
+            model.objects.filter(pk=row.pk).update(created=row.created - timedelta(minutes=2))
     roll_up()

@@ -5,6 +5,7 @@ The password is shown only once.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -20,11 +21,15 @@ class Command(PortalCommand):
         self.add_app(parser)
         self.add_stage(parser)
         parser.add_argument("--name", default="Default", help="where it is used, such as “web server”")
+        parser.add_argument(
+            "--ends", type=date.fromisoformat, metavar="YYYY-MM-DD", help="the last day on which it is valid, UTC"
+        )
+        parser.add_argument("--networks", default="", help="from where apps can sign in, such as 10.0.0.0/8,192.0.2.7")
         self.add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
-        new = create_credential(app, stage, self.operator, options["name"])
+        new = create_credential(app, stage, self.operator, options["name"], ends=options["ends"], networks=options["networks"])
         if options["json"]:
             self.write_json({"username": new.credential.username, "password": new.password})
             return
