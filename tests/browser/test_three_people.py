@@ -64,7 +64,7 @@ def test_the_administrator_takes_a_stage_into_use_and_out_of_it(visitor: Person,
     expect(page.get_by_role("heading", level=1)).to_have_text("Test mail of Staging")
     deliver()
     page.reload()
-    expect(page.get_by_text("250 Ok: kept")).to_be_visible()
+    expect(page.get_by_text("250 Ok: kept", exact=True)).to_be_visible()
     follow(page, "Staging")
     row = page.get_by_role("row").filter(has_text="Test mail of Staging")
     expect(row).to_contain_text("Sent")
