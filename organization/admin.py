@@ -342,6 +342,7 @@ class RecentValuesFilter(admin.AllValuesFieldListFilter):
 
 @admin.register(Installation)
 class InstallationAdmin(ReadOnlyAdmin):
+    permissions = (Permission.MANAGE_STAGES,)
     list_display = ("__str__", "seal", "sealed")
 
 

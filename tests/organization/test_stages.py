@@ -50,18 +50,18 @@ def test_a_stage_that_is_not_there_is_not_found(as_administrator: Client, path: 
 
 def test_pages_open_in_the_stage_looked_at_last(as_administrator: Client, crm: App, three: None) -> None:
     def opened() -> list[str]:
-        return [as_administrator.get(entry)["Location"] for entry in ("/monitor/email-log/", "/apps/crm/")]
+        return [as_administrator.get(entry)["Location"] for entry in ("/monitor/guarantee/", "/apps/crm/")]
 
-    assert opened() == ["/monitor/email-log/development/", "/apps/crm/configuration/emails/development/"]
+    assert opened() == ["/monitor/guarantee/development/", "/apps/crm/configuration/emails/development/"]
 
     as_administrator.get("/management/configure/emails/qa/")
-    assert opened() == ["/monitor/email-log/qa/", "/apps/crm/configuration/emails/qa/"]
+    assert opened() == ["/monitor/guarantee/qa/", "/apps/crm/configuration/emails/qa/"]
 
-    as_administrator.get("/monitor/email-log/nowhere/")
-    assert opened()[0] == "/monitor/email-log/qa/"
+    as_administrator.get("/monitor/guarantee/nowhere/")
+    assert opened()[0] == "/monitor/guarantee/qa/"
 
     Stage.objects.filter(key="qa").update(archived=True)
-    assert opened()[0] == "/monitor/email-log/development/"
+    assert opened()[0] == "/monitor/guarantee/development/"
 
 
 def test_a_new_stage_comes_last(as_administrator: Client, three: None) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.support.portal import ROOMS, ROOT
 
 # The mechanics, which name no table; and the one that puts its statements together from the models of the roll-ups.
-ELSEWHERE = {"common/sql.py", "analytics/rollup.py"}
+ELSEWHERE = {"common/sql.py", "common/inserts.py", "analytics/rollup.py"}
 CHANGES = {"replace", "format", "sub", "translate"}
 SQL = re.compile(
     r"""
