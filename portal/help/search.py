@@ -35,7 +35,9 @@ class Result:
 
 def search(query: str) -> list[Result]:
     """All results, in reading order. Those with the most words in their heading come first."""
-    words = [_word_start(word) for word in query.split()]
+    words = [_word_start(word) for word in query.split() if any(map(str.isalnum, word))]  # not “>”, as in Settings > Emails
+    if not words:
+        return []
     ranked = sorted(_matches(words), key=lambda match: match[0])
     any_word = re.compile("|".join(word.pattern for word in words), re.IGNORECASE)
     return [
