@@ -136,7 +136,7 @@ def _copy_context(source: SmtpSettings, target: SmtpSettings) -> dict[str, Any]:
             "after": _in_words(source, name),
         }
         for name in _COPIED_FIELDS
-        if _in_words(stored, name) != _in_words(source, name)
+        if _in_words(stored or SmtpSettings(), name) != _in_words(source, name)
     ]
     keeps_secret = stored is not None and stored.destination == source.destination
     has_secret = source.authentication != SmtpSettings.Authentication.NONE and not keeps_secret
