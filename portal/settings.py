@@ -140,7 +140,7 @@ TEMPLATES = [
                 "portal.shell.held_mail_banner.held_mail_banner",
                 "portal.shell.test_list_banner.test_list_banner",
             ],
-            "builtins": ["lucide.templatetags.lucide"],
+            "builtins": ["lucide.templatetags.lucide", "organization.templatetags.time_zone"],
         },
     }
 ]
