@@ -34,9 +34,15 @@ def moment(when: datetime | None, short: bool = False) -> str:
         return "–"
     local = timezone.localtime(when if timezone.is_aware(when) else when.replace(tzinfo=UTC))
     words = f"{local:%b} {local.day}, {local:%Y, %H:%M}" if short else f"{local:%b} {local.day}, {local:%Y, %H:%M:%S}"
-    exact, zone = f"{local:%Y-%m-%d %H:%M:%S.%f %Z}", f"{local:%Z}"
+    exact, zone = f"{local:%Y-%m-%d %H:%M:%S.%f %Z}", _zone_name(local)
     pattern = '<time datetime="{}" title="{}"><span class="nowrap">{}</span> {}</time>'
     return format_html(pattern, local.isoformat(), exact, words, zone)
+
+
+def _zone_name(when: datetime) -> str:
+    """The zone's short name, with the offset in the hour that comes twice when summer time ends."""
+    comes_twice = when.replace(fold=0).utcoffset() != when.replace(fold=1).utcoffset()
+    return f"{when:%Z} (UTC{when.isoformat()[-6:]})" if comes_twice else f"{when:%Z}"
 
 
 @register.simple_tag

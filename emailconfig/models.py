@@ -188,6 +188,11 @@ class SmtpSettings(models.Model):
             raise ValidationError(errors)
 
     @property
+    def is_sent_unencrypted(self) -> bool:
+        """Whether email crosses a network without encryption."""
+        return self.security == self.Security.NONE and not is_loopback(self.server)
+
+    @property
     def mailbox(self) -> str:
         """The mailbox for a sign-in with a token: the username, or else the sender."""
         return self.username or wire_address(self.sender_address)
@@ -228,7 +233,7 @@ class SmtpSettings(models.Model):
         if self.authentication == self.Authentication.NONE:
             self.username, self.new_secret, self.secret = "", "", EncryptedValue()
             return
-        if self.security == self.Security.NONE and not is_loopback(self.server):
+        if self.is_sent_unencrypted:
             errors["security"] = ValidationError(
                 "A password is never sent unencrypted. Choose STARTTLS or TLS, or no authentication."
             )

@@ -22,10 +22,12 @@ from organization.models import Stage
 from organization.permissions import Permission
 from organization.web.http import MemberRequest, StageLink, search_words, stage_links
 
-_COPIED = (
-    "These are the settings of {source}, to be saved for {target}. The password or client secret isn't copied: enter the one for "
-    "{target}. Nothing is stored until you save."
+_UNENCRYPTED = (
+    "Without encryption, anyone on the network between the portal and the server can read and change the emails. Use it only "
+    "for a server on this machine or in a network that you trust."
 )
+# The end of a client secret isn't copied, as the secret isn't.
+_COPIED_FIELDS = [name for name in SmtpSettingsPageForm.Meta.fields if name != "secret_ends"]
 
 
 @require_safe
@@ -47,6 +49,7 @@ def view(request: MemberRequest, stage_key: str) -> HttpResponse:
         "copy_targets": [other for other in others if _can_edit(request, other)],
         "recipient_form": RecipientForm(),
         "settings": settings_of(stage),
+        "unencrypted_warning": _UNENCRYPTED,
         "kept_headers": stage.kept_headers.all(),
         "allowed_count": stage.allowed_addresses.count(),
         "can_edit": _can_edit(request, stage),
@@ -80,7 +83,8 @@ def edit(request: MemberRequest, stage_key: str) -> HttpResponse:
         "recipient_form": RecipientForm(),
         "presets": PRESETS,
         "preset": preset,
-        "copy_note": _COPIED.format(source=source.stage, target=stage) if source else "",
+        "unencrypted_warning": _UNENCRYPTED,
+        **(_copy_context(source, settings) if source else {}),
     }
     return render(request, "emailconfig/settings_edit.html", context, status=422 if form.errors else 200)
 
@@ -122,13 +126,41 @@ def _source_of_copy(request: MemberRequest, target: Stage) -> SmtpSettings | Non
     return SmtpSettings.objects.filter(stage__key=key).exclude(stage=target).select_related("stage").first() if key else None
 
 
+def _copy_context(source: SmtpSettings, target: SmtpSettings) -> dict[str, Any]:
+    """What the page says about settings that the form shows as those of `target`."""
+    stored = settings_of(target.stage)  # not `target`, which the form changes
+    changes = [
+        {
+            "label": SmtpSettingsPageForm.base_fields[name].label,
+            "now": _in_words(stored, name),
+            "after": _in_words(source, name),
+        }
+        for name in _COPIED_FIELDS
+        if _in_words(stored or SmtpSettings(), name) != _in_words(source, name)
+    ]
+    keeps_secret = stored is not None and stored.destination == source.destination
+    has_secret = source.authentication != SmtpSettings.Authentication.NONE and not keeps_secret
+    secret = source.secret_field.replace("_", " ") if has_secret else ""
+    return {"copied_from": source.stage, "changes": changes, "needs_secret": secret}
+
+
+def _in_words(settings: SmtpSettings | None, name: str) -> str:
+    """The value of a field, for people."""
+    if settings is None:
+        return "–"
+    if name == "ca_certificate":
+        return "Stored" if settings.ca_certificate else "–"
+    display = getattr(settings, f"get_{name}_display", None)
+    return str(display() if display else getattr(settings, name)) or "–"
+
+
 def _proposed(settings: SmtpSettings, preset: Preset | None, source: SmtpSettings | None) -> dict[str, Any]:
     """The values that the form shows instead of the stored ones.
 
     If a preset changes the authentication, the username is emptied, because it is a different one.
     """
     if source:
-        return {name: getattr(source, name) for name in SmtpSettingsPageForm.Meta.fields if name != "secret_ends"}
+        return {name: getattr(source, name) for name in _COPIED_FIELDS}
     if preset is None:
         return {}
     same_user = preset.values["authentication"] == settings.authentication

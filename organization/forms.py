@@ -36,15 +36,23 @@ def add_refusal(form: forms.BaseForm, error: ValidationError) -> None:
 def _offer_key_only_once(form: forms.ModelForm[Any]) -> None:
     """Remove the field of a stored key, which can't be changed.
 
-    For a new one, replace Django's messages about slugs, and propose a key made from the name.
+    For a new one, replace Django's messages about slugs. An empty key is made from the name.
     """
     if form.instance.pk:
         form.fields.pop("key", None)  # Django admin shows it read-only and has already left it out
         return
-    key, name = form.fields["key"], slugify(form.data.get("name", ""))
+    key = form.fields["key"]
     key.error_messages["invalid"] = str(validate_key.message)
-    if name:
-        key.error_messages["required"] = f"Enter a key, such as “{name[:40]}”."
+    key.required = False
+    key.help_text = f"{key.help_text} If you leave it empty, it is made from the name."
+
+
+def _key_or_proposal(form: forms.ModelForm[Any]) -> str:
+    """The key that was entered, or else one made from the name, which was cleaned before it."""
+    key = str(form.cleaned_data["key"] or slugify(form.cleaned_data.get("name", ""))[:40].strip("-_"))
+    if not key:
+        raise ValidationError("Enter a key.", code="required")
+    return key
 
 
 class VersionedForm(forms.ModelForm[V]):
@@ -79,6 +87,9 @@ class AppForm(VersionedForm[App]):
         super().__init__(*args, **kwargs)
         _offer_key_only_once(self)
 
+    def clean_key(self) -> str:
+        return _key_or_proposal(self)
+
 
 class StageForm(VersionedForm[Stage]):
     """The recipient policy is asked for a new stage alone; later it has its own page."""
@@ -109,6 +120,9 @@ class StageForm(VersionedForm[Stage]):
         if self.instance.pk is not None:
             del self.fields["policy"]
 
+    def clean_key(self) -> str:
+        return _key_or_proposal(self)
+
     def store(self, actor: Actor) -> Stage:
         """Raises PermissionDenied, ValidationError, StaleVersion."""
         if self.instance.pk is None:
@@ -131,12 +145,29 @@ class CredentialForm(VersionedForm[Credential]):
 
 
 class ProfileForm(VersionedForm[Member]):
-    time_zone = forms.ChoiceField(choices=lambda: [(zone, zone) for zone in sorted(zoneinfo.available_timezones())])
+    time_zone = forms.ChoiceField(
+        widget=forms.TextInput(attrs={"list": "time-zones", "autocomplete": "off", "spellcheck": "false"}),
+        help_text="Type a part of the name, such as Lisbon.",
+        error_messages={"invalid_choice": "Choose a time zone from the list, such as Europe/Lisbon."},
+    )
 
     class Meta:
         model = Member
         fields = ("name", "theme", "time_zone")
         widgets = {"theme": forms.RadioSelect}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        zones = {*_usual_zones(), self.instance.time_zone}
+        field = self.fields["time_zone"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [(zone, zone) for zone in sorted(zones)]
+
+
+def _usual_zones() -> set[str]:
+    """UTC and the zones that are named after a place, without the old names of other kinds."""
+    places = ("Africa/", "America/", "Antarctica/", "Asia/", "Atlantic/", "Australia/", "Europe/", "Indian/", "Pacific/")
+    return {"UTC"} | {zone for zone in zoneinfo.available_timezones() if zone.startswith(places)}
 
 
 class StageConfirmation(forms.Form):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -32,6 +32,8 @@ from testlists.services import (
 )
 
 _FOUND_AT_MOST = 20
+# The buttons of the form that only change what it shows.
+_STORES_NOTHING = {"find_members", "check", "remove", "put_back"}
 
 
 def find_test_list(app_key: str, stage_key: str) -> TestList:
@@ -73,13 +75,13 @@ def view_context(request: MemberRequest, test_list: TestList) -> dict[str, objec
 def edit(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
     """Edit mode: show the form and save it.
 
-    For browsers without JavaScript, it also searches members and checks the pasted addresses.
+    For browsers without JavaScript, it also searches members, checks the pasted addresses, and removes a row.
     """
     test_list = find_test_list(app_key, stage_key)
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
     is_open = sees_addresses(request.user, test_list.app, test_list.stage)
-    form = TestListForm(request.POST or None, test_list=test_list, sees_addresses=is_open)
-    only_asked = "find_members" in request.POST or "check" in request.POST
+    form = TestListForm(_posted(request), test_list=test_list, sees_addresses=is_open)
+    only_asked = not _STORES_NOTHING.isdisjoint(request.POST)
     if request.method == "POST" and form.is_valid() and not only_asked:
         try:
             saved = save_test_list(
@@ -128,6 +130,16 @@ def members(request: MemberRequest, app_key: str, stage_key: str) -> HttpRespons
     require(request.user, Scope(test_list.app, test_list.stage), *MAY_EDIT)
     matches = _search(search_words(request.GET, "find"), chosen=request.GET.getlist("members"))
     return render(request, "testlists/_found_members.html", {"found_members": matches})
+
+
+def _posted(request: MemberRequest) -> QueryDict | None:
+    """What was posted, without the person whose row's *Remove* was pressed, or again with the one of *Undo*."""
+    if request.method != "POST":
+        return None
+    data = request.POST.copy()
+    kept = [key for key in data.getlist("keep") if key != data.get("remove")]
+    data.setlist("keep", [*kept, *data.getlist("put_back")])
+    return data
 
 
 def _say_what_holds_now(request: MemberRequest, saved: TestList) -> None:

@@ -12,19 +12,27 @@ from typing import NamedTuple
 class Explanation(NamedTuple):
     """The cause of a failure and the next step.
 
-    With `needs_a_person` trying again can't help until you change something, so the stage pauses.
+    With `needs_a_person` trying again can't help until you change something, so the stage pauses. `delivery` says what the
+    portal does about its emails. A connection test isn't tried again, so it says only the `advice`.
     """
 
     cause: str
-    next_step: str
+    advice: str
     needs_a_person: bool = False
+    delivery: str = ""
+
+    @property
+    def next_step(self) -> str:
+        return f"{self.delivery} {self.advice}".strip()
 
 
 _SPELLING = "Check the spelling of the server. If it is a private name, the portal's name servers must know it."
 _LISTEN = "Check server and port: 587 goes with STARTTLS, 465 with implicit TLS. Is the server running?"
 _RENEW = "Ask the server's administrator to renew its certificate. Until then no email and no password is sent to it."
 _PAIR = "Choose STARTTLS with port 587, or implicit TLS with port 465."
-_LATER = "You need not do anything: the portal tries again. If the problem lasts, ask the server's administrator."
+_NOTHING = "You need not do anything: the portal tries again."
+_LASTS = "If the problem lasts, ask the server's administrator."
+_RETRIED = "The portal tries again."
 _SECRET = "Enter username and password again. Check whether the account is locked or the password has expired."
 _CREDENTIALS = "Check client ID and client secret. If the secret has expired, create a new one at the provider and enter it here."
 
@@ -37,7 +45,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "name_not_found": Explanation("The server's name can't be resolved: no name server knows an address for it.", _SPELLING),
     "name_servers_silent": Explanation(
-        "The name servers don't answer.", "Check the network of the portal's machine. The portal tries again."
+        "The name servers don't answer.", "Check the network of the portal's machine.", delivery=_RETRIED
     ),
     "address_refused": Explanation(
         "The portal may not connect to this server's address.",
@@ -79,14 +87,16 @@ EXPLANATIONS: dict[str, Explanation] = {
         "The server rejects the connection before the portal has sent anything.",
         "Ask the server's administrator to allow connections from the portal's address. It may be on a block list.",
     ),
-    "busy": Explanation("The server is busy and asks to be tried again later.", _LATER),
+    "busy": Explanation("The server is busy and asks to be tried again later.", _LASTS, delivery=_NOTHING),
     "too_many_connections": Explanation(
         "The server has too many connections from the portal.",
-        "Reduce “Connections” of this stage. Microsoft 365 accepts three at once from a mailbox. The portal tries again.",
+        "Reduce “Connections” of this stage. Microsoft 365 accepts three at once from a mailbox.",
+        delivery=_RETRIED,
     ),
     "throttled": Explanation(
         "The server asks the portal to send more slowly.",
-        "Set “Emails per minute” of this stage to what the provider allows. The portal continues after a pause.",
+        "Set “Emails per minute” of this stage to what the provider allows.",
+        delivery="The portal continues after a pause.",
     ),
     "hello_refused": Explanation(
         "The server doesn't accept the portal's EHLO.",
@@ -98,7 +108,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Enter the SMTP server that should deliver the stage's emails. The gateway is only for apps.",
         needs_a_person=True,
     ),
-    "puts_everybody_off": Explanation("The server defers every email.", _LATER),
+    "puts_everybody_off": Explanation("The server defers every email.", _LASTS, delivery=_NOTHING),
     # TLS
     "starttls_not_offered": Explanation(
         "The server doesn't offer STARTTLS, so nothing was sent to it.",
@@ -111,7 +121,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Nothing was sent to the server. A device in the network may be changing the conversation: ask the network's "
         "administrator. Implicit TLS with port 465 is safe from this.",
     ),
-    "starttls_refused": Explanation("The server offers STARTTLS and then refuses it.", _LATER),
+    "starttls_refused": Explanation("The server offers STARTTLS and then refuses it.", _LASTS, delivery=_NOTHING),
     "no_tls_from_the_start": Explanation(
         "The server doesn't use implicit TLS on this port: wrong version number.",
         "Set security to STARTTLS, or use port 465 for implicit TLS.",
@@ -158,15 +168,16 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "token_server_unreachable": Explanation(
         "The token server can't be reached.",
-        "Check the server token URL, and whether the portal's machine may open HTTPS connections to it. The portal tries again.",
+        "Check the server token URL, and whether the portal's machine may open HTTPS connections to it.",
+        delivery=_RETRIED,
     ),
     "token_server_certificate": Explanation(
         "The token server's certificate can't be verified, so the client secret wasn't sent.",
         "Check the server token URL. A device in the network may be decrypting connections.",
         needs_a_person=True,
     ),
-    "token_timeout": Explanation("The token server didn't answer in time.", _LATER),
-    "token_server_error": Explanation("The token server reports an error of its own.", _LATER),
+    "token_timeout": Explanation("The token server didn't answer in time.", _LASTS, delivery=_NOTHING),
+    "token_server_error": Explanation("The token server reports an error of its own.", _LASTS, delivery=_NOTHING),
     "token_client_refused": Explanation(
         "The token server doesn't accept client ID and client secret.", _CREDENTIALS, needs_a_person=True
     ),
@@ -219,7 +230,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         needs_a_person=True,
     ),
     "auth_refused": Explanation("The server doesn't accept username and password.", _SECRET, needs_a_person=True),
-    "auth_later": Explanation("The server can't check the sign-in right now.", _LATER),
+    "auth_later": Explanation("The server can't check the sign-in right now.", _LASTS, delivery=_NOTHING),
     "microsoft_tenant_off": Explanation(
         "Microsoft 365: SMTP AUTH is turned off for the whole organization (tenant).",
         "In the Exchange admin center under Settings, Mail flow, clear “Turn off SMTP AUTH protocol for your organization”. Or "
@@ -296,7 +307,8 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "greylisted": Explanation(
         "The server defers the first attempt of an unknown sender and accepts a later one (greylisting).",
-        "You need not do anything: the portal tries again some minutes later. The server's administrator can exempt the portal.",
+        "The server's administrator can exempt the portal.",
+        delivery="You need not do anything: the portal tries again some minutes later.",
     ),
     "recipient_unknown": Explanation("The server doesn't know this mailbox.", "Check the recipient's address."),
     "recipient_refused": Explanation("The server doesn't accept the recipient.", "Its reply says why."),
@@ -320,18 +332,19 @@ EXPLANATIONS: dict[str, Explanation] = {
         "The server closed the connection unexpectedly.",
         "It may not accept the portal's address, or it may need other security on this port. " + _LISTEN,
     ),
-    "session_closed": Explanation("The server ended the session before it accepted an email.", _LATER),
-    "no_answer": Explanation("The server didn't answer in time.", _LATER),
+    "session_closed": Explanation("The server ended the session before it accepted an email.", _LASTS, delivery=_NOTHING),
+    "no_answer": Explanation("The server didn't answer in time.", _LASTS, delivery=_NOTHING),
     "too_slow": Explanation(
         "The server answers so slowly that the time limit for the whole connection was reached.",
-        "The server may be overloaded, or slow on purpose to deter spammers. The portal tries again.",
+        "The server may be overloaded, or slow on purpose to deter spammers.",
+        delivery=_RETRIED,
     ),
     "unintelligible": Explanation(
         "The server's answer isn't SMTP.",
         "Check server and port. A device in the network may be changing the conversation.",
     ),
     "refused": Explanation("The server rejects the email.", "Its reply says why."),
-    "refused_for_now": Explanation("The server rejects the email for now.", _LATER),
+    "refused_for_now": Explanation("The server rejects the email for now.", _LASTS, delivery=_NOTHING),
 }
 
 

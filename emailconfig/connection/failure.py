@@ -56,6 +56,11 @@ class ConnectionFailure(PortalError):
         return EXPLANATIONS[self.code].next_step
 
     @property
+    def advice(self) -> str:
+        """The next step without what delivery does, for a connection test."""
+        return EXPLANATIONS[self.code].advice
+
+    @property
     def needs_a_person(self) -> bool:
         return EXPLANATIONS[self.code].needs_a_person
 

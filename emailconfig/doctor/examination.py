@@ -124,11 +124,11 @@ def _run_step(setup: ConnectionSetup, step: Step, over_in_time: Callable[[], boo
         return _passing_finding(step.name, ms, "\n".join(evidence), setup.smtp)
     if failure.evidence and not any(failure.evidence in line for line in evidence):
         evidence.append(failure.evidence)
-    return Finding(step.name, False, ms, "\n".join(evidence), failure.code, failure.cause, failure.next_step)
+    return Finding(step.name, False, ms, "\n".join(evidence), failure.code, failure.cause, failure.advice)
 
 
 def _passing_finding(step: str, ms: int, evidence: str, smtp: Smtp) -> Finding:
     if step != "MAIL FROM" or smtp.has_extn("8bitmime"):
         return Finding(step, True, ms, evidence, "ok")
     lack = EXPLANATIONS["no_8bitmime"]
-    return Finding(step, True, ms, evidence, "no_8bitmime", lack.cause, lack.next_step)
+    return Finding(step, True, ms, evidence, "no_8bitmime", lack.cause, lack.advice)

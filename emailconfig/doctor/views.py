@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from django.core.exceptions import NON_FIELD_ERRORS
 from django.forms import Form, ModelForm
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
@@ -37,7 +39,26 @@ LABELS = {
     "RCPT TO": "Recipient (RCPT TO)",
     "RSET": "Reset (RSET)",
 }
+# The field of the form to look at when a step fails.
+_FIELDS = {
+    "name": "server",
+    "TCP": "port",
+    "TLS": "security",
+    "greeting": "port",
+    "EHLO": "security",
+    "STARTTLS": "security",
+    "token": "token_url",
+    "AUTH": "authentication",
+    "MAIL FROM": "sender_address",
+}
 _BUSY = "Too many connection tests are running. Try again in a minute."
+
+
+class Problem(NamedTuple):
+    """What is wrong, and the field of the form, if it is about one."""
+
+    text: str
+    field: str = ""
 
 
 @require_POST
@@ -58,9 +79,9 @@ def start(request: MemberRequest, stage_key: str) -> HttpResponse:
     try:
         test = runs.start(settings, recipient.cleaned_data["recipient"], request.user)
     except TooManyTests:
-        return _refused(request, stage, [_BUSY])
+        return _refused(request, stage, [Problem(_BUSY)])
     except UnansweredCopy as error:
-        return _refused(request, stage, [str(error)])
+        return _refused(request, stage, [Problem(str(error))])
     return _shown(request, test) if request.htmx else redirect("connection-test", stage.key, test.pk)
 
 
@@ -77,22 +98,23 @@ def _stage(request: MemberRequest, key: str) -> Stage:
     return stage
 
 
-def _problems(form: Form | ModelForm[SmtpSettings]) -> list[str]:
+def _problems(form: Form | ModelForm[SmtpSettings]) -> list[Problem]:
     """The errors of the form, each with its field's label."""
     return [
-        str(reason) if name == NON_FIELD_ERRORS else f"{form[name].label}: {reason}"
+        Problem(str(reason)) if name == NON_FIELD_ERRORS else Problem(f"{form[name].label}: {reason}", name)
         for name, reasons in form.errors.items()
         for reason in reasons
     ]
 
 
-def _refused(request: MemberRequest, stage: Stage, problems: list[str]) -> HttpResponse:
+def _refused(request: MemberRequest, stage: Stage, problems: list[Problem]) -> HttpResponse:
     return _render(request, {"stage": stage, "problems": problems}, status=422)
 
 
 def _shown(request: MemberRequest, test: ConnectionTest) -> HttpResponse:
     interrupted = runs.is_interrupted(test)
     findings = [Finding(**finding) for finding in test.findings]
+    failure = next((finding for finding in findings if finding.ok is False), None)
     context = {
         "stage": test.stage,
         "test": test,
@@ -100,11 +122,21 @@ def _shown(request: MemberRequest, test: ConnectionTest) -> HttpResponse:
         "running": test.finished is None and not interrupted,
         "interrupted": interrupted,
         "healthy": test.finished is not None and is_healthy(findings),
-        "failure": next((finding for finding in findings if finding.ok is False), None),
+        "failure": failure,
+        "failed_field": _field_of(failure),
     }
     return _render(request, context)
 
 
+def _field_of(failure: Finding | None) -> dict[str, str]:
+    name = _FIELDS.get(failure.step, "") if failure else ""
+    return {"name": name, "label": str(SmtpSettingsForm.base_fields[name].label)} if name else {}
+
+
 def _render(request: MemberRequest, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    """In the form itself a link to a field stays on the page. Elsewhere it opens the form."""
+    edit_url = reverse("email-configuration-edit", args=[context["stage"].key])
+    is_in_form = request.htmx and urlsplit(request.htmx.current_url or "").path == edit_url
+    context["form_url"] = "" if is_in_form else edit_url
     template = "emailconfig/_test_panel.html" if request.htmx else "emailconfig/connection_test.html"
     return render(request, template, context, status=status)

@@ -16,7 +16,7 @@ from organization.models import App, Member
 from organization.permissions import Permission
 from organization.services import save_app
 from organization.web.http import MemberRequest, search_words
-from organization.web.last_stage import last_stage
+from organization.web.last_stage import last_stage, stage_to_start_in
 
 
 @require_safe
@@ -52,7 +52,8 @@ def _edit(request: MemberRequest, app: App) -> HttpResponse:
             add_refusal(form, error)
         else:
             messages.success(request, f"The app {form.instance.name} was saved.")
-            return redirect("app", form.instance.key)
+            start = stage_to_start_in(request) if shown is None else None
+            return redirect("app-emails", form.instance.key, start.key) if start else redirect("app", form.instance.key)
     return render(request, "organization/app_form.html", {"form": form, "app": shown}, status=422 if form.errors else 200)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from django.conf import settings
 from django.http import HttpRequest, QueryDict
+from django_htmx.middleware import HtmxDetails
 
 from organization.models import Member, Stage
 
@@ -18,7 +19,7 @@ class MemberRequest(HttpRequest):
     """A request that passed LoginRequiredMiddleware, so that its user is a member."""
 
     user: Member
-    htmx: object  # true if HTMX requests a part of a page (HtmxMiddleware)
+    htmx: HtmxDetails  # true if HTMX requests a part of a page (HtmxMiddleware)
 
 
 def gateway_context() -> dict[str, object]:

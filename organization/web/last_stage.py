@@ -32,6 +32,15 @@ class LastStageMiddleware:
         return response
 
 
+def stage_to_start_in(request: HttpRequest) -> Stage | None:
+    """The stage in which something new starts: the last one, but not a Production stage if there is another."""
+    last = last_stage(request)
+    if last is None or not last.is_production:
+        return last
+    others = Stage.objects.filter(archived=False).exclude(kind=Stage.Kind.PRODUCTION)
+    return others.first() or last
+
+
 def last_stage(request: HttpRequest) -> Stage | None:
     """The stage that was shown last, or else the first stage.
 

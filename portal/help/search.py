@@ -34,14 +34,21 @@ class Result:
 
 
 def search(query: str) -> list[Result]:
-    """All results, in reading order. Those with the most words in their heading come first."""
-    words = [_word_start(word) for word in query.split()]
-    ranked = sorted(_matches(words), key=lambda match: match[0])
+    """All results, in reading order. Those with the query as it is come first, then those with most words in their heading."""
+    words = [_word_start(word) for word in query.split() if any(map(str.isalnum, word))]  # not “>”, as in Settings > Emails
+    if not words:
+        return []
+    ranked = sorted(_matches(words), key=lambda match: (not _has_phrase(match[2], query), match[0]))
     any_word = re.compile("|".join(word.pattern for word in words), re.IGNORECASE)
     return [
         Result(page, section, _pieces(section.heading, any_word), _pieces(_excerpt(section.text, any_word), any_word))
         for _, page, section in ranked
     ]
+
+
+def _has_phrase(section: Section, query: str) -> bool:
+    """Whether several words are in the section as they were typed."""
+    return " " in query and query.casefold() in f"{section.heading} {section.text}".casefold()
 
 
 def _word_start(word: str) -> re.Pattern[str]:

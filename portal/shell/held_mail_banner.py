@@ -25,6 +25,7 @@ class HeldMailBanner(TypedDict, total=False):
     """Missing on pages that belong to no stage. Looked up by pages that show it, not by parts of pages."""
 
     pauses: SimpleLazyObject[Any]  # a list of Pause, each with `resume_url`: empty for members who may not
+    paused_stage_ids: SimpleLazyObject[Any]  # on pages about all stages: those that a person has paused
     held_question: SimpleLazyObject[Any]  # a HeldMail, empty where nothing asks
     held_url: str  # where the answer goes
     held_is_in_hand: SimpleLazyObject[Any]  # whether an answer is being carried out
@@ -35,8 +36,10 @@ def held_mail_banner(request: HttpRequest) -> HeldMailBanner:
     """The context processor. A page belongs to the stage, and the app, whose keys are in its address."""
     match, member = request.resolver_match, getattr(request, "user", None)
     key = match.kwargs.get("stage_key") if match else None
-    if match is None or key is None or member is None or not member.is_authenticated:
+    if match is None or member is None or not member.is_authenticated:
         return {}
+    if key is None:
+        return {"paused_stage_ids": SimpleLazyObject(_paused_stage_ids)}
     app_key = match.kwargs.get("app_key")
     place: SimpleLazyObject[Any] = SimpleLazyObject(lambda: _place(key, app_key))
     banner: HeldMailBanner = {"pauses": SimpleLazyObject(lambda: _pauses(key, app_key, member))}
@@ -48,6 +51,10 @@ def held_mail_banner(request: HttpRequest) -> HeldMailBanner:
             "may_answer_held": SimpleLazyObject(lambda: may_answer(member, place)),  # type: ignore[arg-type]
         }
     return banner
+
+
+def _paused_stage_ids() -> set[int]:
+    return set(Pause.objects.filter(app=None).values_list("stage_id", flat=True))
 
 
 def _place(stage_key: str, app_key: str | None) -> Scope | None:

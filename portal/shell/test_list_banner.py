@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.db.models.functions import Now
 from django.utils.functional import SimpleLazyObject
@@ -23,20 +23,33 @@ class TestListBanner(TypedDict, total=False):
     # Asked for by pages that show them, not by parts of pages.
     active_test_lists: SimpleLazyObject[list[TestList]]
     over_test_lists: SimpleLazyObject[list[TestList]]  # whose time is over, so that the app's mail is held
+    test_lists_elsewhere: SimpleLazyObject[list[TestList]]  # both kinds in stages that the page doesn't show
 
 
 def test_list_banner(request: HttpRequest) -> TestListBanner:
-    """The context processor. A page belongs to the app whose key is in its address."""
-    key = request.resolver_match.kwargs.get("app_key") if request.resolver_match else None
+    """The context processor. A page belongs to the app whose key is in its address, and to the stage, if it has one."""
+    kwargs = request.resolver_match.kwargs if request.resolver_match else {}
+    key, stage_key = kwargs.get("app_key"), kwargs.get("stage_key")
     member = getattr(request, "user", None)
     if key is None or member is None or not member.is_authenticated:
         return {}
     lists = TestList.objects.filter(app__key=key, active=True, stage__archived=False).annotate(now=Now())
     rows = lists.select_related("app", "stage").order_by("stage__order", "stage__name")
+
+    def is_here(row: TestList) -> bool:
+        return stage_key is None or row.stage.key == stage_key
+
     return {
-        "active_test_lists": SimpleLazyObject(lambda: [row for row in rows if _catches(row, row.now)]),
-        "over_test_lists": SimpleLazyObject(lambda: [row for row in rows if waits_for_decision(row, row.now)]),
+        "active_test_lists": SimpleLazyObject(lambda: [row for row in rows if is_here(row) and _catches(row, row.now)]),
+        "over_test_lists": SimpleLazyObject(lambda: [row for row in rows if is_here(row) and waits_for_decision(row, row.now)]),
+        "test_lists_elsewhere": SimpleLazyObject(lambda: [row for row in rows if not is_here(row) and _is_told(row)]),
     }
+
+
+def _is_told(row: Any) -> bool:
+    """Whether the list catches or holds the app's mail. `is_held` says which."""
+    row.is_held = waits_for_decision(row, row.now)
+    return row.is_held or _catches(row, row.now)
 
 
 def _catches(test_list: TestList, now: datetime) -> bool:

@@ -1,4 +1,5 @@
 // Warns before leaving a form that was changed: <form data-warn-unsaved>, with data-unsaved if it came back unsaved.
+// Cancel says already that the changes go.
 
 for (const form of document.querySelectorAll("form[data-warn-unsaved]")) {
   let unsaved = form.hasAttribute("data-unsaved");
@@ -9,6 +10,9 @@ for (const form of document.querySelectorAll("form[data-warn-unsaved]")) {
   form.addEventListener("change", changed);
   form.addEventListener("submit", () => {
     unsaved = false;
+  });
+  document.querySelector("[data-cancel]")?.addEventListener("click", (event) => {
+    if (!event.ctrlKey && !event.metaKey && !event.shiftKey) unsaved = false;
   });
   window.addEventListener("beforeunload", (event) => {
     if (unsaved) event.preventDefault();

@@ -85,10 +85,12 @@ def test_what_is_typed_is_tested_as_it_stands_and_stays_as_it_was_typed(person, 
     expect(panel.get_by_text("RSET").last).to_be_visible()
     assert typed(page) == before
 
-    # It doesn't: the cause, what to do, and the words to copy.
+    # It doesn't: the cause, what to do, and the words to copy, in sight and without losing one's place.
     page.get_by_label("SMTP port").fill(str(closed_port))
     press_test(page)
-    expect(panel.get_by_text("The connection test failed")).to_be_visible()
+    expect(panel.get_by_text("The connection test failed")).to_be_in_viewport()
+    expect(page.get_by_role("button", name="Test connection")).to_be_focused()
+    expect(panel.get_by_role("link", name="Go to SMTP port")).to_be_visible()
     expect(panel.get_by_text("nothing listens on this port.")).to_be_visible()
     expect(panel.get_by_text("What to do:")).to_be_visible()
     expect(page.locator("#connection-test-status")).to_have_text("The connection test failed.")
@@ -101,13 +103,15 @@ def test_what_is_typed_is_tested_as_it_stands_and_stays_as_it_was_typed(person, 
     page.get_by_label("SMTP port").fill("25")
     press_test(page)
     expect(panel.get_by_text("Nothing was tested")).to_be_visible()
-    expect(panel.get_by_text("SMTP port: SMTP port 25 isn't supported")).to_be_visible()
+    panel.get_by_role("link", name="SMTP port: SMTP port 25 isn't supported").click()
+    expect(page.get_by_label("SMTP port")).to_be_focused()
     assert typed(page) == {**before, "port": "25"}
-    assert page.url.endswith(EDIT)
+    assert page.url.endswith(f"{EDIT}#id_port")
     assert not SmtpSettings.objects.exists()
     assert TYPED not in page.content()
     assert AuditEvent.objects.filter(operation="Test").count() == 2
-    person.page.on("dialog", lambda dialog: dialog.accept())  # the form is left unsaved
+    page.get_by_role("link", name="Cancel").click()  # asks nothing more
+    page.wait_for_url("**/management/configure/emails/qa/")
 
 
 def test_saved_settings_are_tested_on_the_page_that_shows_them(person, crm, qa, slow_server, go):
@@ -182,7 +186,9 @@ def test_a_stage_is_set_up_from_another_and_deleted(request, script, crm, qa, pr
     page.goto(visitor.url + "/management/configure/emails/production/")
     page.get_by_text("More", exact=True).click()
     page.get_by_role("link", name="Copy to QA").click()
-    expect(page.get_by_text("These are the settings of Production, to be saved for QA.")).to_be_visible()
+    expect(page.get_by_text("These are the settings of Production, to be saved for QA")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="Sender name")).to_contain_text("Acme Mail")
+    expect(page.get_by_text("isn't copied")).to_have_count(0)  # there is no secret
     expect(page.get_by_label("SMTP server")).to_have_value("smtp.production.example")
     page.get_by_role("button", name="Save").click()
     page.wait_for_url("**/management/configure/emails/qa/")

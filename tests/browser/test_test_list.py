@@ -49,9 +49,9 @@ def test_a_column_is_pasted_looked_at_and_saved(request, script, crm, qa):
     expect(page.get_by_label(ADD)).to_have_value(COLUMN)
     if script == "person":
         expect(page.locator("#paste-status")).to_contain_text("Will be added: 2.")
-        page.get_by_label("Keep ana@example.com").uncheck()
+        page.get_by_role("button", name="Remove ana@example.com").click()
         expect(preview.get_by_text("Will be added: 3")).to_be_visible()
-        page.get_by_label("Keep ana@example.com").check()
+        page.get_by_role("button", name="Undo removing ana@example.com").click()
     assert [person.email for person in list_of(crm, qa).people()] == ["ana@example.com"]
 
     page.get_by_label(ADD).fill(COLUMN.removesuffix("\nrubbish"))
@@ -106,6 +106,28 @@ def test_activation_in_production_asks_for_the_stages_name(request, script, crm,
     expect(warning).to_be_visible()
     save(page, "production")
     assert not list_of(crm, production).active
+
+
+def test_the_steps_of_the_source_document_lead_to_an_active_test_list(person, crm, qa):
+    """Its section *Create a test list*, word for word."""
+    page = person.page
+    person.sign_in("devon.dev@acme.example")
+    page.get_by_role("link", name="Apps", exact=True).click()
+    page.get_by_role("link", name="Customer Relations").click()  # select your app
+    page.get_by_role("link", name="Configuration", exact=True).click()  # on the Configuration page
+    page.get_by_role("link", name="Emails", exact=True).click()  # open the email section
+    page.get_by_role("link", name="Test list", exact=True).click()  # click on the Test list
+    expect(page.get_by_role("heading", name="Test list", exact=True)).to_be_in_viewport()
+    page.locator("#test-list").get_by_role("link", name="Edit", exact=True).click()  # and then click Edit
+    expect(page.get_by_role("heading", level=1)).to_have_text("Test list of Customer Relations in QA")
+    page.get_by_label(ADD).fill("ana@example.com, bob@example.com")  # you can add or remove users
+    page.get_by_role("switch").check(force=True)  # use the toggle to activate the list
+    save(page)
+    page.get_by_role("link", name="Edit", exact=True).click()
+    page.get_by_role("button", name="Remove bob@example.com").press("Enter")
+    expect(page.get_by_role("button", name="Undo removing bob@example.com")).to_be_focused()
+    save(page)
+    assert (list_of(crm, qa).active, [person.email for person in list_of(crm, qa).people()]) == (True, ["ana@example.com"])
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

@@ -116,7 +116,7 @@ def assert_found(findings: list[Finding], step: str, code: str) -> None:
     """This is the last thing found, and the only one that is wrong."""
     *before, last = findings
     assert (last.step, last.code, last.ok) == (step, code, False)
-    assert (last.cause, last.next) == (EXPLANATIONS[code].cause, EXPLANATIONS[code].next_step)
+    assert (last.cause, last.next) == (EXPLANATIONS[code].cause, EXPLANATIONS[code].advice)
     assert [(finding.ok, finding.code, finding.cause, finding.next) for finding in before] == [(True, "ok", "", "")] * len(before)
     assert_no_secret_in(repr(findings))
 
@@ -345,7 +345,7 @@ def test_a_server_without_8bitmime_is_well_and_the_doctor_says_what_it_means(for
     (remark,) = [finding for finding in findings if finding.code != "ok"]
     explanation = EXPLANATIONS["no_8bitmime"]
     assert (remark.step, remark.code) == ("MAIL FROM", "no_8bitmime")
-    assert (remark.cause, remark.next) == (explanation.cause, explanation.next_step)
+    assert (remark.cause, remark.next) == (explanation.cause, explanation.advice)
 
 
 def test_an_old_server_that_knows_only_helo_will_do() -> None:

@@ -152,7 +152,9 @@ def test_another_stages_settings_are_copied_into_the_form_without_their_secret(
     for name in set(values) - {"version", "complete", *OF_THE_SECRET}:
         assert values[name] == str(getattr(source, name)), name
     assert [values[name] for name in OF_THE_SECRET] == ["", "", ""]
-    assert "These are the settings of Production, to be saved for QA." in words(answer)
+    assert "These are the settings of Production, to be saved for QA" in words(answer)
+    assert "isn't copied: enter the one for QA." in " ".join(words(answer).split())
+    assert {"label": "SMTP port", "after": "2587"}.items() <= answer.context["changes"][1].items()
     for secret in ("production-secret", source.secret.stored, CANARY):
         assert secret not in words(answer)
     refused = as_administrator.post(f"{EDIT}?copy_from=production", values)

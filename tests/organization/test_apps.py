@@ -33,10 +33,16 @@ def test_whoever_may_not_create_apps_is_not_offered_it(as_administrator: Client,
 
 def test_an_app_is_created_and_opens_at_its_emails(as_administrator: Client, administrator: Member, qa: Stage) -> None:
     answer = as_administrator.post("/apps/new/", NEW, follow=True)
-    assert answer.redirect_chain == [("/apps/payroll/", 302), ("/apps/payroll/configuration/emails/qa/", 302)]
+    assert answer.redirect_chain == [("/apps/payroll/configuration/emails/qa/", 302)]
     assert "The app Payroll was saved." in answer.content.decode()
     event = AuditEvent.objects.get()
     assert (event.operation, event.entity, event.actor, event.app) == ("Create", "app", administrator, App.objects.get())
+
+
+def test_a_new_app_does_not_start_in_production(as_administrator: Client, production: Stage, qa: Stage, crm: App) -> None:
+    as_administrator.get("/apps/crm/configuration/emails/production/")  # the stage that was shown last
+    answer = as_administrator.post("/apps/new/", {**NEW, "key": ""})
+    assert answer["Location"] == "/apps/payroll/configuration/emails/qa/"
 
 
 def test_without_a_stage_an_app_leads_back_to_the_apps_with_a_reason(as_administrator: Client, crm: App) -> None:
@@ -56,7 +62,6 @@ def test_without_a_stage_an_app_leads_back_to_the_apps_with_a_reason(as_administ
         ("key", "c_m"),
         ("key", "ключ"),
         ("key", "x" * 41),
-        ("key", ""),
         ("name", ""),
         ("name", "   "),
         ("name", "A\r\nB"),

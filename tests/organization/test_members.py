@@ -184,6 +184,16 @@ def test_the_profile_changes_name_theme_and_time_zone_alone(viewer: Member) -> N
     assert (event.before["name"], event.after["name"]) == ("Vera Viewer", "Vera V.")
 
 
+def test_the_time_zones_are_named_after_places_and_keep_the_members_own(as_viewer: Client, viewer: Member) -> None:
+    def offered() -> set[str]:
+        return {zone for zone, _ in as_viewer.get(PROFILE).context["form"].fields["time_zone"].choices}
+
+    assert {"UTC", "Europe/Lisbon"} <= offered()
+    assert not {"US/Eastern", "Etc/GMT+5", "GB"} & offered()
+    Member.objects.filter(pk=viewer.pk).update(time_zone="US/Eastern")
+    assert "US/Eastern" in offered()
+
+
 @pytest.mark.parametrize("bad", [{"name": ""}, {"name": "a\r\nb"}, {"theme": "pink"}, {"time_zone": "Mars/Base"}])
 def test_a_bad_profile_is_answered_422(as_viewer: Client, bad: dict[str, str]) -> None:
     answer = as_viewer.post(PROFILE, {"name": "Vera", "theme": "dark", "time_zone": "UTC", "version": 0, **bad})

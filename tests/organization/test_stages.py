@@ -71,11 +71,19 @@ def test_a_new_stage_comes_last(as_administrator: Client, three: None) -> None:
     assert "Staging" in as_administrator.get(PAGE).content.decode()
 
 
+@pytest.mark.parametrize(("name", "key"), [("Rehearsal of QA", "rehearsal-of-qa"), ("x" * 60, "x" * 40), ("ステージ", "")])
+def test_an_empty_key_is_made_from_the_name(as_administrator: Client, db: None, name: str, key: str) -> None:
+    answer = as_administrator.post(f"{PAGE}new/", {"name": name, "key": "", "kind": "non_production"})
+    if key:
+        assert Stage.objects.get().key == key
+    else:
+        assert answer.context["form"].errors == {"key": ["Enter a key."]}
+
+
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
         ("name", "", "required"),
-        ("key", "", "such as “staging”"),
         ("key", "qa", "already exists"),
         ("key", "Not A Key", "A key has lower-case letters"),
         ("kind", "nonsense", "not one of the available choices"),
@@ -156,7 +164,10 @@ def test_the_selector_says_production_where_the_name_does_not(
 ) -> None:
     Stage.objects.create(key="one", name=name, kind=kind)
     page = as_administrator.get("/monitor/email-log/one/").content.decode()
-    assert page.count('badge--small">Production<') == 2 * badges  # the button and its menu
+    marks = 2 if kind == "production" else 0  # the button and its menu
+    assert page.count("badge--production") == marks
+    assert page.count('<span class="visually-hidden">Production stage<') == (marks if not badges else 0)
+    assert page.count("production-line") == marks / 2
 
 
 def test_creating_a_stage_says_where_it_comes(as_administrator: Client, qa: Stage) -> None:

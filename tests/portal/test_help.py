@@ -128,6 +128,8 @@ def test_a_word_is_found_by_its_start() -> None:
 def test_a_page_title_alone_does_not_find_each_section_of_the_page() -> None:
     assert search("statuses")[0].section.heading == "Statuses"
     assert "The retry schedule" not in {result.section.heading for result in search("statuses")}
+    assert search("Configurations > Emails")[0].section.heading == "Set up a stage"
+    assert search(">") == []
     assert search("statuses greylisting")[0].section.heading == "Problems with the server"
 
 

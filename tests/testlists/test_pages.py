@@ -126,7 +126,7 @@ def test_rubbish_in_a_pasted_list_is_told_by_number_and_nothing_is_lost(
     assert "“rubbish” isn't an email address" in errors[0]
     page = answer.content.decode()
     assert "Eve &lt;eve@&gt;" in page  # what was typed is still there to be put right
-    assert page.count('name="keep"') == page.count("checked", page.index('id="id_keep"'), page.index("add-title"))
+    assert [row.kept for row in answer.context["people"]] == [True, True]
     assert on_list(crm, qa) == ["ana@example.com", "bob@example.com"]
 
 
@@ -368,6 +368,31 @@ def test_a_page_of_a_hundred_people_asks_the_database_no_more_than_one_of_one(
             assert as_developer.get(path).status_code == 200
         counted.append(len(queries))
     assert counted[0] == counted[1]
+
+
+@pytest.mark.parametrize(
+    ("button", "before", "after"),
+    [
+        ({"remove": "aana@example.com"}, [True, True], [False, True]),
+        ({"put_back": "aana@example.com"}, [False, True], [True, True]),
+        ({"remove": "rubbish"}, [True, True], [True, True]),
+    ],
+)
+def test_a_rows_button_removes_a_person_from_the_form_and_puts_them_back(
+    as_developer: Client,
+    ana_and_bob: TestList,
+    crm: App,
+    qa: Stage,
+    button: dict[str, str],
+    before: list[bool],
+    after: list[bool],
+) -> None:
+    keep = [key for key, kept in zip(["aana@example.com", "abob@example.com"], before, strict=True) if kept]
+    answer = as_developer.post(EDIT, typed(ana_and_bob, keep=keep, add="half-typed@", **button))
+    assert answer.status_code == 200
+    assert [row.kept for row in answer.context["people"]] == after
+    assert "half-typed@" in answer.content.decode()
+    assert on_list(crm, qa) == ["ana@example.com", "bob@example.com"]
 
 
 def test_a_domain_without_a_dot_is_asked_about_once(as_developer: Client, ana_and_bob: TestList, crm: App, qa: Stage) -> None:

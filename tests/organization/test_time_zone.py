@@ -1,0 +1,20 @@
+"""The zone is named beside every time, with its offset in the hour that comes twice."""
+
+from __future__ import annotations
+
+import zoneinfo
+from datetime import UTC, datetime
+
+import pytest
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+
+@pytest.mark.parametrize(
+    ("hour", "zone"),
+    [(0, "2:30:00</span> CEST (UTC+02:00)"), (1, "2:30:00</span> CET (UTC+01:00)"), (2, "3:30:00</span> CET</time>")],
+)
+def test_the_hour_that_comes_twice_has_its_offset(hour: int, zone: str) -> None:
+    with timezone.override(zoneinfo.ZoneInfo("Europe/Madrid")):
+        shown = render_to_string("shell/_time.html", {"when": datetime(2026, 10, 25, hour, 30, tzinfo=UTC)})
+    assert zone in shown
