@@ -19,6 +19,7 @@ _HELD = {
     HoldReason.LIST_TIME_OVER: "The test list's time is over.",
     HoldReason.PAUSED: "A person paused the emails.",
     HoldReason.WAITED_TOO_LONG: "It waited too long for the SMTP server.",
+    HoldReason.COPY: "It came with a copied database.",
     HoldReason.KEPT: "A person kept it.",
 }
 

@@ -11,6 +11,7 @@ from common.clock import database_now
 from common.jobs import Job
 from delivery.worker import SWEEP
 from emaillog.bulk.carry_out import BULK_ACTIONS
+from emaillog.models import BulkAction
 from organization.audit.append_only import remove_older_than
 from outbox import retention
 
@@ -18,12 +19,16 @@ _DAY = 24 * 3600.0
 
 
 def prune() -> retention.PruneResult:
-    """Remove emails that are old enough. After LOG_RETENTION_DAYS, remove counts and the audit trail's entries too."""
+    """Remove emails that are old enough.
+
+    After LOG_RETENTION_DAYS, remove counts, entries of the audit trail and acts on many emails too.
+    """
     pruned = retention.prune()
     now = database_now()
     oldest = now - timedelta(days=settings.LOG_RETENTION_DAYS)
     forget_before(oldest)
     remove_older_than(oldest, now)
+    BulkAction.objects.filter(ended__lt=oldest).delete()
     return pruned
 
 

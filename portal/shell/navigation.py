@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from organization.models import Member
 
 MANAGEMENT = "/management/"
+_ACTS_ON_EMAILS = "/monitor/emails/"
 THEME_OF_THE_SYSTEM = "system"
 
 
@@ -94,7 +95,7 @@ def _main(path: str, member: Member) -> Navigation:
     if member.has_perm_anywhere(Permission.ACCESS_ASSET_LOGS.path):
         monitor = [
             _item(path, "Analytics", "analytics", "chart-column"),
-            _item(path, "Email log", "email-log", "scroll-text"),
+            _item(path, "Email log", "email-log", "scroll-text", also=_ACTS_ON_EMAILS),
             _item(path, "Guarantee", "guarantee", "shield-check"),
         ]
         groups.append(Group("Monitor", monitor))
@@ -127,7 +128,7 @@ def _home(path: str) -> Item:
     return Item("Home", url, "house", active=path == url)
 
 
-def _item(path: str, label: str, url_name: str, icon: str) -> Item:
-    """An entry that is marked as active on its own page and on every page below it."""
+def _item(path: str, label: str, url_name: str, icon: str, also: str | None = None) -> Item:
+    """An entry that is marked as active on its own page and on every page below it, or below `also`."""
     url = reverse(url_name)
-    return Item(label, url, icon, active=path.startswith(url))
+    return Item(label, url, icon, active=path.startswith((url, also or url)))

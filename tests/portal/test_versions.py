@@ -22,7 +22,6 @@ from tests.support.who_may import ADMIN, NOBODY, PAGES
 BASES = {"ArchivingForm", "CompleteAddresses", "ConfirmedForStageForm"}
 # Forms that change nothing that was read before, with the reason.
 WITHOUT_A_VERSION = {
-    "CredentialForm": "only creates",
     "AllowedAddressAdminForm": "only creates",
     "KeptHeaderAdminForm": "only creates",
     "KeptHeaderForm": "only creates",
@@ -30,8 +29,13 @@ WITHOUT_A_VERSION = {
     "StageConfirmation": "asks for the stage's name",
     "PauseForm": "only creates",
     "DiscardForm": "acts on what is held at that moment",
+    "TestCopyForm": "acts on the whole database",
+    "BulkForm": "acts on many emails as they are",
     "PolicyEffectForm": "asks a question",
+    "PeriodForm": "asks a question",
+    "ProofForm": "sends a mail",
     "ConfirmForm": "acts on the mail as it is",
+    "ResendToForm": "has the time at which the page was read",
     "ResendForm": "has the time at which the page was read",
     "ReleaseForm": "has the time at which the page was read",
     "GiveRoleForm": "gives a role, which adds to the others",
