@@ -27,7 +27,7 @@ class TestList(VersionedModel):
     stage = models.ForeignKey(Stage, on_delete=models.PROTECT, related_name="test_lists")
     active = models.BooleanField(default=False)
     # When the activation ends. What is in force is worked out each time it is asked; nothing is written then.
-    active_until = models.DateTimeField(null=True, blank=True, db_default=None)
+    active_until = models.DateTimeField(null=True, blank=True, default=None, db_default=None)
     tag_subject = models.BooleanField(
         "tag the subject with the stage", default=False, help_text="“Welcome” becomes “[QA] Welcome” in test mail."
     )

@@ -27,9 +27,9 @@ def test_there_is_a_fault_for_each_explanation() -> None:
 
 @pytest.mark.parametrize("code", EXPLANATIONS)
 def test_each_explanation_has_a_cause_and_a_next_step(code: str) -> None:
-    cause, next_step, _ = EXPLANATIONS[code]
-    assert cause.endswith((".", "?"))
-    assert next_step.endswith((".", "?"))
+    explanation = EXPLANATIONS[code]
+    assert explanation.cause.endswith((".", "?"))
+    assert explanation.next_step.endswith((".", "?"))
     assert len(code) <= 40  # as many as StageBackoff.code holds
     assert code.isidentifier()
 

@@ -28,8 +28,8 @@ def test_the_demo_is_seeded_once_however_often_it_starts(client: Client, db: Non
     second = organization.seed_demo(OPERATOR, 2526)
     assert counted() == before
     assert Credential.objects.filter(revoked_at=None).count() == 1
-    assert authenticate(first.credential.username, first.password) is None
-    assert authenticate(second.credential.username, second.password) is not None
+    assert authenticate(first.credential.username, first.password, "127.0.0.1") is None
+    assert authenticate(second.credential.username, second.password, "127.0.0.1") is not None
     for sign_in in organization.SIGN_INS:
         assert (
             Client().post("/accounts/login/", {"username": sign_in.email, "password": organization.PASSWORD}).status_code == 302

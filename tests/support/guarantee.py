@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from analytics.guarantee.figures import Figures
-from organization.models import App, Stage
+from organization.models import Stage
 from outbox.access.visibility import LogAccess
 
 
 def all_access(stage: Stage) -> LogAccess:
-    apps = list(App.objects.all())
-    return LogAccess(stage, apps, every_app=True, open_apps=apps, every_app_open=True)
+    return LogAccess(stage, every_app=True, every_app_open=True)
 
 
 def reached(figures: Figures) -> dict[str, int]:
