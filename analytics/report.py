@@ -184,6 +184,24 @@ def _periods(visible: _VisibleHours, shown: Range) -> dict[Period, Sums]:
     return periods
 
 
+def periods_by_stage(places: Places, shown: Range) -> dict[int, dict[Period, Sums]]:
+    """Return what was sent and what failed in each stage by hour or day, in three queries."""
+    visible = _visible_hours(places)
+    hours, columns = Q(hour__range=(shown.begin(), timezone.now())), ("sent", "failed")
+    by_stage = {stage.pk: {period: Sums() for period in shown.periods()} for stage in places}
+    for model, rows in ((StageCount, Q(stage__in=visible.stages)), (HourlyCount, visible.of_some_apps)):
+        for stage, hour, *numbers in grouped(model, hours & rows, ("stage_id", "hour"), columns):
+            period = shown.period_of(hour)
+            if period in by_stage[stage]:
+                by_stage[stage][period].counts.update(dict(zip(columns, numbers, strict=True)))
+    return by_stage
+
+
+def rows_of(places: Places) -> Q:
+    """Return the condition for what belongs to these places."""
+    return _visible_hours(places).rows
+
+
 def _top_apps(places: Places, visible: _VisibleHours, shown: Range) -> tuple[list[AppSums], int]:
     """Return the apps with the most messages, and the number of apps that had any.
 

@@ -1,4 +1,4 @@
-"""Home: the notices that need this member's attention, and nothing else."""
+"""Home: the notices that need this member's attention, and a row for each stage whose log they may read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db.models import Count
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -13,6 +14,7 @@ from django.utils import timezone
 from django.utils.timesince import timeuntil
 from django.views.decorators.http import require_safe
 
+from analytics.report import Places, rows_of
 from common.clock import database_now
 from delivery.connection_slots import living_workers
 from delivery.models import StageBackoff
@@ -28,7 +30,8 @@ from outbox.copies.copied_mail import held_by_stage
 from outbox.copies.copied_mail import may_answer as may_answer_copy
 from outbox.counts.backlog import Depth, depth_by_app
 from outbox.holding.held_mail import HeldMail, held_by_app, may_answer
-from outbox.models import HoldReason, Pause, Status
+from outbox.models import WAITING, HoldReason, Message, Pause, Status
+from portal.stage_overview import stage_rows, visible_places
 from testlists.models import TestList
 from testlists.services import may_edit, waits_for_decision
 from testlists.state import holds_after_end
@@ -67,12 +70,17 @@ class Notice:
 
 @require_safe
 def home(request: MemberRequest) -> HttpResponse:
-    return render(request, "portal/home.html", {"waiting": notices_for(request.user)})
-
-
-def notices_for(member: Member) -> list[Notice]:
-    """Return the notices, the most urgent first. Members see only what they may fix or look into."""
     stages = list(Stage.objects.filter(archived=False))
+    places = visible_places(request.user, stages)
+    context = {"waiting": notices_for(request.user, stages, places), "stages": stage_rows(places) if places else []}
+    return render(request, "portal/home.html", context)
+
+
+def notices_for(member: Member, stages: list[Stage], places: Places) -> list[Notice]:
+    """Return the notices, the most urgent first. Members see only what they may fix or look into.
+
+    `places`: the apps of each stage whose log the member may read.
+    """
     configurable = [stage for stage in stages if allowed(member, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
     notices = [
         *_copied(member),
@@ -86,7 +94,8 @@ def notices_for(member: Member) -> list[Notice]:
         *_lists_that_end(member, stages),
         *_policies_that_end(configurable),
         *_asking(member, stages),
-        *_paused(member, stages),
+        *_failed(places),
+        *_paused(member, stages, places),
         *_nothing_set_up(member, stages),
     ]
     urgency = ("danger", "warning", "info")
@@ -310,14 +319,54 @@ def _question(question: HeldMail, stage: Stage, app: App | None) -> Notice:
     return Notice("warning", f"{question.emails} of {place} held: deliver, keep or discard?", text, url, "Decide", stage)
 
 
-def _paused(member: Member, stages: list[Stage]) -> list[Notice]:
+def _failed(places: Places) -> list[Notice]:
+    """The emails of the last 24 hours that failed, as the email log shows them."""
+    if not places:
+        return []
+    failed = Message.objects.filter(rows_of(places), status=Status.FAILED, created__gte=database_now() - _NEAR)
+    counts = dict(failed.order_by().values_list("stage_id").annotate(Count("pk")))
+    return [
+        Notice(
+            "warning",
+            f"{counts[stage.pk]:,} {'email' if counts[stage.pk] == 1 else 'emails'} of {stage} failed in the last 24 hours",
+            "Look at the reasons, and resend what is still needed.",
+            f"{reverse('email-log')}?status=failed&range=24h&stage={stage.key}",
+            "See the emails",
+            stage,
+        )
+        for stage in places
+        if stage.pk in counts
+    ]
+
+
+def _behind(pauses: list[Pause], places: Places) -> dict[int, Depth]:
+    """Return how many emails wait behind each pause, as far as the member may see them in the log."""
+    stages = {pause.stage for pause in pauses if pause.stage in places}
+    kinds = [depth_by_app(stages, status) for status in WAITING]
+    kinds.append(depth_by_app(stages, Status.HELD, [HoldReason.PAUSED]))
+
+    def depth(pause: Pause) -> Depth:
+        apps = {app.pk for app in places.get(pause.stage, ()) if pause.app is None or app == pause.app}
+        depths = [depth for kind in kinds for app, depth in kind.get(pause.stage_id, {}).items() if app in apps]
+        return sum(depths, Depth())
+
+    return {pause.pk: depth(pause) for pause in pauses}
+
+
+def _about(pause: Pause, behind: Depth) -> str:
+    text = f"Paused by {pause.by} since {timezone.localtime(pause.since):%Y-%m-%d %H:%M}: {pause.reason}"
+    return f"{text} – {behind} {'email waits' if behind.messages == 1 else 'emails wait'}." if behind.messages else text
+
+
+def _paused(member: Member, stages: list[Stage], places: Places) -> list[Notice]:
     """Everybody hears of a paused stage; of a paused app those who look after it."""
-    pauses = Pause.objects.filter(stage__in=stages).select_related("stage", "app")
+    pauses = list(Pause.objects.filter(stage__in=stages).select_related("stage", "app"))
+    behind = _behind(pauses, places)
     return [
         Notice(
             "warning",
             f"The emails of {pause.place} are paused",
-            f"Paused by {pause.by} since {timezone.localtime(pause.since):%Y-%m-%d %H:%M}: {pause.reason}",
+            _about(pause, behind[pause.pk]),
             reverse("app-emails", args=[pause.app.key, pause.stage.key])
             if pause.app
             else reverse("email-configuration", args=[pause.stage.key]),

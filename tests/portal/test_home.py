@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from analytics.models import HourlyCount, StageCount
 from common.addresses import NamedAddress
 from common.clock import database_now
 from delivery.backoff import record_failure
@@ -23,7 +24,7 @@ from outbox.models import Message, Source
 from outbox.submission import Envelope, submit
 from testlists.models import TestList
 from testlists.services import ListChange, save_test_list
-from tests.support.portal import OPERATOR, configure, mail, make_app, make_stage
+from tests.support.portal import OPERATOR, configure, mail, make_app, make_member, make_stage, signed_in
 from tests.support.testlists import time_goes_by
 
 
@@ -164,7 +165,7 @@ def test_the_number_of_queries_does_not_grow(
     for number in range(30):
         stage = make_stage(f"s{number}", f"S{number}")
         record_failure(stage.pk, ConnectionFailure("AUTH", "auth_refused"))
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(45):
         assert len(titles(as_administrator)) == 61
 
 
@@ -197,3 +198,46 @@ def test_the_end_of_a_wider_policy_is_told_of_a_day_before(
     change_policy(qa, RecipientPolicy.AS_APPS_ASK, OPERATOR, until=until, typed_stage_name="QA")
     assert titles(as_administrator) == ["The recipient policy of QA ends in 3\xa0hours"]
     assert titles(as_viewer) == []
+
+
+def test_each_stage_has_a_row_with_its_last_day(as_administrator: Client, crm: App, qa: Stage, production: Stage) -> None:
+    configure(qa)
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    StageCount.objects.create(stage=qa, hour=hour, sent=5, failed=2)
+    StageCount.objects.create(stage=qa, hour=hour - datetime.timedelta(hours=30), sent=100)
+    rows = {row.stage: row for row in as_administrator.get("/").context["stages"]}
+    assert (rows[qa].sent, rows[qa].failed, rows[qa].state) == (5, 2, "Configured")
+    assert (rows[production].sent, rows[production].state) == (0, "Not configured")
+    record_failure(qa.pk, ConnectionFailure("AUTH", "auth_refused"))
+    assert [row.state for row in as_administrator.get("/").context["stages"] if row.stage == qa] == ["Paused"]
+
+
+def test_what_a_member_may_not_see_is_not_counted(as_developer: Client, crm: App, shop: App, qa: Stage) -> None:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    StageCount.objects.create(stage=qa, hour=hour, sent=12)
+    for app, sent in ((crm, 5), (shop, 7)):
+        HourlyCount.objects.create(app=app, stage=qa, hour=hour, sent=sent)
+    assert [row.sent for row in as_developer.get("/").context["stages"]] == [5]
+    stranger = signed_in(make_member("Nora")).get("/")
+    assert stranger.context["stages"] == [] and "Find an email" not in stranger.content.decode()
+
+
+def test_failed_emails_of_the_last_day_are_counted_as_the_log_shows_them(
+    as_administrator: Client, as_developer: Client, crm: App, shop: App, qa: Stage
+) -> None:
+    configure(qa)
+    for app in (crm, shop):
+        submit(app, qa, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Source.COMMAND)
+    Message.objects.update(status="failed", hold_reason="")
+    (notice,) = as_administrator.get("/").context["waiting"]
+    assert notice.title == "2 emails of QA failed in the last 24 hours"
+    log = as_administrator.get(notice.url).content.decode()
+    assert all(f"/monitor/email-log/qa/{number}/" in log for number in Message.objects.values_list("pk", flat=True))
+    assert titles(as_developer) == ["1 email of QA failed in the last 24 hours"]
+    Message.objects.update(created=timezone.now() - datetime.timedelta(hours=25))
+    assert titles(as_administrator) == []
+
+
+def test_the_box_finds_an_email_in_the_log(as_administrator: Client, crm: App, qa: Stage) -> None:
+    page = as_administrator.get("/").content.decode()
+    assert 'action="/monitor/email-log/"' in page and 'name="q"' in page
