@@ -66,13 +66,16 @@ def test_no_page_is_heavier_than_its_budget(administrator: Member, busy_portal: 
 
 
 def test_every_page_of_a_stage_shows_its_recipient_policy(administrator: Member, busy_portal: dict[str, int]) -> None:
-    """Home shows it beside each notice that names a stage."""
+    """Home shows it beside each notice that names a stage, and in each stage's row."""
     client = signed_in(administrator)
     of_a_stage = ["/", *(page for page in PAGES if re.search("/(development|qa|production)/", page))]
     without = [page for page in of_a_stage if not BADGE.search(client.get(page.format(**busy_portal)).content.decode())]
     assert without == []
     home = client.get("/")
-    assert len(BADGE.findall(home.content.decode())) == sum(notice.stage is not None for notice in home.context["waiting"]) > 0
+    of_notices = sum(notice.stage is not None for notice in home.context["waiting"])
+    of_rows = len(home.context["stages"])
+    assert of_notices > 0 and of_rows > 0
+    assert len(BADGE.findall(home.content.decode())) == of_notices + of_rows
 
 
 @cache
