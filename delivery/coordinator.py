@@ -26,7 +26,7 @@ from common.clock import boottime, database_now, parse_db_time
 from common.database_trouble import log_failure
 from common.outage import Outage
 from delivery import leases, statements
-from delivery.claims import ANY_NUMBER, DueMessages, query_due
+from delivery.claims.claim import ANY_NUMBER, DueMessages, query_due
 from delivery.config import DeliveryConfig
 from delivery.exceptions import CoordinatorClosed
 from delivery.outcomes import query_held, record

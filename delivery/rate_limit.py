@@ -12,7 +12,7 @@ from typing import NamedTuple
 from common import sql
 from common.clock import database_now
 from delivery import statements
-from delivery.claims import DueMessages, claim_due
+from delivery.claims.claim import DueMessages, claim_due
 from delivery.models import StageBackoff
 from delivery.values import Claim, ClaimedMessage
 

@@ -21,13 +21,13 @@ from common.jobs import Job, Periodic
 from common.outage import Outage
 from common.process import new_name, places_for_connections
 from delivery import backoff, connection_slots
+from delivery.claims.narrowing import capture_all_narrowed, capture_narrowed
 from delivery.config import DeliveryConfig
 from delivery.coordinator import Coordinator
 from delivery.due_messages import count_due, stages_with_due_mail
 from delivery.leases import heal_clock_jumps, recover_abandoned
 from delivery.listener import WakeupListener
 from delivery.models import ConnectionSlot
-from delivery.narrowing import capture_all_narrowed, capture_narrowed
 from delivery.session import Session
 from delivery.values import Silence
 from organization.installation.seal import is_copy

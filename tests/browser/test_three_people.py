@@ -94,7 +94,7 @@ def test_the_developer_tests_an_app_and_sees_what_is_his(visitor: Person, crm, s
     for act in "More", "Test connection", "Edit":
         expect(page.get_by_text(act, exact=True)).to_have_count(0)
     page.goto(visitor.url + "/apps/shop/configuration/emails/qa/")
-    expect(page.get_by_role("heading", name="Web Shop")).to_be_visible()
+    expect(page.get_by_role("heading", name="Web Shop", exact=True)).to_be_visible()
     for act in "Create credential", "Edit", "Edit app":
         expect(page.get_by_text(act, exact=True)).to_have_count(0)
 

@@ -12,7 +12,7 @@ import pytest
 from django.db import connection, transaction
 
 from common.clock import database_now
-from delivery.claims import claim_due, query_due
+from delivery.claims.claim import claim_due, query_due
 from delivery.config import DeliveryConfig
 from delivery.values import Claim, Outcome
 from organization.models import App, Stage

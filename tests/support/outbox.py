@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from common.addresses import NamedAddress
 from common.clock import database_now
-from delivery.claims import claim_due, query_due
+from delivery.claims.claim import claim_due, query_due
 from delivery.config import DeliveryConfig
 from delivery.models import StageBackoff
 from delivery.models import Worker as WorkerRow

@@ -36,7 +36,7 @@ from tests.support.portal import OPERATOR, configure, eventually, mail, make_mem
 from tests.support.smtp_server import SmtpServer
 from tests.support.testlists import keep_list
 
-# An administrator's, with the places of `busy_portal`. tests/portal/test_every_page.py says if one is missing.
+# An administrator's, with the places of `busy_portal`. tests/pages/test_every_page.py says if one is missing.
 PAGES = [
     "/",
     "/apps/",

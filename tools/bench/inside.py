@@ -20,7 +20,7 @@ from django.db import connection, transaction
 from django.test import Client
 
 from common.clock import database_now
-from delivery.claims import claim_due, query_due
+from delivery.claims.claim import claim_due, query_due
 from delivery.config import DeliveryConfig
 from delivery.due_messages import stages_with_due_mail
 from delivery.values import Claim

@@ -13,7 +13,7 @@ from organization.builtin_roles import ADMINISTRATOR
 from organization.models import AuditEvent, Member, Role, Stage
 from organization.permissions import Permission
 from portal.middleware.view_as import _SHOWN
-from tests.portal.test_every_url import in_words, routes
+from tests.pages.test_every_url import in_words, routes
 from tests.support.pages import words
 from tests.support.portal import make_member, signed_in
 from tests.support.urls import address_of
