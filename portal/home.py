@@ -49,6 +49,7 @@ _SEES_HELD = (Permission.ACCESS_ASSET_LOGS, Permission.EDIT_ASSET_CONFIGURATIONS
 _LIST_LACKS_PEOPLE = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
 # An end within this time gets a notice.
 _NEAR = timedelta(hours=24)
+_SLACK = timedelta(minutes=1)
 # A client secret that ends within this time gets a notice.
 SOON = timedelta(days=30)
 
@@ -323,7 +324,9 @@ def _failed(places: Places) -> list[Notice]:
     """The emails of the last 24 hours that failed, as the email log shows them."""
     if not places:
         return []
-    failed = Message.objects.filter(rows_of(places), status=Status.FAILED, created__gte=database_now() - _NEAR)
+    since = database_now() - _NEAR
+    failed = Message.objects.filter(rows_of(places), status=Status.FAILED, created__gte=since)
+    failed = failed.filter(due__gte=since - _SLACK)  # never before it is accepted, so that the index leaves older ones unread
     counts = dict(failed.order_by().values_list("stage_id").annotate(Count("pk")))
     return [
         Notice(
