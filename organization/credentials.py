@@ -17,9 +17,10 @@ from django.utils import timezone
 
 from organization import audit
 from organization.access import Actor, Scope, require
-from organization.exceptions import CredentialRefused, StaleVersion
+from organization.exceptions import CredentialRefused
 from organization.models import App, Credential, Stage
 from organization.permissions import Permission
+from organization.services import store_version
 
 MAY_MANAGE = (Permission.EDIT_ASSET_CONFIGURATIONS, Permission.MANAGE_EMAIL_CONFIGURATIONS)
 # "Last used" is written at most this often, so that a busy gateway doesn't write it with each sign-in.
@@ -71,18 +72,13 @@ def change_credential(credential: Credential, actor: Actor) -> None:
     require(actor, Scope(credential.app, credential.stage), *MAY_MANAGE)
     with transaction.atomic():
         stored = Credential.objects.select_for_update().get(pk=credential.pk)
-        if stored.version != credential.version:
-            raise StaleVersion()
         if stored.revoked:
             raise ValidationError("A revoked credential can't be changed. Create another one.")
-        before = audit.snapshot(stored)
-        stored.name, stored.ends, stored.networks = credential.name, credential.ends, credential.networks
-        if before["ends"] != audit.snapshot(stored)["ends"]:
-            _check_end(stored)
-        stored.version += 1
-        stored.full_clean()
-        stored.save(update_fields=["name", "ends", "networks", "version"])
-        audit.record(actor, audit.Operation.UPDATE, stored, before=before, after=audit.snapshot(stored))
+        if credential.ends != stored.ends:
+            _check_end(credential)
+        for name in ("name", "ends", "networks", "version"):  # when it was used last may have changed since it was read
+            setattr(stored, name, getattr(credential, name))
+        store_version(stored, actor)
 
 
 def _check_end(credential: Credential) -> None:
