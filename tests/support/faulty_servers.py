@@ -39,9 +39,13 @@ class Conversation:
         self.sock.sendall(reply if isinstance(reply, bytes) else reply.replace("\n", "\r\n").encode() + b"\r\n")
 
     def hear(self) -> str:
-        line = self.stream.readline().decode("utf-8", "replace").strip()
-        if not line:
-            raise ConnectionError("the client has left")
+        """Return the next line that isn't blank. The random bytes of a TLS handshake may have blank ones."""
+        line = ""
+        while not line:
+            read = self.stream.readline()
+            if not read:
+                raise ConnectionError("the client has left")
+            line = read.decode("utf-8", "replace").strip()
         self.server.heard.append(line)
         return line
 
