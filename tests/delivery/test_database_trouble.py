@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 from django.db import DataError, InternalError, OperationalError, ProgrammingError, connection, transaction
@@ -47,12 +47,18 @@ def waits_for_a_lock() -> bool:
 
 
 def are_locked(messages: list[Message]) -> bool:
-    """Whether another transaction has the rows of all of them locked."""
-    rows = Message.objects.filter(pk__in=[message.pk for message in messages]).select_for_update(skip_locked=True)
-    with transaction.atomic():
-        are_free = rows.exists()
-        transaction.set_rollback(True)  # to keep a free row locked would hide it from the worker
-    return not are_free
+    """Whether transactions that still run have the rows of all of them locked.
+
+    It reads who locked a row last. To lock a row in order to see whether it is free would hide it from the worker, which then
+    claims the other ones only.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT count(*) FROM {Message._meta.db_table} m JOIN pg_locks l"
+            " ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = m.xmax WHERE m.id = ANY(%s)",
+            [[message.pk for message in messages]],
+        )
+        return cursor.fetchone()[0] == len(messages)
 
 
 @pytest.mark.requires_postgresql  # SQLite locks the whole file
@@ -61,12 +67,13 @@ def test_what_a_stopped_worker_has_locked_is_passed_over(crm, qa, production, sm
     configure(qa, smtp_server, from_domains="*", mails_per_minute=per_minute)
     configure(production, smtp_server, from_domains="*")
     locked = [send(crm, qa, f"locked{number}@example.com") for number in range(3)]
-    with worker() as stopped:
+    with ExitStack() as running:
         # The worker waits for an answer inside its transaction, with the emails' rows locked. A write would not do: its commit
         # follows in the same flight.
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute(f"LOCK TABLE {Recipient._meta.db_table} IN ACCESS EXCLUSIVE MODE")
+            stopped = running.enter_context(worker())
             eventually(lambda: are_locked(locked) and waits_for_a_lock())
             stopped.send_signal(signal.SIGSTOP)
         for number in range(5):
