@@ -28,7 +28,7 @@ $(VENV)/bin/python:
 
 $(VENV)/base.stamp: requirements/base.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
-	$(BIN)/python -m compileall -q portal emaillog analytics gateway delivery outbox emailconfig testlists organization common
+	$(BIN)/python -m compileall -q portal accounts emaillog analytics gateway delivery outbox emailconfig testlists organization common
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/base.stamp

@@ -5,7 +5,6 @@ The rules are in the models.
 
 from __future__ import annotations
 
-import zoneinfo
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -16,7 +15,7 @@ from django.utils.text import slugify
 from common.addresses import may_be_incomplete
 from organization.access import Actor
 from organization.exceptions import StaleVersion
-from organization.models import App, Credential, Member, Stage, VersionedModel, validate_key
+from organization.models import App, Credential, Stage, VersionedModel, validate_key
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.services import create_stage, save_in_organization
 from organization.stage_name import check_stage_name
@@ -142,32 +141,6 @@ class CredentialForm(VersionedForm[Credential]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["name"].required = False  # a form without the field takes the model's default
-
-
-class ProfileForm(VersionedForm[Member]):
-    time_zone = forms.ChoiceField(
-        widget=forms.TextInput(attrs={"list": "time-zones", "autocomplete": "off", "spellcheck": "false"}),
-        help_text="Type a part of the name, such as Lisbon.",
-        error_messages={"invalid_choice": "Choose a time zone from the list, such as Europe/Lisbon."},
-    )
-
-    class Meta:
-        model = Member
-        fields = ("name", "theme", "time_zone")
-        widgets = {"theme": forms.RadioSelect}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        zones = {*_usual_zones(), self.instance.time_zone}
-        field = self.fields["time_zone"]
-        assert isinstance(field, forms.ChoiceField)
-        field.choices = [(zone, zone) for zone in sorted(zones)]
-
-
-def _usual_zones() -> set[str]:
-    """UTC and the zones that are named after a place, without the old names of other kinds."""
-    places = ("Africa/", "America/", "Antarctica/", "Asia/", "Atlantic/", "Australia/", "Europe/", "Indian/", "Pacific/")
-    return {"UTC"} | {zone for zone in zoneinfo.available_timezones() if zone.startswith(places)}
 
 
 class StageConfirmation(forms.Form):

@@ -43,5 +43,4 @@ urlpatterns = [
     path(f"{_ROLES}<int:role_id>/", role_views.role, name="role"),
     path(f"{_ROLES}<int:role_id>/edit/", role_views.edit, name="role-edit"),
     path(f"{_ROLES}<int:role_id>/delete/", role_views.delete, name="role-delete"),
-    path("accounts/profile/", apps.profile, name="profile"),
 ]

@@ -86,6 +86,7 @@ INSTALLED_APPS = [
     "django_htmx",
     "django_structlog",
     "lucide",
+    "accounts",
     "gateway",
     "emaillog",
     "delivery",

@@ -10,9 +10,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from organization.access import EVERYWHERE, Scope, allowed, require
-from organization.forms import AppForm, ProfileForm, add_refusal
-from organization.members import save_profile
-from organization.models import App, Member
+from organization.forms import AppForm, add_refusal
+from organization.models import App
 from organization.permissions import Permission
 from organization.services import save_app
 from organization.web.http import MemberRequest, search_words
@@ -66,20 +65,3 @@ def app(request: MemberRequest, app_key: str) -> HttpResponse:
         messages.warning(request, "There is no stage yet. An administrator creates the first one under Management, Stages.")
         return redirect("apps")
     return redirect("app-emails", app.key, stage.key)
-
-
-@require_http_methods(["GET", "POST"])
-def profile(request: MemberRequest) -> HttpResponse:
-    member = Member.objects.get(
-        pk=request.user.pk
-    )  # not the request's instance, because a form changes its instance before it is valid
-    form = ProfileForm(request.POST or None, instance=member)
-    if request.method == "POST" and form.is_valid():
-        try:
-            save_profile(form.instance)
-        except ValidationError as error:
-            add_refusal(form, error)
-        else:
-            messages.success(request, "Your profile was saved.")
-            return redirect("profile")
-    return render(request, "organization/profile.html", {"form": form}, status=422 if form.errors else 200)

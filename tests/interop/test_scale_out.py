@@ -14,8 +14,9 @@ import pytest
 from django.db import connection
 
 from delivery.models import Worker
-from emailconfig.models import SmtpSettings
+from organization.access import Scope
 from organization.credentials import create_credential
+from outbox.holding.pauses import pause, resume
 from outbox.models import Message, Source, Status
 from outbox.submission import Envelope, submit_together
 from outbox.values import Submission
@@ -118,9 +119,10 @@ def test_more_processes_deliver_more(crm, qa, folder, start_portal):
         for processes in (1, 2, 4):
             with sink(folder, delay=0.02) as server:
                 worker = start_portal(address).worker(processes)
-                SmtpSettings.objects.all().delete()
-                submit_many(crm, qa, 1000 * processes)  # held until there are settings
                 configure(qa, port=server.port, connections=4 * processes, from_domains="*")
+                pause(Scope(stage=qa), "Until all emails are there", OPERATOR)
+                submit_many(crm, qa, 1000 * processes)
+                resume(Scope(stage=qa), OPERATOR)
                 eventually(all_sent, 120)
                 worker.end()
                 assert Counter(server.counts.values()) == {1: 1000 * processes}

@@ -1,7 +1,7 @@
 """Templates keep the layers that imports keep: what one includes, extends, loads or links to belongs to its own app or below.
 
-Two things of portal are for all: its base.html is the frame around every page, and its pages (home, help, an app's page)
-may be linked to from everywhere.
+Two things of portal are for all: base.html and alone.html are the frames around every page, and its pages (home, help, an
+app's page) may be linked to from everywhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 TEMPLATES = settings.BASE_DIR / "templates"
 STATIC = settings.BASE_DIR / "static"
 SHELL = "shell"  # the pieces that every app uses; below all apps
-FRAME = "base.html"
+FRAMES = {"base.html", "alone.html"}
 DJANGOS_FOLDERS = {"django": SHELL, "registration": "portal", "admin": "portal"}  # where Django looks for them
 DJANGOS_LIBRARIES = {"static", "l10n", "django_htmx"}
 
@@ -77,7 +77,7 @@ def owner_of_target(arrow: Arrow) -> str | None:
 
 @cache
 def pages() -> dict[str, str]:
-    """The app of each page: where its view is. Signing in and out is Django's, and counts as portal's."""
+    """The app of each page: where its view is. Signing out is Django's, and counts as portal's."""
     return {name: app if app in LEVELS else "portal" for name, app in _pages_of(get_resolver())}
 
 
@@ -93,7 +93,7 @@ def is_allowed(arrow: Arrow) -> bool:
     user, used = owner(arrow.template), owner_of_target(arrow)
     if used is None:
         return False
-    is_for_all = (arrow.tag == "extends" and arrow.target == FRAME) or (arrow.tag == "url" and used == "portal")
+    is_for_all = (arrow.tag == "extends" and arrow.target in FRAMES) or (arrow.tag == "url" and used == "portal")
     return is_for_all or user == used or LEVELS[user] < LEVELS[used]
 
 

@@ -175,7 +175,7 @@ PAGES: dict[str, Row] = {
     f"{_INBOX}<int:message_id>/send-to-test-list/": Row(NOBODY, RESENDERS),
     # Django admin around its models
     "admin/": Row(STAFF, STAFF, STAFF),
-    "admin/login/": Row(EVERYBODY, EVERYBODY),
+    "admin/login/": Row(MEMBERS, MEMBERS, MEMBERS),  # leads to the one page for signing in
     "admin/logout/": Row(MEMBERS - STAFF, MEMBERS, MEMBERS - STAFF),  # leads who isn't let in to its start
     "admin/password_change/": Row(MEMBERS, MEMBERS, MEMBERS),  # leads to the portal's own
     "admin/password_change/done/": Row(STAFF),

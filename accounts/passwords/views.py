@@ -1,4 +1,4 @@
-"""The parts of the member's account that Django's sign-in leaves to us."""
+"""Change a password while one is signed in."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from organization.models import Member
 class ChangePassword(PasswordChangeView):
     """Change the member's own password. Their other sessions end."""
 
+    template_name = "accounts/change_password.html"
     success_url = reverse_lazy("profile")
 
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:

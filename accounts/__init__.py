@@ -1,0 +1,1 @@
+"""How a member comes in: sign-in, second factor, sessions, passwords, invitations."""

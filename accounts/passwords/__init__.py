@@ -1,0 +1,1 @@
+"""A member's password: how it is changed."""
