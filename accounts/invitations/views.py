@@ -80,7 +80,7 @@ def answer_sent(request: HttpRequest, sent: SentLink) -> HttpResponse:
 
 
 @login_not_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 @sensitive_post_parameters()
 @sensitive_variables("token")

@@ -17,7 +17,7 @@ from accounts.passwords.reset import request_reset
 
 
 @login_not_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def password_reset(request: HttpRequest) -> HttpResponse:
     """Take an address. The answer is the same whether a member has it or not."""
@@ -32,7 +32,7 @@ def password_reset(request: HttpRequest) -> HttpResponse:
 
 
 @login_not_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 @sensitive_post_parameters()
 @sensitive_variables("token")

@@ -63,13 +63,11 @@ def _filtered(data: QueryDict) -> QuerySet[Member]:
 
 def _in_state(members: QuerySet[Member], state: str) -> QuerySet[Member]:
     """As the badges say it (see Member.is_invited)."""
+    if state == "deactivated":
+        return members.filter(is_active=False)
     invited = Q(last_login=None, password__startswith=UNUSABLE_PASSWORD_PREFIX)
-    conditions = {
-        "active": Q(is_active=True) & ~invited,
-        "invited": Q(is_active=True) & invited,
-        "deactivated": Q(is_active=False),
-    }
-    return members.filter(conditions[state]) if state in conditions else members.none()
+    conditions = {"active": ~invited, "invited": invited}
+    return members.filter(conditions[state], is_active=True) if state in conditions else members.none()
 
 
 @require_safe
