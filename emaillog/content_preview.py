@@ -139,8 +139,8 @@ def harmless_html(html: str) -> str:
 
 
 def has_content(message: Message) -> bool:
-    """Return whether the content is still stored (see retention)."""
-    return Content.objects.filter(message=message).exists()
+    """Return whether the content may be shown, and is still stored (see retention)."""
+    return not message.is_own and Content.objects.filter(message=message).exists()
 
 
 def source(message: Message) -> bytes:
@@ -177,7 +177,9 @@ def _fields(message: Message) -> list[HeaderField]:
 
 
 def _start(message: Message, length: int) -> bytes:
-    """Return the first bytes of the content, or no bytes if it was removed."""
+    """Return the first bytes of the content, or no bytes if it was removed or is never shown."""
+    if message.is_own:
+        return b""
     start = Content.objects.filter(message=message).values_list(Substr("data", 1, length), flat=True).first()
     return bytes(start or b"")
 

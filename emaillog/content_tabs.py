@@ -11,7 +11,10 @@ from emaillog.content_preview import SHOWN_AT_MOST, Preview, header_fields, prev
 from outbox.models import Message
 
 
-def content_gone() -> str:
+def content_gone(message: Message) -> str:
+    """Why nothing is shown, in words."""
+    if message.is_own:
+        return "The content of the portal's own emails is never shown. It is removed when the email is finished."
     return f"The content was removed after {settings.CONTENT_RETENTION_DAYS} days."
 
 

@@ -1,4 +1,7 @@
-"""The email log as a CSV file. It is written line by line, so that few messages are in memory at the same time."""
+"""The email log as a CSV file, without the portal's own emails.
+
+It is written line by line, so that few messages are in memory at the same time.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from emaillog.bounded_scan import SCAN_LIMIT, IdRange, ScanResult, scan, walk
 from emaillog.filters import MessageFilter
 from emaillog.reasons import Reason, reasons_of
 from outbox.access.masking import Mask
-from outbox.models import Message
+from outbox.models import Message, Source
 
 ROWS_AT_MOST = 100_000
 SEARCHED_AT_MOST = 40 * SCAN_LIMIT
@@ -33,7 +36,8 @@ def _rows(log_filter: MessageFilter, zone: tzinfo) -> Iterator[Sequence[str]]:
     """Yield the rows, newest first. A few hundred messages are read at a time."""
     yield _HEADER
     access, id_range, given = log_filter.access, log_filter.id_range, 0
-    matching = log_filter.rows.select_related("app", "stage", "credential").prefetch_related("recipients")
+    matching = log_filter.rows.exclude(via=Source.OWN).select_related("app", "stage", "credential")
+    matching = matching.prefetch_related("recipients")
     for messages in walk(access.sources(), matching, id_range, _ROWS_PER_SCAN, SEARCHED_AT_MOST // SCAN_LIMIT):
         reasons = reasons_of(messages)
         for message in messages[: ROWS_AT_MOST - given]:

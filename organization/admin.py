@@ -1,4 +1,4 @@
-"""Members, roles, grants, stages, apps, credentials and the audit trail in Django admin."""
+"""Roles, grants, stages, apps, credentials and the audit trail in Django admin."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -18,11 +17,10 @@ from organization.admin_base import PlaceAdmin, PortalAdmin, ReadOnlyAdmin, memb
 from organization.audit.filters import recent_values
 from organization.credentials import revoke_credential
 from organization.forms import AppForm, VersionedForm
-from organization.govern.forms import MemberForm, RoleForm
+from organization.govern.forms import RoleForm
 from organization.govern.rights import may_change_role
 from organization.govern.services import delete_role, revoke_grant, save_grant, save_role
 from organization.kept_headers.changes import keep_header, stop_keeping_header
-from organization.members import may_edit, save_member
 from organization.models import (
     AllowedAddress,
     App,
@@ -30,7 +28,6 @@ from organization.models import (
     Credential,
     Installation,
     KeptHeader,
-    Member,
     Role,
     RoleGrant,
     Stage,
@@ -46,30 +43,6 @@ C = TypeVar("C", AllowedAddress, KeptHeader)
 
 admin.site.site_header = admin.site.site_title = "ODC Email Portal"
 admin.site.unregister(Group)
-
-
-class MemberAdminForm(MemberForm):
-    class Meta(MemberForm.Meta):
-        fields = ("email", "name", "is_active", "is_staff", "theme", "time_zone")  # type: ignore[assignment]
-
-
-@admin.register(Member)
-class MemberAdmin(PortalAdmin):
-    permissions = (Permission.VIEW_MEMBERS,)
-    change_permissions = (Permission.MANAGE_MEMBERS,)
-    form = MemberAdminForm
-    fields = ("email", "complete", "name", "new_password", "is_active", "is_staff", "theme", "time_zone", "version")
-    exclude = ("version",)  # the model's field, which can't be edited; the form has its own field of this name
-    list_display = ("email", "name", "is_active", "is_staff", "last_login")
-    search_fields = ("email", "name")
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_change_permission(request, obj) and (obj is None or may_edit(member_of(request), obj))
-
-    def save_model(self, request: HttpRequest, obj: Member, form: Any, change: bool) -> None:
-        saved = save_member(obj, member_of(request), new_password=form.cleaned_data["new_password"])
-        if saved == request.user and form.cleaned_data["new_password"]:
-            update_session_auth_hash(request, saved)
 
 
 class DeletableAdmin(PortalAdmin):

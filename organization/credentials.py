@@ -43,6 +43,8 @@ def create_credential(
     Raises PermissionDenied or ValidationError.
     """
     require(actor, Scope(app, stage), *MAY_MANAGE)
+    if app.is_built_in:
+        raise ValidationError(f"The app {app} is built in and needs no credential.")
     if app.archived or stage.archived:
         raise ValidationError("An archived app or stage can't get a credential. Restore it first.")
     password = secrets.token_urlsafe(32)

@@ -8,9 +8,9 @@ never activates a deactivated member again, and never restores an old password.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 
 from organization import audit
@@ -65,23 +65,51 @@ def give_password(member: Member, new_password: str, actor: Actor) -> Member:
         return _store_password(stored, new_password, actor)
 
 
-def save_member(member: Member, actor: Actor, *, new_password: str = "") -> Member:
-    """Store a new or changed member.
+def choose_password(member: Member, new_password: str, operation: audit.Operation) -> Member:
+    """Store the password that a member chose through a link that only they have.
 
-    A new password or a deactivation ends all their sessions. The actor holds every right of the member, before and after.
-    Raises PermissionDenied, ValidationError or StaleVersion.
+    This ends all their sessions. `operation` says what the link was for. Raises PermissionDenied for a deactivated member.
+    """
+    with transaction.atomic():
+        stored = Member.objects.select_for_update(no_key=True).get(pk=member.pk)
+        _require_active(stored)
+        return _store_password(stored, new_password, stored, operation)
+
+
+def create_member(
+    member: Member, actor: Actor, *, password: str = "", invite: Callable[[Member], object] | None = None
+) -> Member:
+    """Store a new member, who has a password or is invited to choose one.
+
+    `invite` is called with the stored member, in the same transaction. The actor holds every right of the member. Raises
+    PermissionDenied or ValidationError.
+    """
+    require(actor, EVERYWHERE, Permission.MANAGE_MEMBERS)
+    require_may_edit(actor, member)
+    if not password and invite is None:
+        raise ValidationError("A new member needs a password, or an invitation to choose one.")
+    with transaction.atomic():
+        member.set_password(password or None)
+        member.version += 1
+        save_validated(member)
+        audit.record(actor, audit.Operation.CREATE, member, after=audit.snapshot(member))
+        if not password and invite is not None:
+            invite(member)
+    return member
+
+
+def save_member(member: Member, actor: Actor) -> Member:
+    """Store a changed member.
+
+    A deactivation ends all their sessions. The actor holds every right of the member, before and after. Raises
+    PermissionDenied, ValidationError or StaleVersion.
     """
     require(actor, EVERYWHERE, Permission.MANAGE_MEMBERS)
     with transaction.atomic(), keeping_an_administrator():
         require_may_edit(actor, member)
-        if member.pk is None:
-            return _create(member, actor, new_password)
         stored = _locked(member)
         require_may_edit(actor, stored)
         columns = [*_BY_ADMINISTRATORS]
-        if new_password:
-            member.set_password(new_password)
-            columns.append("password")
         if stored.is_active and not member.is_active:
             member.sessions_ended = stored.sessions_ended + 1
             columns.append("sessions_ended")
@@ -102,14 +130,6 @@ def require_may_edit(actor: Actor, member: Member) -> None:
         raise PermissionDenied(_SUPERUSERS_ONLY if member.is_superuser else _MORE_THAN_HELD)
 
 
-def _create(member: Member, actor: Actor, password: str) -> Member:
-    member.set_password(password or None)
-    member.version += 1
-    save_validated(member)
-    audit.record(actor, audit.Operation.CREATE, member, after=audit.snapshot(member))
-    return member
-
-
 def _store(stored: Member, member: Member, actor: Actor, columns: Collection[str]) -> Member:
     """Write these columns of `member` to the locked row `stored`."""
     before = audit.snapshot(stored)
@@ -121,11 +141,13 @@ def _store(stored: Member, member: Member, actor: Actor, columns: Collection[str
     return stored
 
 
-def _store_password(stored: Member, new_password: str, actor: Actor) -> Member:
+def _store_password(
+    stored: Member, new_password: str, actor: Actor, operation: audit.Operation = audit.Operation.CHANGE_PASSWORD
+) -> Member:
     """Write only the password to the locked row `stored`."""
     stored.set_password(new_password)
     stored.save(update_fields=["password"])
-    audit.record(actor, audit.Operation.CHANGE_PASSWORD, stored)
+    audit.record(actor, operation, stored)
     return stored
 
 

@@ -154,6 +154,11 @@ class Member(VersionedModel, AbstractBaseUser, PermissionsMixin):
         words = self.name.split() or [self.email]
         return "".join(word[0] for word in (words[:1] + words[1:][-1:])).upper()
 
+    @property
+    def is_invited(self) -> bool:
+        """Whether the member hasn't chosen a password yet, nor signed in another way."""
+        return self.is_active and self.last_login is None and not self.has_usable_password()
+
     @cached_property
     def grants(self) -> list[RoleGrant]:
         """The member's role grants, read once per instance, which is once per request."""
@@ -379,8 +384,17 @@ class KeptHeader(models.Model):
         return self.name
 
 
+class Apps(models.QuerySet["App"]):
+    def without_built_in(self) -> Apps:
+        """The organization's own apps."""
+        return self.exclude(key=App.BUILT_IN_KEY)
+
+
 class App(VersionedModel, ImmutableKeyModel):
     """An application of the organization that sends messages through the portal."""
+
+    # The portal itself, whose emails to members are an app's (see accounts.own_mail). No other app can have this key.
+    BUILT_IN_KEY = "_portal"
 
     class Colour(models.TextChoices):
         VIOLET = "violet", "Violet"
@@ -405,6 +419,8 @@ class App(VersionedModel, ImmutableKeyModel):
 
     RESERVED_KEYS = frozenset({"new"})  # /apps/new/ is a page
 
+    objects = Apps.as_manager()
+
     class Meta:
         ordering = [Lower("name"), "key"]
 
@@ -415,6 +431,10 @@ class App(VersionedModel, ImmutableKeyModel):
         super().clean()
         if self.key in self.RESERVED_KEYS:
             raise ValidationError({"key": f"“{self.key}” is used in the portal's own URLs. Choose another key."})
+
+    @property
+    def is_built_in(self) -> bool:
+        return self.key == self.BUILT_IN_KEY
 
     @property
     def initials(self) -> str:
@@ -539,6 +559,10 @@ class AuditEvent(models.Model):
         DELETE = "Delete", "Delete"
         REVOKE = "Revoke", "Revoke"
         CHANGE_PASSWORD = "Change password", "Change password"
+        INVITE = "Invite", "Invite"
+        ACCEPT_INVITATION = "Accept invitation", "Accept invitation"
+        REQUEST_PASSWORD_RESET = "Request password reset", "Request password reset"
+        RESET_PASSWORD = "Reset password", "Reset password"
         CHANGE_RECIPIENT_POLICY = "Change recipient policy", "Change recipient policy"
         ROTATE_KEY = "Rotate key", "Rotate key"
         TEST = "Test", "Test"

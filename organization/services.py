@@ -44,6 +44,8 @@ def save_app(app: App, actor: Actor) -> App:
 
 
 def _require_for_app(app: App, actor: Actor) -> None:
+    if app.is_built_in:
+        raise ValidationError(f"The app {app} is built in, so it can't be changed or archived.")
     if app.pk is None:
         require(actor, EVERYWHERE, Permission.CREATE_APPS)
         return

@@ -28,7 +28,6 @@ urlpatterns = [
     path(f"{_STAGES}<slug:stage_key>/archive/", stages.archive, name="stage-archive"),
     path(f"{_STAGES}<slug:stage_key>/restore/", stages.restore, name="stage-restore"),
     path(_MEMBERS, member_views.members, name="members"),
-    path(f"{_MEMBERS}new/", member_views.create, name="member-new"),
     path(_MEMBER, member_views.member, name="member"),
     path(f"{_MEMBER}edit/", member_views.edit, name="member-edit"),
     path(f"{_MEMBER}deactivate/", member_views.deactivate, name="member-deactivate"),

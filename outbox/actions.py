@@ -45,6 +45,7 @@ _RESENT_MEANWHILE = "The email was resent as #{} after you opened the page. Noth
 _NO_CONTENT = "The content of the email isn't kept any more, so it can't be resent."
 _EVERYBODY_GOT_IT = "Everybody who would get the email now got it already. Choose “Everybody” to send it again."
 _NOT_CAPTURED = "Only captured email is forwarded as test mail, and this email isn't captured."
+_OWN = "The portal's own emails are never sent again or forwarded. Send the member a new link on their page."
 _NOBODY_LISTED = "Nobody is on the test list. Add a person to it first."
 _CAPTURES_ALL = "{} captures all email, so nothing is sent to real recipients. Change its recipient policy first."
 
@@ -262,6 +263,8 @@ def release_addresses(message: Message) -> list[str]:
 
 def why_not_forward(message: Message) -> str:
     """Why the message can't be sent to the test list or to oneself, in words; empty when it can."""
+    if message.is_own:
+        return _OWN
     if message.status not in FINAL or not message.recipients.filter(status=Status.CAPTURED).exists():
         return _NOT_CAPTURED
     return "" if settings_of(message.stage) else _NOWHERE_TO_SEND.format(message.stage)
@@ -269,6 +272,8 @@ def why_not_forward(message: Message) -> str:
 
 def why_not_resend(message: Message) -> str:
     """Why the message can't be resent, in words; empty when it can."""
+    if message.is_own:
+        return _OWN
     return "" if message.status in FINAL else _UNDER_WAY
 
 

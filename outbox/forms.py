@@ -20,7 +20,7 @@ class TestMailForm(CompleteAddresses):
     """The app and the recipient of a test mail."""
 
     app = forms.ModelChoiceField(
-        App.objects.filter(archived=False),
+        App.objects.without_built_in().filter(archived=False),
         empty_label=None,
         help_text="The email is routed like the app's own: while its test list is Active, to the people on that list.",
     )

@@ -107,6 +107,7 @@ class Source(models.TextChoices):
     COMMAND = "command", "Command line"
     PORTAL = "portal", "Portal (test mail)"
     RESEND = "resend", "Resend"
+    OWN = "own", "Portal (its own email)"  # to members: invitations, password resets, reminders
 
 
 class Message(models.Model):
@@ -171,6 +172,11 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.subject or '(no subject)'}"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the portal wrote it to a member. It may hold a link that lets its reader in, so it is shown to nobody else."""
+        return self.via == Source.OWN
 
 
 class Content(models.Model):

@@ -14,7 +14,7 @@ from common.clock import database_now
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.recipient_policy.reading import policy_of
 from outbox.access.visibility import LogAccess
-from outbox.models import Message, RouteKind, Rule
+from outbox.models import Message, RouteKind, Rule, Source
 from outbox.routing import Route, route
 from testlists.state import NO_LIST, states_of_stage
 
@@ -80,7 +80,8 @@ def effect_of(policy: RecipientPolicy, access: LogAccess, since: datetime) -> Po
 def _newest(access: LogAccess, since: datetime, effect: PolicyEffect) -> Iterator[tuple[int, list[str]]]:
     """App and recipients of the stage's newest emails, back to `since` or as many as are read at most."""
     visible = None if access.every_app else {app.pk for app in access.apps}
-    rows = Message.objects.filter(stage=access.stage).order_by("-pk").values_list("app_id", "requested", "created")
+    emails = Message.objects.filter(stage=access.stage).exclude(via=Source.OWN)
+    rows = emails.order_by("-pk").values_list("app_id", "requested", "created")
     for number, (app_id, requested, created) in enumerate(rows[: READ_AT_MOST + 1].iterator(_ROWS_AT_ONCE)):
         if created < since - _SLACK:
             return

@@ -17,7 +17,7 @@ from organization.signals import count_stage_leaving
 from outbox import wakeup
 from outbox.counts.test_list_counts import recent_mail
 from outbox.holding.held_mail import drop_answers, held_in_words
-from outbox.models import HoldReason, Recipient, RouteKind, Rule, Status
+from outbox.models import HoldReason, Recipient, RouteKind, Rule, Source, Status
 from outbox.states import hold_unconfigured, release_to_list, settle_time_over
 from testlists.models import TestList
 from testlists.signals import RecentMail, count_in_flight, count_recent, test_list_saved
@@ -75,17 +75,17 @@ def _count_in_flight(test_list: TestList, **_: Any) -> int:
 
 def _count_stage_leaving(stage: Stage, policy: PolicyState, **_: Any) -> int:
     """How many messages are being sent to an address that gets none under the stage's policy (see organization.signals)."""
-    rows = _on_the_wire(message__stage=stage.pk).values_list("message_id", "address", "rule", "message__route")
-    return len({pk for pk, address, rule, route in rows if not _may_leave(policy, address, rule, route)})
+    rows = _on_the_wire(message__stage=stage.pk).values_list("message_id", "address", "rule", "message__route", "message__via")
+    return len({pk for pk, *recipient in rows if not _may_leave(policy, *recipient)})
 
 
-def _may_leave(policy: PolicyState, address: str, rule: str, route: str) -> bool:
+def _may_leave(policy: PolicyState, address: str, rule: str, route: str, via: str) -> bool:
     if rule == Rule.FORWARDED:
         return True
     if policy.policy == RecipientPolicy.NOBODY:
         return False
     if rule == Rule.ALLOWED:
-        return policy.allows(address)
+        return via == Source.OWN or policy.allows(address)
     return policy.policy == RecipientPolicy.AS_APPS_ASK or route in (RouteKind.TEST_LIST, RouteKind.RELEASED)
 
 

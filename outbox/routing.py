@@ -84,6 +84,14 @@ def as_asked(requested: Sequence[str]) -> Route:
     return _to_all(RouteKind.RECIPIENTS, Rule.AS_APPS_ASK, requested, reason)
 
 
+def route_own(members: Sequence[str], policy: PolicyState) -> Route:
+    """The portal's own email to members, who count as allowed addresses for it. It has no test list."""
+    if policy.policy == RecipientPolicy.NOBODY:
+        return _to_allowed((), members, "The stage captures all email, so nobody gets it.")
+    reason = "The portal's own email goes to the member it is for, in every stage that doesn't capture all email."
+    return _to_all(RouteKind.RECIPIENTS, Rule.ALLOWED, members, reason)
+
+
 def _held_by_list(requested: Sequence[str], test_list: ListState) -> Route:
     if test_list.exists:
         reason = "The test list's time is over, so the email is held until a person extends or deactivates the list."
@@ -174,6 +182,7 @@ class StoredRoute:
     policy_version: int
     has_recipients: bool
     allowed: tuple[str, ...] = ()  # those of them who get it as allowed addresses
+    is_own: bool = False  # the portal's own email to a member
 
 
 def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListState, policy: PolicyState) -> Route | None:
@@ -183,12 +192,13 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
     meanwhile. The opposite changes free nothing: test mail follows the list as it is now, whatever its toggle says, and an
     email to allowed addresses reaches only those. A list whose time is over holds what waits, for the people on it, because it
     was Active meanwhile. No list catches an email that a
-    person released, and only a stage that captures everything does. Nothing catches an email that a person forwarded. Without a
-    list everything else is held.
+    person released, nor the portal's own, and only a stage that captures everything does. Nothing catches an email that a person
+    forwarded. Without a list everything else is held.
     """
     policy = policy.since(decided.policy_version)
     captures_all = policy.policy == RecipientPolicy.NOBODY
-    if decided.kind == RouteKind.FORWARDED or (decided.kind == RouteKind.RELEASED and not captures_all):
+    passes_lists = decided.is_own or decided.kind == RouteKind.RELEASED
+    if decided.kind == RouteKind.FORWARDED or (passes_lists and not captures_all):
         return None
     if captures_all:
         return route(requested, test_list, policy)

@@ -36,7 +36,7 @@ from outbox.headers.parser import (
 from outbox.headers.received import loop_reason
 from outbox.models import HoldReason, Message, RouteKind, Rule, Source, Status
 from outbox.refusals import refusal_of_submission, try_to_record
-from outbox.routing import Route, forward, release, route, route_resent
+from outbox.routing import Route, forward, release, route, route_own, route_resent
 from outbox.routing_state import Place, RoutingState, forget, place_of, routing_state, snapshot_of
 from outbox.search_text import search_text
 from outbox.values import AcceptedMessage, Resend, Submission
@@ -114,6 +114,7 @@ class _Checked(NamedTuple):
 
 def _checked(submission: Submission) -> _Checked | SubmissionRefused:
     try:
+        _check_app(submission)
         envelope = check_envelope(submission.envelope)
         content = with_crlf(submission.content)
         check_size(len(content))
@@ -205,6 +206,8 @@ def _new_recipients(number: int, submission: Submission, decided: Route, status:
 
 def _route(submission: Submission, state: RoutingState) -> Route:
     recipients, resent = submission.envelope.recipients, submission.resent
+    if submission.via == Source.OWN:
+        return route_own(recipients, state.policy)
     if resent is None:
         return route(recipients, state.test_list, state.policy)
     if resent.forwarded_to:
@@ -214,6 +217,12 @@ def _route(submission: Submission, state: RoutingState) -> Route:
     decided = route_resent(RouteKind(resent.original.route), recipients, state.test_list, state.policy)
     remaining = decided.without(resent.reached)
     return decided if remaining.reaches_nobody else remaining  # the list may have changed a moment ago
+
+
+def _check_app(submission: Submission) -> None:
+    """Refuse what isn't the portal's own for its app: test lists don't catch that app's email."""
+    if submission.app.is_built_in != (submission.via == Source.OWN):
+        raise SubmissionRefused(550, "5.7.1", f"The app {submission.app.key} is the portal's own.")
 
 
 def check_size(size: int) -> None:

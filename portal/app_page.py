@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from organization.access import Scope, allowed
 from organization.forms import CredentialForm
-from organization.models import Credential, Member
+from organization.models import App, Credential, Member
 from organization.permissions import Permission
 from organization.web.http import MemberRequest, gateway_context
 from outbox.refusals import newest_refusals
@@ -19,7 +19,12 @@ from testlists.views import find_test_list, frame_context, view_context
 
 @require_safe
 def app_emails(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
-    """Show the page. Every member may read it, and each card leaves out what the member may not see."""
+    """Show the page. Every member may read it, and each card leaves out what the member may not see.
+
+    The built-in app has nothing to configure. Its page is its log.
+    """
+    if app_key == App.BUILT_IN_KEY:
+        return redirect(f"{reverse('email-log', args=[stage_key])}?app={app_key}")
     test_list = find_test_list(app_key, stage_key)
     credentials = list(Credential.objects.filter(app=test_list.app, stage=test_list.stage))
     context = {

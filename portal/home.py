@@ -386,7 +386,7 @@ def _nothing_set_up(member: Member, stages: list[Stage]) -> list[Notice]:
     if not stages and allowed(member, EVERYWHERE, Permission.MANAGE_STAGES):
         text = "A stage is where apps run, such as Development or Production."
         notices.append(Notice("info", "Create the first stage", text, reverse("stage-new"), "Create stage"))
-    if not App.objects.exists() and allowed(member, EVERYWHERE, Permission.CREATE_APPS):
+    if not App.objects.without_built_in().exists() and allowed(member, EVERYWHERE, Permission.CREATE_APPS):
         text = "An app is a program that sends emails. It gets its own credentials and test lists."
         notices.append(Notice("info", "Create the first app", text, reverse("app-new"), "Create app"))
     return notices

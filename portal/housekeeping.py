@@ -6,6 +6,10 @@ from datetime import timedelta
 
 from django.conf import settings
 
+from accounts.links import forget_links
+from accounts.own_mail.contents import OwnMessage, remove_finished_contents
+from accounts.passwords.reset import ResetRequest, answer_requests
+from accounts.reminders.sending import forget_reminders, send_reminders
 from analytics.rollup import forget_before, roll_up
 from common.clock import database_now
 from common.jobs import Job
@@ -21,7 +25,7 @@ _DAY = 24 * 3600.0
 def prune() -> retention.PruneResult:
     """Remove emails that are old enough.
 
-    After LOG_RETENTION_DAYS, remove counts, entries of the audit trail and acts on many emails too.
+    After LOG_RETENTION_DAYS, remove counts, entries of the audit trail, acts on many emails, links and reminders too.
     """
     pruned = retention.prune()
     now = database_now()
@@ -29,7 +33,19 @@ def prune() -> retention.PruneResult:
     forget_before(oldest)
     remove_older_than(oldest, now)
     BulkAction.objects.filter(ended__lt=oldest).delete()
+    forget_links(oldest)
+    forget_reminders(oldest)
     return pruned
+
+
+def send_own_mail() -> None:
+    """Answer members who forgot their password, and remove the contents of the portal's own emails that are finished."""
+    answer_requests()
+    remove_finished_contents()
+
+
+def own_mail_waits() -> bool:
+    return ResetRequest.objects.exists() or OwnMessage.objects.exists()
 
 
 JOBS = (
@@ -37,6 +53,9 @@ JOBS = (
     SWEEP,
     # What people do about many emails at once.
     BULK_ACTIONS,
+    # A person waits for the email. It isn't written by the page, whose time would tell whether there is such a member.
+    Job("own-mail", send_own_mail, every=3.0, needed=own_mail_waits),
+    Job("reminders", send_reminders, every=600.0, first=120.0, beside=True),
     # Counts new messages for Analytics. The outbox may never have been counted before.
     Job("roll-up", roll_up, every=15.0, first=15.0, beside=True),
     # Once a day, and not in the first minutes after a start, when people wait for emails.

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from portal.logs import OneLine
+from portal.logs import OneLine, WithoutLinks
 
 _BEFORE_RENDERING: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -29,7 +29,8 @@ _BEFORE_RENDERING: list[Any] = [
 def log_config(log_format: str, level: str) -> dict[str, Any]:
     """Configure structlog, and return what Python's logging needs to write other libraries' lines likewise."""
     json = log_format == "json"
-    renderer: Any = structlog.processors.JSONRenderer() if json else OneLine(structlog.dev.ConsoleRenderer(colors=False))
+    plain: Any = structlog.processors.JSONRenderer() if json else OneLine(structlog.dev.ConsoleRenderer(colors=False))
+    renderer = WithoutLinks(plain)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *_BEFORE_RENDERING, renderer, _mark_as_rendered],
         wrapper_class=structlog.stdlib.BoundLogger,

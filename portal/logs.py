@@ -1,4 +1,4 @@
-"""Keep each event on one line of the log, whatever its text is."""
+"""What every line of the log keeps to: it is one line, whatever its text is, and has no link that lets its reader in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,20 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 # Characters that a terminal or log collector reads as a line end or a command.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+# The token of an account's link (see accounts.links) in a URL, also where that is a part of another one.
+_LINK = re.compile(r"(accounts(?:/|%2F)(?:invitation|password-reset)(?:/|%2F)+)[\w%.~+=-]+", re.IGNORECASE)
+
+
+class WithoutLinks:
+    """A renderer that leaves out the tokens of links with which a member chooses a password."""
+
+    def __init__(self, renderer: Processor) -> None:
+        self.renderer = renderer
+
+    def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
+        return _LINK.sub(r"\1***", str(self.renderer(logger, name, event)))
 
 
 class OneLine:

@@ -34,6 +34,8 @@ ORGANIZATION_NAME = env.str("ORGANIZATION_NAME", default="Acme")
 
 # Where people reach the portal: links in messages begin with it.
 PORTAL_URL = env.str("PORTAL_URL", default=f"http://127.0.0.1:{env.str('PORT', default='8000')}")
+# The stage through which the portal sends its own emails to members, by its key. Empty: it sends none.
+PORTAL_STAGE = env.str("PORTAL_STAGE", default="")
 # Which installation this is. Empty: a file beside the SQLite database, or in `var/`, holds it.
 INSTALLATION_ID = env.str("INSTALLATION_ID", default="")
 

@@ -70,7 +70,8 @@ def make_test_lists(*, apps: Iterable[App] | None = None, stages: Iterable[Stage
     It is only for new apps and stages. A missing list of an older app may have been Active.
     """
     _lock_creation()
-    pairs = itertools.product(App.objects.all() if apps is None else apps, Stage.objects.all() if stages is None else stages)
+    some_apps = App.objects.without_built_in() if apps is None else apps
+    pairs = itertools.product(some_apps, Stage.objects.all() if stages is None else stages)
     TestList.objects.bulk_create([TestList(app=app, stage=stage) for app, stage in pairs], ignore_conflicts=True)
 
 
@@ -98,6 +99,8 @@ def save_test_list(app: App, stage: Stage, change: ListChange, actor: Actor, *, 
     StaleVersion. Then nothing is stored.
     """
     require(actor, Scope(app, stage), *MAY_EDIT)
+    if app.is_built_in:
+        raise ValidationError(f"The app {app} is built in and has no test list: only members get its emails.")
     entries = _validated_entries(change)
     with transaction.atomic():
         lock_against_claims(app, stage)

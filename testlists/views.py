@@ -38,7 +38,8 @@ _STORES_NOTHING = {"find_members", "check", "remove", "put_back"}
 
 def find_test_list(app_key: str, stage_key: str) -> TestList:
     """The list of the app in the stage, by their keys. Raises Http404."""
-    return test_list_of(get_object_or_404(App, key=app_key), get_object_or_404(Stage, key=stage_key))
+    app = get_object_or_404(App.objects.without_built_in(), key=app_key)
+    return test_list_of(app, get_object_or_404(Stage, key=stage_key))
 
 
 def frame_context(request: MemberRequest, test_list: TestList, url_name: str) -> dict[str, object]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from typing import Any
+
+from django.conf import settings
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.http import HttpResponse
@@ -12,6 +15,9 @@ class SignIn(LoginView):
     """Sign in by email address and password."""
 
     template_name = "accounts/sign_in.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(sends_own_email=bool(settings.PORTAL_STAGE), **kwargs)
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         member = form.get_user()

@@ -294,7 +294,8 @@ def stored_route(message: Message, recipients: Sequence[Recipient]) -> StoredRou
     """What was decided about the message, and who of its recipients still waits for it."""
     waiting = [recipient for recipient in recipients if recipient.status in WAITING]
     allowed = tuple(recipient.address for recipient in waiting if recipient.rule == Rule.ALLOWED)
-    return StoredRoute(RouteKind(message.route), message.list_version, message.policy_version, bool(waiting), allowed)
+    kind, has_recipients = RouteKind(message.route), bool(waiting)
+    return StoredRoute(kind, message.list_version, message.policy_version, has_recipients, allowed, message.is_own)
 
 
 def _without_reached(new_route: Route, message: Message, recipients: Sequence[Recipient]) -> Route:

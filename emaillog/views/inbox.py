@@ -143,7 +143,7 @@ def _email(request: MemberRequest, box: Inbox, message: Message) -> dict[str, ob
         "mask": box.access.mask(message),
         "actions": actions.allowed_actions(message, request.user),
         "can_see_content": may_see_content(request.user, message),
-        "content_gone": "" if content_is_there else content_gone(),
+        "content_gone": "" if content_is_there else content_gone(message),
     }
     if context["can_see_content"] and content_is_there:
         context |= content_context(message, request.GET.get("show", ""))

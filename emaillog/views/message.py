@@ -67,7 +67,7 @@ def message(request: MemberRequest, stage_key: str, message_id: int) -> HttpResp
         "resent_from": _if_kept(message.resent_from),
         "resent_as": _if_kept(message.resent_as),
         "can_see_content": may_see_content(request.user, message),
-        "content_gone": "" if content_is_there else content_gone(),
+        "content_gone": "" if content_is_there else content_gone(message),
     }
     if context["can_see_content"] and content_is_there:
         context |= content_context(message, request.GET.get("show", ""))
@@ -121,7 +121,7 @@ def _find_with_content(request: MemberRequest, stage_key: str, message_id: int) 
     message = find_message(request.user, stage_key, message_id)
     require_content(request.user, message)
     if not has_content(message):
-        raise Http404(content_gone())
+        raise Http404(content_gone(message))
     return message
 
 
@@ -131,6 +131,8 @@ def _if_kept(number: int | None) -> int | None:
 
 
 def _route_sentence(message: Message) -> str:
+    if message.is_own and message.route != RouteKind.CAPTURED:
+        return "The portal wrote this email to a member. No test list catches it."
     if message.hold_reason == HoldReason.TEST_LIST_MISSING:
         because = "is missing, so the email is held."
     elif message.hold_reason == HoldReason.TEST_LIST_EMPTY:

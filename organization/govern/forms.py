@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from django import forms
-from django.contrib.auth.password_validation import validate_password
 
 from organization.access import Actor
 from organization.forms import CompleteAddresses, VersionedForm
@@ -15,44 +14,32 @@ from organization.permissions import CATEGORIES, Permission, with_needed
 
 
 class MemberForm(CompleteAddresses, VersionedForm[Member]):
-    """A new member needs a password, which the administrator gives them."""
-
-    new_password = forms.CharField(
-        required=False,
-        strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="Leave empty to keep the password. A new one ends all sessions of the member.",
-    )
+    """Without a password: members choose their own, through a link."""
 
     class Meta:
         model = Member
         fields = ("email", "name", "is_staff")
         help_texts = {"is_staff": "What they find there depends on their roles."}
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, editor: Member | None = None, **kwargs: Any) -> None:
+        """`editor`: the member who fills it in. Only one who may open Django admin lets others open it."""
         super().__init__(*args, **kwargs)
-        if self.instance.pk is None:
-            password = self.fields["new_password"]
-            password.label, password.required = "Initial password", True
-            password.help_text = "Give it to the member, who should change it under Profile after the first sign-in."
+        if editor is not None and not (editor.is_staff or editor.is_superuser):
+            del self.fields["is_staff"]
 
     def clean(self) -> None:
         super().clean()
         if "email" in self.changed_data and "email" in self.cleaned_data:
             self.ask_about("email", [self.cleaned_data["email"]])
 
-    def clean_new_password(self) -> str:
-        password: str = self.cleaned_data["new_password"]
-        if password:
-            validate_password(password, self.instance)
-        return password
-
 
 class GiveRoleForm(forms.Form):
     """A role, and where the member gets it."""
 
     role = forms.ModelChoiceField(Role.objects.none(), empty_label="Choose a role")
-    app = forms.ModelChoiceField(App.objects.filter(archived=False), required=False, empty_label="All apps", label="For")
+    app = forms.ModelChoiceField(
+        App.objects.without_built_in().filter(archived=False), required=False, empty_label="All apps", label="For"
+    )
     stages = forms.ModelMultipleChoiceField(
         Stage.objects.filter(archived=False),
         required=False,

@@ -1,4 +1,4 @@
-"""Members: list, a member's rights and why, add, edit, deactivate, give and revoke roles."""
+"""Members: list, a member's rights and why, edit, deactivate, give and revoke roles. They are added by an invitation."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from organization.access import EVERYWHERE, allowed, require
@@ -30,7 +29,7 @@ from organization.permissions import Permission
 from organization.web.http import MemberRequest, search_words
 
 PAGE = 50
-STATES = (("active", "Active"), ("deactivated", "Deactivated"))
+STATES = (("active", "Active"), ("invited", "Invited"), ("deactivated", "Deactivated"))
 
 
 @require_safe
@@ -56,10 +55,19 @@ def _filtered(data: QueryDict) -> QuerySet[Member]:
     if words := search_words(data, "q"):
         matches = matches.filter(Q(name__icontains=words) | Q(email__icontains=words))
     if state := data.get("state"):
-        matches = matches.filter(is_active=state == "active") if state in dict(STATES) else matches.none()
+        matches = _in_state(matches, state)
     if data.get("role"):
         matches = matches.filter(pk__in=RoleGrant.objects.filter(role=row_number(data, "role")).values("member"))
     return matches
+
+
+def _in_state(members: QuerySet[Member], state: str) -> QuerySet[Member]:
+    """As the badges say it (see Member.is_invited)."""
+    if state == "deactivated":
+        return members.filter(is_active=False)
+    invited = Q(last_login=None, password__startswith=UNUSABLE_PASSWORD_PREFIX)
+    conditions = {"active": ~invited, "invited": invited}
+    return members.filter(conditions[state], is_active=True) if state in conditions else members.none()
 
 
 @require_safe
@@ -120,44 +128,22 @@ def revoke(request: MemberRequest, member_id: int, grant_id: int) -> HttpRespons
 
 
 @require_http_methods(["GET", "POST"])
-@sensitive_post_parameters("new_password")
-def create(request: MemberRequest) -> HttpResponse:
-    require(request.user, EVERYWHERE, Permission.MANAGE_MEMBERS)
-    return _edit(request, Member())
-
-
-@require_http_methods(["GET", "POST"])
-@sensitive_post_parameters("new_password")
 def edit(request: MemberRequest, member_id: int) -> HttpResponse:
     require(request.user, EVERYWHERE, Permission.MANAGE_MEMBERS)
-    instance = get_object_or_404(Member, pk=member_id)
-    require_may_edit(request.user, instance)
-    return _edit(request, instance)
-
-
-def _edit(request: MemberRequest, instance: Member) -> HttpResponse:
-    stored = Member.objects.filter(pk=instance.pk).first()  # the stored values, because the form changes its own instance
-    form = MemberForm(request.POST or None, instance=instance)
-    if not (request.user.is_staff or request.user.is_superuser):
-        del form.fields["is_staff"]
+    stored = get_object_or_404(Member, pk=member_id)
+    require_may_edit(request.user, stored)
+    instance = Member.objects.get(pk=stored.pk)  # the page shows the stored values, and the form changes its own instance
+    form = MemberForm(request.POST or None, instance=instance, editor=request.user)
     if request.method == "POST" and form.is_valid():
         try:
-            saved = save_member(form.instance, request.user, new_password=form.cleaned_data["new_password"])
+            saved = save_member(form.instance, request.user)
         except ValidationError as error:
             add_refusal(form, error)
         else:
-            if saved == request.user and form.cleaned_data["new_password"]:
-                update_session_auth_hash(request, saved)
-            messages.success(request, _saved_words(saved, is_new=stored is None))
+            messages.success(request, f"{saved.name} was saved.")
             return redirect("member", saved.pk)
     context = {"form": form, "member": stored}
     return render(request, "organization/govern/member_form.html", context, status=422 if form.errors else 200)
-
-
-def _saved_words(saved: Member, *, is_new: bool) -> str:
-    if is_new:
-        return f"{saved.name} can sign in with the password that you typed. Give it to them, and a role on this page."
-    return f"{saved.name} was saved."
 
 
 @require_http_methods(["GET", "POST"])

@@ -21,7 +21,7 @@ from organization.web.last_stage import last_stage, stage_to_start_in
 @require_safe
 def apps(request: MemberRequest) -> HttpResponse:
     query = search_words(request.GET, "q")
-    visible_apps = App.objects.filter(archived=False)
+    visible_apps = App.objects.without_built_in().filter(archived=False)
     if query:
         visible_apps = visible_apps.filter(Q(name__icontains=query) | Q(key__icontains=query))
     can_create = allowed(request.user, EVERYWHERE, Permission.CREATE_APPS)
@@ -36,7 +36,7 @@ def create_app(request: MemberRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def edit_app(request: MemberRequest, app_key: str) -> HttpResponse:
-    app = get_object_or_404(App, key=app_key)
+    app = get_object_or_404(App.objects.without_built_in(), key=app_key)
     require(request.user, Scope(app=app), Permission.CHANGE_APPS)
     return _edit(request, app)
 

@@ -100,7 +100,8 @@ class Previewer:
 def _stored(message: Message, unfinished: Collection[Recipient]) -> StoredRoute:
     waiting = [recipient for recipient in unfinished if recipient.status in (*WAITING, Status.HELD)]
     allowed = tuple(recipient.address for recipient in waiting if recipient.rule == Rule.ALLOWED)
-    return StoredRoute(RouteKind(message.route), message.list_version, message.policy_version, bool(waiting), allowed)
+    kind, has_recipients = RouteKind(message.route), bool(waiting)
+    return StoredRoute(kind, message.list_version, message.policy_version, has_recipients, allowed, message.is_own)
 
 
 def _rules_of(route: Route) -> Iterator[str]:

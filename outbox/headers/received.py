@@ -21,7 +21,7 @@ MAX_OWN_LINES = 3
 _PROTOCOLS: dict[str, str] = {Source.GATEWAY: "ESMTPSA"}  # the other sources submit on this machine: LOCAL
 # In test mail the lines of others, and ours of an earlier round, have a name that a mailbox fetcher ignores.
 _RECEIVED = re.compile(rb"(?:x-original-)*received")
-_OURS = re.compile(rb"from ([a-z0-9-]+) by \S+ with (?:ESMTPSA|HTTP|LOCAL) id ([A-Za-z0-9-]+)\.\d+; .* \(([a-z0-9-]+)\)")
+_OURS = re.compile(rb"from ([a-z0-9_-]+) by \S+ with (?:ESMTPSA|HTTP|LOCAL) id ([A-Za-z0-9-]+)\.\d+; .* \(([a-z0-9-]+)\)")
 
 
 @dataclass(frozen=True)

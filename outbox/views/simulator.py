@@ -25,7 +25,8 @@ from testlists.state import ListState, state_of
 @require_safe
 def simulate(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
     """Show where an email would go. Every member may ask, and the list's people are masked as on the list's own page."""
-    found_app, found_stage = get_object_or_404(App, key=app_key), get_object_or_404(Stage, key=stage_key)
+    found_app = get_object_or_404(App.objects.without_built_in(), key=app_key)
+    found_stage = get_object_or_404(Stage, key=stage_key)
     test_list = test_list_of(found_app, found_stage)
     form = SimulationForm(request.GET if "to" in request.GET else None)
     is_complete = form.is_bound and form.is_valid()

@@ -13,7 +13,7 @@ from organization.access import Actor, Operator
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER
 from organization.credentials import NewCredential, create_credential, revoke_credential
 from organization.govern.services import save_grant, save_role
-from organization.members import save_member
+from organization.members import create_member
 from organization.models import App, Credential, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.policy import RecipientPolicy
@@ -88,7 +88,7 @@ def _seed_members(actor: Actor) -> None:
         if Member.objects.filter(email=sign_in.email).exists():
             continue
         member = Member(email=sign_in.email, name=sign_in.name, is_staff=sign_in.role == ADMINISTRATOR)
-        save_member(member, actor, new_password=PASSWORD)
+        create_member(member, actor, password=PASSWORD)
         app = App.objects.get(key=sign_in.app) if sign_in.app else None
         save_grant(RoleGrant(member=member, role=Role.objects.get(name=sign_in.role), app=app), actor)
 

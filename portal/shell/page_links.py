@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 
 class PageLinks(TypedDict, total=False):
-    """Missing on pages that belong to no stage."""
+    """Those of a stage are missing on pages that belong to no stage, and those of a member on other pages than theirs."""
 
+    invite_url: str
+    member_link_url: str
     email_log_url: str
     test_mail_url: str
     policy_effect_url: str  # only for members who may read a log
@@ -22,8 +24,15 @@ class PageLinks(TypedDict, total=False):
 
 
 def page_links(request: HttpRequest) -> PageLinks:
-    """The context processor. A page belongs to the stage whose key is in its address."""
-    key = request.resolver_match.kwargs.get("stage_key") if request.resolver_match else None
+    """The context processor. A page belongs to the stage or member in its address."""
+    match = request.resolver_match
+    if match is None:
+        return {}
+    if "member_id" in match.kwargs:
+        return {"member_link_url": reverse("member-link", args=[match.kwargs["member_id"]])}
+    if match.url_name == "members":
+        return {"invite_url": reverse("member-new")}
+    key = match.kwargs.get("stage_key")
     if key is None:
         return {}
     links: PageLinks = {

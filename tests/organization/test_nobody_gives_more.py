@@ -8,10 +8,11 @@ import pytest
 from django.core.exceptions import PermissionDenied
 from django.test import Client
 
+from accounts.invitations.services import invite, send_new_link
 from organization.builtin_roles import ADMINISTRATOR
 from organization.exceptions import MoreThanHeld
 from organization.govern.services import delete_role, give_role, revoke_grant, save_grant, save_role
-from organization.members import give_password, save_member
+from organization.members import create_member, give_password, save_member
 from organization.models import App, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from tests.support.portal import OPERATOR, PASSWORD, make_member, signed_in
@@ -76,11 +77,12 @@ THEME = {"theme": "system", "time_zone": "UTC"}
         # What needs another permission comes along with it.
         (ROLES + "new/", {"name": "Mine", "permissions": [Permission.RESEND_TO_REAL_RECIPIENTS.value]}, 422),
         # Take over, or take away, what she doesn't hold.
-        (MEMBERS + "{ada}/edit/", {**ADA, "new_password": NEW_PASSWORD}, 403),
+        (MEMBERS + "{ada}/edit/", {**ADA, "email": "mine@acme.example"}, 403),
+        (MEMBERS + "{ada}/link/", {}, 403),
         (MEMBERS + "{ada}/deactivate/", {}, 403),
         (MEMBERS + "{ada}/activate/", {}, 403),
         (MEMBERS + "{ada}/roles/{administrators_grant}/revoke/", {}, 403),
-        (ADMIN + "member/{ada}/change/", {**ADA, **THEME, "new_password": NEW_PASSWORD}, 403),
+        (ADMIN + "member/{ada}/change/", {**ADA, **THEME, "email": "mine@acme.example"}, 403),
         (ADMIN + "rolegrant/{administrators_grant}/delete/", {"post": "yes"}, 403),
         (ROLES + "{log_reader}/edit/", {"name": "Nothing", "permissions": [], "version": 0}, 403),
         (ROLES + "{log_reader}/delete/", {}, 403),
@@ -111,8 +113,10 @@ def test_in_the_services(pia: Member, administrator: Member, crm: App, qa: Stage
     root = Member(email="root@acme.example", name="Root", is_superuser=True)
     for member_attempt in (
         lambda: give_password(administrator, NEW_PASSWORD, pia),
-        lambda: save_member(administrator, pia, new_password=NEW_PASSWORD),
-        lambda: save_member(root, pia, new_password=NEW_PASSWORD),
+        lambda: save_member(administrator, pia),
+        lambda: create_member(root, pia, password=NEW_PASSWORD),
+        lambda: send_new_link(administrator, pia),
+        lambda: invite(root, pia),
     ):
         with pytest.raises(PermissionDenied):
             member_attempt()

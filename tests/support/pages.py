@@ -78,6 +78,7 @@ PAGES = [
     "/management/govern/members/new/",
     "/management/govern/members/{member}/",
     "/management/govern/members/{member}/edit/",
+    "/management/govern/members/{member}/link/",
     "/management/govern/members/{member}/deactivate/",
     "/management/govern/members/{member}/roles/{grant}/revoke/",
     "/management/govern/roles/",
@@ -125,7 +126,13 @@ PAGES = [
     "/accounts/password/",
     "/no/such/page/",
 ]
-PUBLIC_PAGES = ["/accounts/login/", "/no/such/page/"]
+PUBLIC_PAGES = [
+    "/accounts/login/",
+    "/accounts/password-reset/",
+    "/accounts/password-reset/used/",
+    "/accounts/invitation/used/",
+    "/no/such/page/",
+]
 ADMIN_PAGES = ["/admin/", "/admin/organization/stage/", "/admin/organization/stage/{stage_number}/change/"]
 
 

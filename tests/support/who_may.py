@@ -63,6 +63,9 @@ PAGES: dict[str, Row] = {
     "accounts/logout/": Row(NOBODY, MEMBERS),
     "accounts/password/": Row(MEMBERS, MEMBERS),
     "accounts/profile/": Row(MEMBERS, MEMBERS),
+    "accounts/invitation/<str:token>/": Row(EVERYBODY, EVERYBODY),  # those who have the link
+    "accounts/password-reset/": Row(EVERYBODY, EVERYBODY),
+    "accounts/password-reset/<str:token>/": Row(EVERYBODY, EVERYBODY),  # likewise
     "help/": Row(MEMBERS),
     "help/<path:name>/": Row(MEMBERS),
     "help/images/<str:name>": Row(MEMBERS),
@@ -124,6 +127,7 @@ PAGES: dict[str, Row] = {
     "management/govern/members/new/": Row(MEMBER_MANAGERS, MEMBER_MANAGERS),
     _MEMBER: Row(MEMBER_MANAGERS),
     f"{_MEMBER}edit/": Row(MEMBER_MANAGERS, MEMBER_MANAGERS),
+    f"{_MEMBER}link/": Row(MEMBER_MANAGERS, MEMBER_MANAGERS),
     f"{_MEMBER}deactivate/": Row(MEMBER_MANAGERS, MEMBER_MANAGERS),
     f"{_MEMBER}activate/": Row(NOBODY, MEMBER_MANAGERS),
     f"{_MEMBER}roles/give/": Row(NOBODY, MEMBER_MANAGERS),
@@ -182,7 +186,7 @@ PAGES: dict[str, Row] = {
     "admin/autocomplete/": Row(PLATFORM),  # of a role grant's members
     "admin/jsi18n/": Row(STAFF),
     "admin/r/<path:content_type_id>/<path:object_id>/": Row(STAFF, STAFF, STAFF),
-    "admin/^(?P<app_label>gateway|emaillog|delivery|analytics|outbox|emailconfig|testlists|organization)/$": Row(
+    "admin/^(?P<app_label>accounts|gateway|emaillog|delivery|analytics|outbox|emailconfig|testlists|organization)/$": Row(
         STAFF, STAFF, STAFF
     ),
     "admin/(?P<url>.*)$": Row(STAFF, STAFF, STAFF),
@@ -226,6 +230,7 @@ ADMIN: dict[str, Model] = {
         [
             *("outbox/message", "outbox/recipient", "outbox/content", "outbox/attempt", "outbox/refusal"),
             *("outbox/pause", "outbox/heldanswer", "outbox/handovercapture"),
+            *("accounts/accountlink", "accounts/ownmessage", "accounts/resetrequest", "accounts/reminder"),
             *("emaillog/emptiedinbox", "emaillog/reademails", "emaillog/bulkaction"),
             *("delivery/stagebackoff", "delivery/worker", "delivery/connectionslot", "gateway/gateway"),
             *("analytics/hourlycount", "analytics/hourlylatency", "analytics/hourlycause", "analytics/rollupposition"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from common.addresses import parse_named_address
 from common.clock import database_now
@@ -27,6 +27,8 @@ class Command(PortalCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         app, stage = app_by_key(options["app"]), stage_by_key(options["stage"])
+        if app.is_built_in:
+            raise CommandError(f"The app {app.key} is the portal's own: each of its emails goes to the member it is for.")
         requested = [parse_named_address(text).email for name in ("to", "cc", "bcc") for text in options[name]]
         policy = policy_of(stage)
         decided = route(requested, state_of(test_list_of(app, stage), database_now()), policy)

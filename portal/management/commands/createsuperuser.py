@@ -11,8 +11,9 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from accounts.invitations.services import invite
 from organization.cli import one_clear_line, operator
-from organization.members import save_member
+from organization.members import create_member
 from organization.models import Member
 from portal.management.typed_password import typed_twice
 
@@ -28,7 +29,7 @@ class Command(BaseCommand):
             "--no-input",
             action="store_false",
             dest="interactive",
-            help="Ask nothing. DJANGO_SUPERUSER_PASSWORD is the password; without it the member can't sign in yet.",
+            help="Ask nothing. DJANGO_SUPERUSER_PASSWORD is the password; without it the member is invited to choose one.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -37,8 +38,16 @@ class Command(BaseCommand):
         member = Member(email=email, name=name, is_staff=True, is_superuser=True)
         with one_clear_line():
             password = _new_password(member) if asked else os.environ.get("DJANGO_SUPERUSER_PASSWORD", "")
-            save_member(member, operator("createsuperuser"), new_password=password)
-        self.stdout.write(f"{member} may do everything now.")
+            if password:
+                create_member(member, operator("createsuperuser"), password=password)
+                self.stdout.write(f"{member} may do everything now.")
+            else:
+                self._invite(member)
+
+    def _invite(self, member: Member) -> None:
+        sent = invite(member, operator("createsuperuser"))
+        self.stdout.write(f"{member} may do everything after they have chosen a password. The link works once, for one day.")
+        self.stdout.write(f"{sent.why_shown}\n{sent.url}" if sent.url else f"An email with it is on its way to {member.email}.")
 
 
 def _value(field: str, given: str | None, *, asked: bool) -> str:

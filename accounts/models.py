@@ -1,0 +1,8 @@
+"""The models of this app. Each is beside the code that uses it."""
+
+from accounts.links import AccountLink
+from accounts.own_mail.contents import OwnMessage
+from accounts.passwords.reset import ResetRequest
+from accounts.reminders.sending import Reminder
+
+__all__ = ["AccountLink", "OwnMessage", "Reminder", "ResetRequest"]

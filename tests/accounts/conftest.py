@@ -1,0 +1,16 @@
+"""A stage through which the portal sends its own emails."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_django import Settings
+
+from organization.models import Stage
+from tests.support.portal import configure
+
+
+@pytest.fixture
+def portal_stage(qa: Stage, settings: Settings) -> Stage:
+    configure(qa)
+    settings.PORTAL_STAGE = qa.key
+    return qa
