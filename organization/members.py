@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 
@@ -43,7 +44,7 @@ def change_password(member: Member, new_password: str) -> Member:
     """Store the member's own new password.
 
     This ends the sessions that were opened with the old one. `member` has the password that the member has entered. Raises
-    StaleVersion if that is no longer the stored one, and PermissionDenied for a deactivated member.
+    StaleVersion if that is no longer the stored one, PermissionDenied for a deactivated member, and ValidationError.
     """
     with transaction.atomic():
         stored = Member.objects.select_for_update(no_key=True).get(pk=member.pk)
@@ -56,7 +57,7 @@ def change_password(member: Member, new_password: str) -> Member:
 def give_password(member: Member, new_password: str, actor: Actor) -> Member:
     """Store only a new password for another member.
 
-    This ends all their sessions. Raises PermissionDenied.
+    This ends all their sessions. Raises PermissionDenied or ValidationError.
     """
     require(actor, EVERYWHERE, Permission.MANAGE_MEMBERS)
     with transaction.atomic():
@@ -80,6 +81,7 @@ def save_member(member: Member, actor: Actor, *, new_password: str = "") -> Memb
         require_may_edit(actor, stored)
         columns = [*_BY_ADMINISTRATORS]
         if new_password:
+            validate_password(new_password, stored)
             member.set_password(new_password)
             columns.append("password")
         if stored.is_active and not member.is_active:
@@ -103,6 +105,8 @@ def require_may_edit(actor: Actor, member: Member) -> None:
 
 
 def _create(member: Member, actor: Actor, password: str) -> Member:
+    if password:
+        validate_password(password, member)
     member.set_password(password or None)
     member.version += 1
     save_validated(member)
@@ -122,7 +126,8 @@ def _store(stored: Member, member: Member, actor: Actor, columns: Collection[str
 
 
 def _store_password(stored: Member, new_password: str, actor: Actor) -> Member:
-    """Write only the password to the locked row `stored`."""
+    """Write only the password to the locked row `stored`. Raises ValidationError for a weak one."""
+    validate_password(new_password, stored)
     stored.set_password(new_password)
     stored.save(update_fields=["password"])
     audit.record(actor, audit.Operation.CHANGE_PASSWORD, stored)

@@ -197,11 +197,18 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "organization.Member"
 AUTHENTICATION_BACKENDS = ["organization.backends.RoleGrantBackend"]
+# The first one hashes new passwords. Hashes of the others are replaced when their members sign in.
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    {"NAME": "accounts.passwords.rules.NotRepetitive"},
+    {"NAME": "accounts.passwords.rules.NotTheCurrentOne"},
 ]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
