@@ -3,11 +3,24 @@ from django.urls import path
 
 from accounts.passwords.views import ChangePassword
 from accounts.profile.views import profile
+from accounts.sessions import views as sessions
 from accounts.sign_in.views import SignIn
+from accounts.single_sign_on import views as single_sign_on
+
+_MEMBER = "management/govern/members/<int:member_id>/"
 
 urlpatterns = [
     path("accounts/login/", SignIn.as_view(), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("accounts/password/", ChangePassword.as_view(), name="password_change"),
     path("accounts/profile/", profile, name="profile"),
+    path("accounts/sessions/", sessions.sessions, name="sessions"),
+    path("accounts/sessions/end/", sessions.end_all, name="sessions-end-all"),
+    path("accounts/sessions/<int:session_id>/end/", sessions.end, name="sessions-end"),
+    path(f"{_MEMBER}sessions/", sessions.sessions, name="member-sessions"),
+    path(f"{_MEMBER}sessions/end/", sessions.end_all, name="member-sessions-end-all"),
+    path(f"{_MEMBER}sessions/<int:session_id>/end/", sessions.end, name="member-sessions-end"),
+    path("accounts/single-sign-on/", single_sign_on.start, name="single-sign-on"),
+    path("accounts/single-sign-on/callback/", single_sign_on.callback, name="single-sign-on-callback"),
+    path("accounts/single-sign-on/link/", single_sign_on.link_with_password, name="single-sign-on-link"),
 ]

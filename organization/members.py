@@ -66,6 +66,16 @@ def give_password(member: Member, new_password: str, actor: Actor) -> Member:
         return _store_password(stored, new_password, actor)
 
 
+def end_sessions(member: Member, actor: Actor) -> None:
+    """End all sessions of the member. The caller has asked whether the actor may."""
+    with transaction.atomic():
+        stored = Member.objects.select_for_update(no_key=True).get(pk=member.pk)
+        before = audit.snapshot(stored)
+        stored.sessions_ended += 1
+        stored.save(update_fields=["sessions_ended"])
+        audit.record(actor, audit.Operation.UPDATE, stored, before=before, after=audit.snapshot(stored))
+
+
 def save_member(member: Member, actor: Actor, *, new_password: str = "") -> Member:
     """Store a new or changed member.
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from django.conf import settings
 
+from accounts.sessions.services import remove_ended
 from analytics.rollup import forget_before, roll_up
 from common.clock import database_now
 from common.jobs import Job
@@ -21,7 +22,8 @@ _DAY = 24 * 3600.0
 def prune() -> retention.PruneResult:
     """Remove emails that are old enough.
 
-    After LOG_RETENTION_DAYS, remove counts, entries of the audit trail and acts on many emails too.
+    After LOG_RETENTION_DAYS, remove counts, entries of the audit trail and acts on many emails too. Sessions that are over are
+    removed at any age.
     """
     pruned = retention.prune()
     now = database_now()
@@ -29,6 +31,7 @@ def prune() -> retention.PruneResult:
     forget_before(oldest)
     remove_older_than(oldest, now)
     BulkAction.objects.filter(ended__lt=oldest).delete()
+    remove_ended()
     return pruned
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.http import HttpResponse
 
 from accounts.sign_in.completion import after_first_factor
+from accounts.single_sign_on.config import provider
 from organization.models import Member
 
 
@@ -12,6 +15,9 @@ class SignIn(LoginView):
     """Sign in by email address and password."""
 
     template_name = "accounts/sign_in.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(provider=provider(), **kwargs)
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         member = form.get_user()

@@ -13,17 +13,21 @@ if TYPE_CHECKING:
 
 
 class PageLinks(TypedDict, total=False):
-    """Missing on pages that belong to no stage."""
+    """Each is missing on pages that belong to no stage, or to no member."""
 
     email_log_url: str
     test_mail_url: str
     policy_effect_url: str  # only for members who may read a log
     pause_url: str
+    member_sessions_url: str
 
 
 def page_links(request: HttpRequest) -> PageLinks:
-    """The context processor. A page belongs to the stage whose key is in its address."""
-    key = request.resolver_match.kwargs.get("stage_key") if request.resolver_match else None
+    """The context processor. A page belongs to the stage whose key, or the member whose id, is in its address."""
+    place = request.resolver_match.kwargs if request.resolver_match else {}
+    if "member_id" in place:
+        return {"member_sessions_url": reverse("member-sessions", args=[place["member_id"]])}
+    key = place.get("stage_key")
     if key is None:
         return {}
     links: PageLinks = {
