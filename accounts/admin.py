@@ -1,10 +1,15 @@
-"""Members in Django admin, and what is stored for them. To add a member is to invite them, as on the pages."""
+"""Accounts in Django admin: members, and what is stored for them.
+
+To add a member is to invite them, as on the pages. Sessions and identities can be removed, through the services of the pages.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.contrib import admin
+from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from accounts.invitations.services import invite
@@ -13,6 +18,11 @@ from accounts.links import AccountLink
 from accounts.own_mail.contents import OwnMessage
 from accounts.passwords.reset import ResetRequest
 from accounts.reminders.sending import Reminder
+from accounts.sessions.models import MemberSession
+from accounts.sessions.services import end_session
+from accounts.single_sign_on.linking import unlink
+from accounts.single_sign_on.models import Identity
+from organization.access import EVERYWHERE, allowed
 from organization.admin_base import PortalAdmin, ReadOnlyAdmin, member_of
 from organization.govern.forms import MemberForm
 from organization.members import may_edit, save_member
@@ -72,3 +82,36 @@ class ResetRequestAdmin(ReadOnlyAdmin):
 class ReminderAdmin(ReadOnlyAdmin):
     permissions = (Permission.VIEW_MEMBERS,)
     list_display = ("kind", "number", "ends", "sent")
+
+
+class OfMemberAdmin(ReadOnlyAdmin):
+    """For what belongs to a member: those may remove it who may edit the member."""
+
+    permissions = (Permission.VIEW_MEMBERS,)
+    list_select_related = ("member",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        manages = self.has_view_permission(request) and allowed(member_of(request), EVERYWHERE, Permission.MANAGE_MEMBERS)
+        return manages and (obj is None or may_edit(member_of(request), obj.member))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        with transaction.atomic():  # all of them, or a 403 and none
+            for instance in queryset.select_related("member"):
+                self.delete_model(request, instance)
+
+
+@admin.register(MemberSession)
+class MemberSessionAdmin(OfMemberAdmin):
+    list_display = ("member", "device", "address", "started", "last_used")
+    exclude = ("auth_digest",)
+
+    def delete_model(self, request: HttpRequest, obj: MemberSession) -> None:
+        end_session(obj, member_of(request))
+
+
+@admin.register(Identity)
+class IdentityAdmin(OfMemberAdmin):
+    list_display = ("member", "subject", "issuer", "created")
+
+    def delete_model(self, request: HttpRequest, obj: Identity) -> None:
+        unlink(obj, member_of(request))

@@ -5,4 +5,4 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts import checks  # noqa: F401  # registers the check of PORTAL_STAGE
+        from accounts import checks, receivers  # noqa: F401  # registers the check of PORTAL_STAGE, connects the receivers

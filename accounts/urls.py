@@ -5,7 +5,11 @@ from accounts.invitations.views import invitation, member_link, new_member
 from accounts.passwords.reset_views import password_reset, password_reset_link
 from accounts.passwords.views import ChangePassword
 from accounts.profile.views import profile
+from accounts.sessions import views as sessions
 from accounts.sign_in.views import SignIn
+from accounts.single_sign_on import views as single_sign_on
+
+_MEMBER = "management/govern/members/<int:member_id>/"
 
 urlpatterns = [
     path("accounts/login/", SignIn.as_view(), name="login"),
@@ -16,5 +20,14 @@ urlpatterns = [
     path("accounts/password-reset/", password_reset, name="password-reset"),
     path("accounts/password-reset/<str:token>/", password_reset_link, name="password-reset-link"),
     path("management/govern/members/new/", new_member, name="member-new"),
-    path("management/govern/members/<int:member_id>/link/", member_link, name="member-link"),
+    path(f"{_MEMBER}link/", member_link, name="member-link"),
+    path("accounts/sessions/", sessions.sessions, name="sessions"),
+    path("accounts/sessions/end/", sessions.end_all, name="sessions-end-all"),
+    path("accounts/sessions/<int:session_id>/end/", sessions.end, name="sessions-end"),
+    path(f"{_MEMBER}sessions/", sessions.sessions, name="member-sessions"),
+    path(f"{_MEMBER}sessions/end/", sessions.end_all, name="member-sessions-end-all"),
+    path(f"{_MEMBER}sessions/<int:session_id>/end/", sessions.end, name="member-sessions-end"),
+    path("accounts/single-sign-on/", single_sign_on.start, name="single-sign-on"),
+    path("accounts/single-sign-on/callback/", single_sign_on.callback, name="single-sign-on-callback"),
+    path("accounts/single-sign-on/link/", single_sign_on.link_with_password, name="single-sign-on-link"),
 ]

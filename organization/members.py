@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 
@@ -43,7 +44,7 @@ def change_password(member: Member, new_password: str) -> Member:
     """Store the member's own new password.
 
     This ends the sessions that were opened with the old one. `member` has the password that the member has entered. Raises
-    StaleVersion if that is no longer the stored one, and PermissionDenied for a deactivated member.
+    StaleVersion if that is no longer the stored one, PermissionDenied for a deactivated member, and ValidationError.
     """
     with transaction.atomic():
         stored = Member.objects.select_for_update(no_key=True).get(pk=member.pk)
@@ -56,13 +57,23 @@ def change_password(member: Member, new_password: str) -> Member:
 def give_password(member: Member, new_password: str, actor: Actor) -> Member:
     """Store only a new password for another member.
 
-    This ends all their sessions. Raises PermissionDenied.
+    This ends all their sessions. Raises PermissionDenied or ValidationError.
     """
     require(actor, EVERYWHERE, Permission.MANAGE_MEMBERS)
     with transaction.atomic():
         stored = Member.objects.select_for_update(no_key=True).get(pk=member.pk)
         require_may_edit(actor, stored)
         return _store_password(stored, new_password, actor)
+
+
+def end_sessions(member: Member, actor: Actor) -> None:
+    """End all sessions of the member. The caller has asked whether the actor may."""
+    with transaction.atomic():
+        stored = Member.objects.select_for_update(no_key=True).get(pk=member.pk)
+        before = audit.snapshot(stored)
+        stored.sessions_ended += 1
+        stored.save(update_fields=["sessions_ended"])
+        audit.record(actor, audit.Operation.UPDATE, stored, before=before, after=audit.snapshot(stored))
 
 
 def choose_password(member: Member, new_password: str, operation: audit.Operation) -> Member:
@@ -88,6 +99,8 @@ def create_member(
     require_may_edit(actor, member)
     if not password and invite is None:
         raise ValidationError("A new member needs a password, or an invitation to choose one.")
+    if password:
+        validate_password(password, member)
     with transaction.atomic():
         member.set_password(password or None)
         member.version += 1
@@ -144,7 +157,8 @@ def _store(stored: Member, member: Member, actor: Actor, columns: Collection[str
 def _store_password(
     stored: Member, new_password: str, actor: Actor, operation: audit.Operation = audit.Operation.CHANGE_PASSWORD
 ) -> Member:
-    """Write only the password to the locked row `stored`."""
+    """Write only the password to the locked row `stored`. Raises ValidationError for a weak one."""
+    validate_password(new_password, stored)
     stored.set_password(new_password)
     stored.save(update_fields=["password"])
     audit.record(actor, operation, stored)

@@ -247,11 +247,15 @@ class RoleGrant(VersionedModel):
     stages: models.ManyToManyField[Stage, models.Model] = models.ManyToManyField(
         "Stage", blank=True, help_text="Leave empty for all stages of the role."
     )
+    # Such a grant follows the member's groups at the provider. One that a member gives is stored beside it.
+    from_single_sign_on = models.BooleanField(default=False, db_default=False, editable=False)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["member", "role", "app"], name="role_granted_once_per_app"),
-            models.UniqueConstraint(fields=["member", "role"], condition=models.Q(app=None), name="role_granted_once"),
+            models.UniqueConstraint(fields=["member", "role", "app", "from_single_sign_on"], name="role_granted_once_per_app"),
+            models.UniqueConstraint(
+                fields=["member", "role", "from_single_sign_on"], condition=models.Q(app=None), name="role_granted_once"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -152,3 +152,12 @@ def check_installation_id_is_shared(**_: Any) -> list[checks.CheckMessage]:
             id="portal.E022",
         )
     ]
+
+
+@checks.register(checks.Tags.security)
+def check_single_sign_on(**_: Any) -> list[checks.CheckMessage]:
+    """Check always. With half of it the sign-in page would silently offer nothing."""
+    if bool(settings.OIDC_ISSUER) == bool(settings.OIDC_CLIENT_ID):
+        return []
+    hint = "Set both to what the provider says, or neither."
+    return [checks.Error("OIDC_ISSUER and OIDC_CLIENT_ID belong together.", hint=hint, id="portal.E023")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -16,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 _FILE = "_FILE"
 UNIX_SOCKET = "unix"  # in a list of proxies: one that connects through a Unix socket, which has no address
+GroupGrants = dict[str, list[dict[str, Any]]]  # a role for each, and the app and the stages if it has limits
 # A name as close as this to one of ours is probably a misspelling: DATABSE_URL, GATEWAY_HOSTS.
 _CLOSE = 0.86
 # Names of other programs that happen to be close to ours.
@@ -97,12 +99,40 @@ class Environment(environ.Env):
             ) from error
         return {**config, "HOST": unquote(config.get("HOST", ""))}  # postgres://%2Fvar%2Frun%2Fpostgresql/name: a socket's folder
 
+    def https_url(self, var: str) -> str:
+        """Return a URL, or nothing. It is https, or http to this machine."""
+        url: str = self.str(var, default="")
+        if url and not url.startswith(("https://", "http://127.0.0.1", "http://[::1]", "http://localhost")):
+            raise ImproperlyConfigured(f"{var} is “{url}”; it must begin with https://.")
+        return url
+
+    def group_grants(self, var: str) -> GroupGrants:
+        """Return what groups stand for: `{"group": [{"role": "Developer", "app": "crm", "stages": ["qa"]}]}`."""
+        text: str = self.str(var, default="") or "{}"
+        try:
+            groups = json.loads(text)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{var} isn't JSON: {error}.") from error
+        if not isinstance(groups, dict) or not all(isinstance(grants, list) for grants in groups.values()):
+            raise ImproperlyConfigured(f'{var} must be like {{"group": [{{"role": "Developer"}}]}}.')
+        for grant in (grant for grants in groups.values() for grant in grants):
+            if not _is_grant(grant):
+                raise ImproperlyConfigured(f"{var} has {json.dumps(grant)}. It needs a role, and may have an app and stages.")
+        return groups
+
     def refuse_misspelled(self) -> None:
         """Raise ImproperlyConfigured for a variable whose name is nearly one of ours. Its value would be ignored silently."""
         known = {*self.names, *(name + _FILE for name in self.names)}
         for name in sorted(set(self.values) - known - set(_OTHERS)):
             if close := difflib.get_close_matches(name, known, n=1, cutoff=_CLOSE):
                 raise ImproperlyConfigured(f"{name} is not a setting of the portal. Did you mean {close[0]}?")
+
+
+def _is_grant(grant: object) -> bool:
+    if not isinstance(grant, dict) or not {"role"} <= set(grant) <= {"role", "app", "stages"}:
+        return False
+    stages = grant.get("stages", [])
+    return isinstance(stages, list) and all(isinstance(name, str) for name in (grant["role"], grant.get("app", ""), *stages))
 
 
 def _network(var: str, text: str) -> IPv4Network | IPv6Network:

@@ -10,6 +10,7 @@ from accounts.links import forget_links
 from accounts.own_mail.contents import OwnMessage, remove_finished_contents
 from accounts.passwords.reset import ResetRequest, answer_requests
 from accounts.reminders.sending import forget_reminders, send_reminders
+from accounts.sessions.services import remove_ended
 from analytics.rollup import forget_before, roll_up
 from common.clock import database_now
 from common.jobs import Job
@@ -25,7 +26,8 @@ _DAY = 24 * 3600.0
 def prune() -> retention.PruneResult:
     """Remove emails that are old enough.
 
-    After LOG_RETENTION_DAYS, remove counts, entries of the audit trail, acts on many emails, links and reminders too.
+    After LOG_RETENTION_DAYS, remove counts, entries of the audit trail, acts on many emails, links and reminders too. Sessions
+    that are over are removed at any age.
     """
     pruned = retention.prune()
     now = database_now()
@@ -35,6 +37,7 @@ def prune() -> retention.PruneResult:
     BulkAction.objects.filter(ended__lt=oldest).delete()
     forget_links(oldest)
     forget_reminders(oldest)
+    remove_ended()
     return pruned
 
 

@@ -113,6 +113,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.sessions.middleware.SessionLifeMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "organization.web.time_zone.MemberTimeZoneMiddleware",
@@ -199,12 +200,37 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "organization.Member"
 AUTHENTICATION_BACKENDS = ["organization.backends.RoleGrantBackend"]
+# The first one hashes new passwords. Hashes of the others are replaced when their members sign in.
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    {"NAME": "accounts.passwords.rules.NotRepetitive"},
+    {"NAME": "accounts.passwords.rules.NotTheCurrentOne"},
 ]
+
+# Single sign-on with OpenID Connect. Empty: members sign in with their passwords.
+OIDC_ISSUER = env.https_url("OIDC_ISSUER")
+OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", default="")
+OIDC_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", default="")
+OIDC_SCOPES = env.str("OIDC_SCOPES", default="openid profile email")
+OIDC_LABEL = env.str("OIDC_LABEL", default="single sign-on")
+# Whether the provider's word for an address is enough to link a member who has no password here.
+OIDC_LINK_BY_EMAIL = env.bool("OIDC_LINK_BY_EMAIL", default=False)
+# The claim that lists a person's groups, and the roles that they stand for, as JSON.
+OIDC_GROUPS_CLAIM = env.str("OIDC_GROUPS_CLAIM", default="groups")
+OIDC_GROUP_GRANTS = env.group_grants("OIDC_GROUP_GRANTS")
+
+# A session ends after so long without use, and after so long in any case (accounts/sessions).
+SESSION_IDLE_MINUTES = env.positive("SESSION_IDLE_MINUTES", default=60, least=1)
+SESSION_MAX_HOURS = env.positive("SESSION_MAX_HOURS", default=24, least=1)
+SESSION_COOKIE_AGE = SESSION_MAX_HOURS * 60 * 60
+
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"

@@ -8,6 +8,7 @@ from django.contrib.auth.views import LoginView
 from django.http import HttpResponse
 
 from accounts.sign_in.completion import after_first_factor
+from accounts.single_sign_on.config import provider
 from organization.models import Member
 
 
@@ -17,7 +18,7 @@ class SignIn(LoginView):
     template_name = "accounts/sign_in.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(sends_own_email=bool(settings.PORTAL_STAGE), **kwargs)
+        return super().get_context_data(sends_own_email=bool(settings.PORTAL_STAGE), provider=provider(), **kwargs)
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         member = form.get_user()

@@ -53,7 +53,7 @@ def give_role(member: Member, role: Role, app: App | None, stages: Collection[St
     Grants add up: if the member has the role there already for other stages, it gets these as well. Raises PermissionDenied,
     ValidationError or StaleVersion.
     """
-    existing = RoleGrant.objects.filter(member=member, role=role, app=app).first()
+    existing = RoleGrant.objects.filter(member=member, role=role, app=app, from_single_sign_on=False).first()
     if existing is None:
         return save_grant(RoleGrant(member=member, role=role, app=app), actor, stages)
     given = set(existing.stages.all())

@@ -21,6 +21,7 @@ class PageLinks(TypedDict, total=False):
     test_mail_url: str
     policy_effect_url: str  # only for members who may read a log
     pause_url: str
+    member_sessions_url: str
 
 
 def page_links(request: HttpRequest) -> PageLinks:
@@ -29,7 +30,11 @@ def page_links(request: HttpRequest) -> PageLinks:
     if match is None:
         return {}
     if "member_id" in match.kwargs:
-        return {"member_link_url": reverse("member-link", args=[match.kwargs["member_id"]])}
+        member = match.kwargs["member_id"]
+        return {
+            "member_link_url": reverse("member-link", args=[member]),
+            "member_sessions_url": reverse("member-sessions", args=[member]),
+        }
     if match.url_name == "members":
         return {"invite_url": reverse("member-new")}
     key = match.kwargs.get("stage_key")

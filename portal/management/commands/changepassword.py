@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.password_validation import validate_password
 from django.core.management.base import CommandError, CommandParser
 
 from organization.cli import PortalCommand
@@ -27,7 +26,5 @@ class Command(PortalCommand):
         if member is None:
             raise CommandError(f"There is no member with the address {options['email']}.")
         self.stdout.write(f"A new password for {member}.")
-        password = typed_twice()
-        validate_password(password, member)
-        give_password(member, password, self.operator)
+        give_password(member, typed_twice(), self.operator)
         self.stdout.write("The password was changed. It ends all sessions of the member.")
