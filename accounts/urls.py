@@ -1,5 +1,5 @@
 from django.contrib.auth.views import LogoutView
-from django.urls import path
+from django.urls import include, path
 
 from accounts.passwords.views import ChangePassword
 from accounts.profile.views import profile
@@ -10,4 +10,5 @@ urlpatterns = [
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("accounts/password/", ChangePassword.as_view(), name="password_change"),
     path("accounts/profile/", profile, name="profile"),
+    path("", include("accounts.second_factor.urls")),
 ]

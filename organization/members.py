@@ -88,6 +88,14 @@ def save_member(member: Member, actor: Actor, *, new_password: str = "") -> Memb
         return _store(stored, member, actor, columns)
 
 
+def end_sessions(member: Member) -> Member:
+    """Sign the member out everywhere. Returns the stored row, locked: call it in the transaction of what is the reason."""
+    stored = Member.objects.select_for_update(no_key=True).get(pk=member.pk)
+    stored.sessions_ended += 1
+    stored.save(update_fields=["sessions_ended"])
+    return stored
+
+
 def may_edit(actor: Actor, member: Member) -> bool:
     """Whether `actor` holds every right of the member.
 
