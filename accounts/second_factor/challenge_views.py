@@ -43,7 +43,7 @@ def challenge(request: HttpRequest) -> HttpResponse:
     if pending is None:
         messages.error(request, "The time for the second step is over. Sign in again.")
         return redirect("login")
-    form = AnswerForm(request.POST or None)
+    form = AnswerForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and is_right_answer(request, pending.member, form):
         end_pending(request)
         if "recovery_code" in request.POST:
@@ -63,14 +63,11 @@ def challenge(request: HttpRequest) -> HttpResponse:
 def confirm(request: MemberRequest) -> HttpResponse:
     """Ask a signed-in member for the password or a second factor. Five wrong ones sign them out."""
     member, next_url = request.user, _next_url(request)
-    typed_password = "password" in request.POST
-    form = AnswerForm(None if typed_password else request.POST or None)
-    password_form = PasswordForm(request.POST if typed_password else None)
+    is_factor = has_second_factor(member) and "password" not in request.POST
+    form = AnswerForm(request.POST if request.method == "POST" and is_factor else None)
+    password_form = PasswordForm(request.POST if request.method == "POST" and not is_factor else None)
     if request.method == "POST":
-        if typed_password:
-            right = _is_right_password(request, member, password_form)
-        else:
-            right = has_second_factor(member) and is_right_answer(request, member, form)
+        right = is_right_answer(request, member, form) if is_factor else _is_right_password(request, member, password_form)
         if right:
             mark_confirmed(request)
             return redirect(next_url)

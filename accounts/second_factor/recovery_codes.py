@@ -36,9 +36,10 @@ def use_recovery_code(member: Member, code: str) -> None:
     """Accept the code, once. Raises WrongSecondFactor."""
     with transaction.atomic():
         # The database decides which of two browsers was first.
-        if not RecoveryCode.objects.filter(member=member, secret_hash=_hash(code), used=None).update(used=Now()):
-            raise WrongSecondFactor("This isn't one of your recovery codes that are left. Each of them works once.")
-        audit.record(member, audit.Operation.USE_RECOVERY_CODE, member, after={"left": recovery_codes_left(member)})
+        if RecoveryCode.objects.filter(member=member, secret_hash=_hash(code), used=None).update(used=Now()):
+            audit.record(member, audit.Operation.USE_RECOVERY_CODE, member, after={"left": recovery_codes_left(member)})
+            return
+    raise WrongSecondFactor("This isn't one of your recovery codes that are left. Each of them works once.")
 
 
 def _new_code() -> str:

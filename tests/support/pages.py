@@ -122,6 +122,9 @@ PAGES = [
     "/monitor/inbox/crm/qa/{message}/?show=headers",
     "/monitor/inbox/crm/qa/empty/",
     "/accounts/profile/",
+    "/accounts/second-factor/",
+    "/accounts/second-factor/confirm/",
+    "/management/govern/members/{member}/second-factor/remove/",
     "/accounts/password/",
     "/no/such/page/",
 ]
