@@ -42,7 +42,7 @@ def test_an_administrator_removes_them_from_the_members_page(
     page = as_administrator.get(member_page(viewer))
     assert "Authenticator app, 1 passkey" in words(page)
     assert f'href="{remove_page(viewer)}"' in page.content.decode()
-    assert "the authenticator app, the passkey “Phone”, and all recovery codes" in words(
+    assert "authenticator app, passkey “Phone”, recovery codes." in words(
         as_administrator.get(remove_page(viewer))
     )
     answer = as_administrator.post(remove_page(viewer), follow=True)
@@ -103,7 +103,7 @@ def test_the_operator_removes_them_by_command(viewer: Member, viewers_browser: C
     assert AuditEvent.objects.get(operation="Remove second factors").actor_name.endswith("(manage.py remove_second_factors)")
     with pytest.raises(CommandError, match="has no second factor"):
         call_command("remove_second_factors", viewer.email)
-    with pytest.raises(CommandError, match="There is no member with the email address x@acme.example"):
+    with pytest.raises(CommandError, match="There is no member"):
         call_command("remove_second_factors", "x@acme.example")
 
 
