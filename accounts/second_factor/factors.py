@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import models, transaction
+from django.db.models.functions import Now
 
 from accounts.second_factor.models import AuthenticatorApp, Passkey, RecoveryCode
 from accounts.second_factor.recovery_codes import make_recovery_codes, recovery_codes_left
@@ -56,13 +57,9 @@ def keep_authenticator_app(member: Member, secret: str, step: int) -> Changed:
     """Store the member's app, in place of the one before. `step` is that of the code which the member has just typed."""
     with transaction.atomic():
         stored = _locked(member)
-        app = AuthenticatorApp.objects.filter(member=stored).first()
-        before = audit.snapshot(app) if app else {}
-        app = app or AuthenticatorApp(member=stored)
-        app.secret, app.last_step = EncryptedValue.of(secret), step
-        app.save()
-        operation = audit.Operation.UPDATE if before else audit.Operation.CREATE
-        audit.record(stored, operation, app, before=before, after=audit.snapshot(app))
+        values = {"secret": EncryptedValue.of(secret), "last_step": step, "created": Now(), "last_used": None}
+        app, is_new = AuthenticatorApp.objects.update_or_create(member=stored, defaults=values)
+        audit.record(stored, audit.Operation.CREATE if is_new else audit.Operation.UPDATE, app)
         return Changed(stored, _first_codes(stored))
 
 
@@ -125,11 +122,14 @@ def remove_all(member: Member, actor: Actor) -> None:
 
 
 def _locked(member: Member) -> Member:
-    """The stored row, for a change by the member. Their other sessions end."""
-    stored = end_sessions(member)
-    if not stored.is_active:
-        raise PermissionDenied("This account was deactivated. Ask an administrator of your organization.")
-    return stored
+    """The stored row, for a change by the member. Their other sessions end.
+
+    Raises PermissionDenied if this one has ended meanwhile, such as by a deactivation or a new password.
+    """
+    stored = Member.objects.select_for_update(no_key=True).get(pk=member.pk)
+    if not stored.is_active or stored.get_session_auth_hash() != member.get_session_auth_hash():
+        raise PermissionDenied("You were signed out meanwhile. Nothing was changed.")
+    return end_sessions(stored)
 
 
 def _first_codes(member: Member) -> list[str]:

@@ -5,6 +5,8 @@ Every check of a second factor calls `count_try` first. Limits that go beyond on
 
 from __future__ import annotations
 
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.http import HttpRequest
 
 from organization.models import Member
@@ -16,7 +18,10 @@ _KEY = "second_factor_tries"
 def count_try(request: HttpRequest, member: Member) -> None:
     """Count a try of `member` before it is checked, so that requests at the same moment count too."""
     request.session[_KEY] = request.session.get(_KEY, 0) + 1
-    request.session.save()
+    try:
+        request.session.save()
+    except UpdateError as error:  # the form was sent twice, and the other request has ended this session
+        raise SessionInterrupted("This session has ended. Sign in again.") from error
 
 
 def forget_tries(request: HttpRequest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
 
@@ -16,9 +17,12 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import AuthenticatorApp, Passkey, RecoveryCode
+from accounts.second_factor.factors import remove_all
+from organization.members import give_password
 from organization.models import AuditEvent, Member, RoleGrant
+from tests.support.interleaving import A_TRANSACTION_BEGINS, right_before
 from tests.support.pages import message_text, words
-from tests.support.portal import PASSWORD, signed_in
+from tests.support.portal import OPERATOR, PASSWORD, signed_in
 from tests.support.second_factor import (
     ADD_PASSKEY,
     CHALLENGE,
@@ -142,6 +146,31 @@ def test_each_change_signs_the_member_out_elsewhere(viewer: Member) -> None:
     elsewhere = signed_in(viewer)
     here.post(f"{OVERVIEW}passkeys/{Passkey.objects.get().pk}/remove/")
     assert (is_signed_in(here), is_signed_in(elsewhere)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda member: give_password(member, "another-long-phrase", OPERATOR),
+        lambda member: Member.objects.filter(pk=member.pk).update(is_active=False),
+        lambda member: remove_all(member, OPERATOR),
+    ],
+)
+def test_a_session_that_ends_at_the_same_moment_changes_nothing(viewer: Member, end: Callable[[Member], object]) -> None:
+    """And doesn't come back."""
+    give_app(viewer)
+    client = confirmed(signed_in(viewer))
+    with right_before(A_TRANSACTION_BEGINS, lambda: end(viewer)):
+        assert client.post(NEW_CODES).status_code == 403
+    assert not RecoveryCode.objects.exists()
+    assert not is_signed_in(client)
+
+
+def test_a_form_that_is_sent_twice_is_no_error_of_the_portal(viewer: Member) -> None:
+    totp = give_app(viewer)
+    client = first_factor(viewer)
+    with right_before('UPDATE "django_session"', client.session.flush):
+        assert client.post(CHALLENGE, {"code": totp.now()}).status_code == 400
 
 
 def test_another_phone_takes_the_place_of_the_first(viewer: Member) -> None:

@@ -42,9 +42,7 @@ def test_an_administrator_removes_them_from_the_members_page(
     page = as_administrator.get(member_page(viewer))
     assert "Authenticator app, 1 passkey" in words(page)
     assert f'href="{remove_page(viewer)}"' in page.content.decode()
-    assert "authenticator app, passkey “Phone”, recovery codes." in words(
-        as_administrator.get(remove_page(viewer))
-    )
+    assert "authenticator app, passkey “Phone”, recovery codes." in words(as_administrator.get(remove_page(viewer)))
     answer = as_administrator.post(remove_page(viewer), follow=True)
     assert message_text(answer) == "Vera Viewer has no second factor now and is signed out everywhere."
     assert not has_second_factor(viewer) and not RecoveryCode.objects.exists()
