@@ -1,6 +1,7 @@
 """Accounts in Django admin: members, and what is stored for them.
 
 To add a member is to invite them, as on the pages. Sessions and identities can be removed, through the services of the pages.
+Second factors can only be looked at: they are removed on the member's page.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from accounts.links import AccountLink
 from accounts.own_mail.contents import OwnMessage
 from accounts.passwords.reset import ResetRequest
 from accounts.reminders.sending import Reminder
+from accounts.second_factor.models import AuthenticatorApp, Passkey, RecoveryCode
 from accounts.sessions.models import MemberSession
 from accounts.sessions.services import end_session
 from accounts.single_sign_on.linking import unlink
@@ -115,3 +117,26 @@ class IdentityAdmin(OfMemberAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Identity) -> None:
         unlink(obj, member_of(request))
+
+
+class FactorAdmin(ReadOnlyAdmin):
+    permissions = (Permission.VIEW_MEMBERS,)
+    list_select_related = ("member",)
+
+
+@admin.register(AuthenticatorApp)
+class AuthenticatorAppAdmin(FactorAdmin):
+    list_display = ("member", "created", "last_used")
+    exclude = ("secret", "last_step")
+
+
+@admin.register(Passkey)
+class PasskeyAdmin(FactorAdmin):
+    list_display = ("member", "label", "created", "last_used")
+    exclude = ("credential",)
+
+
+@admin.register(RecoveryCode)
+class RecoveryCodeAdmin(FactorAdmin):
+    list_display = ("member", "created", "used")
+    exclude = ("secret_hash",)

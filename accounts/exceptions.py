@@ -1,4 +1,4 @@
-"""What is refused about accounts: links, and people who sign in."""
+"""What is refused about accounts: links, second factors, and people who sign in."""
 
 from __future__ import annotations
 
@@ -54,3 +54,7 @@ class UnusableAnswer(SingleSignOnRefused):
 
     status = 502
     heading = "The answer of single sign-on can’t be used"
+
+
+class WrongSecondFactor(PortalError):
+    """The code, recovery code or passkey isn't accepted. The text says why, for the member."""

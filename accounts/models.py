@@ -4,7 +4,18 @@ from accounts.links import AccountLink
 from accounts.own_mail.contents import OwnMessage
 from accounts.passwords.reset import ResetRequest
 from accounts.reminders.sending import Reminder
+from accounts.second_factor.models import AuthenticatorApp, Passkey, RecoveryCode
 from accounts.sessions.models import MemberSession
 from accounts.single_sign_on.models import Identity
 
-__all__ = ["AccountLink", "Identity", "MemberSession", "OwnMessage", "Reminder", "ResetRequest"]
+__all__ = [
+    "AccountLink",
+    "AuthenticatorApp",
+    "Identity",
+    "MemberSession",
+    "OwnMessage",
+    "Passkey",
+    "RecoveryCode",
+    "Reminder",
+    "ResetRequest",
+]

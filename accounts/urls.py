@@ -1,5 +1,5 @@
 from django.contrib.auth.views import LogoutView
-from django.urls import path
+from django.urls import include, path
 
 from accounts.invitations.views import invitation, member_link, new_member
 from accounts.passwords.reset_views import password_reset, password_reset_link
@@ -30,4 +30,5 @@ urlpatterns = [
     path("accounts/single-sign-on/", single_sign_on.start, name="single-sign-on"),
     path("accounts/single-sign-on/callback/", single_sign_on.callback, name="single-sign-on-callback"),
     path("accounts/single-sign-on/link/", single_sign_on.link_with_password, name="single-sign-on-link"),
+    path("", include("accounts.second_factor.urls")),
 ]

@@ -66,16 +66,6 @@ def give_password(member: Member, new_password: str, actor: Actor) -> Member:
         return _store_password(stored, new_password, actor)
 
 
-def end_sessions(member: Member, actor: Actor) -> None:
-    """End all sessions of the member. The caller has asked whether the actor may."""
-    with transaction.atomic():
-        stored = Member.objects.select_for_update(no_key=True).get(pk=member.pk)
-        before = audit.snapshot(stored)
-        stored.sessions_ended += 1
-        stored.save(update_fields=["sessions_ended"])
-        audit.record(actor, audit.Operation.UPDATE, stored, before=before, after=audit.snapshot(stored))
-
-
 def choose_password(member: Member, new_password: str, operation: audit.Operation) -> Member:
     """Store the password that a member chose through a link that only they have.
 
@@ -127,6 +117,14 @@ def save_member(member: Member, actor: Actor) -> Member:
             member.sessions_ended = stored.sessions_ended + 1
             columns.append("sessions_ended")
         return _store(stored, member, actor, columns)
+
+
+def end_sessions(member: Member) -> Member:
+    """End all sessions. Returns the stored row, locked: call it in the transaction of what is the reason."""
+    stored = Member.objects.select_for_update(no_key=True).get(pk=member.pk)
+    stored.sessions_ended += 1
+    stored.save(update_fields=["sessions_ended"])
+    return stored
 
 
 def may_edit(actor: Actor, member: Member) -> bool:

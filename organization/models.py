@@ -210,6 +210,8 @@ class Role(VersionedModel):
         "Stage", blank=True, help_text="Leave empty for all stages."
     )
     built_in = models.BooleanField(default=False, editable=False)
+    # Also for built-in roles. Changed by govern.services.require_second_factor alone.
+    requires_second_factor = models.BooleanField("requires a second factor", default=False, db_default=False, editable=False)
 
     class Meta:
         ordering = ["name"]
@@ -589,6 +591,8 @@ class AuditEvent(models.Model):
         REPLACE_ORIGINAL = "Replace the original", "Replace the original"
         MAKE_TEST_COPY = "Make a test copy", "Make a test copy"
         VIEW_AS = "View as member", "View as member"
+        USE_RECOVERY_CODE = "Use recovery code", "Use recovery code"
+        REMOVE_SECOND_FACTORS = "Remove second factors", "Remove second factors"
 
     at = models.DateTimeField(default=timezone.now)
     # Stays when the member is deleted: an event is never changed, and `actor_name` says who it was.

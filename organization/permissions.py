@@ -29,6 +29,7 @@ class Permission(models.TextChoices):
     VIEW_MEMBERS = "view_members", "View members"
     MANAGE_MEMBERS = "manage_members", "Manage members"
     MANAGE_ROLES = "manage_roles", "Manage roles"
+    REMOVE_SECOND_FACTORS = "remove_second_factors", "Remove second factors"
     VIEW_AUDIT_TRAIL = "view_audit_trail", "View audit trail"
 
     @property
@@ -72,7 +73,10 @@ CATEGORIES = (
     ),
     Category("Portfolio management", (Permission.VIEW_STAGES, Permission.MANAGE_STAGES)),
     Category("Asset management", (Permission.CREATE_APPS, Permission.CHANGE_APPS, Permission.ARCHIVE_APPS)),
-    Category("User and access management", (Permission.VIEW_MEMBERS, Permission.MANAGE_MEMBERS, Permission.MANAGE_ROLES)),
+    Category(
+        "User and access management",
+        (Permission.VIEW_MEMBERS, Permission.MANAGE_MEMBERS, Permission.MANAGE_ROLES, Permission.REMOVE_SECOND_FACTORS),
+    ),
     Category("Organization management", (Permission.VIEW_AUDIT_TRAIL,)),
 )
 
@@ -83,6 +87,7 @@ _NEEDS = {
     Permission.ARCHIVE_APPS: (Permission.CHANGE_APPS,),
     Permission.MANAGE_MEMBERS: (Permission.VIEW_MEMBERS,),
     Permission.MANAGE_ROLES: (Permission.VIEW_MEMBERS,),
+    Permission.REMOVE_SECOND_FACTORS: (Permission.VIEW_MEMBERS,),
 }
 
 _ORGANIZATION = frozenset(
@@ -93,6 +98,7 @@ _ORGANIZATION = frozenset(
         Permission.VIEW_MEMBERS,
         Permission.MANAGE_MEMBERS,
         Permission.MANAGE_ROLES,
+        Permission.REMOVE_SECOND_FACTORS,
         Permission.VIEW_AUDIT_TRAIL,
     }
 )
@@ -112,6 +118,7 @@ _ALLOWS = {
     Permission.VIEW_MEMBERS: "See all members and roles, and who may do what.",
     Permission.MANAGE_MEMBERS: "Add, edit and deactivate members, and give them roles.",
     Permission.MANAGE_ROLES: "Create, edit and delete roles.",
+    Permission.REMOVE_SECOND_FACTORS: "Remove a member's authenticator app, passkeys and recovery codes.",
     Permission.VIEW_AUDIT_TRAIL: "Read and export the audit trail.",
 }
 
@@ -119,7 +126,9 @@ _ALLOWS = {
 # release reads: after the way back to it members may do what they may do now.
 FORMER_CODES = {
     "manage_apps": {Permission.CREATE_APPS.value, Permission.CHANGE_APPS.value, Permission.ARCHIVE_APPS.value},
-    "manage_organization": {item.value for item in _ORGANIZATION if item != Permission.CREATE_APPS},
+    "manage_organization": {
+        item.value for item in _ORGANIZATION if item not in (Permission.CREATE_APPS, Permission.REMOVE_SECOND_FACTORS)
+    },
 }
 
 

@@ -41,5 +41,6 @@ urlpatterns = [
     path(f"{_ROLES}new/", role_views.create, name="role-new"),
     path(f"{_ROLES}<int:role_id>/", role_views.role, name="role"),
     path(f"{_ROLES}<int:role_id>/edit/", role_views.edit, name="role-edit"),
+    path(f"{_ROLES}<int:role_id>/second-factor/", role_views.second_factor, name="role-second-factor"),
     path(f"{_ROLES}<int:role_id>/delete/", role_views.delete, name="role-delete"),
 ]

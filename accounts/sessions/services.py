@@ -97,7 +97,10 @@ def sign_out_everywhere(member: Member, actor: Actor) -> None:
     """End all sessions of the actor, or of a member whom the actor may edit. Raises PermissionDenied."""
     _require_may_end(actor, member)
     with transaction.atomic():
-        end_sessions(member, actor)
+        stored = end_sessions(member)
+        after = audit.snapshot(stored)
+        before = {**after, "sessions_ended": stored.sessions_ended - 1}
+        audit.record(actor, audit.Operation.UPDATE, stored, before=before, after=after)
         MemberSession.objects.filter(member=member).delete()
 
 

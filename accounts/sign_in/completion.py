@@ -6,6 +6,9 @@ from django.contrib.auth import login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
+from accounts.second_factor.confirmation import mark_confirmed
+from accounts.second_factor.factors import has_second_factor
+from accounts.second_factor.pending import begin_pending
 from organization.models import Member
 
 _BACKEND = "organization.backends.RoleGrantBackend"
@@ -13,10 +16,14 @@ _BACKEND = "organization.backends.RoleGrantBackend"
 
 def after_first_factor(request: HttpRequest, member: Member, next_url: str) -> HttpResponse:
     """Answer a member who has shown who they are: with a password, or through single sign-on."""
+    if has_second_factor(member):
+        begin_pending(request, member, next_url)
+        return redirect("second-factor-challenge")
     return complete_sign_in(request, member, next_url)
 
 
 def complete_sign_in(request: HttpRequest, member: Member, next_url: str) -> HttpResponse:
     """Open the session, and lead to the page that the member asked for. `next_url` was checked by the caller."""
     login(request, member, backend=_BACKEND)
+    mark_confirmed(request)
     return redirect(next_url)

@@ -96,8 +96,13 @@ def require_role_held(actor: Actor, codes: Iterable[str], stages: Collection[Sta
 
 def may_change_role(actor: Actor, role: Role) -> bool:
     """Whether the role is one of the organization's own, and carries nothing that `actor` doesn't hold."""
+    return not role.built_in and holds_role(actor, role)
+
+
+def holds_role(actor: Actor, role: Role) -> bool:
+    """Whether the role carries nothing that `actor` doesn't hold."""
     stages = tuple(role.stages.all()) or None
-    return not role.built_in and not not_held(actor, role.known_permissions, Extent(None, stages).scopes)
+    return not not_held(actor, role.known_permissions, Extent(None, stages).scopes)
 
 
 def holds_rights_of(actor: Actor, member: Member) -> bool:

@@ -8,14 +8,14 @@ from django.core.paginator import Paginator
 from django.db.models import Count
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from organization.access import EVERYWHERE, allowed, require
 from organization.exceptions import MoreThanHeld
 from organization.forms import add_refusal
 from organization.govern.forms import RoleForm, matrix_of
-from organization.govern.rights import may_change_role, require_role_held
-from organization.govern.services import delete_role, save_role
+from organization.govern.rights import holds_role, may_change_role, require_role_held
+from organization.govern.services import delete_role, require_second_factor, save_role
 from organization.keyset import row_number
 from organization.models import Member, Role
 from organization.permissions import Permission
@@ -50,8 +50,21 @@ def role(request: MemberRequest, role_id: int) -> HttpResponse:
         "holder_count": holders.count(),
         "can_manage": _may_manage(request),
         "may_edit": _may_manage(request) and may_change_role(request.user, instance),
+        "may_require": _may_manage(request) and holds_role(request.user, instance),
     }
     return render(request, "organization/govern/role.html", context)
+
+
+@require_POST
+def second_factor(request: MemberRequest, role_id: int) -> HttpResponse:
+    """Require a second factor of the role's members, or no longer."""
+    require(request.user, EVERYWHERE, Permission.MANAGE_ROLES)
+    instance = get_object_or_404(Role, pk=role_id)
+    required = request.POST.get("required") == "yes"
+    require_second_factor(instance, request.user, required=required)
+    words = "need a second factor from their next page on" if required else "no longer need a second factor for it"
+    messages.success(request, f"Members with the role {instance} {words}.")
+    return redirect("role", instance.pk)
 
 
 @require_http_methods(["GET", "POST"])
@@ -59,7 +72,8 @@ def create(request: MemberRequest) -> HttpResponse:
     """A new role, which may begin as a copy of another one (`?from=`)."""
     require(request.user, EVERYWHERE, Permission.MANAGE_ROLES)
     original = Role.objects.filter(pk=row_number(request.GET, "from") or 0).first()
-    return _edit(request, Role(), original)
+    copy = Role(requires_second_factor=original.requires_second_factor) if original else Role()
+    return _edit(request, copy, original)
 
 
 @require_http_methods(["GET", "POST"])

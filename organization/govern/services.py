@@ -47,6 +47,24 @@ def delete_role(role: Role, actor: Actor) -> None:
         _delete(stored, actor)
 
 
+def require_second_factor(role: Role, actor: Actor, *, required: bool) -> None:
+    """Say whether members with this role need a second factor. That is no edit of the role: built-in ones have it too.
+
+    The actor holds everything that the role carries. Raises PermissionDenied.
+    """
+    require(actor, EVERYWHERE, Permission.MANAGE_ROLES)
+    with transaction.atomic():
+        stored = Role.objects.select_for_update(no_key=True).get(pk=role.pk)
+        require_role_held(actor, stored.permissions, stored.stages.all())
+        if stored.requires_second_factor == required:
+            return
+        before = audit.snapshot(stored)
+        stored.requires_second_factor = required
+        stored.version += 1
+        stored.save(update_fields=["requires_second_factor", "version"])
+        audit.record(actor, audit.Operation.UPDATE, stored, before=before, after=audit.snapshot(stored))
+
+
 def give_role(member: Member, role: Role, app: App | None, stages: Collection[Stage], actor: Actor) -> RoleGrant:
     """Give a role to a member, over one app or all, in `stages` or in all of the role's.
 

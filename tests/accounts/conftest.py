@@ -1,4 +1,4 @@
-"""A stage through which the portal sends its own emails."""
+"""A stage through which the portal sends its own emails, and an address for which browsers accept passkeys."""
 
 from __future__ import annotations
 
@@ -14,3 +14,9 @@ def portal_stage(qa: Stage, settings: Settings) -> Stage:
     configure(qa)
     settings.PORTAL_STAGE = qa.key
     return qa
+
+
+@pytest.fixture(autouse=True)
+def portal_at_localhost(settings: Settings) -> None:
+    """A host for which browsers accept passkeys."""
+    settings.PORTAL_URL = "http://localhost"

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.utils import timezone
 
+from accounts.models import Passkey
 from analytics import rollup
 from analytics.models import DailyRuleCount, HourlyCause, HourlyCount, HourlyLatency, HourlyRuleCount, RollUpPosition
 from delivery.models import ConnectionSlot, StageBackoff, Worker
@@ -33,6 +34,7 @@ from outbox.states import hold
 from outbox.submission import Envelope, submit
 from tests.support.outbox import deliver, send, set_list
 from tests.support.portal import OPERATOR, configure, eventually, mail, make_member
+from tests.support.second_factor import give_app, give_codes
 from tests.support.smtp_server import SmtpServer
 from tests.support.testlists import keep_list
 
@@ -123,6 +125,9 @@ PAGES = [
     "/monitor/inbox/crm/qa/{message}/?show=headers",
     "/monitor/inbox/crm/qa/empty/",
     "/accounts/profile/",
+    "/accounts/second-factor/",
+    "/accounts/second-factor/confirm/",
+    "/management/govern/members/{member}/second-factor/remove/",
     "/accounts/password/",
     "/no/such/page/",
 ]
@@ -238,6 +243,9 @@ def everything(
     BulkAction.objects.create(act=Act.RETRY, member=developer, by="Devon Dev", query="", zone="UTC", up_to=1, matching=1)
     ReadEmails.objects.create(member=developer, app=crm, stage=qa)
     ConnectionSlot.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
+    give_app(viewer)
+    give_codes(viewer)
+    Passkey.objects.create(member=viewer, credential_id="AA", credential="AA", sign_count=0)
     audit.record(OPERATOR, "Update", crm)
     return administrator
 

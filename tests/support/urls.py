@@ -7,6 +7,7 @@ from typing import Any
 
 from django.apps import apps
 
+from accounts.models import Passkey
 from emailconfig.models import ConnectionTest, SmtpSettings
 from emaillog.models import BulkAction
 from organization.models import AllowedAddress, App, Credential, KeptHeader, Member, Role, RoleGrant, Stage
@@ -16,7 +17,7 @@ from testlists.models import TestList
 
 def address_of(route: str) -> str:
     """An example of the route: of the app crm in the stage QA, where developers and viewers have something to see."""
-    apps_with_models = "gateway|emaillog|delivery|analytics|outbox|emailconfig|testlists|organization"
+    apps_with_models = "accounts|gateway|emaillog|delivery|analytics|outbox|emailconfig|testlists|organization"
     special = {
         f"admin/^(?P<app_label>{apps_with_models})/$": "/admin/organization/",
         "admin/(?P<url>.*)$": "/admin/no/such/page/",
@@ -31,6 +32,7 @@ def example_of(name: str, route: str) -> str:
     rows: dict[str, Any] = {
         "credential_id": Credential,
         "kept_id": KeptHeader,
+        "passkey_id": Passkey,
         "entry": AllowedAddress,
         "test_id": ConnectionTest,
         "action_id": BulkAction,

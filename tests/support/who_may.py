@@ -52,6 +52,7 @@ _STAGES = "management/configure/stages/"
 _SETTINGS = "management/configure/emails/<slug:stage_key>/"
 _MEMBER = "management/govern/members/<int:member_id>/"  # of one who holds nothing
 _ROLES = "management/govern/roles/"
+_FACTORS = "accounts/second-factor/"
 _LOG = "monitor/email-log/<slug:stage_key>/"
 _ALL_EMAILS = "monitor/emails/"
 _INBOX = "monitor/inbox/<slug:app_key>/<slug:stage_key>/"
@@ -66,6 +67,14 @@ PAGES: dict[str, Row] = {
     "accounts/invitation/<str:token>/": Row(EVERYBODY, EVERYBODY),  # those who have the link
     "accounts/password-reset/": Row(EVERYBODY, EVERYBODY),
     "accounts/password-reset/<str:token>/": Row(EVERYBODY, EVERYBODY),  # likewise
+    "accounts/login/second-factor/": Row(EVERYBODY, EVERYBODY),  # leads who has not begun to sign in to the sign-in page
+    _FACTORS: Row(MEMBERS),
+    f"{_FACTORS}confirm/": Row(MEMBERS, MEMBERS),
+    f"{_FACTORS}authenticator-app/": Row(MEMBERS, MEMBERS),
+    f"{_FACTORS}authenticator-app/remove/": Row(MEMBERS, MEMBERS),
+    f"{_FACTORS}passkeys/add/": Row(MEMBERS, MEMBERS),
+    f"{_FACTORS}passkeys/<int:passkey_id>/remove/": Row(MEMBERS, MEMBERS),
+    f"{_FACTORS}recovery-codes/": Row(MEMBERS, MEMBERS),
     "help/": Row(MEMBERS),
     "help/<path:name>/": Row(MEMBERS),
     "help/images/<str:name>": Row(MEMBERS),
@@ -134,12 +143,14 @@ PAGES: dict[str, Row] = {
     f"{_MEMBER}roles/preview/": Row(MEMBER_MANAGERS),
     f"{_MEMBER}roles/<int:grant_id>/revoke/": Row(MEMBER_MANAGERS, PLATFORM),  # of Devon, who holds what Pia doesn't
     f"{_MEMBER}view-as/": Row(NOBODY, MEMBER_MANAGERS),
+    f"{_MEMBER}second-factor/remove/": Row(PLATFORM, PLATFORM),
     "management/govern/members/view-as/end/": Row(NOBODY, MEMBERS),
     _ROLES: Row(MEMBER_MANAGERS),
     f"{_ROLES}new/": Row(MEMBER_MANAGERS, MEMBER_MANAGERS),
     f"{_ROLES}<int:role_id>/": Row(MEMBER_MANAGERS),
     f"{_ROLES}<int:role_id>/edit/": Row(PLATFORM, PLATFORM),  # the role Viewer, which holds what Pia doesn't
     f"{_ROLES}<int:role_id>/delete/": Row(MEMBER_MANAGERS, PLATFORM),
+    f"{_ROLES}<int:role_id>/second-factor/": Row(NOBODY, PLATFORM),
     # Monitor
     "monitor/analytics/": Row(LOG_READERS),
     "monitor/analytics/<slug:stage_key>/": Row(LOG_READERS),
@@ -229,6 +240,7 @@ ADMIN: dict[str, Model] = {
     **dict.fromkeys(
         [
             *("outbox/message", "outbox/recipient", "outbox/content", "outbox/attempt", "outbox/refusal"),
+            *("accounts/authenticatorapp", "accounts/passkey", "accounts/recoverycode"),
             *("outbox/pause", "outbox/heldanswer", "outbox/handovercapture"),
             *("accounts/accountlink", "accounts/ownmessage", "accounts/resetrequest", "accounts/reminder"),
             *("emaillog/emptiedinbox", "emaillog/reademails", "emaillog/bulkaction"),
