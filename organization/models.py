@@ -23,6 +23,7 @@ from organization.kept_headers.names import validate_kept_header
 from organization.permissions import Permission, stored_codes, unknown_codes
 from organization.recipient_policy.patterns import normalize_pattern
 from organization.recipient_policy.policy import RecipientPolicy
+from organization.throttle.models import FailureCount  # noqa: F401  # so that Django finds it
 
 M = TypeVar("M", bound=models.Model)
 
@@ -561,6 +562,8 @@ class AuditEvent(models.Model):
         REPLACE_ORIGINAL = "Replace the original", "Replace the original"
         MAKE_TEST_COPY = "Make a test copy", "Make a test copy"
         VIEW_AS = "View as member", "View as member"
+        SIGN_IN = "Sign in", "Sign in"
+        SIGN_OUT = "Sign out", "Sign out"
 
     at = models.DateTimeField(default=timezone.now)
     # Stays when the member is deleted: an event is never changed, and `actor_name` says who it was.
