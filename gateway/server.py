@@ -27,8 +27,9 @@ from gateway.command_parser import address_in, read_mail, read_rcpt
 from gateway.connection_limits import TOO_MANY, Connections, SeldomLog, limits, plain_address
 from gateway.data_reader import read_content
 from gateway.exceptions import AcceptanceStopped, ContentRefused
+from gateway.failed_sign_ins import MAX_PER_CONNECTION, TOO_MANY_FAILED_SIGN_INS, count_failed_sign_in
 from gateway.heartbeat import Heartbeat
-from organization.credentials import authenticate, is_known
+from organization.credentials import authenticate
 from organization.exceptions import CredentialRefused
 from organization.installation import EHLO_KEYWORD, installation_id
 from organization.models import Credential
@@ -112,6 +113,7 @@ class GatewayServer(SmtpConnection):
         self._in_data = False  # from DATA until its content is answered
         self._answer_due = False  # the client waits for our answer
         self._leaving = False
+        self._failed_sign_ins = 0
         super().__init__(
             GatewayHandler(),
             silence_seconds=SILENCE_SECONDS,
@@ -169,6 +171,8 @@ class GatewayServer(SmtpConnection):
         await super().smtp_AUTH(arg)
         if self.credential is not None:
             self._gateway.connections.signed_in(self)
+        elif self._failed_sign_ins >= MAX_PER_CONNECTION:
+            self.hang_up(TOO_MANY_FAILED_SIGN_INS)
 
     async def smtp_MAIL(self, arg: str | None) -> None:
         if await self.check_helo_needed() or await self.check_auth_needed("MAIL"):
@@ -280,11 +284,12 @@ class GatewayServer(SmtpConnection):
             credential = await self._gateway.in_database(lambda: authenticate(username, password, self.client))
         except CredentialRefused as refused:
             log.info("gateway_sign_in_refused", client=self.client, username=username, reason=str(refused))
+            self._failed_sign_ins += 1
             return _refused(f"535 5.7.1 {refused}")
         if credential is None:
-            # An unknown username may be a password in the wrong field, so it isn't logged.
-            known = await self._gateway.in_database(lambda: is_known(username))
-            log.info("gateway_sign_in_refused", client=self.client, username=username if known else "unknown")
+            failed = await self._gateway.in_database(lambda: count_failed_sign_in(username, self.client))
+            log.info("gateway_sign_in_refused", client=self.client, username=failed.username)
+            self._failed_sign_ins = MAX_PER_CONNECTION if failed.ends_connection else self._failed_sign_ins + 1
             return _refused(None)
         return AuthResult(success=True, auth_data=credential)
 

@@ -37,6 +37,7 @@ from organization.recipient_policy.changes import allow, change_policy, disallow
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.services import create_stage, save_app, save_in_organization
 from organization.stage_name import check_stage_name
+from organization.throttle.models import FailureCount
 
 V = TypeVar("V", App, Stage)
 C = TypeVar("C", AllowedAddress, KeptHeader)
@@ -317,6 +318,16 @@ class RecentValuesFilter(admin.AllValuesFieldListFilter):
 class InstallationAdmin(ReadOnlyAdmin):
     permissions = (Permission.MANAGE_STAGES,)
     list_display = ("__str__", "seal", "sealed")
+
+
+@admin.register(FailureCount)
+class FailureCountAdmin(ReadOnlyAdmin):
+    """Whose sign-in has to wait now. There is nothing to change: no wait is longer than 15 minutes."""
+
+    permissions = (Permission.VIEW_AUDIT_TRAIL,)
+    list_display = ("network", "secret", "failures", "last_failure", "blocked_until", "last_success")
+    list_filter = ("secret",)
+    show_full_result_count = False
 
 
 @admin.register(AuditEvent)

@@ -141,13 +141,5 @@ def _record_use(credential: Credential, client: str) -> None:
         Credential.objects.filter(pk=credential.pk).update(last_used=now, last_used_from=client)
 
 
-def is_known(username: str) -> bool:
-    """Whether the username exists.
-
-    Any other text may be a secret that was entered in the wrong field.
-    """
-    return username.isprintable() and Credential.objects.filter(username=username).exists()
-
-
 def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -23,6 +23,7 @@ from organization.kept_headers.names import validate_kept_header
 from organization.permissions import Permission, stored_codes, unknown_codes
 from organization.recipient_policy.patterns import normalize_pattern
 from organization.recipient_policy.policy import RecipientPolicy
+from organization.throttle.models import FailureCount  # noqa: F401  # so that Django finds it
 
 M = TypeVar("M", bound=models.Model)
 
@@ -593,6 +594,8 @@ class AuditEvent(models.Model):
         VIEW_AS = "View as member", "View as member"
         USE_RECOVERY_CODE = "Use recovery code", "Use recovery code"
         REMOVE_SECOND_FACTORS = "Remove second factors", "Remove second factors"
+        SIGN_IN = "Sign in", "Sign in"
+        SIGN_OUT = "Sign out", "Sign out"
 
     at = models.DateTimeField(default=timezone.now)
     # Stays when the member is deleted: an event is never changed, and `actor_name` says who it was.

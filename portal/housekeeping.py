@@ -18,6 +18,7 @@ from delivery.worker import SWEEP
 from emaillog.bulk.carry_out import BULK_ACTIONS
 from emaillog.models import BulkAction
 from organization.audit.append_only import remove_older_than
+from organization.throttle.counting import prune_counts
 from outbox import retention
 
 _DAY = 24 * 3600.0
@@ -61,6 +62,8 @@ JOBS = (
     Job("reminders", send_reminders, every=600.0, first=120.0, beside=True),
     # Counts new messages for Analytics. The outbox may never have been counted before.
     Job("roll-up", roll_up, every=15.0, first=15.0, beside=True),
+    # Removes old counts of failed sign-ins. A flood may add many in an hour.
+    Job("prune-failure-counts", prune_counts, every=600.0, first=300.0, beside=True),
     # Once a day, and not in the first minutes after a start, when people wait for emails.
     Job("prune", prune, every=_DAY, first=600.0, beside=True, nightly=True),
 )

@@ -123,6 +123,7 @@ MIDDLEWARE = [
     "portal.middleware.view_as.ViewAsMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "portal.middleware.try_later.TryLaterMiddleware",
 ]
 if DEBUG:
     MIDDLEWARE.append("portal.middleware.not_found.NotFoundPageMiddleware")

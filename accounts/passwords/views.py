@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.forms import PasswordChangeForm
@@ -11,15 +13,21 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
 
+from accounts.passwords.current_password import CurrentPasswordForm
 from organization.members import change_password
 from organization.models import Member
+from organization.throttle.networks import client_of
 
 
 class ChangePassword(PasswordChangeView):
     """Change the member's own password. Their other sessions end."""
 
     template_name = "accounts/change_password.html"
+    form_class = CurrentPasswordForm
     success_url = reverse_lazy("profile")
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "client": client_of(self.request)}
 
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
         member = self.request.user

@@ -50,6 +50,11 @@ class AnswerForm(forms.Form):
         for name, field in self.fields.items():
             field.required = data is None or name in data
 
+    @property
+    def kind(self) -> str:
+        """What the member has answered with, in words."""
+        return next(str(self[name].label).lower() for name in self.fields if name in self.data)
+
 
 def is_right_answer(request: HttpRequest, member: Member, form: AnswerForm) -> bool:
     """Count a try, and check what the member gave. If it is wrong, the form says why."""

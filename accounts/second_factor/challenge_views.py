@@ -48,7 +48,7 @@ def challenge(request: HttpRequest) -> HttpResponse:
         end_pending(request)
         if "recovery_code" in request.POST:
             _say_codes_left(request, pending.member)
-        return complete_sign_in(request, pending.member, pending.next_url)
+        return complete_sign_in(request, pending.member, pending.next_url, how=f"{pending.how}, {form.kind}")
     if no_tries_left(request):
         end_pending(request)
         forget_tries(request)

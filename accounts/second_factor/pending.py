@@ -21,9 +21,10 @@ _KEY = "pending_sign_in"
 class PendingSignIn:
     member: Member
     next_url: str
+    how: str  # the first factor, in words
 
 
-def begin_pending(request: HttpRequest, member: Member, next_url: str) -> None:
+def begin_pending(request: HttpRequest, member: Member, next_url: str, how: str) -> None:
     """Keep it in the session, under a new key. Another member's session in this browser ends."""
     if request.user.is_authenticated:
         logout(request)
@@ -33,6 +34,7 @@ def begin_pending(request: HttpRequest, member: Member, next_url: str) -> None:
         "member": member.pk,
         "hash": member.get_session_auth_hash(),  # so that a new password or a deactivation ends it
         "next": next_url,
+        "how": how,
         "until": (timezone.now() + LASTS).timestamp(),
     }
 
@@ -47,7 +49,7 @@ def pending_sign_in(request: HttpRequest) -> PendingSignIn | None:
     if member is None or is_over or not constant_time_compare(stored["hash"], member.get_session_auth_hash()):
         end_pending(request)
         return None
-    return PendingSignIn(member, stored["next"])
+    return PendingSignIn(member, stored["next"], stored["how"])
 
 
 def end_pending(request: HttpRequest) -> None:

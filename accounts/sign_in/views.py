@@ -23,4 +23,4 @@ class SignIn(LoginView):
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         member = form.get_user()
         assert isinstance(member, Member)
-        return after_first_factor(self.request, member, self.get_success_url())
+        return after_first_factor(self.request, member, self.get_success_url(), how="password")

@@ -130,7 +130,7 @@ def _provider_or_404() -> Provider:
 
 def _sign_in(request: HttpRequest, member: Member, groups: frozenset[str]) -> HttpResponse:
     follow_groups(member, groups)
-    return after_first_factor(request, member, _next_url(request))
+    return after_first_factor(request, member, _next_url(request), how="single sign-on")
 
 
 def _next_url(request: HttpRequest) -> str:
