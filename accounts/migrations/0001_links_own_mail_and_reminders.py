@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
             name='Reminder',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('test-list', 'Test list'), ('policy', 'Recipient policy'), ('credential', 'Credential')], max_length=20)),
+                ('kind', models.CharField(choices=[('test-list', 'Test list'), ('policy', 'Recipient policy'), ('credential', 'Credential'), ('client-secret', 'Client secret')], max_length=20)),
                 ('number', models.PositiveBigIntegerField()),
                 ('ends', models.DateTimeField()),
                 ('noticed', models.DateTimeField()),

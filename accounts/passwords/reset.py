@@ -20,7 +20,7 @@ from organization.models import Member
 
 # As the audit trail names them. It isn't known who asks.
 VISITOR = Operator("a visitor (sign-in page)")
-# A member gets one email in this time, however often somebody asks.
+# A member gets one email in this time, however often a new password is asked for.
 PAUSE = timedelta(minutes=5)
 # While no job runs, no more than these wait.
 WAITING_AT_MOST = 1000
@@ -37,13 +37,13 @@ class ResetRequest(models.Model):
 
 
 def request_reset(address: str) -> None:
-    """Note that somebody asks for a new password for the account with this address, which may not exist."""
+    """Note that a new password is asked for the account with this address, which may not exist."""
     if ResetRequest.objects.count() < WAITING_AT_MOST:
         ResetRequest.objects.get_or_create(address=address.lower())
 
 
 def answer_requests() -> None:
-    """Send a link to each member for whose address somebody asked. Other addresses get nothing."""
+    """Send a link to each member whose address was entered. Other addresses get nothing."""
     if ResetRequest.objects.exists() and why_no_email():
         ResetRequest.objects.all().delete()
     while _answer_one():

@@ -20,7 +20,7 @@ from portal.housekeeping import run_job
 from testlists.services import ListChange, save_test_list
 from tests.support.accounts import own_messages, text_of
 from tests.support.outbox import set_list
-from tests.support.portal import OPERATOR, make_member
+from tests.support.portal import OPERATOR, configure, make_member
 
 HOUR = timedelta(hours=1)
 DAY = 24 * HOUR
@@ -50,6 +50,12 @@ def give_credential(app: App, stage: Stage, until: datetime) -> None:
     create_credential(app, stage, OPERATOR, "web server", ends=until.astimezone(UTC).date())
 
 
+def give_client_secret(app: App, stage: Stage, until: datetime) -> None:
+    values = {"token_url": "https://login.example.com/token", "client_id": "portal", "scopes": "smtp"}
+    oauth = {"authentication": "oauth2", "username": "portal", "new_secret": "a-secret", "security": "starttls", **values}
+    configure(stage, **oauth, secret_ends=until.astimezone(UTC).date())
+
+
 def remind() -> None:
     run_job("reminders")
 
@@ -68,6 +74,7 @@ def as_if_noticed_long_ago() -> None:
             ["The recipient policy “Real recipients” of QA", "“Lists and allowed only” again", "/recipients/"],
             ["Mira"],
         ),
+        (give_client_secret, 7 * DAY, ["The client secret with which QA", "can't send"], ["Mira"]),
         (give_credential, 7 * DAY, ["The credential “web server”", "can't send with it"], ["Devon Dev", "Mira"]),
     ],
 )
