@@ -11,6 +11,7 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.utils import timezone
 
+from accounts.models import Identity
 from analytics import rollup
 from analytics.models import DailyRuleCount, HourlyCause, HourlyCount, HourlyLatency, HourlyRuleCount, RollUpPosition
 from delivery.models import ConnectionSlot, StageBackoff, Worker
@@ -79,6 +80,7 @@ PAGES = [
     "/management/govern/members/{member}/",
     "/management/govern/members/{member}/edit/",
     "/management/govern/members/{member}/deactivate/",
+    "/management/govern/members/{member}/sessions/",
     "/management/govern/members/{member}/roles/{grant}/revoke/",
     "/management/govern/roles/",
     "/management/govern/roles/new/",
@@ -123,6 +125,7 @@ PAGES = [
     "/monitor/inbox/crm/qa/empty/",
     "/accounts/profile/",
     "/accounts/password/",
+    "/accounts/sessions/",
     "/no/such/page/",
 ]
 PUBLIC_PAGES = ["/accounts/login/", "/no/such/page/"]
@@ -232,6 +235,7 @@ def everything(
     ReadEmails.objects.create(member=developer, app=crm, stage=qa)
     ConnectionSlot.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
     audit.record(OPERATOR, "Update", crm)
+    Identity.objects.create(issuer="https://id.example", subject="ada", member=administrator)
     return administrator
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.apps import apps
 
+from accounts.models import MemberSession
 from emailconfig.models import ConnectionTest, SmtpSettings
 from emaillog.models import BulkAction
 from organization.models import AllowedAddress, App, Credential, KeptHeader, Member, Role, RoleGrant, Stage
@@ -16,7 +17,7 @@ from testlists.models import TestList
 
 def address_of(route: str) -> str:
     """An example of the route: of the app crm in the stage QA, where developers and viewers have something to see."""
-    apps_with_models = "gateway|emaillog|delivery|analytics|outbox|emailconfig|testlists|organization"
+    apps_with_models = "accounts|gateway|emaillog|delivery|analytics|outbox|emailconfig|testlists|organization"
     special = {
         f"admin/^(?P<app_label>{apps_with_models})/$": "/admin/organization/",
         "admin/(?P<url>.*)$": "/admin/no/such/page/",
@@ -40,6 +41,9 @@ def example_of(name: str, route: str) -> str:
         return str(grant.pk if name == "grant_id" else grant.member_id)
     if name == "member_id":
         return str(Member.objects.filter(name__in=("Nora", "Vera Viewer")).order_by("name").values_list("pk", flat=True)[0])
+    if name == "session_id":
+        sessions = MemberSession.objects.filter(member__name__in=("Nora", "Vera Viewer")).order_by("member__name")
+        return str(sessions.values_list("pk", flat=True).first() or 0)
     if name == "role_id":
         return str(Role.objects.get(name="Viewer").pk)
     if name == "object_id":

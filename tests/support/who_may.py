@@ -63,6 +63,12 @@ PAGES: dict[str, Row] = {
     "accounts/logout/": Row(NOBODY, MEMBERS),
     "accounts/password/": Row(MEMBERS, MEMBERS),
     "accounts/profile/": Row(MEMBERS, MEMBERS),
+    "accounts/sessions/": Row(MEMBERS),
+    "accounts/sessions/end/": Row(NOBODY, MEMBERS),
+    "accounts/sessions/<int:session_id>/end/": Row(NOBODY, MEMBERS),
+    "accounts/single-sign-on/": Row(EVERYBODY),
+    "accounts/single-sign-on/callback/": Row(EVERYBODY),
+    "accounts/single-sign-on/link/": Row(EVERYBODY, EVERYBODY),
     "help/": Row(MEMBERS),
     "help/<path:name>/": Row(MEMBERS),
     "help/images/<str:name>": Row(MEMBERS),
@@ -129,6 +135,9 @@ PAGES: dict[str, Row] = {
     f"{_MEMBER}roles/give/": Row(NOBODY, MEMBER_MANAGERS),
     f"{_MEMBER}roles/preview/": Row(MEMBER_MANAGERS),
     f"{_MEMBER}roles/<int:grant_id>/revoke/": Row(MEMBER_MANAGERS, PLATFORM),  # of Devon, who holds what Pia doesn't
+    f"{_MEMBER}sessions/": Row(MEMBER_MANAGERS),
+    f"{_MEMBER}sessions/end/": Row(NOBODY, MEMBER_MANAGERS),
+    f"{_MEMBER}sessions/<int:session_id>/end/": Row(NOBODY, MEMBER_MANAGERS),
     f"{_MEMBER}view-as/": Row(NOBODY, MEMBER_MANAGERS),
     "management/govern/members/view-as/end/": Row(NOBODY, MEMBERS),
     _ROLES: Row(MEMBER_MANAGERS),
@@ -182,7 +191,7 @@ PAGES: dict[str, Row] = {
     "admin/autocomplete/": Row(PLATFORM),  # of a role grant's members
     "admin/jsi18n/": Row(STAFF),
     "admin/r/<path:content_type_id>/<path:object_id>/": Row(STAFF, STAFF, STAFF),
-    "admin/^(?P<app_label>gateway|emaillog|delivery|analytics|outbox|emailconfig|testlists|organization)/$": Row(
+    "admin/^(?P<app_label>accounts|gateway|emaillog|delivery|analytics|outbox|emailconfig|testlists|organization)/$": Row(
         STAFF, STAFF, STAFF
     ),
     "admin/(?P<url>.*)$": Row(STAFF, STAFF, STAFF),
@@ -217,6 +226,8 @@ ADMIN: dict[str, Model] = {
     "organization/keptheader": Model(STAFF, CONFIGURATORS, NOBODY, CONFIGURATORS),
     "organization/installation": Model(PLATFORM),
     "organization/auditevent": Model(PLATFORM),
+    "accounts/membersession": Model(PLATFORM, delete=PLATFORM),
+    "accounts/identity": Model(PLATFORM, delete=PLATFORM),
     "emailconfig/smtpsettings": Model(STAFF, CONFIGURATORS, CONFIGURATORS),
     "emailconfig/deletedsettings": Model(PLATFORM),
     "emailconfig/oauthtoken": Model(PLATFORM),
