@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import StringIO
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 from django.conf import LazySettings
+from django.core.management import CommandError, call_command
 from django.http import HttpResponse
 from django.test import Client
 from flask import Response
@@ -331,3 +333,17 @@ def test_a_person_is_one_member(provider: OidcServer, guest: Member, viewer: Mem
     client = signed_in(viewer)
     assert come_back(client)["Location"] == "/"  # as the member whom the person is linked to
     assert is_signed_in(client, guest)
+
+
+def test_the_operator_links_a_member(provider: OidcServer, client: Client, guest: Member, viewer: Member) -> None:
+    call_command("link_identity", guest.email.upper(), "person-1", stdout=StringIO())
+    assert come_back(client).status_code == 302
+    assert is_signed_in(client, guest)
+    assert "link_identity" in AuditEvent.objects.get(entity="identity").actor_name
+    for email, subject, says in (
+        (viewer.email, "person-1", "another member"),
+        ("no@acme.example", "p", "no member"),
+        (viewer.email, "x" * 256, "at most 255"),
+    ):
+        with pytest.raises(CommandError, match=says):
+            call_command("link_identity", email, subject, stdout=StringIO())
