@@ -18,7 +18,6 @@ _SYSTEMS = {
     "iPhone": "iPhone",
     "iPad": "iPad",
     "Android": "Android",
-    "CrOS": "ChromeOS",
     "Windows": "Windows",
     "Mac OS X": "macOS",
     "Linux": "Linux",

@@ -117,8 +117,7 @@ def _discover(provider: Provider, _hour: int) -> Any:
     metadata = {name: said[name] for name in _USED if name in said}
     if not all(is_safe_url(metadata[name]) for name in _ENDPOINTS):
         raise ValueError("An endpoint of the provider isn't https")
-    algorithms = said.get("id_token_signing_alg_values_supported", ["RS256"])
-    metadata["id_token_signing_alg_values_supported"] = [name for name in algorithms if name.startswith(_SIGNED_WITH_A_KEY_PAIR)]
+    metadata["id_token_signing_alg_values_supported"] = _algorithms(said)
     return _ProviderApp(
         DjangoIntegration("single_sign_on"),
         "single_sign_on",
@@ -131,6 +130,15 @@ def _discover(provider: Provider, _hour: int) -> Any:
         },
         **metadata,
     )
+
+
+def _algorithms(said: Claims) -> list[str]:
+    """Those that need a key which only the provider has. With an empty list the library would take its own."""
+    names = said.get("id_token_signing_alg_values_supported", ["RS256"])
+    algorithms = [name for name in names if name.startswith(_SIGNED_WITH_A_KEY_PAIR)]
+    if not algorithms:
+        raise ValueError("The provider signs with no pair of keys")
+    return algorithms
 
 
 def _client_authentication(provider: Provider, said: Claims) -> str:

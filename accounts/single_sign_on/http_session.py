@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import ssl
 import time
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,8 +34,9 @@ class ProviderSession(OAuth2Session):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.trust_env = False
-        for scheme in ("https://", "http://"):
-            self.mount(scheme, _LimitedAdapter())
+        adapter = _LimitedAdapter()
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
 
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs["allow_redirects"] = False
@@ -49,8 +51,7 @@ class _LimitedAdapter(HTTPAdapter):
     """
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Trust the system's authorities, as elsewhere in the portal, and not only those that requests brings along."""
-        super().init_poolmanager(*args, ssl_context=ssl.create_default_context(), **kwargs)
+        super().init_poolmanager(*args, ssl_context=_tls_context(), **kwargs)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         url = urlsplit(request.url or "")
@@ -62,6 +63,12 @@ class _LimitedAdapter(HTTPAdapter):
         with response.raw as raw:
             response.raw = io.BytesIO(_read(raw))
         return response
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """Trusts the system's authorities, as elsewhere in the portal, and not only those that requests brings along."""
+    return ssl.create_default_context()
 
 
 def _read(raw: Any) -> bytes:

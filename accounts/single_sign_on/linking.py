@@ -46,7 +46,8 @@ def needs_password(member: Member) -> bool:
 
 
 def link(issuer: str, subject: str, member: Member, actor: Actor) -> Identity:
-    """Store that the person is this member. Raises UnknownPerson if it is another member already."""
+    """Store that the person is this member. Raises UnknownPerson if it is another member already, or ValidationError."""
+    Identity(issuer=issuer, subject=subject, member=member).clean_fields()
     with transaction.atomic():
         identity, is_new = Identity.objects.get_or_create(issuer=issuer, subject=subject, defaults={"member": member})
         if identity.member_id != member.pk:

@@ -13,6 +13,7 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render, resolve_url
+from django.utils.functional import cached_property
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
@@ -102,10 +103,14 @@ class LinkIdentity(SignIn):
     template_name = "accounts/link_identity.html"
     to_link: Any = None
 
+    @cached_property
+    def member(self) -> Member:
+        """Whose password is asked for."""
+        return Member.objects.get(pk=self.to_link.member_id)
+
     def get_form_kwargs(self) -> dict[str, Any]:
         """The username is the member's, whatever the form says."""
         kwargs = super().get_form_kwargs()
-        self.member = Member.objects.get(pk=self.to_link.member_id)
         if "data" in kwargs:
             kwargs["data"] = {**kwargs["data"].dict(), "username": self.member.email}
         return kwargs

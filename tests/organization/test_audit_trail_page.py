@@ -187,7 +187,7 @@ def test_it_is_paged_by_number_with_the_same_queries_for_any_length(
 ) -> None:
     for _ in range(PAGE + 2):
         audit.record(OPERATOR, "Update", crm)
-    with django_assert_max_num_queries(11):
+    with django_assert_max_num_queries(12):
         first = as_administrator.get(URL, {"app": "crm"})
     assert len(first.context["rows"]) == PAGE
     assert first.context["newer_url"] == ""

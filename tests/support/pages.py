@@ -11,7 +11,7 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.utils import timezone
 
-from accounts.models import Passkey
+from accounts.models import Identity, Passkey
 from analytics import rollup
 from analytics.models import DailyRuleCount, HourlyCause, HourlyCount, HourlyLatency, HourlyRuleCount, RollUpPosition
 from delivery.models import ConnectionSlot, StageBackoff, Worker
@@ -82,6 +82,7 @@ PAGES = [
     "/management/govern/members/{member}/edit/",
     "/management/govern/members/{member}/link/",
     "/management/govern/members/{member}/deactivate/",
+    "/management/govern/members/{member}/sessions/",
     "/management/govern/members/{member}/roles/{grant}/revoke/",
     "/management/govern/roles/",
     "/management/govern/roles/new/",
@@ -129,6 +130,7 @@ PAGES = [
     "/accounts/second-factor/confirm/",
     "/management/govern/members/{member}/second-factor/remove/",
     "/accounts/password/",
+    "/accounts/sessions/",
     "/no/such/page/",
 ]
 PUBLIC_PAGES = [
@@ -247,6 +249,7 @@ def everything(
     give_codes(viewer)
     Passkey.objects.create(member=viewer, credential_id="AA", credential="AA", sign_count=0)
     audit.record(OPERATOR, "Update", crm)
+    Identity.objects.create(issuer="https://id.example", subject="ada", member=administrator)
     return administrator
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.apps import apps
 
-from accounts.models import Passkey
+from accounts.models import MemberSession, Passkey
 from emailconfig.models import ConnectionTest, SmtpSettings
 from emaillog.models import BulkAction
 from organization.models import AllowedAddress, App, Credential, KeptHeader, Member, Role, RoleGrant, Stage
@@ -42,6 +42,9 @@ def example_of(name: str, route: str) -> str:
         return str(grant.pk if name == "grant_id" else grant.member_id)
     if name == "member_id":
         return str(Member.objects.filter(name__in=("Nora", "Vera Viewer")).order_by("name").values_list("pk", flat=True)[0])
+    if name == "session_id":
+        sessions = MemberSession.objects.filter(member__name__in=("Nora", "Vera Viewer")).order_by("member__name")
+        return str(sessions.values_list("pk", flat=True).first() or 0)
     if name == "role_id":
         return str(Role.objects.get(name="Viewer").pk)
     if name == "object_id":
