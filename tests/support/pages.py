@@ -11,7 +11,7 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.utils import timezone
 
-from accounts.models import Identity, Passkey
+from accounts.models import Identity
 from analytics import rollup
 from analytics.models import DailyRuleCount, HourlyCause, HourlyCount, HourlyLatency, HourlyRuleCount, RollUpPosition
 from delivery.models import ConnectionSlot, StageBackoff, Worker
@@ -34,7 +34,7 @@ from outbox.states import hold
 from outbox.submission import Envelope, submit
 from tests.support.outbox import deliver, send, set_list
 from tests.support.portal import OPERATOR, configure, eventually, mail, make_member
-from tests.support.second_factor import give_app, give_codes
+from tests.support.second_factor import give_app, give_codes, give_passkey
 from tests.support.smtp_server import SmtpServer
 from tests.support.testlists import keep_list
 
@@ -247,7 +247,7 @@ def everything(
     ConnectionSlot.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
     give_app(viewer)
     give_codes(viewer)
-    Passkey.objects.create(member=viewer, credential_id="AA", credential="AA", sign_count=0)
+    give_passkey(viewer)
     audit.record(OPERATOR, "Update", crm)
     Identity.objects.create(issuer="https://id.example", subject="ada", member=administrator)
     return administrator

@@ -18,7 +18,7 @@ from fido2.cose import ES256
 from fido2.utils import sha256, websafe_decode, websafe_encode
 from fido2.webauthn import Aaguid, AttestationObject, AttestedCredentialData, AuthenticatorData, CollectedClientData
 
-from accounts.models import AuthenticatorApp
+from accounts.models import AuthenticatorApp, Passkey
 from accounts.second_factor.recovery_codes import make_recovery_codes
 from common.encryption import EncryptedValue
 from organization.models import Member
@@ -42,6 +42,12 @@ def give_app(member: Member) -> pyotp.TOTP:
 
 def give_codes(member: Member) -> list[str]:
     return make_recovery_codes(member)
+
+
+def give_passkey(member: Member) -> None:
+    credential = Device().credential
+    key, whole = websafe_encode(credential.credential_id), websafe_encode(credential)
+    Passkey.objects.create(member=member, label="Phone", credential_id=key, credential=whole, sign_count=0)
 
 
 def first_factor(member: Member, password: str = PASSWORD, next_url: str = "") -> Client:
@@ -80,14 +86,17 @@ class Device:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.id = secrets.token_bytes(16)
 
+    @property
+    def credential(self) -> AttestedCredentialData:
+        return AttestedCredentialData.create(Aaguid.NONE, self.id, ES256.from_cryptography_key(self.key.public_key()))
+
     def add_to(self, client: Client, label: str = "Laptop") -> HttpResponse:
         page = client.get(ADD_PASSKEY)
         return client.post(ADD_PASSKEY, {"label": label, "passkey": self.made(options(page))})
 
     def made(self, asked: dict[str, Any]) -> str:
-        credential = AttestedCredentialData.create(Aaguid.NONE, self.id, ES256.from_cryptography_key(self.key.public_key()))
         flags = self.flags | AuthenticatorData.FLAG.AT
-        data = AuthenticatorData.create(sha256(self.host.encode()), flags, self.count, credential)
+        data = AuthenticatorData.create(sha256(self.host.encode()), flags, self.count, self.credential)
         return self._json(
             self._client_data("webauthn.create", asked), attestationObject=AttestationObject.create("none", data, {})
         )
