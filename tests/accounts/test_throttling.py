@@ -85,9 +85,7 @@ def test_the_current_password_cannot_be_guessed_in_an_open_session(viewer: Membe
     assert (refused.status, refused.actor, refused.after["failures"]) == ("refused", viewer, 1)
 
 
-def test_a_guesser_is_asked_to_come_back_while_two_passwords_are_checked(
-    viewer: Member, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_guesser_is_asked_to_come_back_while_two_passwords_are_checked(viewer: Member, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slow_hashes, "WAITING_WITH_FAILURES", 0)
     fail(viewer.email, 1)
     with slow_hashes.queue.turn("a", has_failures=False), slow_hashes.queue.turn("b", has_failures=False):

@@ -18,9 +18,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.django_db(transaction=True)]
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
 @pytest.mark.parametrize("prefix", ["", "host gunicorn[77]: "])
-def test_fail2ban_finds_every_guesser(
-    viewer: Member, crm: App, qa: Stage, tmp_path: Path, log_format: str, prefix: str
-) -> None:
+def test_fail2ban_finds_every_guesser(viewer: Member, crm: App, qa: Stage, tmp_path: Path, log_format: str, prefix: str) -> None:
     """With and without what the systemd journal adds."""
     credential = create_credential(crm, qa, OPERATOR).credential
     with kept_lines(log_format) as lines:
