@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from organization.exceptions import TooManySignIns
 
 AT_ONCE = 2
-# How many may wait: of one network without failures, and of all networks with failures together. gunicorn.conf.py has four
-# threads, so that one stays free for other pages while guessers wait.
-WAITING_PER_NETWORK = 5
+# How many may wait: in all, of one network, and of all networks with failures together. With those at once they are one less
+# than the threads in gunicorn.conf.py, so that one thread is left for other pages and probes.
+WAITING = 5
+WAITING_PER_NETWORK = 4
 WAITING_WITH_FAILURES = 1
 PATIENCE_SECONDS = 10.0
 
@@ -71,11 +72,13 @@ class HashQueue:
             raise TooManySignIns()
 
     def _require_room(self, place: _Place) -> None:
-        if place.has_failures:
-            full = sum(other.has_failures for other in self._waiting) >= WAITING_WITH_FAILURES
-        else:
-            full = sum(other.network == place.network for other in self._waiting) >= WAITING_PER_NETWORK
-        if full:
+        of_network = sum(other.network == place.network for other in self._waiting)
+        with_failures = sum(other.has_failures for other in self._waiting)
+        if (
+            len(self._waiting) >= WAITING
+            or of_network >= WAITING_PER_NETWORK
+            or (place.has_failures and with_failures >= WAITING_WITH_FAILURES)
+        ):
             raise TooManySignIns()
 
 

@@ -14,7 +14,7 @@ from common import sql
 from portal import statements
 from portal.watch import Watch
 
-# So many pages may wait before the next one checks whether the database answers. It is one less than gunicorn's threads.
+# So many pages may wait before the next one checks whether the database answers. It is less than gunicorn's threads.
 _PAGES_UNASKED = 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,8 +10,8 @@ from contextlib import ExitStack
 import pytest
 
 from organization.exceptions import TooManySignIns
-from organization.throttle.slow_hashes import AT_ONCE, WAITING_PER_NETWORK, HashQueue
-from tests.support.portal import eventually
+from organization.throttle.slow_hashes import AT_ONCE, WAITING, WAITING_PER_NETWORK, HashQueue
+from tests.support.portal import ROOT, eventually
 
 
 class SignIns:
@@ -74,7 +75,13 @@ def test_the_queue_of_one_network_is_short_and_others_still_get_in(sign_ins: Sig
         sign_ins.wait(f"colleague {number}", "192.0.2.1")
     assert sign_ins.is_refused("192.0.2.1")
     sign_ins.wait("elsewhere", "198.51.100.1")
-    assert len(sign_ins.finish()) == WAITING_PER_NETWORK + 1
+    assert sign_ins.is_refused("203.0.113.1")
+    assert len(sign_ins.finish()) == WAITING
+
+
+def test_one_of_gunicorns_threads_is_left_for_other_pages() -> None:
+    threads = runpy.run_path(str(ROOT / "gunicorn.conf.py"))["threads"]
+    assert AT_ONCE + WAITING < threads
 
 
 def test_no_one_waits_for_ever() -> None:
