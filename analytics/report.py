@@ -16,12 +16,13 @@ from analytics.latency import percentile
 from analytics.models import DailyCount, DailyLatency, HourlyCause, HourlyCount, HourlyLatency, StageCount, StageLatency
 from emailconfig.connection.explanations import Explanation
 from organization.models import App, Stage
+from outbox.access.visibility import LogAccess
 
 TOP_APPS = 10
 _FAILURES = ("failed", "deferred", "unknown")
 _COUNTS = ("accepted", "to_test_list", "captured", "allowed", "sent", *_FAILURES)
-# The apps of each stage that the member may see.
-Places = Mapping[Stage, Sequence[App]]
+# What the member may see of each stage.
+Places = Mapping[Stage, LogAccess]
 Period = datetime | date
 
 
@@ -45,8 +46,10 @@ class Range:
         """
         back = list(reversed(range(self.count)))
         if self.by_day:
-            return [timezone.localdate() - timedelta(days=days) for days in back]
-        return [_hour(timezone.now()) - timedelta(hours=hours) for hours in back]
+            today = timezone.localdate()
+            return [today - timedelta(days=days) for days in back]
+        hour = _hour(timezone.now())
+        return [hour - timedelta(hours=hours) for hours in back]
 
     def begin(self) -> datetime:
         first = self.periods()[0]
@@ -111,7 +114,7 @@ class Cause:
     stage: Stage
     explanation: Explanation
     counts: Counter[str]
-    apps: Sequence[App]
+    app_ids: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def analytics(places: Places, shown: Range) -> Analytics:
     total = Sums()
     for sums in periods.values():
         total += sums
-    apps, app_count = _top_apps(places, visible, shown)
+    apps, app_count = _top_apps(visible, shown)
     return Analytics(
         total=total,
         periods=periods,
@@ -159,11 +162,11 @@ def analytics(places: Places, shown: Range) -> Analytics:
 
 def _visible_hours(places: Places) -> _VisibleHours:
     """Return the shortest condition. With a list of all apps for each stage, databases would read the whole table."""
-    everything = set(App.objects.values_list("pk", flat=True))
+    whole = [stage.pk for stage, access in places.items() if access.every_app]
     stages: defaultdict[frozenset[int], list[int]] = defaultdict(list)
-    for stage, apps in places.items():
-        stages[frozenset(app.pk for app in apps)].append(stage.pk)
-    whole = stages.pop(frozenset(everything), [])
+    for stage, access in places.items():
+        if not access.every_app:
+            stages[access.some_app_ids].append(stage.pk)
     of_some_apps = Q(pk__in=[])
     for numbers, alike in stages.items():
         of_some_apps |= Q(stage__in=alike, app__in=numbers)
@@ -184,16 +187,23 @@ def _periods(visible: _VisibleHours, shown: Range) -> dict[Period, Sums]:
     return periods
 
 
-def periods_by_stage(places: Places, shown: Range) -> dict[int, dict[Period, Sums]]:
-    """Return what was sent and what failed in each stage by hour or day, in three queries."""
+class Ended(NamedTuple):
+    """The tries of one hour or day that ended as sent, and those that failed."""
+
+    sent: int = 0
+    failed: int = 0
+
+
+def periods_by_stage(places: Places, shown: Range) -> dict[int, dict[Period, Ended]]:
+    """Return what was sent and what failed in each stage by hour or day, in at most two queries."""
     visible = _visible_hours(places)
-    hours, columns = Q(hour__range=(shown.begin(), timezone.now())), ("sent", "failed")
-    by_stage = {stage.pk: {period: Sums() for period in shown.periods()} for stage in places}
+    hours, periods = Q(hour__range=(shown.begin(), timezone.now())), shown.periods()
+    by_stage = {stage.pk: dict.fromkeys(periods, Ended()) for stage in places}
     for model, rows in ((StageCount, Q(stage__in=visible.stages)), (HourlyCount, visible.of_some_apps)):
-        for stage, hour, *numbers in grouped(model, hours & rows, ("stage_id", "hour"), columns):
+        for stage, hour, sent, failed in grouped(model, hours & rows, ("stage_id", "hour"), Ended._fields):
             period = shown.period_of(hour)
-            if period in by_stage[stage]:
-                by_stage[stage][period].counts.update(dict(zip(columns, numbers, strict=True)))
+            if before := by_stage[stage].get(period):
+                by_stage[stage][period] = Ended(before.sent + sent, before.failed + failed)
     return by_stage
 
 
@@ -202,7 +212,7 @@ def rows_of(places: Places) -> Q:
     return _visible_hours(places).rows
 
 
-def _top_apps(places: Places, visible: _VisibleHours, shown: Range) -> tuple[list[AppSums], int]:
+def _top_apps(visible: _VisibleHours, shown: Range) -> tuple[list[AppSums], int]:
     """Return the apps with the most messages, and the number of apps that had any.
 
     The sums come from the totals of whole days in UTC, and from the hours before the first of these days.
@@ -211,14 +221,22 @@ def _top_apps(places: Places, visible: _VisibleHours, shown: Range) -> tuple[lis
     midnight = next_midnight(begin)
     hours = visible.rows & Q(hour__gte=begin, hour__lt=midnight)
     days = visible.rows & Q(day__range=(midnight.date(), now.astimezone(UTC).date()))
-    apps, by_app = _by_number(places), _nothing()
+    by_app = _nothing()
     _add_counts(by_app, "app_id", _COUNTS, (HourlyCount, hours), (DailyCount, days))
-    busy = [AppSums(apps[number], sums) for number, sums in by_app.items() if any(sums.counts.values())]
-    busy.sort(key=lambda app_sums: (-app_sums.sums.counts["accepted"], -app_sums.sums.counts["sent"], app_sums.app.name))
-    top = busy[:TOP_APPS]
+    busy = {number: sums for number, sums in by_app.items() if any(sums.counts.values())}
+    top = _most_messages(busy)
     of_top = Q(app__in=[app_sums.app.pk for app_sums in top])
     _add_latencies(by_app, "app_id", (HourlyLatency, hours & of_top), (DailyLatency, days & of_top))
     return top, len(busy)
+
+
+def _most_messages(busy: Mapping[int, Sums]) -> list[AppSums]:
+    """Return the first apps. Only apps that may be among them are read: an organization may have thousands."""
+    ranks = {number: (-sums.counts["accepted"], -sums.counts["sent"]) for number, sums in busy.items()}
+    last = max(sorted(ranks.values())[:TOP_APPS], default=(0, 0))
+    apps = App.objects.in_bulk([number for number, rank in ranks.items() if rank <= last])
+    order = sorted(apps.values(), key=lambda app: (ranks[app.pk], app.name))
+    return [AppSums(app, busy[app.pk]) for app in order[:TOP_APPS]]
 
 
 def next_midnight(moment: datetime) -> datetime:
@@ -246,11 +264,11 @@ def _add_latencies(to: defaultdict[Any, Sums], key: str, *tables: tuple[type[Mod
 def _causes(places: Places, rows: Q) -> list[Cause]:
     """Return the causes by stage, because people fix them there and the email log shows them there."""
     counts: defaultdict[tuple[int, str], Counter[str]] = defaultdict(Counter)
-    concerned: defaultdict[tuple[int, str], list[App]] = defaultdict(list)
-    apps, stages = _by_number(places), {stage.pk: stage for stage in places}
+    concerned: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+    stages = {stage.pk: stage for stage in places}
     for stage, code, app, *numbers in grouped(HourlyCause, rows, ("stage_id", "code", "app_id"), _FAILURES):
         counts[stage, code].update(dict(zip(_FAILURES, numbers, strict=True)))
-        concerned[stage, code].append(apps[app])
+        concerned[stage, code].append(app)
     causes = [Cause(stages[key[0]], explanation_of(key[1]), counts[key], concerned[key]) for key in counts]
     return sorted(causes, key=lambda cause: [-cause.counts[name] for name in _FAILURES])
 
@@ -261,10 +279,6 @@ def grouped(model: type[Model], rows: Q, keys: Sequence[str], columns: Sequence[
     of_keys = model._default_manager.filter(rows).order_by().values(*keys)
     groups: list[tuple[Any, ...]] = list(of_keys.annotate(**sums).values_list(*keys, *sums))
     return groups
-
-
-def _by_number(places: Places) -> dict[int, App]:
-    return {app.pk: app for apps in places.values() for app in apps}
 
 
 def _hour(moment: datetime) -> datetime:

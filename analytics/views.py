@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
@@ -24,7 +22,7 @@ from organization.access import EVERYWHERE, require
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from organization.web.http import MemberRequest, StageLink, stage_links
-from outbox.access.visibility import log_access
+from outbox.access.visibility import log_access, log_access_by_stage
 from outbox.counts.backlog import Backlog, Depth, backlog
 from outbox.models import Status
 
@@ -39,15 +37,12 @@ def all_stages(request: MemberRequest) -> HttpResponse:
 @require_safe
 def one_stage(request: MemberRequest, stage_key: str) -> HttpResponse:
     stage = get_object_or_404(Stage, key=stage_key)
-    return _page(request, {stage: log_access(request.user, stage).apps}, stage)
+    return _page(request, {stage: log_access(request.user, stage)}, stage)
 
 
-def _visible_places(member: Member) -> dict[Stage, list[App]]:
+def _visible_places(member: Member) -> Places:
     """Return every stage whose log the member may read. Raises PermissionDenied if there is none."""
-    places, apps = {}, list(App.objects.all())
-    for stage in Stage.objects.all():
-        with suppress(PermissionDenied):
-            places[stage] = log_access(member, stage, apps).apps
+    places = log_access_by_stage(member, Stage.objects.all())
     if not places:
         require(member, EVERYWHERE, Permission.ACCESS_ASSET_LOGS)
     return places
@@ -68,7 +63,7 @@ def _page(request: MemberRequest, places: Places, stage: Stage | None) -> HttpRe
         "times": [(_name(period), _words(sums.p50), _words(sums.p95)) for period, sums in analysis.periods.items()],
         "apps": [(top.app, top.sums.counts, _words(top.sums.p95)) for top in analysis.apps],
         "app_count": analysis.app_count,
-        "causes": [(cause, _log_of(cause)) for cause in analysis.causes[:WORST_CAUSES]],
+        "causes": _cause_rows(analysis.causes[:WORST_CAUSES]),
         "cause_count": len(analysis.causes),
         "behind_since": uncounted_since(now),
     }
@@ -148,9 +143,16 @@ def _words(seconds: float | None) -> str:
     return "–" if seconds is None else in_words(seconds)
 
 
-def _log_of(cause: Cause) -> str:
+def _cause_rows(causes: Sequence[Cause]) -> list[tuple[Cause, App | None, str]]:
+    """Return each cause, its app if it concerns one alone, and the URL of the log."""
+    apps = App.objects.in_bulk({cause.app_ids[0] for cause in causes})
+    alone = [apps[cause.app_ids[0]] if len(cause.app_ids) == 1 else None for cause in causes]
+    return [(cause, app, _log_of(cause, app)) for cause, app in zip(causes, alone, strict=True)]
+
+
+def _log_of(cause: Cause, app: App | None) -> str:
     """Return the URL of the email log with the affected messages: the failed ones, or the deferred ones if none has failed."""
     query = {"status": Status.FAILED.value if cause.counts["failed"] else Status.DEFERRED.value}
-    if len(cause.apps) == 1:
-        query["app"] = cause.apps[0].key
+    if app:
+        query["app"] = app.key
     return f"{reverse('email-log', args=[cause.stage.key])}?{urlencode(query)}"

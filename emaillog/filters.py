@@ -13,8 +13,9 @@ from django.db.models import Q, QuerySet
 
 from common.log_filter import LogFilter
 from emaillog.bounded_scan import IdRange, id_range_of_time
-from organization.models import App, Credential, Stage
+from organization.models import Credential, Stage
 from organization.permissions import Permission
+from organization.web.app_search import apps_called
 from outbox import search_text
 from outbox.access.visibility import AnyLogAccess
 from outbox.models import WAITING, Message, RouteKind, Status
@@ -25,7 +26,6 @@ _STATUSES = [(ON_ITS_WAY, "Waiting (queued, sending or deferred)"), *Status.choi
 # Numbers have 18 digits at most: no database has larger ids.
 _NUMBER = re.compile(r"(#?)([0-9]{1,18})", re.ASCII)
 _NUMBERS_AT_MOST = 1_000
-_APPS_AT_MOST = 100
 
 
 class _Credentials(django_filters.ModelChoiceFilter):
@@ -154,7 +154,7 @@ class MessageFilter(LogFilter):
         return queryset.filter(pk__in=value) if value else queryset
 
     def of_apps(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
-        return queryset.filter(app__in=apps_called(value, _APPS_AT_MOST))
+        return queryset.filter(app__in=apps_called(value))
 
     def with_status(self, queryset: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
         return queryset.filter(status__in=(*WAITING, Status.SENDING) if value == ON_ITS_WAY else (value,))
@@ -176,16 +176,8 @@ class MessageFilter(LogFilter):
         credentials = Credential.objects.filter(stage__in=self.access.stages)
         if not self.access.every_app:
             credentials = credentials.filter(app__in=self.access.some_apps)
-        chosen = Q(app__in=apps_called(app, _APPS_AT_MOST)) if app else Q(pk__in=[])
+        chosen = Q(app__in=apps_called(app)) if app else Q(pk__in=[])
         return credentials.filter(chosen | Q(username=username))
-
-
-def apps_called(text: str, limit: int, among: QuerySet[App] | None = None) -> list[App]:
-    """The app with this key, or else the apps whose names or keys contain the text."""
-    text = text.replace("\0", "").strip()
-    apps = App.objects.all() if among is None else among
-    exact = list(apps.filter(key=text.lower()))
-    return exact or list(apps.filter(Q(name__icontains=text) | Q(key__icontains=text)).order_by("name", "key")[:limit])
 
 
 def _around(numbers: list[int]) -> IdRange:

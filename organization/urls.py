@@ -19,6 +19,7 @@ urlpatterns = [
     path(f"{_CREDENTIALS}<int:credential_id>/edit/", credentials.credential_edit, name="credential-edit"),
     path(f"{_CREDENTIALS}<int:credential_id>/revoke/", credentials.credential_revoke, name="credential-revoke"),
     path("management/view/audit-trail/", audit_views.audit_trail, name="audit-trail"),
+    path("management/view/audit-trail/apps/", audit_views.app_names, name="audit-trail-apps"),
     path("management/view/audit-trail/export/", audit_views.export, name="audit-trail-export"),
     path(_STAGES, stages.stages, name="stages"),
     path(f"{_STAGES}new/", stages.create_stage, name="stage-new"),

@@ -100,28 +100,57 @@ class BacklogRow(NamedTuple):
     oldest: datetime | str
 
 
-_FIRST_OF_STAGE = """
-    SELECT * FROM (
-        SELECT id, stage_id, app_id, hold_reason, route, created FROM outbox_message WHERE stage_id = %s AND status = %s
-        ORDER BY due, id LIMIT %s
-    ) AS first
-"""
+def _first_messages(stages: int, statuses: Sequence[str], limit: int) -> str:
+    """The first messages of each stage, of each of these statuses. Its parameters: each stage, once for each status.
+
+    Status and limit are a part of the statement, so that PostgreSQL keeps the plan, which takes longer to make than to run.
+    """
+    of_stage = (_first_of_stage(status, limit) for _ in range(stages) for status in statuses)
+    return f"({' UNION ALL '.join(of_stage)}) AS message"
 
 
-def _first_messages(stages: int) -> str:
-    """The first messages of each stage. Its parameters for each: the stage, a status, and a limit."""
-    return f"({' UNION ALL '.join([_FIRST_OF_STAGE] * stages)}) AS message"
+def _first_of_stage(status: str, limit: int) -> str:
+    return f"""
+        SELECT * FROM (
+            SELECT id, stage_id, status, app_id, hold_reason, route, created FROM outbox_message
+            WHERE stage_id = %s AND status = '{status}' ORDER BY due, id LIMIT {limit}
+        ) AS first
+    """
 
 
 @cache
-def backlog_by_app(stages: int) -> sql.Query[BacklogRow]:
+def backlog_by_app(stages: int, status: str, limit: int) -> sql.Query[BacklogRow]:
     """The first messages of each stage, counted by app."""
     return sql.query(
         BacklogRow,
         f"""
-        SELECT stage_id, app_id, hold_reason, count(*), min(created) FROM {_first_messages(stages)}
+        SELECT stage_id, app_id, hold_reason, count(*), min(created) FROM {_first_messages(stages, (status,), limit)}
         GROUP BY stage_id, app_id, hold_reason
         """,
+    )
+
+
+class BacklogSum(NamedTuple):
+    """The messages of a stage that have this status: how many, and since when the first of them. 0: of all its apps."""
+
+    stage_id: int
+    status: str
+    app_id: int
+    messages: int
+    oldest: datetime | str
+
+
+@cache
+def backlog_sums(stages: int, statuses: tuple[str, ...], limit: int) -> sql.Query[BacklogSum]:
+    """The first messages of each stage and status. They are counted by app, but not in the stages of its first parameter."""
+    return sql.query(
+        BacklogSum,
+        lambda db: (
+            f"""
+        SELECT stage_id, status, CASE WHEN stage_id {db.any_of} THEN 0 ELSE app_id END, count(*), min(created)
+        FROM {_first_messages(stages, statuses, limit)} GROUP BY 1, 2, 3
+        """
+        ),
     )
 
 
@@ -143,24 +172,26 @@ class HeldAddress(NamedTuple):
 
 
 @cache
-def held_by_app(stages: int) -> sql.Query[HeldRow]:
+def held_by_app(stages: int, limit: int) -> sql.Query[HeldRow]:
     """The first messages of each stage, counted by app and by whether they are test mail."""
     return sql.query(
         HeldRow,
         f"""
-        SELECT stage_id, app_id, hold_reason, route = 'test_list', count(*), min(created) FROM {_first_messages(stages)}
+        SELECT stage_id, app_id, hold_reason, route = 'test_list', count(*), min(created)
+        FROM {_first_messages(stages, ("held",), limit)}
         GROUP BY stage_id, app_id, hold_reason, route = 'test_list'
         """,
     )
 
 
 @cache
-def held_addresses(stages: int) -> sql.Query[HeldAddress]:
+def held_addresses(stages: int, limit: int) -> sql.Query[HeldAddress]:
     """Whom the same messages are for, test mail aside. Its last parameter is how many addresses at most."""
     return sql.query(
         HeldAddress,
         f"""
-        SELECT DISTINCT message.stage_id, message.app_id, recipient.address FROM {_first_messages(stages)}
+        SELECT DISTINCT message.stage_id, message.app_id, recipient.address
+        FROM {_first_messages(stages, ("held",), limit)}
         JOIN outbox_recipient recipient ON recipient.message_id = message.id
         WHERE message.route <> 'test_list' AND recipient.status = 'held' LIMIT %s
         """,

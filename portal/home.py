@@ -15,10 +15,7 @@ from django.utils.timesince import timeuntil
 from django.views.decorators.http import require_safe
 
 from analytics.report import Places, rows_of
-from common.clock import database_now
 from delivery.connection_slots import living_workers
-from delivery.models import StageBackoff
-from emailconfig.models import SmtpSettings
 from gateway.heartbeat import living_gateways
 from organization.access import EVERYWHERE, Scope, allowed
 from organization.credentials import MAY_MANAGE
@@ -26,12 +23,13 @@ from organization.models import App, Credential, Member, Stage
 from organization.permissions import Permission
 from organization.recipient_policy.changes import end_ahead, policy_in_force
 from organization.web.http import MemberRequest
+from outbox.access.visibility import log_access_by_stage
 from outbox.copies.copied_mail import held_by_stage
 from outbox.copies.copied_mail import may_answer as may_answer_copy
 from outbox.counts.backlog import Depth, depth_by_app
 from outbox.holding.held_mail import HeldMail, held_by_app, may_answer
 from outbox.models import WAITING, HoldReason, Message, Pause, Status
-from portal.stage_overview import stage_rows, visible_places
+from portal.stage_overview import StageFacts, read_facts, stage_rows
 from testlists.models import TestList
 from testlists.services import may_edit, waits_for_decision
 from testlists.state import holds_after_end
@@ -72,31 +70,35 @@ class Notice:
 @require_safe
 def home(request: MemberRequest) -> HttpResponse:
     stages = list(Stage.objects.filter(archived=False))
-    places = visible_places(request.user, stages)
-    context = {"waiting": notices_for(request.user, stages, places), "stages": stage_rows(places) if places else []}
+    places = log_access_by_stage(request.user, stages)
+    facts = read_facts(stages)
+    context = {
+        "waiting": notices_for(request.user, stages, places, facts),
+        "stages": stage_rows(places, facts) if places else [],
+    }
     return render(request, "portal/home.html", context)
 
 
-def notices_for(member: Member, stages: list[Stage], places: Places) -> list[Notice]:
+def notices_for(member: Member, stages: list[Stage], places: Places, facts: StageFacts) -> list[Notice]:
     """Return the notices, the most urgent first. Members see only what they may fix or look into.
 
-    `places`: the apps of each stage whose log the member may read.
+    `places`: what the member may read of each stage's log.
     """
     configurable = [stage for stage in stages if allowed(member, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
     notices = [
         *_copied(member),
         *_no_worker(configurable),
         *_no_gateway(configurable),
-        *_in_trouble(stages, configurable),
-        *_ending_secrets(configurable),
+        *_in_trouble(facts, configurable),
+        *_ending_secrets(facts, configurable),
         *_ending_credentials(member, stages),
-        *_unconfigured(configurable),
+        *_unconfigured(facts, configurable),
         *_held(member, stages),
-        *_lists_that_end(member, stages),
-        *_policies_that_end(configurable),
+        *_lists_that_end(member, stages, facts.now),
+        *_policies_that_end(configurable, facts.now),
         *_asking(member, stages),
-        *_failed(places),
-        *_paused(member, stages, places),
+        *_failed(places, facts.now),
+        *_paused(member, facts.pauses, places),
         *_nothing_set_up(member, stages),
     ]
     urgency = ("danger", "warning", "info")
@@ -128,9 +130,8 @@ def _no_gateway(configurable: list[Stage]) -> list[Notice]:
     return [Notice("danger", "Emails are not being accepted", text, reverse("email-configurations"), "Email configurations")]
 
 
-def _in_trouble(stages: list[Stage], configurable: list[Stage]) -> list[Notice]:
+def _in_trouble(facts: StageFacts, configurable: list[Stage]) -> list[Notice]:
     """Return a notice for each stage in trouble. Every member sees the cause, but only those who can fix it see how."""
-    backoffs = StageBackoff.objects.filter(stage__in=stages, failures__gt=0).select_related("stage")
     return [
         Notice(
             "danger" if backoff.paused else "warning",
@@ -142,13 +143,12 @@ def _in_trouble(stages: list[Stage], configurable: list[Stage]) -> list[Notice]:
             "Open the email configuration",
             backoff.stage,
         )
-        for backoff in backoffs
+        for backoff in facts.backoffs
     ]
 
 
-def _ending_secrets(configurable: list[Stage]) -> list[Notice]:
+def _ending_secrets(facts: StageFacts, configurable: list[Stage]) -> list[Notice]:
     today = timezone.localdate()
-    ending = SmtpSettings.objects.filter(stage__in=configurable, secret_ends__lte=today + SOON).select_related("stage")
     return [
         Notice(
             "danger" if settings.secret_ends <= today else "warning",
@@ -158,8 +158,8 @@ def _ending_secrets(configurable: list[Stage]) -> list[Notice]:
             "Enter a new client secret",
             settings.stage,
         )
-        for settings in ending
-        if settings.secret_ends is not None
+        for settings in facts.settings.values()
+        if settings.secret_ends is not None and settings.secret_ends <= today + SOON and settings.stage in configurable
     ]
 
 
@@ -187,8 +187,7 @@ def _when(days: int) -> str:
     return {0: "ends today", 1: "ends tomorrow"}.get(days, f"ends in {days} days")
 
 
-def _unconfigured(configurable: list[Stage]) -> list[Notice]:
-    configured = set(SmtpSettings.objects.filter(stage__in=configurable).values_list("stage", flat=True))
+def _unconfigured(facts: StageFacts, configurable: list[Stage]) -> list[Notice]:
     return [
         Notice(
             "warning",
@@ -199,7 +198,7 @@ def _unconfigured(configurable: list[Stage]) -> list[Notice]:
             stage,
         )
         for stage in configurable
-        if stage.pk not in configured
+        if stage.pk not in facts.settings
     ]
 
 
@@ -208,9 +207,10 @@ def _held(member: Member, stages: list[Stage]) -> list[Notice]:
 
     Messages that wait for settings are part of the stage's notice.
     """
-    apps, by_pk = App.objects.in_bulk(), {stage.pk: stage for stage in stages}
+    held, by_pk = depth_by_app(stages, Status.HELD, _LIST_LACKS_PEOPLE), {stage.pk: stage for stage in stages}
+    apps = App.objects.in_bulk({app for depths in held.values() for app in depths})
     waiting: list[Notice] = []
-    for stage_pk, depths in depth_by_app(stages, Status.HELD, _LIST_LACKS_PEOPLE).items():
+    for stage_pk, depths in held.items():
         stage = by_pk[stage_pk]
         visible = {apps[app]: depth for app, depth in depths.items() if allowed(member, Scope(apps[app], stage), *_SEES_HELD)}
         if len(visible) > _APPS_NAMED and allowed(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS):
@@ -242,9 +242,8 @@ def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Notice:
     )
 
 
-def _lists_that_end(member: Member, stages: list[Stage]) -> list[Notice]:
+def _lists_that_end(member: Member, stages: list[Stage], now: datetime) -> list[Notice]:
     """Lists that end soon, and those whose time is over so that their app's mail is held."""
-    now = database_now()
     lists = TestList.objects.filter(stage__in=stages, active=True, active_until__lte=now + _NEAR).select_related("app", "stage")
     ending = [row for row in lists if may_edit(member, row.app, row.stage)]
     over = [row for row in ending if waits_for_decision(row, now)]
@@ -280,8 +279,7 @@ def _list_ends(test_list: TestList, now: datetime) -> Notice:
     )
 
 
-def _policies_that_end(configurable: list[Stage]) -> list[Notice]:
-    now = database_now()
+def _policies_that_end(configurable: list[Stage], now: datetime) -> list[Notice]:
     return [
         Notice(
             "info",
@@ -299,7 +297,7 @@ def _policies_that_end(configurable: list[Stage]) -> list[Notice]:
 def _asking(member: Member, stages: list[Stage]) -> list[Notice]:
     """Held mail that waits for an answer: of a whole stage for those who may answer for it, or else of their apps."""
     questions, notices = held_by_app(stages), []
-    apps = App.objects.in_bulk() if questions else {}
+    apps = App.objects.in_bulk({app for by_app in questions.values() for app in by_app})
     for stage in stages:
         by_app = questions.get(stage.pk, {})
         if by_app and may_answer(member, Scope(stage=stage)):
@@ -320,11 +318,11 @@ def _question(question: HeldMail, stage: Stage, app: App | None) -> Notice:
     return Notice("warning", f"{question.emails} of {place} held: deliver, keep or discard?", text, url, "Decide", stage)
 
 
-def _failed(places: Places) -> list[Notice]:
+def _failed(places: Places, now: datetime) -> list[Notice]:
     """The emails of the last 24 hours that failed, as the email log shows them."""
     if not places:
         return []
-    since = database_now() - _NEAR
+    since = now - _NEAR
     failed = Message.objects.filter(rows_of(places), status=Status.FAILED, created__gte=since)
     failed = failed.filter(due__gte=since - _SLACK)  # never before it is accepted, so that the index leaves older ones unread
     counts = dict(failed.order_by().values_list("stage_id").annotate(Count("pk")))
@@ -349,8 +347,13 @@ def _behind(pauses: list[Pause], places: Places) -> dict[int, Depth]:
     kinds.append(depth_by_app(stages, Status.HELD, [HoldReason.PAUSED]))
 
     def depth(pause: Pause) -> Depth:
-        apps = {app.pk for app in places.get(pause.stage, ()) if pause.app is None or app == pause.app}
-        depths = [depth for kind in kinds for app, depth in kind.get(pause.stage_id, {}).items() if app in apps]
+        access = places.get(pause.stage)
+        depths = [
+            depth
+            for kind in kinds
+            for app, depth in kind.get(pause.stage_id, {}).items()
+            if access and access.sees(app) and pause.app_id in (None, app)
+        ]
         return sum(depths, Depth())
 
     return {pause.pk: depth(pause) for pause in pauses}
@@ -361,9 +364,8 @@ def _about(pause: Pause, behind: Depth) -> str:
     return f"{text} – {behind} {'email waits' if behind.messages == 1 else 'emails wait'}." if behind.messages else text
 
 
-def _paused(member: Member, stages: list[Stage], places: Places) -> list[Notice]:
+def _paused(member: Member, pauses: list[Pause], places: Places) -> list[Notice]:
     """Everybody hears of a paused stage; of a paused app those who look after it."""
-    pauses = list(Pause.objects.filter(stage__in=stages).select_related("stage", "app"))
     behind = _behind(pauses, places)
     return [
         Notice(

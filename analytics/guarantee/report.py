@@ -94,7 +94,7 @@ def guarantee_of(access: LogAccess, since: datetime, now: datetime) -> Guarantee
         policy=history.policy(now),
         total=total,
         by_app=by_app,
-        backlog=backlog({access.stage: access.apps})[access.stage],
+        backlog=backlog({access.stage: access})[access.stage],
         open_spans=_open_spans(history, since, now),
         open_apps=open_apps,
         closed_apps=[app for app in access.apps if history.list_catches(app.pk, now)],

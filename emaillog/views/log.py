@@ -15,19 +15,19 @@ from django.views.decorators.http import require_safe
 
 from emaillog.active_lists import active_lists
 from emaillog.bounded_scan import SCAN_LIMIT
-from emaillog.filters import MessageFilter, apps_called
+from emaillog.filters import MessageFilter
 from emaillog.pages import count_matching, newest_number, number_of_newer, page_of
 from emaillog.reasons import Reason, reasons_of
 from emaillog.views.may_act import may_act
 from organization.keyset import query_url, row_number
 from organization.models import App, Member, Stage
+from organization.web.app_search import PROPOSED_AT_MOST, apps_called
 from organization.web.http import MemberRequest, stage_links
 from outbox.access.visibility import AnyLogAccess, log_access, wide_log_access
 from outbox.models import Message
 
 NEWER_AT_MOST = 50
 _STOP_POLLING = 286  # htmx's own status
-_PROPOSED_AT_MOST = 20
 
 
 @require_safe
@@ -89,8 +89,8 @@ def app_names(request: MemberRequest) -> HttpResponse:
     """Propose apps for what is typed into the log's app filter: a few of those whose emails the member may see."""
     access = wide_log_access(request.user)
     visible = None if access.every_app else App.objects.filter(pk__in=[app.pk for app in access.some_apps])
-    apps = apps_called(request.GET.get("app", ""), _PROPOSED_AT_MOST, visible)
-    return render(request, "emaillog/_app_names.html", {"apps": apps})
+    apps = apps_called(request.GET.get("app", ""), PROPOSED_AT_MOST, visible)
+    return render(request, "organization/_app_names.html", {"apps": apps})
 
 
 @require_safe

@@ -10,7 +10,8 @@ from django.db.models import Max, QuerySet
 from django.http import QueryDict
 
 from common.log_filter import LogFilter
-from organization.models import App, AuditEvent, Member, Stage
+from organization.models import AuditEvent, Member, Stage
+from organization.web.app_search import apps_called
 
 _LOOKED_AT = 10_000
 _SEARCHED = 100_000
@@ -31,14 +32,14 @@ def recent_values(field: str) -> list[str]:
 class AuditFilter(LogFilter):
     """What the URL asks for. Each narrows by an index of its own, so that no page reads the whole trail."""
 
-    SELECTS = ("member", "operation", "entity", "status", "app", "stage", "range")
+    SELECTS = ("member", "operation", "entity", "status", "stage", "range")
 
     words = django_filters.CharFilter(method="named", max_length=100, label="Words in a name")
     member = django_filters.CharFilter(method="done_by", max_length=360, label="Member")
     operation = django_filters.CharFilter(max_length=60, label="Operation")
     entity = django_filters.CharFilter(max_length=60, label="Entity type")
     status = django_filters.ChoiceFilter(choices=AuditEvent.Status, empty_label="Any status", label="Status")
-    app = django_filters.ModelChoiceFilter(queryset=App.objects.all(), to_field_name="key", empty_label="All apps", label="App")
+    app = django_filters.CharFilter(method="of_apps", label="App", max_length=100)
     stage = django_filters.ModelChoiceFilter(
         queryset=Stage.objects.all(), to_field_name="key", empty_label="All stages", label="Stage"
     )
@@ -65,6 +66,9 @@ class AuditFilter(LogFilter):
         """Filter by a part of the entity's name, among the newest events: there is no index for it."""
         newest = AuditEvent.objects.aggregate(newest=Max("pk"))["newest"] or 0
         return events.filter(entity_name__icontains=value, pk__gt=newest - _SEARCHED)
+
+    def of_apps(self, events: QuerySet[AuditEvent], name: str, value: str) -> QuerySet[AuditEvent]:
+        return events.filter(app__in=apps_called(value))
 
     def done_by(self, events: QuerySet[AuditEvent], name: str, value: str) -> QuerySet[AuditEvent]:
         """Filter by the name that the menu offers, or by an address alone, as other pages link it."""

@@ -23,6 +23,7 @@ from organization.audit.filters import AuditFilter
 from organization.keyset import ROWS_TO_READ, page_below, query_url, row_number
 from organization.models import AuditEvent, Member, Stage
 from organization.permissions import Permission
+from organization.web.app_search import PROPOSED_AT_MOST, apps_called
 from organization.web.http import MemberRequest
 
 
@@ -45,6 +46,14 @@ def audit_trail(request: MemberRequest) -> HttpResponse:
         "export_url": reverse("audit-trail-export") + query_url(request),
     }
     return render(request, "organization/audit_trail.html", context)
+
+
+@require_safe
+def app_names(request: MemberRequest) -> HttpResponse:
+    """Propose apps for what is typed into the app filter."""
+    require(request.user, EVERYWHERE, Permission.VIEW_AUDIT_TRAIL)
+    apps = apps_called(request.GET.get("app", ""), PROPOSED_AT_MOST)
+    return render(request, "organization/_app_names.html", {"apps": apps})
 
 
 @require_GET

@@ -28,7 +28,6 @@ class LogAccess:
 
     `apps`: the apps whose messages they may see. `open_apps`: those of them whose recipients and contents they may see too.
     `every_app` and `every_app_open` say that these are all apps, so that neither a query nor a page needs to read them.
-    `everything`: all apps, where they have been read already.
     """
 
     stage: Stage
@@ -36,13 +35,17 @@ class LogAccess:
     every_app_open: bool
     some_apps: tuple[App, ...] = ()
     some_open_apps: tuple[App, ...] = ()
-    everything: Collection[App] | None = None
 
     @cached_property
     def apps(self) -> list[App]:
-        if not self.every_app:
-            return list(self.some_apps)
-        return list(App.objects.all() if self.everything is None else self.everything)
+        return list(App.objects.all() if self.every_app else self.some_apps)
+
+    @cached_property
+    def some_app_ids(self) -> frozenset[int]:
+        return frozenset(app.pk for app in self.some_apps)
+
+    def sees(self, app_id: int) -> bool:
+        return self.every_app or app_id in self.some_app_ids
 
     @cached_property
     def open_apps(self) -> list[App]:
@@ -157,12 +160,12 @@ def _any_of(conditions: Iterable[Q]) -> Q:
     return reduce(or_, conditions, Q(pk__in=[]))
 
 
-def log_access(member: Member, stage: Stage, everything: Collection[App] | None = None) -> LogAccess:
-    """What the member may see of the stage's log. `everything`: all apps, when they have been read already.
+def log_access(member: Member, stage: Stage) -> LogAccess:
+    """What the member may see of the stage's log.
 
     Raises PermissionDenied when there is no app whose log the member may read.
     """
-    access = _access(member, stage, everything)
+    access = log_access_by_stage(member, [stage]).get(stage)
     if access is None:
         require(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS)
     assert access is not None
@@ -176,29 +179,33 @@ def wide_log_access(member: Member, stages: Collection[Stage] | None = None) -> 
     """
     everywhere = list(Stage.objects.all())
     chosen = everywhere if stages is None else stages
-    apps = _granted_apps(member)
-    parts = tuple(access for stage in chosen if (access := _access(member, stage, apps)))
+    parts = tuple(log_access_by_stage(member, chosen).values())
     if not parts:
         require(member, EVERYWHERE, Permission.ACCESS_ASSET_LOGS)
     return WideLogAccess(parts, len(parts) == len(everywhere))
 
 
-def _access(member: Member, stage: Stage, apps: Collection[App] | None) -> LogAccess | None:
+def log_access_by_stage(member: Member, stages: Collection[Stage]) -> dict[Stage, LogAccess]:
+    """What the member may see of each stage's log. Stages in which they may read no app's log are left out."""
+    return {stage: access for stage in stages if (access := _access(member, stage))}
+
+
+def _access(member: Member, stage: Stage) -> LogAccess | None:
     every_app = allowed(member, Scope(stage=stage), Permission.ACCESS_ASSET_LOGS)
     every_app_open = every_app and allowed(member, Scope(stage=stage), Permission.ACCESS_USER_INFORMATION)
     if every_app_open:
-        return LogAccess(stage, True, True, everything=apps)
-    granted = _granted_apps(member) if apps is None else apps
-    some = tuple(app for app in granted if allowed(member, Scope(app, stage), Permission.ACCESS_ASSET_LOGS))
+        return LogAccess(stage, True, True)
+    some = tuple(app for app in _granted_apps(member) if allowed(member, Scope(app, stage), Permission.ACCESS_ASSET_LOGS))
     some_open = tuple(app for app in some if allowed(member, Scope(app, stage), Permission.ACCESS_USER_INFORMATION))
     if not some and not every_app:
         return None
-    return LogAccess(stage, every_app, False, () if every_app else some, some_open, apps)
+    return LogAccess(stage, every_app, False, () if every_app else some, some_open)
 
 
 def _granted_apps(member: Member) -> list[App]:
     """The apps for which a grant names the member; a grant over all apps needs none."""
-    return list(App.objects.filter(pk__in={grant.app_id for grant in member.grants if grant.app_id}))
+    apps = {grant.app_id: grant.app for grant in member.grants if grant.app}
+    return sorted(apps.values(), key=lambda app: (app.name.lower(), app.key))
 
 
 def find_message(member: Member, stage_key: str, number: int) -> Message:

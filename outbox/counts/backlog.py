@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from common import sql
 from common.clock import parse_db_time
-from organization.models import App, Stage
+from organization.models import Stage
 from outbox import statements
+from outbox.access.visibility import LogAccess
 from outbox.models import WAITING, HoldReason, Status
 
 # The limit for each stage and status. A page needs no more to say that it is too much.
 COUNTED_AT_MOST = 1_000
+_ON_ITS_WAY_OR_HELD = (*WAITING, Status.SENDING, Status.HELD)
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,23 @@ class Backlog:
         return Backlog(self.waiting + other.waiting, self.held + other.held)
 
 
-def backlog(places: Mapping[Stage, Sequence[App]]) -> dict[Stage, Backlog]:
-    """The backlog of each stage, for these apps."""
-    depths = {status: depth_by_app(places, status) for status in (*WAITING, Status.SENDING, Status.HELD)}
+def backlog(places: Mapping[Stage, LogAccess]) -> dict[Stage, Backlog]:
+    """The backlog of each stage, as far as the member may see it."""
+    if not places:
+        return {}
+    query = statements.backlog_sums(len(places), _ON_ITS_WAY_OR_HELD, COUNTED_AT_MOST + 1)
+    whole = [stage.pk for stage, access in places.items() if access.every_app]
+    counted: Counter[tuple[int, str]] = Counter()
+    own: defaultdict[tuple[int, str], Depth] = defaultdict(Depth)
+    by_stage = {stage.pk: access for stage, access in places.items()}
+    for row in sql.fetch(query, whole, *(stage.pk for stage in places for _ in _ON_ITS_WAY_OR_HELD)):
+        counted[row.stage_id, row.status] += row.messages
+        if row.app_id == 0 or by_stage[row.stage_id].sees(row.app_id):
+            own[row.stage_id, row.status] += Depth(row.messages, oldest=parse_db_time(row.oldest))
 
     def depth(stage: Stage, status: Status) -> Depth:
-        by_app = depths[status].get(stage.pk, {})
-        own = sum((by_app[app.pk] for app in places[stage] if app.pk in by_app), Depth())
-        return Depth(min(own.messages, COUNTED_AT_MOST), any(depth_of_app.more for depth_of_app in by_app.values()), own.oldest)
+        place = stage.pk, status.value
+        return Depth(min(own[place].messages, COUNTED_AT_MOST), counted[place] > COUNTED_AT_MOST, own[place].oldest)
 
     return {
         stage: Backlog(sum((depth(stage, status) for status in (*WAITING, Status.SENDING)), Depth()), depth(stage, Status.HELD))
@@ -70,8 +81,7 @@ def depth_by_app(
     if not stages:
         return {}
     limit = at_most or COUNTED_AT_MOST
-    parameters = [value for stage in stages for value in (stage.pk, status.value, limit + 1)]
-    rows = sql.fetch(statements.backlog_by_app(len(stages)), *parameters)
+    rows = sql.fetch(statements.backlog_by_app(len(stages), status, limit + 1), *(stage.pk for stage in stages))
     counted: Counter[int] = Counter()
     for row in rows:
         counted[row.stage_id] += row.messages

@@ -8,7 +8,7 @@ thousands. Test mail never asks, because it goes to the people on the list alone
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -111,21 +111,21 @@ def held_mail(place: Scope) -> HeldMail:
 def held_by_app(stages: Collection[Stage]) -> defaultdict[int, dict[int, HeldMail]]:
     """By stage, the question about each app. Of each stage's held messages no more are counted than a page needs."""
     questions: defaultdict[int, dict[int, HeldMail]] = defaultdict(dict)
-    first = [value for stage in stages for value in (stage.pk, Status.HELD.value, COUNTED_AT_MOST + 1)]
-    rows = sql.fetch(statements.held_by_app(len(stages)), *first) if stages else []
+    stage_ids = [stage.pk for stage in stages]
+    rows = sql.fetch(statements.held_by_app(len(stages), COUNTED_AT_MOST + 1), *stage_ids) if stages else []
     if not rows:
         return questions
     counted: Counter[int] = Counter()
     for row in rows:
         counted[row.stage_id] += row.messages
-    is_open = _open_places([stage.pk for stage in stages])
+    is_open = _open_places(stage_ids)
     for row in rows:
         if row.hold_reason in ASKING_REASONS and not row.is_test_mail and is_open(row.stage_id, row.app_id):
             more = counted[row.stage_id] > COUNTED_AT_MOST
             depth = Depth(min(row.messages, COUNTED_AT_MOST), more, parse_db_time(row.oldest))
             question = HeldMail(depth, more_outside=more, kept=row.hold_reason == HoldReason.KEPT)
             questions[row.stage_id][row.app_id] = questions[row.stage_id].get(row.app_id, HeldMail()) + question
-    return _with_addresses(questions, len(stages), first) if questions else questions
+    return _with_addresses(questions, stage_ids) if questions else questions
 
 
 def held_in_words(place: Scope) -> str:
@@ -205,10 +205,10 @@ def _open_places(stages: Collection[int]) -> Callable[[int, int], bool]:
 
 
 def _with_addresses(
-    questions: defaultdict[int, dict[int, HeldMail]], stages: int, first: Sequence[object]
+    questions: defaultdict[int, dict[int, HeldMail]], stages: Sequence[int]
 ) -> defaultdict[int, dict[int, HeldMail]]:
-    limit = COUNTED_AT_MOST * stages
-    rows = sql.fetch(statements.held_addresses(stages), *first, limit + 1)
+    limit = COUNTED_AT_MOST * len(stages)
+    rows = sql.fetch(statements.held_addresses(len(stages), COUNTED_AT_MOST + 1), *stages, limit + 1)
     policies, listed = policies_of(questions), _listed_addresses(questions)  # the rows are of all stages, asking or not
     outside: defaultdict[tuple[int, int], set[str]] = defaultdict(set)
     for row in rows:
@@ -222,10 +222,12 @@ def _with_addresses(
     return questions
 
 
-def _listed_addresses(stages: Iterable[int]) -> defaultdict[tuple[int, int], set[str]]:
+def _listed_addresses(questions: Mapping[int, Mapping[int, HeldMail]]) -> defaultdict[tuple[int, int], set[str]]:
+    """The people on the lists of the apps that ask: an organization may have thousands of other lists."""
     listed: defaultdict[tuple[int, int], set[str]] = defaultdict(set)
-    entries = TestListAddress.objects.filter(test_list__stage__in=list(stages)).select_related("member", "test_list")
-    for entry in entries:
+    apps = {app for by_app in questions.values() for app in by_app}
+    entries = TestListAddress.objects.filter(test_list__stage__in=list(questions), test_list__app__in=apps)
+    for entry in entries.select_related("member", "test_list"):
         listed[entry.test_list.stage_id, entry.test_list.app_id].add(same_address_key(entry.person.email))
     return listed
 

@@ -20,7 +20,7 @@ from organization.models import Role, RoleGrant
 from organization.permissions import Permission
 from outbox.counts import backlog
 from outbox.models import Attempt, Message, RouteKind, Status
-from tests.support.analytics import accepted, ago, assert_totals_fit, everything_counted, tried
+from tests.support.analytics import accepted, ago, assert_totals_fit, everything_counted, seen, tried
 from tests.support.portal import make_app, make_member, signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -88,9 +88,9 @@ def test_ranges(as_administrator, some_mail, key, accepted):
 
 def test_a_range_has_as_many_periods_as_it_says(crm, qa):
     for time_range in RANGES:
-        assert len(analytics({qa: [crm]}, time_range).periods) == time_range.count
+        assert len(analytics(seen({qa: [crm]}), time_range).periods) == time_range.count
     with timezone.override("Asia/Kolkata"):
-        assert [len(analytics({qa: [crm]}, time_range).periods) for time_range in RANGES] == [24, 7, 30]
+        assert [len(analytics(seen({qa: [crm]}), time_range).periods) for time_range in RANGES] == [24, 7, 30]
 
 
 def test_days_are_those_of_the_member(crm, qa):
@@ -111,7 +111,7 @@ def test_apps_and_days_add_up_in_every_time_zone(crm, shop, qa, production, zone
     with timezone.override(zone):
         for places in ({qa: [crm, shop], production: [crm, shop]}, {qa: [crm], production: [crm, shop]}, {qa: [shop]}):
             for time_range in RANGES:
-                analysis = analytics(places, time_range)
+                analysis = analytics(seen(places), time_range)
                 expected: Counter[object] = Counter()
                 for row in HourlyCount.objects.filter(hour__gte=time_range.begin()):
                     if row.app in places.get(row.stage, ()):
@@ -167,7 +167,7 @@ def test_more_than_is_worth_counting(as_administrator, crm, shop, qa, monkeypatc
     for number in range(7):
         accepted(crm if number else shop, qa, ago(minutes=30 - number), status=Status.QUEUED)
     assert numbers(page(as_administrator))["Waiting now"] == "5+"
-    depth = backlog.backlog({qa: [shop]})[qa].waiting
+    depth = backlog.backlog(seen({qa: [shop]}))[qa].waiting
     assert (depth.messages, depth.more) == (1, True)
 
 

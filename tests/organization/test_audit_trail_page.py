@@ -63,8 +63,18 @@ def test_it_is_narrowed_by_member_app_and_stage(
         audit.record(actor, "Update", subject)
     assert entries(as_administrator) == ["Production", "QA", "Web Shop", "Customer Relations"]
     assert entries(as_administrator, member="ADA.ADMIN@acme.example") == ["QA", "Customer Relations"]
-    assert entries(as_administrator, app="shop") == ["Web Shop"]
+    assert entries(as_administrator, app="shop") == entries(as_administrator, app="web sh") == ["Web Shop"]
+    assert entries(as_administrator, app="no such app") == []
     assert entries(as_administrator, stage="qa", member="ada.admin@acme.example") == ["QA"]
+
+
+def test_apps_are_proposed_for_what_is_typed(as_administrator: Client, crm: App, shop: App) -> None:
+    """The page itself names none of them: there may be thousands."""
+    audit.record(OPERATOR, "Update", crm)
+    assert "Web Shop" not in as_administrator.get(URL).content.decode()
+    proposed = as_administrator.get(f"{URL}apps/", {"app": "web"}).content.decode()
+    assert 'value="shop"' in proposed
+    assert "crm" not in proposed
 
 
 def aged(subject: Model, operation: str, **age: float) -> None:
@@ -170,7 +180,7 @@ def test_what_matches_nothing_is_said_and_can_be_reset(as_administrator: Client,
     assert "No entry matches" in answer.content.decode()
 
 
-@pytest.mark.parametrize(("name", "label"), [("range", "Time range"), ("start", "From"), ("app", "App")])
+@pytest.mark.parametrize(("name", "label"), [("range", "Time range"), ("start", "From"), ("stage", "Stage")])
 def test_a_value_that_makes_no_sense_is_said_with_its_field(as_administrator: Client, crm: App, name: str, label: str) -> None:
     shown = as_administrator.get(URL, {"range": "custom", name: "x"}).context["filter"]
     assert [shown.filters[wrong].label for wrong in shown.errors] == [label]

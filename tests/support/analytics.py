@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from django.db.models import Model, Sum
@@ -12,6 +12,7 @@ from django.utils import timezone
 from analytics.models import DailyCount, DailyLatency, HourlyCause, HourlyCount, HourlyLatency, StageCount, StageLatency
 from analytics.rollup import roll_up
 from organization.models import App, Stage
+from outbox.access.visibility import LogAccess
 from outbox.models import Attempt, Message, RouteKind, Status
 from tests.support.outbox import in_state
 
@@ -23,6 +24,14 @@ REPLIES = {
     "unknown": ("content", None, "The connection broke before the server answered."),
 }
 OUTCOMES = tuple(REPLIES)
+
+
+def seen(places: Mapping[Stage, Sequence[App]]) -> dict[Stage, LogAccess]:
+    """Access to these apps in these stages. Where they are all apps, as a member has it who may read the whole stage."""
+    return {
+        stage: LogAccess(stage, True, True) if len(apps) == App.objects.count() else LogAccess(stage, False, False, tuple(apps))
+        for stage, apps in places.items()
+    }
 
 
 def ago(**span: float) -> datetime:

@@ -137,6 +137,7 @@ PAGES: dict[str, Row] = {
     "management/installation/emails/<slug:stage_key>/discard/": Row(PLATFORM, PLATFORM),
     "management/installation/emails/<slug:stage_key>/<int:message_id>/": Row(NOBODY, PLATFORM),
     "management/view/audit-trail/": Row(PLATFORM),
+    "management/view/audit-trail/apps/": Row(PLATFORM),
     "management/view/audit-trail/export/": Row(PLATFORM),
     "management/govern/members/": Row(MEMBER_MANAGERS),
     "management/govern/members/new/": Row(MEMBER_MANAGERS, MEMBER_MANAGERS),

@@ -1,6 +1,6 @@
-"""python -m tools.bench.pages MESSAGES: measure the portal's pages with so many messages in the database of DATABASE_URL.
+"""python -m tools.bench.pages MESSAGES [APPS]: measure the portal's pages with so many messages in the database of DATABASE_URL.
 
-Fills that database, which must be one of its own, unless it did so before, like an organization with 200 apps in 10 stages
+Fills that database, which must be one of its own, unless it did so before, like an organization with APPS apps (200) in 10 stages
 whose mail is kept for a year; then prints of 20 requests of each page the median and the 95th percentile, ms: first
 of the time they took, then of the processor's time in this process and, on PostgreSQL, in the one that serves it. That is
 what can be compared on a machine that others use too.
@@ -38,7 +38,7 @@ from organization.models import App, Member, Role, RoleGrant, Stage
 from outbox.models import Message
 from testlists.models import TestList, TestListAddress
 
-APPS, STAGES = 200, 10
+STAGES = 10
 # Five million messages reach back 347 days.
 SECONDS_PER_MAIL = 6
 CONTENT_DAYS = 30
@@ -46,11 +46,11 @@ REQUESTS = 20
 LOG = "/monitor/email-log/qa/"
 
 
-def main(mails: int) -> None:
+def main(mails: int, app_count: int = 200) -> None:
     call_command("migrate", verbosity=0)
     if not Message.objects.exists():
-        organization()
-        fill(mails)
+        organization(app_count)
+        fill(mails, app_count)
     everybody = signed_in(Member.objects.get(email="bench@example.com"))
     measure_the_log(mails, everybody)
     measure_the_others(mails, everybody)
@@ -104,6 +104,7 @@ def measure_the_others(mails: int, everybody: Client) -> None:
         "analytics of all, 24 hours": "/monitor/analytics/",
         "analytics of all, 7 days": "/monitor/analytics/?range=7d",
         "analytics of all, 30 days": "/monitor/analytics/?range=30d",
+        "audit trail": "/management/view/audit-trail/",
         "guarantee of a stage, 30 days": "/monitor/guarantee/qa/",
         "guarantee of a stage, everything": "/monitor/guarantee/qa/?range=all",
         "admin: audit trail": "/admin/organization/auditevent/",
@@ -113,8 +114,8 @@ def measure_the_others(mails: int, everybody: Client) -> None:
         measure(name, everybody, path)
 
 
-def organization() -> None:
-    """200 apps in 10 stages, one stage not set up; members, test lists in QA, every tenth of them Active."""
+def organization(app_count: int) -> None:
+    """Apps in 10 stages, one stage not set up; members, test lists in QA, every tenth of them Active."""
     stages = [("qa", "QA"), *((f"stage-{number:02}", f"Stage {number}") for number in range(1, STAGES))]
     Stage.objects.bulk_create(
         Stage(key=key, name=name, kind=Stage.Kind.NON_PRODUCTION, order=order) for order, (key, name) in enumerate(stages)
@@ -123,9 +124,9 @@ def organization() -> None:
         SmtpSettings(stage=stage, server="smtp.example.com", sender_address="a@acme.example", version=1)
         for stage in Stage.objects.exclude(key="stage-09")
     )
-    apps = ["rare", *(f"app-{number:03}" for number in range(1, APPS))]
+    apps = ["rare", *(f"app-{number:03}" for number in range(1, app_count))]
     App.objects.bulk_create(App(key=key, name=key.title(), version=1) for key in apps)
-    qa, active = Stage.objects.get(key="qa"), range(0, APPS, 10)
+    qa, active = Stage.objects.get(key="qa"), range(0, app_count, 10)
     lists = TestList.objects.bulk_create(
         TestList(app=app, stage=qa, active=number in active, version=1, active_version=int(number in active))
         for number, app in enumerate(App.objects.order_by("pk"))
@@ -141,7 +142,7 @@ def organization() -> None:
     Member.objects.bulk_create(Member(email=f"member{number}@acme.example", name=f"Member {number}") for number in range(300))
 
 
-def fill(mails: int) -> None:
+def fill(mails: int, app_count: int) -> None:
     """Create a message each 6 seconds until now, 82% of them in QA.
 
     One in 20,000 belongs to the rare app, and one in 3,000 has failed. Messages of the stage that isn't set up are held, and
@@ -161,7 +162,7 @@ def fill(mails: int) -> None:
     line, tab = f"{character}(10)", f"{character}(9)"
     moment = _moment(postgresql, f"({mails} - n) * {SECONDS_PER_MAIL}")
     stage = f"CASE WHEN n % 50 < 41 THEN {stages[0]} ELSE {stages[1]} + n % 50 - 41 END"
-    others = f"(n / 50 + n) % {APPS - 1}"
+    others = f"(n / 50 + n) % {app_count - 1}"
     app = f"CASE WHEN n % 20000 = 7 THEN {apps[0]} ELSE {apps[1]} + {others} END"
     status = (
         f"CASE WHEN n % 50 = 49 OR (n % 50 = 48 AND {others} < 3) THEN 'held' WHEN n % 50 < 41 AND n > {mails - 2000}"
@@ -206,7 +207,7 @@ def fill(mails: int) -> None:
         "INSERT INTO organization_auditevent (at, actor_name, operation, entity, entity_id, entity_name, app_id, stage_id,"
         " status, before, after, request_id) SELECT "
         f"{_moment(postgresql, f'({mails // 50} - n) * {SECONDS_PER_MAIL} * 50')}, 'Ada Admin', {acts},"
-        f" CASE WHEN n % 2 = 0 THEN 'message' ELSE 'test list' END, '1', 'The mail ' || n, {apps[1]} + n % {APPS - 1},"
+        f" CASE WHEN n % 2 = 0 THEN 'message' ELSE 'test list' END, '1', 'The mail ' || n, {apps[1]} + n % {app_count - 1},"
         f" {stages[0]}, 'succeeded', '{{}}', '{{\"recipients\": 3}}', '' FROM {series.format(mails // 50)}"  # words: quoted
     )
     # PostgreSQL's autovacuum does this automatically soon after. Until then PostgreSQL skips the log's index for a small stage.
@@ -240,8 +241,7 @@ def _roll_up(postgresql: bool) -> None:
         " sum(CASE WHEN status = 'deferred' THEN 1 ELSE 0 END), sum(CASE WHEN status = 'failed' THEN 1 ELSE 0 END), 0"
         " FROM outbox_message WHERE status IN ('failed', 'deferred') GROUP BY 1, 2, 3, 4 ORDER BY 3"
     )
-    call_command("migrate", "outbox", "0004_totals", verbosity=0)
-    call_command("migrate", verbosity=0)  # fills the totals
+    _sum_up(postgresql)
     tries = "(SELECT id AS try, message_id, created FROM outbox_attempt WHERE outcome = 'sent') attempt"
     mail = "(SELECT id, stage_id, app_id FROM outbox_message) mail"
     for table, period, moment in (("hourly", "hour", hour), ("daily", "day", "date(created)")):
@@ -252,6 +252,24 @@ def _roll_up(postgresql: bool) -> None:
         )
     for counted in ("mails", "tries"):
         RollUpPosition.objects.create(counted=counted, last=10**12)
+
+
+def _sum_up(postgresql: bool) -> None:
+    """Fill the totals: per stage and hour, and per stage, app and day."""
+    day = "(hour AT TIME ZONE 'UTC')::date" if postgresql else "date(hour)"
+    counts = ("accepted", "to_test_list", "sent", "deferred", "failed", "unknown")
+    for total, hourly, period, keys, columns in (
+        ("stagecount", "hourlycount", "hour", ("stage_id",), (*counts, "held")),
+        ("dailycount", "hourlycount", "day", ("stage_id", "app_id"), counts),
+        ("stagelatency", "hourlylatency", "hour", ("stage_id", "bucket"), ("sent",)),
+        ("dailylatency", "hourlylatency", "day", ("stage_id", "app_id", "bucket"), ("sent",)),
+    ):
+        names, sums = ", ".join(keys), ", ".join(f"sum({column})" for column in columns)
+        start = day if period == "day" else "hour"
+        _run(
+            f"INSERT INTO outbox_{total} ({period}, {names}, {', '.join(columns)})"
+            f" SELECT {start}, {names}, {sums} FROM outbox_{hourly} GROUP BY {start}, {names} ORDER BY 1"
+        )
 
 
 def _run(statement: str, *values: Any) -> None:
@@ -297,4 +315,4 @@ def _read(answer: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:]))
