@@ -58,8 +58,8 @@ def app_rows(member: Member, apps: Sequence[App], stages: Sequence[Stage]) -> li
         return []
     now = database_now()
     by_app: defaultdict[int, dict[int, TestList]] = defaultdict(dict)
-    for test_list in TestList.objects.filter(app__in=apps, stage__in=stages).select_related("stage"):
-        by_app[test_list.app_id][test_list.stage_id] = test_list
+    for stored in TestList.objects.filter(app__in=apps, stage__in=stages).select_related("stage"):
+        by_app[stored.app_id][stored.stage_id] = stored
     return [
         AppRow(
             app,
