@@ -254,8 +254,6 @@ def test_configured_is_never_green_beside_paused(as_viewer: Client, crm: App, qa
         record_failure(qa.pk, ConnectionFailure("AUTH", "auth_refused"))
     page = as_viewer.get(path).content.decode()
     badges = re.findall(r'<span class="([^"]*)">(?:<svg.*?</svg>)?\s*([^<]*?)\s*</span>', page, re.DOTALL)
-        r'<span class="([^"]*)">(?:<svg.*?</svg>)?\s*([^<]*?)\s*</span>', as_viewer.get(path).content.decode(), re.DOTALL
-    )
     shown = {words: kind for kind, words in badges if "badge" in kind.split()}
     assert "badge--warning" in shown["Paused"] or "badge--danger" in shown["Paused"]
     assert "badge--success" not in shown.get("Configured", "")
