@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from organization.credentials import create_credential, revoke_credential
 from organization.models import Member
@@ -78,3 +78,24 @@ def test_the_browsers_time_zone_is_offered(browser: Browser, live_server, people
     expect(person.page.get_by_role("button", name="Use this browser's")).to_have_count(0)  # it is the profile's already
     person.fault_free()
     context.close()
+
+
+def test_the_effect_of_a_policy_over_many_emails_shows_that_it_is_being_worked_out(person: Person, crm, qa):
+    named(crm, qa, "Invoice", "customer@example.com")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    person.sign_in("ada.admin@acme.example")
+    person.open("/management/configure/emails/qa/recipients/effect/")
+    page = person.page
+    page.route("**/recipients/effect/?**", hold)
+    page.get_by_role("button", name="Show the effect").click()
+    busy = page.get_by_role("progressbar", name="Reading the emails")
+    expect(busy).to_be_visible()
+    held[0].continue_()
+    expect(page.get_by_text("1 recipient outside")).to_be_visible()
+    expect(busy).to_be_hidden()
+    assert "policy=listed-only" in page.url  # it can be linked and reloaded
+    expect(page.get_by_role("heading", level=1)).to_have_count(1)
