@@ -73,7 +73,9 @@ class Person:
 
     def accessible(self) -> None:
         """Axe-core finds nothing on the page as it is."""
-        assert Axe().run(self.page, options=RULES).response["violations"] == []
+        response = Axe().run(self.page, options=RULES).response
+        violations = [f"{violation['id']}: {violation['nodes'][0]['html'][:120]}" for violation in response["violations"]]
+        assert not violations, violations
 
 
 class Clicks:
