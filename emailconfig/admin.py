@@ -8,7 +8,7 @@ from django.contrib import admin, messages
 from django.http import HttpRequest
 
 from emailconfig.forms import SmtpSettingsPageForm
-from emailconfig.models import ConnectionTest, DeletedSettings, OAuthToken, SmtpSettings
+from emailconfig.models import ConnectionTest, DeletedSettings, LastTest, OAuthToken, SmtpSettings
 from emailconfig.services import held_mail_in_words, save_smtp_settings
 from organization.admin_base import PlaceAdmin, ReadOnlyAdmin, member_of
 from organization.permissions import Permission
@@ -64,3 +64,10 @@ class ConnectionTestAdmin(ReadOnlyAdmin):
     permissions = (Permission.MANAGE_EMAIL_CONFIGURATIONS,)
     list_display = ("started", "stage", "server", "member", "finished")
     list_select_related = ("stage", "member")
+
+
+@admin.register(LastTest)
+class LastTestAdmin(ReadOnlyAdmin):
+    permissions = (Permission.MANAGE_EMAIL_CONFIGURATIONS,)
+    list_display = ("at", "stage", "server", "succeeded")
+    list_select_related = ("stage",)

@@ -359,6 +359,21 @@ class ConnectionTest(models.Model):
         return f"Test of {self.server}"
 
 
+class LastTest(models.Model):
+    """The last connection test of a stage, from whichever entry point. Tests on pages are kept for a day only."""
+
+    stage = models.OneToOneField(Stage, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    server = models.CharField(max_length=300, help_text="The server and port that were tested.")
+    succeeded = models.BooleanField()
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = "last connection test"
+
+    def __str__(self) -> str:
+        return f"Last test of {self.server}"
+
+
 def machine_name() -> str:
     """This machine's host name, or "" if it isn't known outside, as in a container.
 

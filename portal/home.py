@@ -1,4 +1,4 @@
-"""Home: the notices that need this member's attention, and a row for each stage whose log they may read."""
+"""Home: the notices that need this member's attention, a row for each stage whose log they may read, and their apps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -14,10 +13,10 @@ from django.utils import timezone
 from django.utils.timesince import timeuntil
 from django.views.decorators.http import require_safe
 
-from analytics.report import Places, rows_of
+from analytics.report import Places
 from delivery.connection_slots import living_workers
 from gateway.heartbeat import living_gateways
-from organization.access import EVERYWHERE, Scope, allowed
+from organization.access import Scope, allowed
 from organization.credentials import MAY_MANAGE
 from organization.models import App, Credential, Member, Stage
 from organization.permissions import Permission
@@ -28,8 +27,10 @@ from outbox.copies.copied_mail import held_by_stage
 from outbox.copies.copied_mail import may_answer as may_answer_copy
 from outbox.counts.backlog import Depth, depth_by_app
 from outbox.holding.held_mail import HeldMail, held_by_app, may_answer
-from outbox.models import WAITING, HoldReason, Message, Pause, Status
-from portal.stage_overview import StageFacts, read_facts, stage_rows
+from outbox.models import WAITING, HoldReason, Pause, Status
+from portal.first_day import first_day
+from portal.own_apps import app_rows, last_emails, own_apps
+from portal.stage_overview import StageFacts, failed_emails, read_facts, stage_rows
 from testlists.models import TestList
 from testlists.services import may_edit, waits_for_decision
 from testlists.state import holds_after_end
@@ -47,7 +48,6 @@ _SEES_HELD = (Permission.ACCESS_ASSET_LOGS, Permission.EDIT_ASSET_CONFIGURATIONS
 _LIST_LACKS_PEOPLE = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING)
 # An end within this time gets a notice.
 _NEAR = timedelta(hours=24)
-_SLACK = timedelta(minutes=1)
 # A client secret that ends within this time gets a notice.
 SOON = timedelta(days=30)
 
@@ -72,17 +72,24 @@ def home(request: MemberRequest) -> HttpResponse:
     stages = list(Stage.objects.filter(archived=False))
     places = log_access_by_stage(request.user, stages)
     facts = read_facts(stages)
+    failed = failed_emails(places, facts.now)
+    own = own_apps(request.user, stages)
     context = {
-        "waiting": notices_for(request.user, stages, places, facts),
-        "stages": stage_rows(places, facts) if places else [],
+        "waiting": notices_for(request.user, stages, places, facts, failed),
+        "first_day": first_day(request.user, stages, own),
+        "stages": stage_rows(places, facts, failed) if places else [],
+        "own_apps": app_rows(request.user, own, stages),
+        "last_emails": last_emails(own, places),
     }
     return render(request, "portal/home.html", context)
 
 
-def notices_for(member: Member, stages: list[Stage], places: Places, facts: StageFacts) -> list[Notice]:
+def notices_for(
+    member: Member, stages: list[Stage], places: Places, facts: StageFacts, failed: Mapping[int, int]
+) -> list[Notice]:
     """Return the notices, the most urgent first. Members see only what they may fix or look into.
 
-    `places`: what the member may read of each stage's log.
+    `places`: what the member may read of each stage's log. `failed`: how many of these emails failed, by stage.
     """
     configurable = [stage for stage in stages if allowed(member, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
     notices = [
@@ -97,9 +104,8 @@ def notices_for(member: Member, stages: list[Stage], places: Places, facts: Stag
         *_lists_that_end(member, stages, facts.now),
         *_policies_that_end(configurable, facts.now),
         *_asking(member, stages),
-        *_failed(places, facts.now),
+        *_failed(places, failed),
         *_paused(member, facts.pauses, places),
-        *_nothing_set_up(member, stages),
     ]
     urgency = ("danger", "warning", "info")
     return sorted(notices, key=lambda notice: urgency.index(notice.kind))
@@ -318,14 +324,7 @@ def _question(question: HeldMail, stage: Stage, app: App | None) -> Notice:
     return Notice("warning", f"{question.emails} of {place} held: deliver, keep or discard?", text, url, "Decide", stage)
 
 
-def _failed(places: Places, now: datetime) -> list[Notice]:
-    """The emails of the last 24 hours that failed, as the email log shows them."""
-    if not places:
-        return []
-    since = now - _NEAR
-    failed = Message.objects.filter(rows_of(places), status=Status.FAILED, created__gte=since)
-    failed = failed.filter(due__gte=since - _SLACK)  # never before it is accepted, so that the index leaves older ones unread
-    counts = dict(failed.order_by().values_list("stage_id").annotate(Count("pk")))
+def _failed(places: Places, counts: Mapping[int, int]) -> list[Notice]:
     return [
         Notice(
             "warning",
@@ -381,14 +380,3 @@ def _paused(member: Member, pauses: list[Pause], places: Places) -> list[Notice]
         for pause in pauses
         if pause.app is None or allowed(member, Scope(pause.app, pause.stage), *_LOOKS_AFTER)
     ]
-
-
-def _nothing_set_up(member: Member, stages: list[Stage]) -> list[Notice]:
-    notices = []
-    if not stages and allowed(member, EVERYWHERE, Permission.MANAGE_STAGES):
-        text = "A stage is where apps run, such as Development or Production."
-        notices.append(Notice("info", "Create the first stage", text, reverse("stage-new"), "Create stage"))
-    if not App.objects.without_built_in().exists() and allowed(member, EVERYWHERE, Permission.CREATE_APPS):
-        text = "An app is a program that sends emails. It gets its own credentials and test lists."
-        notices.append(Notice("info", "Create the first app", text, reverse("app-new"), "Create app"))
-    return notices

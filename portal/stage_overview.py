@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from analytics.report import RANGES, Ended, Places, periods_by_stage
+from django.db.models import Count
+from django.utils import timezone
+
+from analytics.report import RANGES, Ended, Period, Places, periods_by_stage, rows_of
 from common.clock import database_now
 from delivery.models import StageBackoff
-from emailconfig.models import SmtpSettings
+from emailconfig.models import LastTest, SmtpSettings
 from organization.models import Stage
 from outbox.counts.backlog import Backlog, backlog
-from outbox.models import Pause
+from outbox.models import Message, Pause, Status
 from testlists.models import TestList
 
-_CHART_HEIGHT = 28
+_BAR_HEIGHT = 18
 _BAR_WIDTH, _BAR_STEP = 3, 4
 _LAST_DAY = RANGES[0]
+# A failed email is due no later than it is accepted, but for the clocks of two statements.
+_SLACK = timedelta(minutes=1)
 
 
 class StageFacts(NamedTuple):
@@ -31,21 +36,31 @@ class StageFacts(NamedTuple):
     pauses: list[Pause]
 
 
+class SmallChart(NamedTuple):
+    """The addresses of each hour: what was sent above the line, what failed below it, each as an SVG path.
+
+    An element for each bar took a third of the page's time. `words` say the same for those who don't see the chart, and
+    `busiest` is the largest number of an hour.
+    """
+
+    sent: str
+    failed: str
+    words: str
+    busiest: int
+
+
 @dataclass(frozen=True)
 class StageRow:
-    """A stage and its last day.
-
-    `sent_bars` and `failed_bars` are the small chart's bars as SVG paths. An element for each took a third of the page's time.
-    """
+    """`sent` are addresses, as in Analytics. `failed` are emails, as in the notices of Home and in the email log."""
 
     stage: Stage
     server: str
     state: str
+    last_test: LastTest | None
     sent: int
     failed: int
     backlog: Backlog
-    sent_bars: str
-    failed_bars: str
+    chart: SmallChart
     active_lists: int
 
 
@@ -58,27 +73,34 @@ def read_facts(stages: Collection[Stage]) -> StageFacts:
     )
 
 
-def stage_rows(places: Places, facts: StageFacts) -> list[StageRow]:
+def failed_emails(places: Places, now: datetime) -> dict[int, int]:
+    """Return how many emails of each stage failed in the last 24 hours, as the email log shows them."""
+    if not places:
+        return {}
+    since = now - timedelta(hours=24)
+    failed = Message.objects.filter(rows_of(places), status=Status.FAILED, created__gte=since)
+    failed = failed.filter(due__gte=since - _SLACK)  # never before it is accepted, so that the index leaves older ones unread
+    return dict(failed.order_by().values_list("stage_id").annotate(Count("pk")))
+
+
+def stage_rows(places: Places, facts: StageFacts, failed: Mapping[int, int]) -> list[StageRow]:
     """Return a row for each stage. The number of queries doesn't grow with the stages."""
-    states, waiting, lists = _states(facts), backlog(places), _active_lists(places, facts.now)
-    figures = periods_by_stage(places, _LAST_DAY)
-    return [_row(stage, list(figures[stage.pk].values()), facts, states, waiting[stage], lists[stage.pk]) for stage in places]
-
-
-def _row(
-    stage: Stage, hours: Sequence[Ended], facts: StageFacts, states: Mapping[int, str], backlog: Backlog, lists: int
-) -> StageRow:
-    settings = facts.settings.get(stage.pk)
-    return StageRow(
-        stage,
-        f"{settings.server}:{settings.port}" if settings else "",
-        states.get(stage.pk, "Configured") if settings else "Not configured",
-        sum(hour.sent for hour in hours),
-        sum(hour.failed for hour in hours),
-        backlog,
-        *_bars(hours),
-        lists,
-    )
+    states, tests = _states(facts), _last_tests(facts.settings)
+    waiting, figures, lists = backlog(places), periods_by_stage(places, _LAST_DAY), _active_lists(places, facts.now)
+    return [
+        StageRow(
+            stage,
+            str(facts.settings[stage.pk]) if stage.pk in facts.settings else "",
+            states.get(stage.pk, "Configured") if stage.pk in facts.settings else "Not configured",
+            tests.get(stage.pk),
+            sum(hour.sent for hour in figures[stage.pk].values()),
+            failed.get(stage.pk, 0),
+            waiting[stage],
+            _chart(figures[stage.pk]),
+            lists[stage.pk],
+        )
+        for stage in places
+    ]
 
 
 def _states(facts: StageFacts) -> dict[int, str]:
@@ -93,20 +115,29 @@ def _active_lists(places: Places, now: datetime) -> Counter[int]:
     return Counter(row.stage_id for row in lists if visible[row.stage_id].sees(row.app_id) and row.is_active(now))
 
 
-def _bars(hours: Sequence[Ended]) -> tuple[str, str]:
-    """Return what was sent, and above it what failed. An hour with one failed email stays visible beside a million."""
-    highest = max((hour.sent + hour.failed for hour in hours), default=0) or 1
-    failed = [-(-hour.failed * _CHART_HEIGHT // highest) for hour in hours]
-    sent = [
-        min(-(-hour.sent * _CHART_HEIGHT // highest), _CHART_HEIGHT - above) for hour, above in zip(hours, failed, strict=True)
-    ]
-    return _path(sent, [0] * len(hours)), _path(failed, sent)
+def _last_tests(settings: Mapping[int, SmtpSettings]) -> dict[int, LastTest]:
+    """Return the last test of each stage, if it was one of the server that the stage has now."""
+    tests = LastTest.objects.filter(stage__in=settings)
+    return {test.stage_id: test for test in tests if test.server == str(settings[test.stage_id])}
 
 
-def _path(heights: Sequence[int], below: Sequence[int]) -> str:
-    """Draw a bar of each height on top of what is `below` it."""
+def _chart(hours: Mapping[Period, Ended]) -> SmallChart:
+    busiest = max((max(hour) for hour in hours.values()), default=0)
+    sent, failed = (_bars([hour[place] for hour in hours.values()], busiest or 1, upward=place == 0) for place in (0, 1))
+    return SmallChart(sent, failed, "; ".join(_hours_in_words(hours)) or "none", busiest)
+
+
+def _bars(numbers: Sequence[int], busiest: int, *, upward: bool) -> str:
+    """Draw a bar for each hour. One failed address stays visible beside a million."""
+    start, sign = (_BAR_HEIGHT, "-") if upward else (_BAR_HEIGHT + 1, "")
+    heights = [-(-number * _BAR_HEIGHT // busiest) for number in numbers]
     return "".join(
-        f"M{place * _BAR_STEP} {_CHART_HEIGHT - bottom}v-{height}h{_BAR_WIDTH}v{height}z"
-        for place, (height, bottom) in enumerate(zip(heights, below, strict=True))
-        if height
+        f"M{place * _BAR_STEP} {start}v{sign}{height}h{_BAR_WIDTH}V{start}z" for place, height in enumerate(heights) if height
     )
+
+
+def _hours_in_words(hours: Mapping[Period, Ended]) -> Iterator[str]:
+    for hour, ended in hours.items():
+        numbers = [f"{number:,} {name}" for name, number in zip(Ended._fields, ended, strict=True) if number]
+        if numbers and isinstance(hour, datetime):
+            yield f"{timezone.localtime(hour):%H:%M} {', '.join(numbers)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
@@ -42,7 +44,7 @@ def find_test_list(app_key: str, stage_key: str) -> TestList:
     return test_list_of(app, get_object_or_404(Stage, key=stage_key))
 
 
-def frame_context(request: MemberRequest, test_list: TestList, url_name: str) -> dict[str, object]:
+def frame_context(request: MemberRequest, test_list: TestList, url_name: str) -> dict[str, Any]:
     """The context of the frame of an app's page (testlists/app_base.html)."""
     app, stage = test_list.app, test_list.stage
     links: list[StageLink] = stage_links(stage, lambda other: reverse(url_name, args=[app.key, other.key]))

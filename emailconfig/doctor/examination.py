@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from django.db import transaction
+from django.db.models.functions import Now
+
 from common.addresses import wire_address
 from emailconfig.connection.explanations import EXPLANATIONS
 from emailconfig.connection.failure import ConnectionFailure
 from emailconfig.connection.setup import ConnectionSetup, Step, perform
 from emailconfig.connection.smtp import Smtp, abort_after
 from emailconfig.connection.token_request import request_token
-from emailconfig.models import SmtpSettings
+from emailconfig.models import LastTest, SmtpSettings
 from organization import audit
 from organization.access import Actor
 from organization.models import AuditEvent
@@ -78,11 +81,14 @@ def is_healthy(findings: list[Finding]) -> bool:
 
 
 def record(actor: Actor, settings: SmtpSettings, findings: list[Finding]) -> None:
-    """Record the connection test and its result in the audit trail."""
+    """Record the connection test and its result in the audit trail, and as the stage's last test."""
     status = AuditEvent.Status.SUCCEEDED if is_healthy(findings) else AuditEvent.Status.FAILED
     failed = next((finding for finding in findings if not finding.ok), None)
     reason = {"step": failed.step, "reason": failed.cause} if failed else {}
-    audit.record(actor, audit.Operation.TEST, settings, after=reason, status=status)
+    with transaction.atomic():
+        audit.record(actor, audit.Operation.TEST, settings, after=reason, status=status)
+        result = {"server": str(settings), "succeeded": is_healthy(findings), "at": Now()}
+        LastTest.objects.update_or_create(stage=settings.stage, defaults=result)
 
 
 def _envelope_steps(setup: ConnectionSetup, recipient: str) -> Iterator[Step]:

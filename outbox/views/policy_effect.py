@@ -37,7 +37,8 @@ def policy_effect(request: MemberRequest, stage_key: str) -> HttpResponse:
         policy = RecipientPolicy(form.cleaned_data["policy"])
         since = _start(form.cleaned_data["since"])
         context |= {"policy": policy, "since": since, "effect": effect_of(policy, access, since)}
-    return render(request, "outbox/policy_effect.html", context, status=422 if form.errors else 200)
+    template = "outbox/_policy_effect.html" if request.htmx else "outbox/policy_effect.html"
+    return render(request, template, context, status=422 if form.errors else 200)
 
 
 def _start(since: str) -> datetime:

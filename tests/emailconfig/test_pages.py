@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.contrib.messages import get_messages
 from django.test import Client
 
+from delivery.backoff import record_failure
+from emailconfig.connection import ConnectionFailure
 from emailconfig.models import SmtpSettings
+from organization.access import Scope
 from organization.exceptions import STALE
 from organization.models import App, AuditEvent, Member, Stage
+from outbox.holding.pauses import pause
 from tests.support.emailconfig import CANARY, VALUES, WITH_PASSWORD, edit_url, manager_of
-from tests.support.portal import configure, signed_in
+from tests.support.portal import OPERATOR, configure, signed_in
 
 CHOOSE, VIEW, EDIT = "/management/configure/emails/", "/management/configure/emails/qa/", "/management/configure/emails/qa/edit/"
 
@@ -224,3 +230,30 @@ def test_a_sender_whose_domain_has_no_dot_is_asked_about_once(as_administrator: 
     assert confirmed.status_code == 302, confirmed.context["form"].errors
     version = SmtpSettings.objects.get().version
     assert as_administrator.post(EDIT, {**values, "sender_name": "Acme", "version": version}).status_code == 302
+
+
+@pytest.mark.parametrize(("server", "is_warned"), [("smtp.example.com", True), ("127.0.0.1", False), ("localhost", False)])
+def test_a_remote_server_without_encryption_is_warned_about(
+    as_viewer: Client, as_administrator: Client, qa: Stage, server: str, is_warned: bool
+) -> None:
+    configure(qa, server=server, security="none")
+    warning = "Without encryption, anyone on the network"
+    assert (warning in as_viewer.get(VIEW).content.decode()) is is_warned
+    assert warning in as_administrator.get(EDIT).content.decode()  # beside the choice, while it is chosen
+    configure(qa, server=server, security="starttls")
+    assert warning not in as_viewer.get(VIEW).content.decode()
+
+
+@pytest.mark.parametrize("path", [CHOOSE, "/apps/crm/configuration/emails/qa/", "/"])
+@pytest.mark.parametrize("paused_by", ["a person", "the server"])
+def test_configured_is_never_green_beside_paused(as_viewer: Client, crm: App, qa: Stage, path: str, paused_by: str) -> None:
+    configure(qa)
+    if paused_by == "a person":
+        pause(Scope(stage=qa), "The relay moves", OPERATOR)
+    else:
+        record_failure(qa.pk, ConnectionFailure("AUTH", "auth_refused"))
+    page = as_viewer.get(path).content.decode()
+    badges = re.findall(r'<span class="([^"]*)">(?:<svg.*?</svg>)?\s*([^<]*?)\s*</span>', page, re.DOTALL)
+    shown = {words: kind for kind, words in badges if "badge" in kind.split()}
+    assert "badge--warning" in shown["Paused"] or "badge--danger" in shown["Paused"]
+    assert "badge--success" not in shown.get("Configured", "")

@@ -313,3 +313,17 @@ def test_revoking_several_in_admin_is_all_or_nothing(developer: Member, crm: App
     answer = signed_in(developer).post("/admin/organization/credential/", {"action": "revoke", "_selected_action": chosen})
     assert answer.status_code == 403
     assert Credential.objects.filter(revoked_at=None).count() == 2
+
+
+def test_a_credential_starts_outside_production(as_developer: Client, crm: App, qa: Stage, production: Stage) -> None:
+    def card(stage: Stage) -> str:
+        page = as_developer.get(f"/apps/crm/configuration/emails/{stage.key}/").content.decode()
+        return page.partition('id="credentials"')[2].partition("</section>")[0]
+
+    assert "Create credential for" not in card(qa)
+    start = f'href="/apps/crm/configuration/emails/{qa.key}/#credentials"'
+    assert start in card(production)
+    assert "<summary>Create a credential for Production</summary>" in card(production)
+    Stage.objects.filter(pk=qa.pk).update(archived=True)  # then there is only Production
+    assert "Create credential for" not in card(production)
+    assert "<summary>Create a credential for Production</summary>" not in card(production)

@@ -14,16 +14,22 @@ from common.clock import database_now
 from delivery.backoff import record_failure
 from delivery.models import Worker
 from emailconfig.connection import ConnectionFailure
+from emailconfig.doctor.examination import Finding, record
 from emailconfig.models import SmtpSettings
 from gateway.models import Gateway
+from organization.access import Scope
+from organization.builtin_roles import DEVELOPER
 from organization.credentials import create_credential
-from organization.models import App, Credential, Stage
+from organization.models import App, Credential, Role, Stage
+from organization.permissions import Permission
 from organization.recipient_policy.changes import change_policy
 from organization.recipient_policy.policy import RecipientPolicy
+from outbox.holding.pauses import pause
 from outbox.models import Message, Source
 from outbox.submission import Envelope, submit
 from testlists.models import TestList
 from testlists.services import ListChange, save_test_list
+from tests.support.outbox import send, set_list
 from tests.support.portal import OPERATOR, configure, mail, make_app, make_member, make_stage, signed_in
 from tests.support.testlists import time_goes_by
 
@@ -38,10 +44,16 @@ def titles(client: Client) -> list[str]:
     return [notice.title for notice in client.get("/").context["waiting"]]
 
 
-def test_nothing_waits_when_all_is_well(as_administrator: Client, crm: App, qa: Stage) -> None:
+def checklist(client: Client) -> dict[str, bool]:
+    """The steps of the first day, and which of them lead somewhere. Those that are done are left out."""
+    return {step.label: bool(step.url) for step in client.get("/").context["first_day"] if not step.done}
+
+
+def test_nothing_waits_when_all_is_well(as_administrator: Client, as_viewer: Client, crm: App, qa: Stage) -> None:
     configure(qa)
-    assert titles(as_administrator) == []
-    assert "All is well" in as_administrator.get("/").content.decode()
+    assert titles(as_administrator) == titles(as_viewer) == []
+    assert "All is well" in as_viewer.get("/").content.decode()
+    assert "All is well" not in as_administrator.get("/").content.decode()  # there is the rest of the first day
 
 
 def test_it_is_for_members_and_takes_no_post(as_viewer: Client) -> None:
@@ -155,8 +167,41 @@ def test_no_gateway_is_told_as_well(as_administrator: Client, as_viewer: Client,
     assert titles(as_viewer) == []
 
 
-def test_an_empty_portal_says_where_to_begin(as_administrator: Client) -> None:
-    assert titles(as_administrator) == ["Create the first stage", "Create the first app"]
+def test_the_first_day_leads_through_an_empty_portal_and_goes_away_when_it_is_done(
+    as_administrator: Client, as_viewer: Client
+) -> None:
+    begin = {"Create a stage": True, "Create an app": True, "Make a test list Active": False}
+    begin |= {"Create a credential for an app": False, "Send the first email": False}
+    assert checklist(as_administrator) == begin
+    qa = make_stage("qa", "QA")
+    configuration = {"Set up the SMTP server of a stage": True, "Test the connection": False}
+    assert list(checklist(as_administrator)) == [*configuration, *list(begin)[1:]]
+    settings = configure(qa)
+    assert checklist(as_administrator)["Test the connection"]
+    record(OPERATOR, settings, [Finding("TCP", ok=True)])
+    crm = make_app("crm", "Customer Relations")
+    assert checklist(as_administrator) == {
+        "Make a test list Active": True,
+        "Create a credential for an app": True,
+        "Send the first email": False,
+    }
+    set_list(crm, qa, "tess@acme.example")
+    create_credential(crm, qa, OPERATOR)
+    assert checklist(as_administrator) == {"Send the first email": True}
+    send(crm, qa, "customer@example.com")
+    Message.objects.update(status="sent", hold_reason="", via=Source.PORTAL)
+    assert checklist(as_administrator) == {"Send the first email": True}  # it was a test mail of the portal
+    Message.objects.update(via=Source.GATEWAY)
+    assert checklist(as_administrator) == checklist(as_viewer) == {}
+    set_list(crm, qa, active=False)
+    Credential.objects.update(revoked_at=timezone.now())
+    assert checklist(as_administrator) == {}
+
+
+def test_the_first_day_has_only_what_the_member_may_do(as_developer: Client, as_viewer: Client, qa: Stage) -> None:
+    steps = ["Make a test list Active", "Create a credential for an app", "Send the first email"]
+    assert list(checklist(as_developer)) == steps
+    assert checklist(as_viewer) == {}
 
 
 def test_the_number_of_queries_does_not_grow(
@@ -165,7 +210,7 @@ def test_the_number_of_queries_does_not_grow(
     for number in range(30):
         stage = make_stage(f"s{number}", f"S{number}")
         record_failure(stage.pk, ConnectionFailure("AUTH", "auth_refused"))
-    with django_assert_max_num_queries(38):
+    with django_assert_max_num_queries(42):
         assert len(titles(as_administrator)) == 61
 
 
@@ -203,10 +248,13 @@ def test_the_end_of_a_wider_policy_is_told_of_a_day_before(
 def test_each_stage_has_a_row_with_its_last_day(as_administrator: Client, crm: App, qa: Stage, production: Stage) -> None:
     configure(qa)
     hour = timezone.now().replace(minute=0, second=0, microsecond=0)
-    StageCount.objects.create(stage=qa, hour=hour, sent=5, failed=2)
+    StageCount.objects.create(stage=qa, hour=hour, sent=1_200, failed=2)
     StageCount.objects.create(stage=qa, hour=hour - datetime.timedelta(hours=30), sent=100)
-    rows = {row.stage: row for row in as_administrator.get("/").context["stages"]}
-    assert (rows[qa].sent, rows[qa].failed, rows[qa].state) == (5, 2, "Configured")
+    home = as_administrator.get("/")
+    rows = {row.stage: row for row in home.context["stages"]}
+    assert (rows[qa].sent, rows[qa].state) == (1_200, "Configured")
+    assert f"Addresses by hour in QA: {hour:%H:%M} 1,200 sent, 2 failed" in home.content.decode()
+    assert "Addresses by hour in Production: none" in home.content.decode()
     assert (rows[production].sent, rows[production].state) == (0, "Not configured")
     record_failure(qa.pk, ConnectionFailure("AUTH", "auth_refused"))
     assert [row.state for row in as_administrator.get("/").context["stages"] if row.stage == qa] == ["Paused"]
@@ -231,6 +279,7 @@ def test_failed_emails_of_the_last_day_are_counted_as_the_log_shows_them(
     Message.objects.update(status="failed", hold_reason="")
     (notice,) = as_administrator.get("/").context["waiting"]
     assert notice.title == "2 emails of QA failed in the last 24 hours"
+    assert [row.failed for row in as_administrator.get("/").context["stages"]] == [2]  # as the notice counts
     log = as_administrator.get(notice.url).content.decode()
     assert all(f"/monitor/email-log/qa/{number}/" in log for number in Message.objects.values_list("pk", flat=True))
     assert titles(as_developer) == ["1 email of QA failed in the last 24 hours"]
@@ -241,3 +290,55 @@ def test_failed_emails_of_the_last_day_are_counted_as_the_log_shows_them(
 def test_the_box_finds_an_email_in_the_log(as_administrator: Client, crm: App, qa: Stage) -> None:
     page = as_administrator.get("/").content.decode()
     assert 'action="/monitor/email-log/"' in page and 'name="q"' in page
+
+
+def test_a_row_has_the_last_test_of_its_server(as_administrator: Client, as_viewer: Client, crm: App, qa: Stage) -> None:
+    settings = configure(qa)
+    assert "Connection not tested" in as_viewer.get("/").content.decode()
+    for ok, words in ((True, "Tested"), (False, "Test failed")):
+        record(OPERATOR, settings, [Finding("TCP", ok=ok)])
+        (row,) = as_viewer.get("/").context["stages"]
+        assert row.last_test.succeeded is ok
+        assert words in as_viewer.get("/").content.decode()
+    configure(qa, port=2527)  # which nobody has tested
+    assert "Connection not tested" in as_administrator.get("/").content.decode()
+
+
+def test_a_pause_says_how_many_of_the_emails_that_one_may_see_wait_behind_it(
+    as_administrator: Client, as_developer: Client, crm: App, shop: App, qa: Stage
+) -> None:
+    configure(qa)
+    send(crm, qa, "customer@example.com")  # it was queued before
+    pause(Scope(stage=qa), "The relay moves", OPERATOR)
+    for _ in range(2):
+        send(shop, qa, "customer@example.com")
+    (for_administrators,), (for_developers,) = (client.get("/").context["waiting"] for client in (as_administrator, as_developer))
+    assert for_administrators.text.endswith("The relay moves – 3 emails wait.")
+    assert for_developers.text.endswith("The relay moves – 1 email waits.")
+
+
+def test_a_developer_has_their_apps_their_lists_and_their_last_emails(
+    as_developer: Client, as_administrator: Client, as_viewer: Client, crm: App, shop: App, qa: Stage, production: Stage
+) -> None:
+    until = database_now() + datetime.timedelta(days=2)
+    save_test_list(crm, qa, ListChange(True, False, [], [NamedAddress("tess@acme.example")], until), OPERATOR)
+    numbers = [send(app, qa, "customer@example.com").pk for app in (crm, crm, shop)]
+    home = as_developer.get("/")
+    (row,) = home.context["own_apps"]
+    assert row.app == crm
+    assert [(item.stage, item.state) for item in row.lists] == [(qa, "active"), (production, "inactive")]
+    assert f"Active until {until:%-d %b %H:%M}" in home.content.decode()
+    assert [message.pk for message in home.context["last_emails"]] == [numbers[1], numbers[0]]
+    assert str(shop) not in home.content.decode()
+    for other in (as_administrator, as_viewer):
+        assert other.get("/").context["own_apps"] == []
+    everywhere = signed_in(make_member("Dora", Role.objects.get(name=DEVELOPER)))
+    assert [row.app for row in everywhere.get("/").context["own_apps"]] == [crm, shop]
+
+
+def test_a_developer_who_may_not_read_the_log_sees_no_email(crm: App, qa: Stage) -> None:
+    send(crm, qa, "customer@example.com")
+    role = Role.objects.create(name="Lists", permissions=[Permission.EDIT_ASSET_CONFIGURATIONS.value])
+    home = signed_in(make_member("Lea", role, crm)).get("/")
+    assert [row.app for row in home.context["own_apps"]] == [crm]
+    assert home.context["last_emails"] == []

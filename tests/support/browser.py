@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import BrowserContext, Page, Request, Response
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import BrowserContext, Locator, Page, Request, Response
 
 from tests.support.portal import PASSWORD
 
@@ -60,3 +61,37 @@ class Person:
     def fault_free(self) -> None:
         """No script error, nothing the content security policy had to stop, no part of a page that didn't come."""
         assert [fault for fault in self.faults if "Failed to load resource" not in fault] == []
+
+    def press_tab_to(self, selector: str) -> None:
+        """Press Tab until the element has the focus."""
+        target = self.page.locator(selector)
+        for _ in range(80):
+            self.page.keyboard.press("Tab")
+            if target.evaluate("element => element === document.activeElement"):
+                return
+        raise AssertionError(f"Tab doesn't reach {selector}")
+
+    def accessible(self) -> None:
+        """Axe-core finds nothing on the page as it is."""
+        response = Axe().run(self.page, options=RULES).response
+        violations = [f"{violation['id']}: {violation['nodes'][0]['html'][:120]}" for violation in response["violations"]]
+        assert not violations, violations
+
+
+class Clicks:
+    """What a person does on pages, counted. To choose from a menu is one click, as is Enter. Typing isn't counted."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def click(self, target: Locator) -> None:
+        target.click()
+        self.number += 1
+
+    def choose(self, target: Locator, value: str) -> None:
+        target.select_option(value)
+        self.number += 1
+
+    def enter(self, page: Page) -> None:
+        page.keyboard.press("Enter")
+        self.number += 1
