@@ -27,7 +27,7 @@ from outbox.states import sum_up
 # When this many workers died over a message, the message is what kills them.
 DEATHS_UNTIL_FAILED = 5
 # The deaths of a message are counted by this text of its attempts. So a new wording would lose those that are stored.
-_DIED = "The worker stopped during the hand-over. The mail may have arrived; it is sent again."
+_DIED = "The worker stopped while it sent the email. The email may have arrived; it is sent again."
 _TOO_MANY_DEATHS = f"{GIVEN_UP}: {DEATHS_UNTIL_FAILED} workers stopped while they sent this email. It may have arrived."
 
 

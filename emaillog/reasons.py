@@ -13,7 +13,7 @@ from outbox.models import Attempt, HoldReason, Message, Recipient, Status
 _WITH_WORDS = (Status.FAILED, Status.DEFERRED)
 # In a few words. The email's page has the whole sentence.
 _HELD = {
-    HoldReason.STAGE_NOT_CONFIGURED: "The stage has no SMTP settings, or nobody has decided since.",
+    HoldReason.STAGE_NOT_CONFIGURED: "The stage has no SMTP settings, or nobody has decided since they were saved.",
     HoldReason.TEST_LIST_EMPTY: "Nobody is on the Active test list.",
     HoldReason.TEST_LIST_MISSING: "The test list is missing.",
     HoldReason.LIST_TIME_OVER: "The test list's time is over.",

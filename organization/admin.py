@@ -118,7 +118,7 @@ class StageAdminForm(ArchivingForm[Stage]):
     policy = forms.TypedChoiceField(
         label="Recipient policy",
         required=False,
-        choices=[("", "As it is; for a new stage, what suits its type"), *RecipientPolicy.choices],
+        choices=[("", "Unchanged; for a new stage, the default for its type"), *RecipientPolicy.choices],
         coerce=RecipientPolicy,
         empty_value=None,
         help_text="If more people get email than before, type the stage's name below to confirm.",
@@ -167,7 +167,7 @@ def _wait_after_commit(request: HttpRequest, stage: Stage) -> None:
 
     def wait() -> None:
         if leaving := wait_until_none_in_flight(stage):
-            messages.warning(request, f"{leaving} email(s) handed to the server before are still leaving.")
+            messages.warning(request, f"{leaving} email(s) handed to the server before are still being sent.")
 
     transaction.on_commit(wait)
 

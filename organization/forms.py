@@ -98,14 +98,14 @@ class StageForm(VersionedForm[Stage]):
         required=False,
         widget=forms.RadioSelect,
         choices=[
-            ("", "What suits its type: real recipients in Production, lists and allowed addresses only elsewhere"),
+            ("", "The default for its type: real recipients in Production, otherwise only lists and allowed addresses"),
             (RecipientPolicy.NOBODY, "Nobody: all email is captured"),
             (RecipientPolicy.LISTED_ONLY, "Test lists and allowed addresses only"),
             (RecipientPolicy.AS_APPS_ASK, "The recipients that apps give"),
         ],
         coerce=RecipientPolicy,
         empty_value=None,
-        help_text="Real recipients outside Production take the permission Manage Email Configurations.",
+        help_text="For real recipients outside Production you need the permission Manage Email Configurations.",
     )
 
     class Meta:

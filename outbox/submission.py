@@ -296,5 +296,7 @@ def _resent_notes(resent: Resend, decided: Route, test_list: ListState) -> list[
     if decided.kind == RouteKind.RELEASED:
         notes.append(f"Released to the real recipients by {resent.by}: the test list doesn't catch this email.")
     elif decided.kind == RouteKind.TEST_LIST and not test_list.active:
-        notes.append("The email it repeats was test mail, so it goes to the people on the test list, although that is Inactive.")
+        notes.append(
+            "The original email was test mail, so this one goes to the people on the test list, although the list is Inactive."
+        )
     return notes

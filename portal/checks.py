@@ -85,7 +85,7 @@ def check_proxies(**_: Any) -> list[checks.CheckMessage]:
     if not settings.BEHIND_PROXY or ip_network("0.0.0.0/0") not in settings.TRUSTED_PROXIES:
         return []
     hint = "Name your proxy's addresses or networks in TRUSTED_PROXIES, and remove BEHIND_PROXY."
-    message = "BEHIND_PROXY believes the X-Forwarded-For and X-Forwarded-Proto of everyone who reaches the portal."
+    message = "BEHIND_PROXY trusts the X-Forwarded-For and X-Forwarded-Proto of everyone who reaches the portal."
     return [checks.Warning(message, hint=hint, id="portal.W001")]
 
 

@@ -118,7 +118,7 @@ def _copied(member: Member) -> list[Notice]:
         return []
     text = "The original may have sent them after the backup. Look at them, then deliver or discard them."
     emails = sum(held.values())
-    title = f"{emails:,} {'email' if emails == 1 else 'emails'} that came with the copy held: deliver or discard?"
+    title = f"{emails:,} {'email' if emails == 1 else 'emails'} of the copy held: deliver or discard?"
     return [Notice("warning", title, text, reverse("installation"), "Decide")]
 
 
@@ -177,7 +177,7 @@ def _ending_credentials(member: Member, stages: list[Stage]) -> list[Notice]:
         Notice(
             "danger" if credential.ends <= today else "warning",
             f"A credential of {credential.app} in {credential.stage} {_when((credential.ends - today).days)}",
-            f"It is “{credential.name}”. Create another one, and give it to the app before.",
+            f"It is “{credential.name}”. Create another one, and give it to the app before that day.",
             reverse("app-emails", args=[credential.app.key, credential.stage.key]),
             "Open the app's credentials",
         )
@@ -198,7 +198,7 @@ def _unconfigured(facts: StageFacts, configurable: list[Stage]) -> list[Notice]:
         Notice(
             "warning",
             f"{stage} has no SMTP server yet",
-            "Emails are accepted, and held until it has one.",
+            "Emails are accepted and held until it has one.",
             reverse("email-configuration-edit", args=[stage.key]),
             "Set up email",
             stage,
@@ -318,7 +318,7 @@ def _question(question: HeldMail, stage: Stage, app: App | None) -> Notice:
     place = f"{app} in {stage}" if app else str(stage)
     url = reverse("app-held-mail", args=[app.key, stage.key]) if app else reverse("held-mail", args=[stage.key])
     since = f"{timezone.localtime(question.depth.oldest):%Y-%m-%d %H:%M}" if question.depth.oldest else "now"
-    text = f"The oldest waits since {since}. For {question.addresses_outside} outside the test lists and allowed addresses."
+    text = f"The oldest has waited since {since}. For {question.addresses_outside} outside the test lists and allowed addresses."
     if question.kept:
         return Notice("info", f"{question.emails} of {place} kept", text, url, "Look at them", stage)
     return Notice("warning", f"{question.emails} of {place} held: deliver, keep or discard?", text, url, "Decide", stage)

@@ -28,8 +28,8 @@ from portal import statements
 
 HANGS = "The database doesn't answer."
 _NO_CONNECTION = "The database has no connection left for the portal (max_connections)."
-_READ_ONLY = "The database can only be read: nothing can be stored."
-_NO_GATEWAY = "No gateway has reported lately: apps can't hand emails in. Start one with manage.py smtp_gateway."
+_READ_ONLY = "The database is read-only: nothing can be stored."
+_NO_GATEWAY = "No gateway has reported lately: apps can't send emails. Start one with manage.py smtp_gateway."
 _STORAGE_FULL = "The storage is full: nothing can be stored."
 _NO_WORKER = "No worker has reported lately: nothing is delivered. Start one with manage.py deliver."
 _COPY = (
@@ -71,7 +71,8 @@ def check() -> Readiness:
         return _check()
     except (DatabaseError, InterfaceError) as error:
         connection.close()
-        return database_away(_NO_CONNECTION if _is_full_of_connections(error) else f"The database is away: {_first_line(error)}")
+        away = f"The database can't be reached: {_first_line(error)}"
+        return database_away(_NO_CONNECTION if _is_full_of_connections(error) else away)
 
 
 def _check() -> Readiness:

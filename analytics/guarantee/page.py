@@ -43,8 +43,8 @@ _INSIDE = (
 )
 _OUTSIDE = (
     (CountedRule.OPEN, "Outside, while it was open", "Recipients that apps gave, while nothing kept email from them"),
-    (CountedRule.CLOSING, "Outside, on the wire", "Claimed before the stage was closed to them, and on its way by then"),
-    (CountedRule.CLOSED, "Outside, while it was closed", "This must never be. Look at each of these emails"),
+    (CountedRule.CLOSING, "Outside, on the wire", "A worker had claimed the email before the stage was closed to them"),
+    (CountedRule.CLOSED, "Outside, while it was closed", "This must never happen. Look at each of these emails"),
 )
 
 

@@ -30,7 +30,7 @@ from outbox.submission import Envelope, new_message_id, submit
 from testlists.state import states_of_stage
 
 _DOMAIN = "guarantee.invalid"
-_OPEN = "{} could write to anyone from {}, so nothing was sent. Choose a narrower policy, or set its test list to Active, first."
+_OPEN = "{} could write to anyone from {}, so nothing was sent. First choose a narrower policy, or set its test list to Active."
 
 
 class Stop(NamedTuple):

@@ -29,10 +29,10 @@ from outbox.states import hold, hold_together, sum_up
 from testlists.services import query_lists_for_claim
 from testlists.state import NO_LIST, ListState, state_of
 
-CAUGHT = "The test list became Active after the email was accepted, so it goes to the people on the list instead."
+CAUGHT = "The test list became Active after the email was accepted, so the email goes to the people on the list instead."
 NARROWED = "The stage's recipient policy became narrower after the email was accepted: only allowed addresses get it."
-_LIST_MISSING = "The test list was missing when the email was about to be sent, so it counts as test mail and is held."
-_TIME_OVER = "The test list's time was over when the email was about to be sent, so it counts as test mail and is held."
+_LIST_MISSING = "The test list was missing when the email was about to be sent, so the email counts as test mail and is held."
+_TIME_OVER = "The test list's time was over when the email was about to be sent, so the email counts as test mail and is held."
 # All messages of a round may turn out to be held. This is how often the next ones are read instead, in one batch.
 _CLAIM_ROUNDS = 50
 ANY_NUMBER = 1_000_000

@@ -15,8 +15,8 @@ from organization.recipient_policy.patterns import normalize_all
 from organization.recipient_policy.policy import RecipientPolicy
 
 _CHOICES = [
-    (RecipientPolicy.NOBODY.value, "Nobody: all email is captured, also where a test list is Active"),
-    (RecipientPolicy.LISTED_ONLY.value, "Test lists and allowed addresses only: what is for others is captured"),
+    (RecipientPolicy.NOBODY.value, "Nobody: all email is captured, even while a test list is Active"),
+    (RecipientPolicy.LISTED_ONLY.value, "Test lists and allowed addresses only: all other copies are captured"),
     (RecipientPolicy.AS_APPS_ASK.value, "The recipients that apps give"),
 ]
 
@@ -53,7 +53,7 @@ class PolicyForm(_WideningForm):
 
     def __init__(self, data: Any, stage: Stage, now: datetime) -> None:
         super().__init__(data, stage, prefix="policy", initial={"policy": policy_in_force(stage, now)})
-        self.fields["until"].help_text = "For a wider policy: then the one that is in force now comes back."
+        self.fields["until"].help_text = "Only for a wider policy. After this time, the present policy is in force again."
         self.fields["stage_name"].help_text = f"If more people get email than now, type “{stage.name}” to confirm."
 
 
@@ -62,7 +62,7 @@ class AllowForm(_WideningForm):
         label="Addresses and domains",
         max_length=1_000_000,  # so that a long list is refused for its number of entries
         widget=forms.Textarea({"rows": 4, "spellcheck": "false"}),
-        help_text="One a line, or with commas: ana@acme.example, acme.example. A domain stands for all its addresses.",
+        help_text="One per line, or separated by commas: ana@acme.example, acme.example. A domain stands for all its addresses.",
     )
     field_order = ("patterns", "until", "stage_name")
 

@@ -57,7 +57,8 @@ def allow(request: MemberRequest, stage_key: str) -> HttpResponse:
             add_refusal(form, error)
         else:
             named = ", ".join(entry.pattern for entry in entries[:5])
-            messages.success(request, f"From the next email on {stage.name} lets through: {named}{' …' if entries[5:] else ''}.")
+            more = " …" if entries[5:] else ""
+            messages.success(request, f"From the next email on, these may get email from {stage.name}: {named}{more}.")
             return redirect(_PAGE, stage.key)
     return _page(request, stage, allow_form=form)
 
@@ -69,7 +70,7 @@ def allow_me(request: MemberRequest, stage_key: str) -> HttpResponse:
         changes.allow_oneself(stage, request.user)
     except ValidationError as error:
         return _page(request, stage, refused="Your address isn't allowed. " + " ".join(error.messages))
-    messages.success(request, f"{request.user.email} gets email of {stage.name} from the next one on.")
+    messages.success(request, f"From the next email on, {request.user.email} may get email from {stage.name}.")
     return redirect(_PAGE, stage.key)
 
 
@@ -80,7 +81,7 @@ def disallow(request: MemberRequest, stage_key: str, entry: int) -> HttpResponse
         changes.disallow(allowed_address.stage, allowed_address.pattern, request.user)
     leaving = changes.wait_until_none_in_flight(allowed_address.stage)
     messages.success(
-        request, f"{allowed_address.pattern} gets no email of {allowed_address.stage.name} any more.{_still(leaving)}"
+        request, f"{allowed_address.pattern} no longer gets email from {allowed_address.stage.name}.{_still(leaving)}"
     )
     return redirect(_PAGE, allowed_address.stage.key)
 
@@ -117,7 +118,7 @@ def _say_what_holds_now(request: MemberRequest, stage: Stage) -> None:
 
 
 def _still(leaving: int) -> str:
-    return f" {leaving} email(s) handed to the server before are still leaving." if leaving else ""
+    return f" {leaving} email(s) handed to the server before are still being sent." if leaving else ""
 
 
 def _stage_to_change(request: MemberRequest, key: str) -> Stage:

@@ -151,7 +151,7 @@ def options_of(request: Request, actor: Actor) -> Options:
 def _check_production(stages: Collection[Stage], typed: str) -> None:
     if len(stages) > 1:
         names = ", ".join(stage.name for stage in stages)
-        raise ValidationError(f"These emails may be of several Production stages ({names}). Filter by one stage first.")
+        raise ValidationError(f"These emails may belong to several Production stages ({names}). Filter by one stage first.")
     for stage in stages:
         check_stage_name(stage, typed, field="stage_name")
 

@@ -135,7 +135,7 @@ def held_in_words(place: Scope) -> str:
 
 
 def in_words(question: HeldMail) -> str:
-    return f"{question}. Nothing of it goes until a person chooses Deliver, Keep or Discard."
+    return f"{question}. Nothing is sent until a person chooses Deliver, Keep or Discard."
 
 
 def answer(place: Scope, choice: HeldAnswer.Choice, actor: Actor, *, reason: str = "", typed_stage_name: str = "") -> HeldMail:
@@ -152,7 +152,7 @@ def answer(place: Scope, choice: HeldAnswer.Choice, actor: Actor, *, reason: str
         if choice == Choice.DISCARD and stage.is_production:
             check_stage_name(stage, typed_stage_name, field="stage_name")
         if not question:
-            raise ValidationError(f"Nothing that is held in {stage} can be decided about now.")
+            raise ValidationError(f"No decision about held emails in {stage} is possible now.")
         words = discard_words(actor, reason) if choice == Choice.DISCARD else ""
         carry_out_after_commit(place, choice, _reasons_in(place), words)
         audit.record(actor, OPERATIONS[choice], place.app or stage, scope=place, after={"held": str(question), "reason": reason})

@@ -15,7 +15,7 @@ from outbox.holding.held_mail import Choice, answer, held_mail
 from outbox.views.places import back, page_context, place_to_change, url_of
 
 _DONE = {
-    Choice.DELIVER: "{} will be delivered now, to whom routing says at this moment.",
+    Choice.DELIVER: "{} will be routed again and delivered now.",
     Choice.KEEP: "{} stay held. You can deliver or discard them later.",
     Choice.DISCARD: "{} end as failed.",
 }

@@ -101,7 +101,7 @@ def copied_mail(request: MemberRequest, stage_key: str) -> HttpResponse:
         except ValidationError as error:
             messages.error(request, " ".join(error.messages))
         else:
-            messages.success(request, f"{_emails(emails)} will be delivered now, to whom routing says at this moment.")
+            messages.success(request, f"{_emails(emails)} will be routed again and delivered now.")
         return redirect("copied-mail", stage.key)
     held = held_copies().filter(stage=stage).select_related("app").order_by("-pk")
     page = Paginator(held, _EMAILS_ON_A_PAGE).get_page(request.GET.get("page"))

@@ -27,7 +27,7 @@ def pause_emails(request: MemberRequest, stage_key: str, app_key: str | None = N
             add_refusal(form, error)
         else:
             leaving = wait_until_none_in_flight(place)
-            still = f" {leaving} email(s) handed to the server before are still leaving." if leaving else ""
+            still = f" {leaving} email(s) handed to the server before are still being sent." if leaving else ""
             say = messages.warning if leaving else messages.success
             say(request, f"{in_words(place)} is paused. Its emails are accepted and held until you resume.{still}")
             return back(place)

@@ -51,4 +51,6 @@ class ViewAsMiddleware:
         if match.url_name in _OF_THE_VIEWER and not match.namespace:
             request.user = member.viewer
         elif request.method not in ("GET", "HEAD") or match.namespace or match.url_name not in _SHOWN:
-            raise PermissionDenied(f"You view the portal as {member.name}. This isn't shown then, and nothing can be changed.")
+            raise PermissionDenied(
+                f"You view the portal as {member.name}. This view doesn't show this page, and nothing can be changed."
+            )

@@ -13,7 +13,7 @@ from analytics.causes import cause_of, explanation_of
         ("RCPT TO", 550, "550 5.1.1 unknown", "recipient_unknown"),
         ("content", None, "The connection broke before the server answered.", "hand_over_broke"),
         ("MAIL FROM", None, "5.6.7 The server doesn't support addresses outside ASCII", "smtputf8_missing"),
-        ("", None, "The worker stopped during the hand-over.", "worker_stopped"),
+        ("", None, "The worker stopped while it sent the email.", "worker_stopped"),
         ("content", 554, "554 spam", "content_refused"),
     ],
 )

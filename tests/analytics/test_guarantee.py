@@ -216,8 +216,8 @@ def test_the_page_says_what_it_cannot_promise_and_what_would_close_it(crm, qa, p
     page = words(as_administrator.get("/monitor/guarantee/qa/"))
     assert "No promise: apps can write to anyone" in page
     assert "change who gets email" in page
-    assert "Customer Relations sends to whomever they choose" in page
-    assert "It takes the permission Manage Email Configurations" in words(as_viewer.get("/monitor/guarantee/qa/"))
+    assert "Customer Relations can write to anyone" in page
+    assert "You need the permission Manage Email Configurations" in words(as_viewer.get("/monitor/guarantee/qa/"))
     assert "That is what Production is for" in words(as_administrator.get("/monitor/guarantee/production/"))
     put(qa, LISTED)
     page = words(as_administrator.get("/monitor/guarantee/qa/"))

@@ -83,7 +83,7 @@ def test_ranges(as_administrator, some_mail, key, accepted):
     """A range that there isn't is the first one, as a filter of the log that there isn't is none."""
     text = page(as_administrator, "production/", range=key)
     assert numbers(text).get("Accepted") == accepted
-    assert ("No mail in the last 24 hours" in text) is (accepted is None)
+    assert ("No emails in the last 24 hours" in text) is (accepted is None)
 
 
 def test_a_range_has_as_many_periods_as_it_says(crm, qa):
@@ -133,7 +133,7 @@ def test_what_was_counted_before_there_were_totals_is_summed_up(some_mail, monke
 def test_without_any_mail_there_is_a_page_too(as_administrator, qa, crm):
     for path, query in (("qa/", {}), ("", {"range": "30d"})):
         text = page(as_administrator, path, **query)
-        assert "No mail in" in text
+        assert "No emails in" in text
         assert '<svg class="chart"' not in text
 
 

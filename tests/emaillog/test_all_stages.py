@@ -174,7 +174,7 @@ def test_a_reason_says_what_the_servers_words_mean(as_administrator, crm, qa, pr
         "o@x.example": "550 Because of the moon",
         "fine@x.example": "",
         "c@example.com": "Cancelled by the tests.",
-        "customer@example.com": "The stage has no SMTP settings, or nobody has decided since.",
+        "customer@example.com": "The stage has no SMTP settings, or nobody has decided since they were saved.",
     }
     assert held.pk
     file = b"".join(as_administrator.get("/monitor/emails/export/").streaming_content).decode()

@@ -446,7 +446,7 @@ def test_resent_test_mail_stays_test_mail_though_the_list_is_inactive_now(crm, q
     deliver()
     assert smtp_server.recipients == {"ana@acme.example", "ben@acme.example"}
     assert smtp_server.arrived[-1].mail["To"] == "ben@acme.example"
-    assert "although that is Inactive" in stored(again).notes[1]
+    assert "although the list is Inactive" in stored(again).notes[1]
     released = resend_to_real_recipients(stored(original), OPERATOR)
     deliver()
     smtp_server.arrived.clear()

@@ -144,7 +144,7 @@ def test_a_full_storage_is_noticed_and_so_is_that_it_has_room_again(crm: App, qa
 @pytest.mark.parametrize(
     ("error", "cause"),
     [
-        ("connection refused\nIs the server running?", "The database is away: connection refused"),
+        ("connection refused\nIs the server running?", "The database can't be reached: connection refused"),
         ("FATAL:  sorry, too many clients already", "The database has no connection left for the portal (max_connections)."),
     ],
 )

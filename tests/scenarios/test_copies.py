@@ -442,7 +442,7 @@ def test_only_who_manages_stages_and_email_configurations_everywhere_may_answer(
 def test_the_pages_answer_and_list_what_is_held(copied: str, qa: Stage, smtp_server: SmtpServer) -> None:
     client = signed_in(make_member("Root", is_superuser=True))
     client.post("/management/installation/replaces-original/")
-    assert "that came with the copy held" in client.get("/").content.decode()
+    assert "of the copy held: deliver or discard?" in client.get("/").content.decode()
     emails = f"/management/installation/emails/{qa.key}/"
     page = client.get(emails).content.decode()
     queued = Message.objects.get(requested=["queued@example.com", "also@example.com"])

@@ -129,7 +129,7 @@ def test_discarding_in_production_takes_its_name_and_ends_the_emails_in_the_pers
 def test_bad_answers_change_nothing(as_administrator, crm, qa, smtp_server):
     message = send(crm, qa, CUSTOMER)
     unconfigured = as_administrator.post(f"{settings_url(qa)}held/", {"answer": "deliver"}, follow=True)
-    assert "Nothing that is held in QA can be decided about now" in message_text(unconfigured)
+    assert "No decision about held emails in QA is possible now" in message_text(unconfigured)
     configure(qa, smtp_server, from_domains="*")
     for bad in ("", "burn", "\0"):
         assert "Nothing was changed" in message_text(

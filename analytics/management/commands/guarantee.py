@@ -21,7 +21,7 @@ from outbox.access.visibility import LogAccess
 DAYS = 30
 _WORDS = {
     Promise.HOLDS: "Nobody outside test lists and allowed addresses could get email, and nobody did.",
-    Promise.WAS_OPEN: "It was open for some of the time. Since it is closed, nobody outside has got email.",
+    Promise.WAS_OPEN: "It was open for some of the time. For the rest of the time nobody outside got email.",
     Promise.OPEN: "It is open: apps can write to anyone, so nothing is promised.",
     Promise.BROKEN: "BROKEN: recipients outside got email, or may have got it, while the stage was closed to them.",
 }

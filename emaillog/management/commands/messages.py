@@ -22,14 +22,14 @@ class Command(PortalCommand):
             "--filter", required=True, help="the log's query, such as 'stage=qa&status=failed&range=yesterday'; days are in UTC"
         )
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-        parser.add_argument("--everybody", action="store_true", help="with resend: to those too who got the email")
+        parser.add_argument("--everybody", action="store_true", help="with resend: also to recipients who got the email")
         parser.add_argument(
             "--codes-minutes",
             type=int,
             default=CODES_MINUTES,
             help=f"with resend: leave out one-time codes older than this, default {CODES_MINUTES}; 0 resends them too",
         )
-        parser.add_argument("--reason", default="", help="with cancel and discard: what the emails say")
+        parser.add_argument("--reason", default="", help="with cancel and discard: the reason that the emails show")
         self.add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -47,7 +47,7 @@ class Command(PortalCommand):
             return
         self._say(planned)
         if action:
-            self.stdout.write(f"Begun as action {action.pk}. The worker carries it out: see Email log, Actions.")
+            self.stdout.write(f"Started as action {action.pk}. The worker carries it out: see Email log, Actions.")
 
     def _say(self, planned: Plan) -> None:
         more = f" (the newest {PREVIEWED_AT_MOST:,} were looked at; there are more)" if planned.more else ""

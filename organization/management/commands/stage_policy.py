@@ -38,9 +38,9 @@ class Command(PortalCommand):
         )
         several: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
         parser.add_argument("--allow", metavar="A", help="addresses and domains that may get email", **several)
-        parser.add_argument("--disallow", metavar="A", help="those that may not any more", **several)
+        parser.add_argument("--disallow", metavar="A", help="addresses and domains that may no longer get email", **several)
         parser.add_argument("--keep-header", metavar="NAME", help="header fields that test mail keeps from now on", **several)
-        parser.add_argument("--no-keep-header", metavar="NAME", help="those that it doesn't keep any more", **several)
+        parser.add_argument("--no-keep-header", metavar="NAME", help="header fields that it no longer keeps", **several)
         self.add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -55,7 +55,7 @@ class Command(PortalCommand):
 
     def _wait(self, stage: Stage) -> None:
         if leaving := wait_until_none_in_flight(stage):
-            self.stderr.write(f"Still leaving: {leaving} email(s) that were handed to the server before.")
+            self.stderr.write(f"Still being sent: {leaving} email(s) that were handed to the server before.")
 
     def _show(self, stage: Stage, *, as_json: bool) -> None:
         now = database_now()

@@ -16,7 +16,7 @@ class Command(PortalCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         self.add_stage(parser)
-        parser.add_argument("--app", help="the key of the app whose emails alone are paused")
+        parser.add_argument("--app", help="pause only the emails of the app with this key")
         parser.add_argument("--reason", required=True, help="why, for those who wonder where their emails are")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -24,4 +24,4 @@ class Command(PortalCommand):
         paused = pause(place, options["reason"], self.operator)
         self.stdout.write(f"{paused.place} is paused. Its emails are accepted and held until manage.py resume.")
         if leaving := wait_until_none_in_flight(place):
-            self.stderr.write(f"Still leaving: {leaving} email(s) that were handed to the server before.")
+            self.stderr.write(f"Still being sent: {leaving} email(s) that were handed to the server before.")

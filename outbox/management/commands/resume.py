@@ -18,11 +18,11 @@ class Command(PortalCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         self.add_stage(parser)
-        parser.add_argument("--app", help="the key of the app whose emails alone were paused")
+        parser.add_argument("--app", help="resume only the emails of the app with this key")
         parser.add_argument(
-            "--held", choices=Choice.values, help="what becomes of held emails; left out, they stay held and the portal asks"
+            "--held", choices=Choice.values, help="what to do with held emails; without it they stay held, and the portal asks"
         )
-        parser.add_argument("--reason", default="", help="with --held discard: what the discarded emails say")
+        parser.add_argument("--reason", default="", help="with --held discard: the reason that the emails show")
 
     def handle(self, *args: Any, **options: Any) -> None:
         stage = stage_by_key(options["stage"])

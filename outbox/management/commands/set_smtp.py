@@ -62,7 +62,7 @@ class Command(PortalCommand):
             "--recipients-per-transaction", default="100", help="1 to 1000; more recipients take several transactions"
         )
         parser.add_argument(
-            "--held", choices=Choice.values, help="what becomes of held emails; left out, they stay held and the portal asks"
+            "--held", choices=Choice.values, help="what to do with held emails; without it they stay held, and the portal asks"
         )
         parser.add_argument("--ehlo-name", default="", help="the name that the portal gives in EHLO; default: its machine's name")
 
