@@ -11,6 +11,11 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.utils import timezone
 
+from accounts.links import Purpose, make_link
+from accounts.own_mail.contents import OwnMessage
+from accounts.passwords.reset import ResetRequest
+from accounts.reminders.ends import Kind
+from accounts.reminders.sending import Reminder
 from analytics import rollup
 from analytics.models import DailyRuleCount, HourlyCause, HourlyCount, HourlyLatency, HourlyRuleCount, RollUpPosition
 from delivery.models import ConnectionSlot, StageBackoff, Worker
@@ -239,6 +244,10 @@ def everything(
     ReadEmails.objects.create(member=developer, app=crm, stage=qa)
     ConnectionSlot.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
     audit.record(OPERATOR, "Update", crm)
+    make_link(viewer, Purpose.PASSWORD_RESET)
+    OwnMessage.objects.create(message=message)
+    ResetRequest.objects.create(address=developer.email)
+    Reminder.objects.create(kind=Kind.CREDENTIAL, number=credential.pk, ends=hour, noticed=hour)
     return administrator
 
 

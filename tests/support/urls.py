@@ -16,7 +16,7 @@ from testlists.models import TestList
 
 def address_of(route: str) -> str:
     """An example of the route: of the app crm in the stage QA, where developers and viewers have something to see."""
-    apps_with_models = "gateway|emaillog|delivery|analytics|outbox|emailconfig|testlists|organization"
+    apps_with_models = "organization|accounts|gateway|emaillog|delivery|analytics|outbox|emailconfig|testlists"
     special = {
         f"admin/^(?P<app_label>{apps_with_models})/$": "/admin/organization/",
         "admin/(?P<url>.*)$": "/admin/no/such/page/",
@@ -27,7 +27,7 @@ def address_of(route: str) -> str:
 
 
 def example_of(name: str, route: str) -> str:
-    fixed = {"app_key": "crm", "stage_key": "qa", "name": "index", "number": "0", "content_type_id": "1"}
+    fixed = {"app_key": "crm", "stage_key": "qa", "name": "index", "number": "0", "content_type_id": "1", "token": "used"}
     rows: dict[str, Any] = {
         "credential_id": Credential,
         "kept_id": KeptHeader,
