@@ -28,6 +28,7 @@ WITHOUT_A_VERSION = {
     "RecipientForm": "names whom a connection test asks about",
     "StageConfirmation": "asks for the stage's name",
     "PauseForm": "only creates",
+    "ResetForm": "only creates",
     "DiscardForm": "acts on what is held at that moment",
     "TestCopyForm": "acts on the whole database",
     "BulkForm": "acts on many emails as they are",

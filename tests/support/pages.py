@@ -11,7 +11,12 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.utils import timezone
 
+from accounts.links import Purpose, make_link
 from accounts.models import Identity
+from accounts.own_mail.contents import OwnMessage
+from accounts.passwords.reset import ResetRequest
+from accounts.reminders.ends import Kind
+from accounts.reminders.sending import Reminder
 from analytics import rollup
 from analytics.models import DailyRuleCount, HourlyCause, HourlyCount, HourlyLatency, HourlyRuleCount, RollUpPosition
 from delivery.models import ConnectionSlot, StageBackoff, Worker
@@ -250,6 +255,10 @@ def everything(
     give_passkey(viewer)
     audit.record(OPERATOR, "Update", crm)
     Identity.objects.create(issuer="https://id.example", subject="ada", member=administrator)
+    make_link(viewer, Purpose.PASSWORD_RESET)
+    OwnMessage.objects.create(message=message)
+    ResetRequest.objects.create(address=developer.email)
+    Reminder.objects.create(kind=Kind.CREDENTIAL, number=credential.pk, ends=hour, noticed=hour)
     return administrator
 
 

@@ -28,7 +28,7 @@ def address_of(route: str) -> str:
 
 
 def example_of(name: str, route: str) -> str:
-    fixed = {"app_key": "crm", "stage_key": "qa", "name": "index", "number": "0", "content_type_id": "1"}
+    fixed = {"app_key": "crm", "stage_key": "qa", "name": "index", "number": "0", "content_type_id": "1", "token": "used"}
     rows: dict[str, Any] = {
         "credential_id": Credential,
         "kept_id": KeptHeader,

@@ -207,7 +207,7 @@ PAGES: dict[str, Row] = {
     "admin/autocomplete/": Row(PLATFORM),  # of a role grant's members
     "admin/jsi18n/": Row(STAFF),
     "admin/r/<path:content_type_id>/<path:object_id>/": Row(STAFF, STAFF, STAFF),
-    "admin/^(?P<app_label>accounts|gateway|emaillog|delivery|analytics|outbox|emailconfig|testlists|organization)/$": Row(
+    "admin/^(?P<app_label>organization|accounts|gateway|emaillog|delivery|analytics|outbox|emailconfig|testlists)/$": Row(
         STAFF, STAFF, STAFF
     ),
     "admin/(?P<url>.*)$": Row(STAFF, STAFF, STAFF),
