@@ -62,6 +62,7 @@ def row_in_admin(route: str) -> str:
     chosen: dict[type, Any] = {
         App: App.objects.filter(key="crm"),
         Member: Member.objects.filter(name="Devon Dev"),
+        MemberSession: MemberSession.objects.filter(member__name="Devon Dev"),
         Role: Role.objects.filter(name="Viewer"),
         RoleGrant: RoleGrant.objects.filter(member__name="Devon Dev"),
         SmtpSettings: SmtpSettings.objects.filter(stage__key="qa"),
