@@ -203,3 +203,8 @@ def test_the_audit_trail_keeps_a_certificates_fingerprint(qa: Stage, tmp_path: P
     kept = AuditEvent.objects.latest("pk").after["ca_certificate"]
     assert kept.startswith("SHA-256 ")
     assert "CERTIFICATE" not in str(AuditEvent.objects.latest("pk").after)
+
+
+def test_trace_is_not_answered(client: Client) -> None:
+    """It would repeat the request's headers."""
+    assert client.trace("/accounts/login/", headers={"X-Canary": "canary"}).status_code == 405
