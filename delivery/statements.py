@@ -56,6 +56,10 @@ def due_messages(limit: int) -> sql.Query[DueMessage]:
 
 
 def _due_of_one_status(db: sql.Dialect, status: str, limit: int) -> str:
+    """They are selected before anything is joined to them. Otherwise PostgreSQL may plan to read all due messages and sort them.
+
+    It did so when it planned while few messages waited, and kept the plan when thousands came.
+    """
     return f"""
         SELECT * FROM (
             SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name, mail.via,
@@ -64,11 +68,12 @@ def _due_of_one_status(db: sql.Dialect, status: str, limit: int) -> str:
                    (SELECT username FROM organization_credential credential WHERE credential.id = mail.credential_id),
                    CASE WHEN mail.size <= {_LARGE_BYTES} THEN
                        (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
-            FROM outbox_message mail
+            FROM (
+                SELECT * FROM outbox_message WHERE stage_id = %s AND status = '{status}' AND due <= {db.now}
+                AND {try_shared_lock_sql(db, "app_id", "stage_id")}
+                ORDER BY due, id LIMIT {limit}{db.for_update(skip=True)}
+            ) AS mail
             JOIN organization_app app ON app.id = mail.app_id JOIN organization_stage stage ON stage.id = mail.stage_id
-            WHERE mail.stage_id = %s AND mail.status = '{status}' AND mail.due <= {db.now}
-            AND {try_shared_lock_sql(db, "mail.app_id", "mail.stage_id")}
-            ORDER BY mail.due, mail.id LIMIT {limit}{db.for_update("mail", skip=True)}
         ) AS {status}
     """
 
