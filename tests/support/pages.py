@@ -21,7 +21,7 @@ from analytics import rollup
 from analytics.models import DailyRuleCount, HourlyCause, HourlyCount, HourlyLatency, HourlyRuleCount, RollUpPosition
 from delivery.models import ConnectionSlot, StageBackoff, Worker
 from emailconfig.doctor import runs
-from emailconfig.models import ConnectionTest, DeletedSettings, OAuthToken, SmtpSettings
+from emailconfig.models import ConnectionTest, DeletedSettings, LastTest, OAuthToken, SmtpSettings
 from emaillog.bulk.service import Request, start
 from emaillog.models import BulkAction, EmptiedInbox, ReadEmails
 from gateway.models import Gateway
@@ -225,6 +225,7 @@ def everything(
     OAuthToken.objects.create(settings=settings)
     DeletedSettings.objects.create(stage=qa, version=1)
     ConnectionTest.objects.create(stage=qa, member=administrator, server=str(settings), sender=settings.sender_address)
+    LastTest.objects.create(stage=qa, server=str(settings), succeeded=True)
     keep_list(crm, qa, "ana@example.com", members=(viewer,), active=True)
     credential = create_credential(crm, qa, OPERATOR).credential
     Refusal.objects.create(app=crm, stage=qa, credential=credential, via=Source.GATEWAY, step="DATA", reply="552 Too large")

@@ -248,6 +248,7 @@ ADMIN: dict[str, Model] = {
     "emailconfig/deletedsettings": Model(PLATFORM),
     "emailconfig/oauthtoken": Model(PLATFORM),
     "emailconfig/connectiontest": Model(PLATFORM),
+    "emailconfig/lasttest": Model(PLATFORM),
     "testlists/testlist": Model(STAFF, NOBODY, PLATFORM, open=PLATFORM),  # where nobody on it is masked
     **dict.fromkeys(
         [
