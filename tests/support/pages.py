@@ -33,7 +33,7 @@ from outbox.models import Attempt, HandOverCapture, HeldAnswer, HoldReason, Mess
 from outbox.states import hold
 from outbox.submission import Envelope, submit
 from tests.support.outbox import deliver, send, set_list
-from tests.support.portal import OPERATOR, configure, eventually, mail, make_member
+from tests.support.portal import OPERATOR, configure, eventually, mail, make_member, signed_in
 from tests.support.smtp_server import SmtpServer
 from tests.support.testlists import keep_list
 
@@ -235,6 +235,8 @@ def everything(
     ReadEmails.objects.create(member=developer, app=crm, stage=qa)
     ConnectionSlot.objects.create(worker=Worker.objects.create(name="w1"), stage=qa)
     audit.record(OPERATOR, "Update", crm)
+    for member in (developer, viewer):
+        signed_in(member)
     Identity.objects.create(issuer="https://id.example", subject="ada", member=administrator)
     return administrator
 
