@@ -347,3 +347,14 @@ def test_the_operator_links_a_member(provider: OidcServer, client: Client, guest
     ):
         with pytest.raises(CommandError, match=says):
             call_command("link_identity", email, subject, stdout=StringIO())
+
+
+def test_an_administrator_takes_a_link_away(
+    provider: OidcServer, client: Client, guest: Member, as_administrator: Client, administrator: Member
+) -> None:
+    linked(provider, guest)
+    identity = Identity.objects.get()
+    deleting = as_administrator.post(f"/admin/accounts/identity/{identity.pk}/delete/", {"post": "yes"})
+    assert deleting.status_code == 302
+    assert AuditEvent.objects.get(entity="identity", operation="Delete").actor == administrator
+    assert come_back(client).status_code == 403
