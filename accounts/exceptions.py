@@ -16,7 +16,7 @@ class SingleSignOnRefused(PortalError):
     """Why nobody was signed in, in words for the page that says it."""
 
     status = 403
-    heading = "You can’t sign in here yet"
+    heading = "You can't sign in here yet"
 
 
 class UnknownPerson(SingleSignOnRefused):
@@ -32,28 +32,28 @@ class DeactivatedMember(SingleSignOnRefused):
 class RefusedByProvider(SingleSignOnRefused):
     """The provider has answered with an error instead of an identity."""
 
-    heading = "You weren’t signed in"
+    heading = "You weren't signed in"
 
 
 class StaleSignIn(SingleSignOnRefused):
     """The browser comes back from a sign-in that didn't start here, or is over."""
 
     status = 400
-    heading = "This sign-in can’t be continued"
+    heading = "This sign-in can't be continued"
 
 
 class ProviderUnreachable(SingleSignOnRefused):
     """No answer from the provider in time."""
 
     status = 502
-    heading = "Single sign-on doesn’t answer"
+    heading = "Single sign-on doesn't answer"
 
 
 class UnusableAnswer(SingleSignOnRefused):
     """The provider's answer proves nobody's identity: wrong signature, issuer, audience, time or nonce, or not readable."""
 
     status = 502
-    heading = "The answer of single sign-on can’t be used"
+    heading = "The answer of single sign-on can't be used"
 
 
 class WrongSecondFactor(PortalError):

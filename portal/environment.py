@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -102,7 +102,9 @@ class Environment(environ.Env):
     def https_url(self, var: str) -> str:
         """Return a URL, or nothing. It is https, or http to this machine."""
         url: str = self.str(var, default="")
-        if url and not url.startswith(("https://", "http://127.0.0.1", "http://[::1]", "http://localhost")):
+        parts = urlsplit(url)
+        is_here = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
+        if url and not is_here and (parts.scheme != "https" or not parts.hostname):
             raise ImproperlyConfigured(f"{var} is “{url}”; it must begin with https://.")
         return url
 

@@ -17,7 +17,7 @@ class NotRepetitive:
             raise ValidationError("This password repeats the same few characters. Use several words.", code="password_repetitive")
 
     def get_help_text(self) -> str:
-        return "Your password can’t repeat the same few characters."
+        return "Your password can't repeat the same few characters."
 
 
 class NotTheCurrentOne:
@@ -30,7 +30,7 @@ class NotTheCurrentOne:
             raise ValidationError("This is the current password. Choose another one.", code="password_reused")
 
     def get_help_text(self) -> str:
-        return "Your password can’t be the current one."
+        return "Your password can't be the current one."
 
 
 def _repeats(password: str) -> bool:

@@ -171,9 +171,9 @@ def _refusal(provider: Provider, error: Exception) -> SingleSignOnRefused:
         return RefusedByProvider(_PROVIDERS_WORDS.get(str(error.error), _OTHER_ERROR).format(label=label))
     if isinstance(error, JoseError | requests.exceptions.JSONDecodeError) or not isinstance(error, _NO_CONNECTION):
         return UnusableAnswer(
-            f"The answer of {label} doesn’t prove who you are. Try again, and tell your operator if it goes on."
+            f"The answer of {label} doesn't prove who you are. Try again, and tell your operator if it goes on."
         )
-    return ProviderUnreachable(f"{label} doesn’t answer at the moment. Try again in a minute, or sign in with your password.")
+    return ProviderUnreachable(f"{label} doesn't answer at the moment. Try again in a minute, or sign in with your password.")
 
 
 _NO_CONNECTION = (OSError, urllib3.exceptions.HTTPError, NameNotUsable, NameServersSilent, AddressRefused)
@@ -189,5 +189,5 @@ _PROVIDERS_WORDS = {
     "temporarily_unavailable": "{label} is busy. Try again in a minute.",
     "server_error": "{label} has a problem of its own. Try again in a minute.",
     "invalid_grant": "The sign-in took too long, or the page was loaded twice. Sign in again.",
-    "invalid_client": "{label} doesn’t accept this portal’s client secret. Tell your operator.",
+    "invalid_client": "{label} doesn't accept this portal's client secret. Tell your operator.",
 }

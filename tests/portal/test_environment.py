@@ -36,6 +36,17 @@ def test_a_variable_that_is_not_set_has_its_default() -> None:
         ({"LOG_FORMAT": "jsno"}, "LOG_FORMAT is “jsno”; it must be one of: console, json"),
         ({"SMTP_DENIED_NETWORKS": "10.0.0.0/8, 10.0.0.1/8"}, "SMTP_DENIED_NETWORKS has “10.0.0.1/8”, which isn't a network"),
         ({"DATABASE_URL": "mysql://db.example/portal"}, "DATABASE_URL must begin with postgres:// or sqlite:///"),
+        (
+            {"OIDC_ISSUER": "http://127.0.0.1.id.example"},
+            "OIDC_ISSUER is “http://127.0.0.1.id.example”; it must begin with https://",
+        ),
+        ({"OIDC_GROUP_GRANTS": "admins=Administrator"}, "OIDC_GROUP_GRANTS isn't JSON"),
+        (
+            {"OIDC_GROUP_GRANTS": '{"admins": "Administrator"}'},
+            'OIDC_GROUP_GRANTS must be like {"group": [{"role": "Developer"}]}',
+        ),
+        ({"OIDC_GROUP_GRANTS": '{"crm": [{"app": "crm"}]}'}, "It needs a role, and may have an app and stages"),
+        ({"OIDC_GROUP_GRANTS": '{"crm": [{"role": "Dev", "stages": "qa"}]}'}, "It needs a role"),
         ({"SECRET_KEY_FILE": "/nowhere/at/all"}, "SECRET_KEY_FILE names a file that can't be read"),
     ],
 )
@@ -48,6 +59,8 @@ def test_a_value_that_cannot_be_used_is_named_with_its_variable_in_one_line(valu
         env.positive("DELIVERY_WINDOW", default=2, least=1, most=100)
         env.choice("LOG_FORMAT", "console", "json")
         env.networks("SMTP_DENIED_NETWORKS")
+        env.https_url("OIDC_ISSUER")
+        env.group_grants("OIDC_GROUP_GRANTS")
         env.database("DATABASE_URL", "sqlite:////tmp/portal.sqlite3")
         env.str("SECRET_KEY", default="")
     assert words in str(refused.value)

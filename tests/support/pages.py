@@ -38,7 +38,7 @@ from outbox.models import Attempt, HandOverCapture, HeldAnswer, HoldReason, Mess
 from outbox.states import hold
 from outbox.submission import Envelope, submit
 from tests.support.outbox import deliver, send, set_list
-from tests.support.portal import OPERATOR, configure, eventually, mail, make_member
+from tests.support.portal import OPERATOR, configure, eventually, mail, make_member, signed_in
 from tests.support.second_factor import give_app, give_codes, give_passkey
 from tests.support.smtp_server import SmtpServer
 from tests.support.testlists import keep_list
@@ -255,6 +255,8 @@ def everything(
     give_codes(viewer)
     give_passkey(viewer)
     audit.record(OPERATOR, "Update", crm)
+    for member in (developer, viewer):
+        signed_in(member)
     Identity.objects.create(issuer="https://id.example", subject="ada", member=administrator)
     make_link(viewer, Purpose.PASSWORD_RESET)
     OwnMessage.objects.create(message=message)

@@ -44,7 +44,7 @@ def example_of(name: str, route: str) -> str:
         return str(Member.objects.filter(name__in=("Nora", "Vera Viewer")).order_by("name").values_list("pk", flat=True)[0])
     if name == "session_id":
         sessions = MemberSession.objects.filter(member__name__in=("Nora", "Vera Viewer")).order_by("member__name")
-        return str(sessions.values_list("pk", flat=True).first() or 0)
+        return str(sessions.values_list("pk", flat=True)[0])
     if name == "role_id":
         return str(Role.objects.get(name="Viewer").pk)
     if name == "object_id":
