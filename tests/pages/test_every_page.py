@@ -31,7 +31,7 @@ def test_the_list_of_pages_is_whole(administrator: Member, busy_portal: dict[str
         for page in [*PAGES, *PUBLIC_PAGES]
         if not page.startswith("/no/")
     }
-    fixed = {"app_key": "crm", "stage_key": "qa", "number": 1, "kept_id": 1, "entry": 1, "name": "index"}
+    fixed = {"app_key": "crm", "stage_key": "qa", "number": 1, "kept_id": 1, "passkey_id": 1, "entry": 1, "name": "index"}
     examples = {**fixed, **{f"{name}_id": pk for name, pk in busy_portal.items()}}
     routes = set(_routes())
     assert listed < routes
