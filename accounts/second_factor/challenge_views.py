@@ -28,7 +28,7 @@ from organization.models import Member
 from organization.web.http import MemberRequest
 
 
-class PasswordForm(forms.Form):
+class ConfirmPasswordForm(forms.Form):
     password = forms.CharField(
         label="Your password", strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "current-password"})
     )
@@ -65,7 +65,7 @@ def confirm(request: MemberRequest) -> HttpResponse:
     member, next_url = request.user, _next_url(request)
     is_factor = has_second_factor(member) and "password" not in request.POST
     form = AnswerForm(request.POST if request.method == "POST" and is_factor else None)
-    password_form = PasswordForm(request.POST if request.method == "POST" and not is_factor else None)
+    password_form = ConfirmPasswordForm(request.POST if request.method == "POST" and not is_factor else None)
     if request.method == "POST":
         right = is_right_answer(request, member, form) if is_factor else _is_right_password(request, member, password_form)
         if right:
@@ -80,7 +80,7 @@ def confirm(request: MemberRequest) -> HttpResponse:
     return render(request, "accounts/second_factor/confirm.html", context, status=422 if bad else 200)
 
 
-def _is_right_password(request: HttpRequest, member: Member, form: PasswordForm) -> bool:
+def _is_right_password(request: HttpRequest, member: Member, form: ConfirmPasswordForm) -> bool:
     """Checked as at sign-in, with all that slows guessers there."""
     count_try(request, member)
     if not form.is_valid():

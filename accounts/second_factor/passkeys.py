@@ -45,23 +45,23 @@ def why_no_passkeys() -> str:
     return f"Passkeys need a portal with HTTPS and a host name. PORTAL_URL is {settings.PORTAL_URL}."
 
 
-def ask_for_new_passkey(request: HttpRequest, member: Member) -> dict[str, Any]:
-    """The options for the browser. The challenge is kept in the session."""
+def ask_for_new_passkey(request: HttpRequest, member: Member) -> str:
+    """The options for the browser, as JSON. The challenge is kept in the session."""
     user = PublicKeyCredentialUserEntity(id=str(member.pk).encode(), name=member.email, display_name=member.name)
     known = [_credential(passkey) for passkey in Passkey.objects.filter(member=member)]
     options, request.session[_STATE] = _server().register_begin(
         user, known, resident_key_requirement=ResidentKeyRequirement.PREFERRED, user_verification=_VERIFIED
     )
-    return dict(options)["publicKey"]  # type: ignore[no-any-return]
+    return json.dumps(dict(options)["publicKey"])
 
 
-def ask_for_passkey(request: HttpRequest, member: Member) -> dict[str, Any] | None:
-    """The same for the passkeys that the member has. None if there are none, or none can be used here."""
+def ask_for_passkey(request: HttpRequest, member: Member) -> str:
+    """The same for the passkeys that the member has. Empty if there are none, or none can be used here."""
     known = [_credential(passkey) for passkey in Passkey.objects.filter(member=member)]
     if not known or why_no_passkeys():
-        return None
+        return ""
     options, request.session[_STATE] = _server().authenticate_begin(known, user_verification=_VERIFIED)
-    return dict(options)["publicKey"]  # type: ignore[no-any-return]
+    return json.dumps(dict(options)["publicKey"])
 
 
 def read_new_passkey(request: HttpRequest, answer: str) -> Passkey:

@@ -1,5 +1,5 @@
 // <form data-passkey="create|get">: asks the browser for a passkey before the form is sent, and sends its answer along.
-// The options are in #passkey-options, the answer goes into [name=passkey], and what went wrong into [data-passkey-error].
+// What is asked is in data-options. The answer goes into [name=passkey], and what went wrong into [data-passkey-error].
 
 const words = {
   NotAllowedError: "No passkey was used. You cancelled, or it took too long. Try again.",
@@ -16,7 +16,7 @@ async function answer(kind, options) {
 }
 
 function prepare(form) {
-  const options = JSON.parse(document.getElementById("passkey-options").textContent);
+  const options = JSON.parse(form.dataset.options);
   const error = form.querySelector("[data-passkey-error]");
   const button = form.querySelector("[type=submit]");
   form.addEventListener("submit", async (event) => {

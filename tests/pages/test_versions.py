@@ -42,6 +42,10 @@ WITHOUT_A_VERSION = {
     "GiveRoleForm": "gives a role, which adds to the others",
     "SimulationForm": "asks a question",
     "TestMailForm": "sends a mail",
+    "AnswerForm": "shows a second factor",
+    "ConfirmPasswordForm": "asks for the password",
+    "CodeForm": "replaces the member's own app",
+    "PasskeyForm": "only creates",
 }
 
 

@@ -120,6 +120,6 @@ class Device:
 
 def options(page: HttpResponse) -> dict[str, Any]:
     """What the page asks the browser for."""
-    script = re.search(r'<script id="passkey-options" type="application/json">(.*?)</script>', page.content.decode())
-    assert script, "the page asks for no passkey"
-    return json.loads(unescape(script[1]))  # type: ignore[no-any-return]
+    asked = re.search(r'data-options="([^"]*)"', page.content.decode())
+    assert asked, "the page asks for no passkey"
+    return json.loads(unescape(asked[1]))  # type: ignore[no-any-return]
