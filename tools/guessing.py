@@ -259,12 +259,14 @@ def main() -> None:
             for kind, answers in compare(portal, names).items():
                 print(f"{kind} name: {answers}")
             began = time.monotonic()
-            for place, answers in flood(portal, options.guesses, options.seconds, names["known"], credential).items():
+            results = flood(portal, options.guesses, options.seconds, names["known"], credential)
+            for place, answers in results.items():
                 print(f"{place}: {answers}")
             took = time.monotonic() - began
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"{options.guesses:,} guesses in {took:.0f} s; the servers took {spent:.0f} s of processor time in all.")
+    guesses = sum(len(answers.seconds) for place, answers in results.items() if "healthz" not in place)
+    print(f"{guesses:,} guesses in {took:.0f} s; the servers took {spent:.0f} s of processor time in all.")
 
 
 if __name__ == "__main__":

@@ -240,6 +240,7 @@ ADMIN: dict[str, Model] = {
     "organization/credential": Model(STAFF),
     "organization/allowedaddress": Model(PLATFORM, PLATFORM, NOBODY, PLATFORM),
     "organization/keptheader": Model(STAFF, CONFIGURATORS, NOBODY, CONFIGURATORS),
+    "organization/failurecount": Model(PLATFORM),
     "organization/installation": Model(PLATFORM),
     "organization/auditevent": Model(PLATFORM),
     "accounts/membersession": Model(PLATFORM, delete=PLATFORM),
