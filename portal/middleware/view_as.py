@@ -17,8 +17,8 @@ _SHOWN = frozenset(
     {
         *("home", "help", "help-search", "help-picture", "apps", "app", "app-emails"),
         *("email-configurations", "email-configuration", "kept-headers", "recipient-policy", "policy-effect", "stages"),
-        *("members", "member", "roles", "role", "audit-trail"),
-        *("email-log", "email-log-new", "email-log-message", "analytics"),
+        *("members", "member", "roles", "role", "audit-trail", "audit-trail-apps"),
+        *("email-log", "email-log-apps", "email-log-new", "email-log-message", "analytics"),
     }
 )
 # These end the view, so that the viewer acts.
