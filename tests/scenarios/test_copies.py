@@ -210,7 +210,7 @@ def test_what_asks_and_what_does_not(site: str, tmp_path: Path, monkeypatch: Pat
 
 def test_the_documentation_has_every_row_of_the_tables() -> None:
     text = (ROOT / "docs/how-to/operator.md").read_text()
-    asking, quiet = text.partition("### What asks")[2].partition("Not noticed")[0].split("Never asks")
+    asking, quiet = text.partition("### What the portal notices")[2].partition("Not noticed")[0].split("Never asks")
     for row, (_, is_copy) in (SQLITE | POSTGRESQL | BOTH).items():
         assert row in (asking if is_copy else quiet), row
 
