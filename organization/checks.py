@@ -15,7 +15,7 @@ from organization.permissions import unknown_codes
 @checks.register(checks.Tags.database)
 def check_permission_codes(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
     """A warning only: after the way back to the release before, roles may hold what the newer one knew."""
-    hint = "Nobody gets such a permission. Save the role again without it, or go on with the release that knows it."
+    hint = "No member gets such a permission. Save the role without it, or use the release that knows it."
     return [
         checks.Warning(
             f"The role {role.name} has an unknown permission: {', '.join(unknown)}.", hint=hint, id="organization.W001"

@@ -147,7 +147,7 @@ def check_installation_id_is_shared(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Error(
-            "INSTALLATION_ID isn't set: each machine would act as an installation of its own.",
+            "INSTALLATION_ID isn't set: each machine would act as a separate installation.",
             hint="Set it to a name of this installation, such as acme-production, the same for all its processes.",
             id="portal.E022",
         )

@@ -177,7 +177,7 @@ def _ending_credentials(member: Member, stages: list[Stage]) -> list[Notice]:
         Notice(
             "danger" if credential.ends <= today else "warning",
             f"A credential of {credential.app} in {credential.stage} {_when((credential.ends - today).days)}",
-            f"It is “{credential.name}”. Create another one, and give it to the app before that day.",
+            f"Its name is “{credential.name}”. Create another one, and give it to the app before that day.",
             reverse("app-emails", args=[credential.app.key, credential.stage.key]),
             "Open the app's credentials",
         )
@@ -290,7 +290,7 @@ def _policies_that_end(configurable: list[Stage], now: datetime) -> list[Notice]
         Notice(
             "info",
             f"The recipient policy of {stage} ends in {timeuntil(end, now, depth=1)}",
-            f"Then it is again: {stage.get_policy_afterwards_display()}.",
+            f"Then the policy is again: {stage.get_policy_afterwards_display()}.",
             reverse("recipient-policy", args=[stage.key]),
             "Open the recipient policy",
             stage,
@@ -318,7 +318,8 @@ def _question(question: HeldMail, stage: Stage, app: App | None) -> Notice:
     place = f"{app} in {stage}" if app else str(stage)
     url = reverse("app-held-mail", args=[app.key, stage.key]) if app else reverse("held-mail", args=[stage.key])
     since = f"{timezone.localtime(question.depth.oldest):%Y-%m-%d %H:%M}" if question.depth.oldest else "now"
-    text = f"The oldest has waited since {since}. For {question.addresses_outside} outside the test lists and allowed addresses."
+    outside = f"They are for {question.addresses_outside} outside the test lists and allowed addresses."
+    text = f"The oldest has waited since {since}. {outside}"
     if question.kept:
         return Notice("info", f"{question.emails} of {place} kept", text, url, "Look at them", stage)
     return Notice("warning", f"{question.emails} of {place} held: deliver, keep or discard?", text, url, "Decide", stage)

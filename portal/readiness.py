@@ -37,7 +37,7 @@ _COPY = (
     "See Management, Installation, or manage.py installation."
 )
 _FOREIGN_PROCESS = (
-    "A worker or gateway with another installation id or database path takes this database for a copy, and sends nothing. "
+    "A worker or gateway with another installation id or database path treats this database as a copy and sends nothing. "
     "Give all processes the same INSTALLATION_ID and DATABASE_URL."
 )
 _NEARLY_ALL = 0.9

@@ -194,7 +194,7 @@ def _problem(name: str, values: Sequence[bytes], may_send: Callable[[str], bool]
     if not mailboxes.people:
         return f"The app's {name} names no address" if any(values) else f"The app gave no {name}"
     strangers = [person.address for person in mailboxes.people if not may_send(person.address)]
-    return f"The app's sender {', '.join(strangers)} isn't of a domain this stage {verb}" if strangers else ""
+    return f"The app's sender {', '.join(strangers)} isn't in a domain that this stage {verb}" if strangers else ""
 
 
 def _problem_in_test_mail(values: Sequence[bytes], context: HeaderContext, settings: SmtpSettings) -> str:
@@ -207,7 +207,7 @@ def _problem_in_test_mail(values: Sequence[bytes], context: HeaderContext, setti
     if problem := _problem("From", values, settings.names_sender, "names"):
         return problem
     if not _holds_only(b", ".join(values), lambda address: settings.names_sender(address) or context.may_read(address)):
-        return "The name in the app's From may hold another person's address"
+        return "The name in the app's From may contain another person's address"
     return ""
 
 

@@ -73,7 +73,7 @@ def trouble_with(settings: SmtpSettings) -> ConnectionFailure:
 
 
 def in_threads(count: int, act: Callable[[], Any]) -> list[Any]:
-    """What each of so many threads at once came to: a value, or the exception."""
+    """Run an action on several threads at once. Returns the value or the exception of each."""
 
     def run(_: int) -> Any:
         try:
@@ -88,7 +88,7 @@ def in_threads(count: int, act: Callable[[], Any]) -> list[Any]:
 
 
 def when_all_wait(smtp_server: SmtpServer, count: int, seconds: float = 0.3) -> Callable[[], None]:
-    """For OAuthServer.before: no answer until so many connections were greeted, and wait for their token."""
+    """For OAuthServer.before: don't answer until this many connections were greeted and wait for their token."""
 
     def wait() -> None:
         eventually(lambda: smtp_server.hellos >= count)
@@ -568,7 +568,7 @@ CANARY = "kanarienvogel  +9d/1f:4c"
 
 
 def _echoed(oauth: OAuthServer) -> dict[str, Callable[[], Response]]:
-    """A token server that says what it was told, in ways that hide it from a simple search."""
+    """A token server that repeats the secret, encoded so that a simple search doesn't find it."""
     basic = base64.b64encode(f"{quote(oauth.client.client_id, safe='')}:{quote(CANARY, safe='')}".encode()).decode()
     says = {
         "as it is": CANARY,

@@ -1,4 +1,4 @@
-"""Retry now, cancel, release, resend: what a person does about one mail, over real SMTP and in the browser."""
+"""Retry now, cancel, release, resend: what a person does with one message, over real SMTP and in the browser."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def stored(message: Message) -> Message:
 
 
 def trail() -> list[tuple[str, str, str]]:
-    """Who did what to which mail."""
+    """The audit trail: who did what with which message."""
     return list(AuditEvent.objects.filter(entity="message").order_by("pk").values_list("actor_name", "operation", "entity_id"))
 
 
 def deferred(crm, qa, smtp_server, *to: str) -> Message:
-    """A mail that its server put off for later."""
+    """A message that the server deferred."""
     smtp_server.rcpt = lambda _: BUSY
     message = send(crm, qa, *to)
     deliver()
@@ -49,7 +49,7 @@ def deferred(crm, qa, smtp_server, *to: str) -> Message:
 
 
 def test_mail(crm, qa, smtp_server) -> Message:
-    """A mail that reached the people on the Active test list."""
+    """A message that reached the people on the Active test list."""
     set_list(crm, qa, "ana@acme.example")
     message = send(crm, qa, "customer@example.com", "boss@example.com")
     deliver()
@@ -65,7 +65,7 @@ def held(crm, qa, *to: str) -> Message:
 
 
 def empty_list(crm, stage) -> Stage:
-    """The stage, where the app's list is Active and nobody is on it."""
+    """A stage in which the app's list is Active and empty."""
     if not test_list_of(crm, stage).active:
         set_list(crm, stage, "gone@acme.example")
     test_list_of(crm, stage).addresses.all().delete()

@@ -219,7 +219,7 @@ def test_from_of_test_mail_stays_only_where_the_stage_names_its_domain(domains, 
     assert mail["Reply-To"] is None
     assert bool(notes) is (mail["From"] == SENDER)
     assert (mail["X-Original-From"] is not None) is (mail["From"] == SENDER)
-    assert domains != "*" or "karl.kunde@customer.example isn't of a domain this stage names" in notes[0]
+    assert domains != "*" or "karl.kunde@customer.example isn't in a domain that this stage names" in notes[0]
 
 
 @pytest.mark.parametrize(

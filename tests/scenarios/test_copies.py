@@ -59,14 +59,14 @@ Case = Callable[[str, Path, Patch], str]
 
 @pytest.fixture
 def smtp_server() -> Iterator[SmtpServer]:
-    """What a copy sends doesn't depend on the server's extensions."""
+    """The server only without PIPELINING, because what a copy sends doesn't depend on it."""
     with SmtpServer() as server:
         yield server
 
 
 @pytest.fixture
 def site(transactional_db: None, tmp_path: Path) -> Iterator[str]:
-    """A sealed database of an installation of its own."""
+    """A sealed database, the original of the copies."""
     folder = tmp_path / "original"
     folder.mkdir()
     name = copy_of_test_database(folder)
@@ -210,14 +210,14 @@ def test_what_asks_and_what_does_not(site: str, tmp_path: Path, monkeypatch: Pat
 
 def test_the_documentation_has_every_row_of_the_tables() -> None:
     text = (ROOT / "docs/how-to/operator.md").read_text()
-    asking, quiet = text.partition("### What asks")[2].partition("Not noticed")[0].split("Never asks")
+    asking, quiet = text.partition("### What the portal notices")[2].partition("Not noticed")[0].split("Never asks")
     for row, (_, is_copy) in (SQLITE | POSTGRESQL | BOTH).items():
         assert row in (asking if is_copy else quiet), row
 
 
 @pytest.mark.requires_postgresql
 def test_another_server_asks_and_a_base_backup_by_its_id(site: str, settings: Any) -> None:
-    """A promoted replica is such a backup, too. It has the original's id, and must not ask."""
+    """A promoted replica is also a base backup. It has the original's id, so it must not ask."""
     settings.INSTALLATION_ID = "acme-production"
     with connected_to(site):
         seal_again()
@@ -458,7 +458,7 @@ def test_the_pages_answer_and_list_what_is_held(copied: str, qa: Stage, smtp_ser
 def test_a_process_with_another_id_sends_nothing_and_the_probe_warns(
     transactional_db: None, crm: App, qa: Stage, smtp_server: SmtpServer, settings: Any
 ) -> None:
-    """The others go on."""
+    """The other processes continue."""
     configure(qa, smtp_server)
     seal_new()
     send(crm, qa)

@@ -1,4 +1,4 @@
-"""Faults injected for real: killed and stalled processes, a database that is locked or away, servers that drip or vanish."""
+"""Real faults: killed and stalled processes, a database that is locked or unreachable, servers that drip or vanish."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_a_turn_that_was_rolled_back_is_done_again(crm, qa, configured, smtp_ser
 
 
 def test_a_commit_that_happened_although_it_failed_strands_nothing(crm, qa, configured, smtp_server, monkeypatch):
-    """The hand-over is stored, but its answer is lost with the connection: the mail is sent when its lease has run out."""
+    """The claim is stored, but its answer is lost with the connection. The message is sent when its lease has run out."""
     real, failures = delivery.coordinator.Coordinator._run_batch, iter([False, True])
 
     def serve(coordinator, requests):
@@ -294,7 +294,7 @@ def test_an_outcome_that_the_database_refuses_harms_no_other_mail_and_ends(crm, 
 
 
 class NotReading:
-    """A server that takes the envelope and then stops reading: the content piles up on its way."""
+    """A server that accepts the envelope and then stops reading, so that the content stays in buffers."""
 
     def __enter__(self) -> NotReading:
         self.server = socket.create_server(("127.0.0.1", 0))
@@ -328,7 +328,7 @@ class NotReading:
 
 
 def test_a_mail_whose_lease_cannot_be_renewed_is_cut_off_before_anybody_else_may_take_it(crm, qa):
-    """Nothing counts as leaving any more once a lease has run out, so nothing may leave any more either."""
+    """Once its lease has run out, a message no longer counts as being sent. So it must not be sent either."""
     body = (b"x" * 78 + b"\r\n") * 250_000
     with NotReading() as server:
         configure(qa, port=server.port, from_domains="*", connections=1)
@@ -348,7 +348,7 @@ def test_a_mail_whose_lease_cannot_be_renewed_is_cut_off_before_anybody_else_may
 
 
 class Dripper:
-    """A server that says one byte now and then and never ends a line."""
+    """A server that sends single bytes slowly and never ends a line."""
 
     def __enter__(self) -> Dripper:
         self.server = socket.create_server(("127.0.0.1", 0))
@@ -565,7 +565,7 @@ def test_a_worker_that_started_with_an_empty_outbox_never_reads_all_of_a_full_on
 
 @pytest.mark.requires_postgresql
 def test_a_column_that_changes_its_type_under_a_running_worker_holds_no_mail_up(crm, qa, smtp_server):
-    """PostgreSQL refuses a statement that was prepared for another type, over that connection for ever."""
+    """Over one connection, PostgreSQL always refuses a statement that was prepared for another type."""
     configure(qa, smtp_server, from_domains="*")
     with worker():
         for mails in range(1, 11):  # from the fifth time on they are prepared
@@ -583,7 +583,7 @@ def test_a_column_that_changes_its_type_under_a_running_worker_holds_no_mail_up(
 
 
 def test_a_long_outage_is_over_within_minutes_of_its_end(crm, qa, smtp_server):
-    """Hours of a server that can't be reached cost the mail no try, and one look a minute finds it again."""
+    """While a server can't be reached for hours, no try is counted. The stage checks it once a minute."""
     configure(qa, smtp_server, from_domains="*")
     messages = [send(crm, qa) for _ in range(30)]
     StageBackoff.objects.create(

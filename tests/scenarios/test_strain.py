@@ -1,4 +1,4 @@
-"""What strains the engine: databases that restart, servers that answer oddly or not at all, kills with mail in the kernel."""
+"""Strain: databases that restart, servers that answer oddly or not at all, processes killed with mail in the kernel."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def live(config=None):
 
 
 def cut_all():
-    """As when PostgreSQL is restarted: all connections but this one are cut."""
+    """Cut all connections but this one, as a restart of PostgreSQL does."""
     others = "datname = current_database() AND pid <> pg_backend_pid()"
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
@@ -70,7 +70,7 @@ def cut_all():
 
 @contextlib.contextmanager
 def sending_first_of(app, stage, smtp_server):
-    """A worker process on whose only connection a mail waits for the server's answer; with `go` the server answers."""
+    """A worker process on whose only connection a message waits for the server's answer. `go` lets the server answer."""
     on_the_wire, go = threading.Event(), threading.Event()
 
     def answer(_):
@@ -109,7 +109,7 @@ def test_a_database_restart_leaves_the_stage_its_connections(crm, qa, smtp_serve
 
 
 def test_a_connection_whose_place_cannot_be_freed_now_is_freed_later(crm, qa, smtp_server, monkeypatch):
-    """The same by hand, for both databases: one failing DELETE and the stage has no connection any more."""
+    """The same for both databases, with one DELETE that fails. Without the retry the stage would have no connection left."""
     configure(qa, smtp_server, from_domains="*", connections=1)
     real, failed = connection_slots.release, threading.Event()
 
@@ -147,7 +147,7 @@ def short_leases(lease, renew_every):
 
 
 def test_a_lost_lease_strands_none_of_the_connections_other_mails(crm, qa, smtp_server, monkeypatch):
-    """The database is away for nearly a lease: the mail before is not ours any more, the one just taken is renewed for ever."""
+    """The database is unreachable for nearly a lease: the older message's lease is lost, the new one's is renewed for ever."""
     configure(qa, smtp_server, from_domains="*", connections=1)
     real = delivery.rate_limit.claim_due
     calls = [0]
@@ -211,7 +211,7 @@ def test_one_death_of_a_worker_counts_once_however_many_recipients_a_mail_has(cr
 
 
 class SlowReader:
-    """Takes the envelope, then doesn't read until told; its window is small."""
+    """A server that accepts the envelope, then doesn't read until told. Its TCP window is small."""
 
     def __enter__(self):
         self.server = socket.socket()
@@ -270,7 +270,7 @@ def test_what_a_killed_worker_had_written_does_not_arrive_later(crm, qa):
 
 
 def test_what_was_written_before_a_reply_timed_out_does_not_arrive_later(crm, qa):
-    """The outcome is unknown, nothing counts as leaving, and the kernel still sends."""
+    """Otherwise the outcome would be unknown, and no message would count as being sent, while the kernel still sends it."""
     with SlowReader() as server:
         configure(qa, port=server.port, from_domains="*", connections=1)
         message = send(crm, qa, "real@example.com", content=BODY)
@@ -293,7 +293,7 @@ def test_a_server_that_never_answers_the_content_is_not_waited_for_longer_than_t
 
 
 def test_a_worker_that_ends_before_a_silent_server_answers_leaves_no_connection_behind(crm, qa, smtp_server):
-    """As in a process of Celery's, which lives on: the connection is cut when its mail isn't ours any more."""
+    """A Celery process lives on. So the connection is cut when its message no longer belongs to this worker."""
     asked, answer = hold_the_line(smtp_server)
     configure(qa, smtp_server, from_domains="*", connections=1)
     message = send(crm, qa, "real@example.com")
@@ -336,7 +336,7 @@ def test_one_sender_that_the_server_turns_away_does_not_stop_the_stage(crm, qa, 
 
 
 def test_a_refused_connection_beside_one_that_works_is_no_lasting_trouble(crm, qa, monkeypatch):
-    """A session that was welcome before never clears the trouble another one met, and while it runs nobody probes."""
+    """Otherwise the back-off lasts: the session that works doesn't end it, and meanwhile no other session tries the server."""
     monkeypatch.setattr(backoff, "_UNREACHABLE", (timedelta(seconds=1), timedelta(seconds=2)))
     with SmtpServer() as server:
         server.data = lambda _: time.sleep(0.1)
@@ -440,7 +440,7 @@ def test_a_large_mail_leaves_piece_by_piece():
 
 
 def test_a_limit_of_recipients_said_as_552_fails_nobody(crm, qa, smtp_server):
-    """RFC 5321 section 4.5.3.1.10: a 552 to RCPT TO is to be treated as a 452."""
+    """RFC 5321 section 4.5.3.1.10: a client should treat a 552 to RCPT TO as a 452."""
     count = Counter()
 
     def rcpt(_):
@@ -455,7 +455,7 @@ def test_a_limit_of_recipients_said_as_552_fails_nobody(crm, qa, smtp_server):
 
 
 class Scripted:
-    """Says one line too many after the first content."""
+    """A server that sends one line too many after the first content."""
 
     def __enter__(self):
         self.server = socket.create_server(("127.0.0.1", 0))

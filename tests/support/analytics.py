@@ -1,4 +1,4 @@
-"""Messages as analytics counts them, and what it has counted."""
+"""Messages for analytics to count, and its counts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ago(**span: float) -> datetime:
 
 
 def accepted(app: App, stage: Stage, at: datetime, **fields: object) -> Message:
-    """A mail as if it had been accepted then."""
+    """A message with this time of acceptance."""
     values = {"route": RouteKind.RECIPIENTS, "due": at, **in_state(str(fields.get("status", Status.SENT))), **fields}
     return Message.objects.create(
         app=app, stage=stage, via="gateway", requested=["c@example.com"], message_id="<1@x>", size=9, created=at, **values
@@ -54,7 +54,7 @@ def tried(message: Message, at: datetime, outcome: str = "sent", address: str = 
 
 
 def counted(**where: object) -> dict[str, int]:
-    """All counts together, without those that are nothing."""
+    """The sums of all counts, without zeros."""
     columns = ("accepted", "to_test_list", "held", *OUTCOMES)
     sums = HourlyCount.objects.filter(**where).aggregate(**{f"n_{column}": Sum(column) for column in columns})
     return {column: sums[f"n_{column}"] for column in columns if sums[f"n_{column}"]}
@@ -66,7 +66,7 @@ def everything_counted() -> None:
 
 
 def sums_of(model: type[Model], keys: Sequence[str], columns: Sequence[str]) -> dict[object, int]:
-    """What `columns` add up to for each of `keys`, a day being one of UTC; without what is nothing."""
+    """The sum of each of `columns` for each of `keys`, without zeros. Days are in UTC."""
     sums: Counter[object] = Counter()
     for row in model._default_manager.all():
         day = getattr(row, "day", None) or row.hour.astimezone(UTC).date()
@@ -76,7 +76,7 @@ def sums_of(model: type[Model], keys: Sequence[str], columns: Sequence[str]) -> 
 
 
 def assert_totals_fit() -> None:
-    """The totals of stages and of days are what their hours add up to."""
+    """Assert that the totals of stages and of days are the sums of their hours."""
     mails = ("accepted", "to_test_list", *OUTCOMES)
     for total, hourly, keys, columns in (
         (StageCount, HourlyCount, ("stage_id", "hour"), mails),

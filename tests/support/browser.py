@@ -18,7 +18,7 @@ document.addEventListener("securitypolicyviolation", (event) => {
 
 
 class Person:
-    """A person at a browser window. The errors in it are recorded."""
+    """A person at a browser window, whose errors are recorded."""
 
     def __init__(self, context: BrowserContext, url: str, *, scripted: bool = True) -> None:
         context.set_default_timeout(30_000)
@@ -41,7 +41,7 @@ class Person:
             self.faults.append(f"{request.failure} for {request.url}")
 
     def _is_part_of_a_page(self, request: Request) -> bool:
-        """Not the page itself, nor what a form of it was answered."""
+        """Whether it was requested for a page: not the page itself, and not the answer to a form."""
         return request.resource_type not in ("document", "xhr", "fetch") or request.frame != self.page.main_frame
 
     def open(self, path: str) -> None:
@@ -59,7 +59,7 @@ class Person:
         return self.page.locator(".flash-message").first.inner_text()
 
     def fault_free(self) -> None:
-        """No script error, nothing the content security policy had to stop, no part of a page that didn't come."""
+        """Assert no script error, nothing that the content security policy stopped, and no missing part of a page."""
         assert [fault for fault in self.faults if "Failed to load resource" not in fault] == []
 
     def press_tab_to(self, selector: str) -> None:

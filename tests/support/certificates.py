@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority of one's own, and what it issues."""
+"""Certificates for tests, and an authority that issues them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Authority:
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, start: datetime.datetime, end: datetime.datetime
     ) -> x509.CertificateBuilder:
-        """With the identifiers of its key and of its issuer's: from Python 3.13 on, none is trusted without."""
+        """A certificate with the identifiers of its key and of its issuer's key. Python 3.13 and newer require both."""
         return (
             x509.CertificateBuilder()
             .subject_name(subject)

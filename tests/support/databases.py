@@ -1,4 +1,4 @@
-"""Other databases than the test's own: this process connects to one as a process of the copied installation would."""
+"""Databases besides the test's own. This process connects to one as a process of the copied installation would."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def asks() -> bool:
 
 
 def seal_again() -> None:
-    """As if the database had always been this installation's own."""
+    """Seal the database again, as if it had always belonged to this installation."""
     Installation.objects.all().delete()
     assert not asks()
 
 
 def copy_of_test_database(folder: Path) -> str:
-    """A database with what the test's own has, unsealed. With SQLite it is a file in `folder`."""
+    """A database with the contents of the test's own, unsealed. With SQLite it is a file in `folder`."""
     connection.close()
     if connection.vendor == "sqlite":
         copy = str(folder / "portal.sqlite3")
@@ -74,7 +74,7 @@ def create_database(name: str, template: str) -> None:
 
 
 def maintain(sql: str) -> None:
-    """Run a statement about databases, from one that no test uses."""
+    """Run a statement about databases, such as CREATE DATABASE, from one that no test uses."""
     with connected_to("postgres"), connection.cursor() as cursor:
         cursor.execute(sql)
 
@@ -105,7 +105,7 @@ def copy_files(source: str, target: Path) -> str:
 
 @contextmanager
 def another_server(*, base_backup: bool = False) -> Iterator[str]:
-    """A PostgreSQL server of its own, perhaps on a base backup of the test's; gives the folder of its socket."""
+    """Another PostgreSQL server, perhaps on a base backup of the test's. Yields the folder of its socket."""
     with tempfile.TemporaryDirectory(prefix="portal-pg-") as folder:
         if base_backup:
             program("pg_basebackup", "-U", "postgres", "-h", host(), "-D", folder, "-c", "fast", "--no-sync")

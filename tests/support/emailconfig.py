@@ -1,4 +1,4 @@
-"""The entry points through which SMTP settings come in, each as one function that says what was refused."""
+"""The entry points that change SMTP settings, each as one function that returns what was refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The email log, as the tests ask for it."""
+"""Short ways to query the email log in tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loaded before Django's settings: the tests run as the demo does, over plain HTTP."""
+"""Set the environment before Django's settings are loaded: the tests run as the demo does, over plain HTTP."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""SMTP servers over TCP, each with one fault, and what the connection doctor is to say about it."""
+"""SMTP servers over TCP, each with one fault, and what the connection doctor must say about it."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def drop(conversation: Conversation) -> None:
 
 
 def reset(conversation: Conversation) -> None:
-    """Without a farewell: what the client does next meets an RST."""
+    """Close the connection with an RST instead of a FIN, so that the client's next step fails."""
     conversation.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     conversation.stream.close()
     conversation.sock.close()
@@ -172,7 +172,7 @@ def reset(conversation: Conversation) -> None:
 
 
 def drip(conversation: Conversation) -> None:
-    """A reply that goes on and on, and is never silent for long."""
+    """Send a reply that never ends, with only short pauses."""
     for _ in range(100):
         conversation.say("250-and")
         time.sleep(0.05)
@@ -188,27 +188,27 @@ def say_and(reply: str | bytes, then: Act) -> Act:
 
 
 def repeat_the_secret(conversation: Conversation) -> None:
-    """As it came, and in clear."""
+    """Repeat the secret as it came, and decoded."""
     secret = conversation.server.heard[-1].split()[-1]
     clear = base64.b64decode(secret).decode().replace("\0", " ")
     conversation.say(f"535-5.7.8 You said {secret}\n535-5.7.8 {clear}\n535 5.7.8 That is wrong")
 
 
 def echo_the_password(conversation: Conversation) -> None:
-    """The exact text that was sent after the username, as from a server that echoes."""
+    """Repeat exactly the text that was sent after the username, as a server that echoes does."""
     conversation.say("334 UGFzc3dvcmQ6")
     conversation.say(conversation.hear())
 
 
 def go_on_in_clear(conversation: Conversation) -> None:
-    """What is said when the client has begun with TLS."""
+    """Answer without TLS although the client has begun TLS."""
     conversation.sock.recv(1, socket.MSG_PEEK)
     conversation.say("250 in clear")
     hang(conversation)
 
 
 def inject_into_starttls(conversation: Conversation) -> None:
-    """An attacker in between adds text to the last packet without TLS. The client might take it for an answer over TLS."""
+    """Add text to the last packet before TLS, as an attacker would. The client might take it for an answer over TLS."""
     conversation.say(b"220 go ahead\r\n250-smtp.test\r\n250 AUTH PLAIN LOGIN\r\n")
     conversation.encrypt()
 
@@ -235,7 +235,7 @@ class Fault(NamedTuple):
 
 
 def _answers(step: str, code: str, answer: Answer) -> Fault:
-    """A fault at a step that is a command's."""
+    """A fault that is the answer to one command."""
     return Fault(step, code, {step.split(maxsplit=1)[0]: answer})
 
 
@@ -415,10 +415,10 @@ _LOCALHOST = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
 
 
 class Forger(Authority):
-    """An authority that issues what it shouldn't, too."""
+    """An authority that also issues invalid certificates."""
 
     def context(self, kind: str) -> ssl.SSLContext:
-        """Of a server at localhost: "good", or as bad as `kind` says."""
+        """The TLS context of a server at localhost: "good", or faulty as `kind` says."""
         if kind == "not yet valid":
             return self.forged(starts_in=_DAY)
         if kind == "self-signed":
@@ -432,7 +432,7 @@ class Forger(Authority):
         return context
 
     def forged(self, starts_in: datetime.timedelta = -_DAY) -> ssl.SSLContext:
-        """With the authority's own key, which is as good as another."""
+        """A certificate that uses the authority's own key. Any key would do."""
         start = datetime.datetime.now(datetime.UTC) + starts_in
         certificate = (
             self._builder(_LOCALHOST, self._key.public_key(), start, start + 10 * _DAY)
@@ -449,7 +449,7 @@ class Forger(Authority):
 
 
 class SelfSigned(Forger):
-    """A server at localhost that vouches for itself."""
+    """A self-signed certificate for localhost."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -458,7 +458,7 @@ class SelfSigned(Forger):
 
 @contextmanager
 def deaf_port() -> Iterator[int]:
-    """A port that answers nobody, on every IPv4 address of loopback, as behind a firewall that drops: its queue is full."""
+    """A port that never answers, on every IPv4 loopback address, as behind a firewall that drops packets: its queue is full."""
     with socket.socket() as listener:
         listener.bind(("0.0.0.0", 0))
         listener.listen(0)
@@ -476,7 +476,7 @@ def deaf_port() -> Iterator[int]:
 
 @contextmanager
 def token_server(token: str) -> Iterator[str]:
-    """The URL of a server that hands this token to everybody."""
+    """The URL of a server that gives every client this token."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -1,4 +1,4 @@
-"""A way to PostgreSQL that can be frozen: connections stay open and nothing goes through, as when the server is stopped."""
+"""A proxy to PostgreSQL that can be frozen: connections stay open and pass no data, as when the server is stopped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class FreezablePath:
-    """Listens on 127.0.0.1 and passes on what it hears, to the socket of a real server. `with` it runs; `url` leads to it."""
+    """Forward connections on 127.0.0.1 to the socket of a real server. It runs in a `with` block; `url` leads to it."""
 
     def __init__(self, settings: dict[str, object]) -> None:
         folder = settings["OPTIONS"]["host"]  # type: ignore[index]

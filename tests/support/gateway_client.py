@@ -18,7 +18,7 @@ from tests.support.smtp_server import listening, reserved_port
 
 @contextmanager
 def gateway_thread() -> Iterator[int]:
-    """Gives its port. Ends as the process does on SIGTERM."""
+    """Run a gateway on a thread and yield its port. It ends as the process does on SIGTERM."""
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
     with reserved_port() as port:
         thread = threading.Thread(target=loop.run_until_complete, args=(gateway.server.serve("127.0.0.1", port, stop),))
@@ -33,7 +33,7 @@ def gateway_thread() -> Iterator[int]:
 
 
 class Client:
-    """One connection; `say` sends a line and gives the last line of the answer."""
+    """One connection. `say` sends a line and returns the last line of the answer."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
@@ -48,7 +48,7 @@ class Client:
         self.socket.close()
 
     def hear(self) -> str:
-        """The last line of an answer; empty when the gateway has hung up."""
+        """Return the last line of an answer, or nothing if the gateway has closed the connection."""
         line = self.answers.readline()
         while line[3:4] == b"-":
             line = self.answers.readline()
@@ -64,7 +64,7 @@ class Client:
         assert self.say(f"AUTH PLAIN {base64.b64encode(secret).decode()}").startswith("235")
 
     def begin_mail(self, *recipients: str) -> None:
-        """Up to where the content is expected."""
+        """Send the commands up to DATA, so that the content comes next."""
         assert self.say("MAIL FROM:<crm@acme.example>").startswith("250")
         for recipient in recipients or ("customer@example.com",):
             assert self.say(f"RCPT TO:<{recipient}>").startswith("250")

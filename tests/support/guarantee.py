@@ -1,4 +1,4 @@
-"""What tests ask about the guarantee of a stage."""
+"""Short ways to query the guarantee of a stage in tests."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ def all_access(stage: Stage) -> LogAccess:
 
 
 def reached(figures: Figures) -> dict[str, int]:
-    """How many recipients got email by each rule, without those rules that let nobody through."""
+    """How many recipients got email by each rule, without zeros."""
     return {rule.value: count for rule, count in figures.recipients.items() if count}

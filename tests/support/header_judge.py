@@ -1,4 +1,4 @@
-"""What a test knows of the header of test mail, written down once more: nothing here is asked of the code under test."""
+"""The rules for the header of test mail, written a second time, without the code under test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ADDRESS = re.compile(r"[^\s<>\"(),;:]*@[^\s<>\"(),;:]*")
 
 
 def strays(mail: Message, people: Iterable[str], sender: str, kept: Iterable[str] = (), allowed: Iterable[str] = ()) -> list[str]:
-    """What leaves with test mail and must not.
+    """What must not leave with test mail and does.
 
     That is fields that nobody allowed, and addresses beyond the list, the sender and what the stage allows (`allowed`, addresses
     and domains). The app's Cc may stay where it names nobody but allowed addresses. `kept` are fields' names in lower case.
@@ -45,7 +45,7 @@ def is_allowed(address: str, patterns: Collection[str]) -> bool:
 
 
 def addresses(value: str) -> set[str]:
-    """Whatever looks like an address in a header's value, as it is and decoded."""
+    """All that looks like an address in a header's value, raw or decoded."""
     decoded = "".join(
         part.decode(charset or "ascii", "replace") if isinstance(part, bytes) else part for part, charset in decode_header(value)
     )

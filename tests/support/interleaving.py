@@ -1,4 +1,4 @@
-"""Two people who save at the same moment, in an order that the test chooses."""
+"""Two people save at the same moment, in an order that the test chooses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db import connection
 
 @contextmanager
 def right_before(words: str, act: Callable[[], object], *, nth: int = 1) -> Iterator[None]:
-    """Runs `act` once, in between: right before the nth statement of the block that begins with `words`.
+    """Run `act` once, right before the nth statement of the block that begins with `words`.
 
     It runs over the same connection, and so on SQLite too, where another one would wait for the end of the transaction.
     """
@@ -37,7 +37,7 @@ A_TRANSACTION_BEGINS = "SAVEPOINT"
 
 
 def wait_until_blocked() -> None:
-    """Until another transaction waits for an advisory lock. For PostgreSQL."""
+    """Wait until another transaction waits for an advisory lock. For PostgreSQL."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with connection.cursor() as cursor:

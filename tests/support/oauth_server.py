@@ -1,4 +1,4 @@
-"""A real OAuth 2.0 server for tests (authlib's): hands out tokens for client credentials, knows which hold, and fails as told."""
+"""A real OAuth 2.0 server for tests (authlib's). It issues tokens for client credentials, and fails as a test tells it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCOPES = "https://smtp.example.com/.default"
 
 @dataclass
 class Client(ClientMixin):
-    """Who may ask for tokens, and how."""
+    """A client that may request tokens, and how it does."""
 
     client_id: str = "portal"
     client_secret: str = "client-secret"
@@ -52,7 +52,7 @@ class Client(ClientMixin):
 
 @dataclass
 class OAuthServer:
-    """Gives `client` tokens for `lifetime` seconds, and says whether one is good for a mailbox.
+    """A server that gives `client` tokens for `lifetime` seconds, and says whether a token is valid for a mailbox.
 
     `before` is called with each request, and may block or answer in the token's place. `changes` replaces parts of what is
     answered with a token, and leaves out those that are `...`.
@@ -81,7 +81,7 @@ class OAuthServer:
 
     @property
     def values(self) -> dict[str, str]:
-        """The settings of a stage that signs in with tokens from here; its `new_secret` included."""
+        """The settings of a stage that signs in with this server's tokens, `new_secret` included."""
         return {
             "authentication": "oauth2",
             "token_url": self.url,
@@ -92,7 +92,7 @@ class OAuthServer:
         }
 
     def refusal(self, mailbox: str, token: str) -> str | None:
-        """What an SMTP server says to this sign-in; None when the token is good."""
+        """How an SMTP server refuses this sign-in, or None if the token is valid."""
         if mailbox in self.mailboxes and self.issued.get(token, 0) > time.time():
             return None
         return "535 5.7.3 Authentication unsuccessful"

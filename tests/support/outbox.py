@@ -48,7 +48,7 @@ def _no_turn_fails(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixt
 
 @pytest.fixture(params=["step by step", "pipelining"])
 def smtp_server(request: pytest.FixtureRequest) -> Iterator[SmtpServer]:
-    """The stage's server, once without and once with PIPELINING: what arrives must be the same."""
+    """The stage's server, once without and once with PIPELINING. The same must arrive."""
     with SmtpServer(pipelining=request.param == "pipelining") as server:
         yield server
 
@@ -80,12 +80,12 @@ def set_list(app: App, stage: Stage, *people: str, active: bool = True, **option
 
 
 def wait_for_thread(name: str) -> None:
-    """Until what the worker does beside has come to its end: it must not outlive its test's database."""
+    """Wait until the worker's jobs beside delivery have ended. They must not outlive their test's database."""
     eventually(lambda: name not in {thread.name for thread in threading.enumerate()})
 
 
 def hold_the_line(server: SmtpServer) -> tuple[threading.Event, threading.Event]:
-    """The server answers no content yet. Two events: the first content has come; all may be answered."""
+    """Make the server delay its answer to content. Returns two events: the first content has come; the server may answer."""
     on_the_wire, answer = threading.Event(), threading.Event()
 
     def wait(_: object) -> None:
@@ -97,12 +97,12 @@ def hold_the_line(server: SmtpServer) -> tuple[threading.Event, threading.Event]
 
 
 def deliver(config: DeliveryConfig | None = None) -> None:
-    """What `manage.py deliver --once` does, in this process."""
+    """Deliver as `manage.py deliver --once` does, in this process."""
     Worker(config=config).drain()
 
 
 def deliver_beside(config: DeliveryConfig | None = None) -> None:
-    """The same for a thread of its own, which must leave no connection to the database behind."""
+    """Deliver on another thread, which must leave no connection to the database behind."""
     try:
         deliver(config)
     finally:
@@ -116,20 +116,20 @@ def take(stage: Stage, at_most: int, owner: str) -> list[ClaimedMessage]:
 
 
 def report(claimed: ClaimedMessage, outcome: Outcome) -> None:
-    """What a worker's turn does with a mail whose hand-over ended like this."""
+    """Record the outcome of a message as a worker does."""
     results, now = [MessageResult(claimed, [outcome])], database_now()
     with transaction.atomic():
         record(results, query_held(results)(), now)
 
 
 def leases_run_out() -> None:
-    """As if a minute went by after a worker died."""
+    """Let all leases run out, as a minute after a worker died."""
     WorkerRow.objects.update(seen=timezone.now() - timedelta(minutes=1))
     Message.objects.exclude(lease_until=None).update(lease_until=timezone.now() - timedelta(seconds=1))
 
 
 def now_due() -> None:
-    """As if every pause were over."""
+    """Make every waiting message due, as if its pause were over."""
     Message.objects.filter(status__in=models.WAITING).update(due=timezone.now() - timedelta(seconds=1))
     models.Recipient.objects.filter(status__in=models.WAITING).update(due=timezone.now() - timedelta(seconds=1))
     StageBackoff.objects.update(retry_at=timezone.now() - timedelta(seconds=1))

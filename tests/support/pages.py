@@ -1,4 +1,4 @@
-"""Every page of the portal, and a portal with something on each. For tests that go through all of them."""
+"""A portal with something on every page, for tests that go through all pages."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def busy_portal(
 
 
 def _in_trouble(app: App, stage: Stage) -> None:
-    """A stage whose server refuses it, so that a mail waits."""
+    """A stage whose server refuses the connection, so that a message waits."""
     with SmtpServer(users={"portal": "right"}) as refusing:
         configure(stage, refusing, authentication="basic", username="portal", new_secret="another")
         send(app, stage)
@@ -203,13 +203,13 @@ def _in_trouble(app: App, stage: Stage) -> None:
 
 
 def _asking(message: Message) -> None:
-    """Held email whose stage could send it, if a person said so."""
+    """Held messages that wait for a person's answer."""
     with transaction.atomic():
         hold(message, HoldReason.WAITED_TOO_LONG)
 
 
 def _failed_test(stage: Stage, member: Member, port: int) -> ConnectionTest:
-    """A test of a connection that failed."""
+    """A connection test that failed."""
     settings = SmtpSettings(stage=stage, server="127.0.0.1", port=port, security="none", sender_address="a@acme.example")
     test = runs.start(settings, "", member)
     eventually(lambda: ConnectionTest.objects.exclude(finished=None).exists())
@@ -220,7 +220,7 @@ def _failed_test(stage: Stage, member: Member, port: int) -> ConnectionTest:
 def everything(
     administrator: Member, developer: Member, viewer: Member, crm: App, shop: App, qa: Stage, production: Stage
 ) -> Member:
-    """An organization in which every page has something to show. Gives the administrator."""
+    """Make an organization in which every page has something to show. Returns the administrator."""
     settings = configure(qa)
     OAuthToken.objects.create(settings=settings)
     DeletedSettings.objects.create(stage=qa, version=1)

@@ -1,4 +1,4 @@
-"""How the database would run a statement."""
+"""The database's plan of a statement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests say in the words of the product, and real processes on the test database."""
+"""Helpers in the words of the product, and real processes on the test database."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ PASSWORD = "correct-horse-battery"
 
 
 def make_stage(key: str, name: str, **fields: Any) -> Stage:
-    """As the service does, but without an entry in the audit trail."""
+    """Create a stage as the service does, but without an audit entry."""
     stage = Stage.objects.create(key=key, name=name, **fields)
     make_test_lists(stages=[stage])
     return stage
 
 
 def make_app(key: str, name: str) -> App:
-    """Likewise."""
+    """Create an app as the service does, but without an audit entry."""
     app = App.objects.create(key=key, name=name, version=1)
     make_test_lists(apps=[app])
     return app
@@ -61,7 +61,7 @@ def signed_in(member: Member) -> Client:
 
 
 def configure(stage: Stage, relay: SmtpServer | None = None, /, **values: Any) -> SmtpSettings:
-    """Point the stage at `relay` without encryption, or as `values` say; saved as every entry point saves."""
+    """Point the stage at `relay` without encryption, or as `values` say, through the service."""
     settings = settings_of(stage) or SmtpSettings(stage=stage)
     defaults = {"server": "127.0.0.1", "port": relay.port if relay else 2526, "security": "none"}
     for name, value in {**defaults, "sender_address": "no-reply@acme.example", "sender_name": "Acme", **values}.items():
@@ -70,7 +70,7 @@ def configure(stage: Stage, relay: SmtpServer | None = None, /, **values: Any) -
 
 
 def environment() -> dict[str, str]:
-    """For processes that use the test database."""
+    """The environment of processes that use the test database."""
     database = connection.settings_dict
     if connection.vendor == "sqlite":
         url = f"sqlite:///{database['NAME']}"
@@ -80,7 +80,7 @@ def environment() -> dict[str, str]:
 
 
 def manage(*arguments: str, stdin: str = "", timeout: float = 180) -> subprocess.CompletedProcess[str]:
-    """`manage.py …` in a process of its own, on the test database. For tests with `transactional_db`."""
+    """Run `manage.py …` as another process on the test database. For tests with `transactional_db`."""
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
@@ -101,7 +101,7 @@ def manage_json(*arguments: str) -> Any:
 
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`manage.py …` as a process that goes on until the block ends."""
+    """Run `manage.py …` as another process until the block ends."""
     process = subprocess.Popen([sys.executable, "manage.py", *arguments], cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
     try:
         yield process
@@ -128,7 +128,7 @@ def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 @contextmanager
 def running_gateway() -> Iterator[int]:
-    """A real gateway process; gives its port."""
+    """Run a real gateway process, and yield its port."""
     with reserved_port() as port, running("smtp_gateway", "--port", str(port)) as process:
 
         def ready() -> bool:

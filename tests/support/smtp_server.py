@@ -1,4 +1,4 @@
-"""A real SMTP server over TCP for tests: records what arrives, and says what the test tells it to say."""
+"""A real SMTP server over TCP for tests. It records what arrives, and answers as the test tells it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 
 def free_port() -> int:
-    """For programs that share no machine with other tests. Another program may get the same port before they listen."""
+    """A free port, for machines on which no other tests run: another program may take it before the caller listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -27,7 +27,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def reserved_port() -> Iterator[int]:
-    """A port that the kernel gives to nobody else meanwhile, not even for the near end of a connection.
+    """A port that the kernel gives to no other program meanwhile, not even as the local port of a connection.
 
     Connections to it are refused until a program that is told it listens there; SO_REUSEADDR, which servers set too, lets it.
     """
@@ -45,7 +45,7 @@ def listening(port: int) -> bool:
 
 @dataclass
 class Arrived:
-    """One mail as the server got it."""
+    """One message as the server got it."""
 
     sender: str
     recipients: list[str]
@@ -63,7 +63,7 @@ class SmtpServer:
     """Accepts everything unless told otherwise.
 
     `mail`, `rcpt` and `data` answer the commands: a reply, or None for 250; `data` may block. `options` hears those of MAIL.
-    With `long_lines` it takes lines of any length. With `users` sign-in is required, and `refusal` is what a wrong one is
+    With `long_lines` it accepts lines of any length. With `users` sign-in is required, and `refusal` is what a wrong one is
     told; with `tls` STARTTLS is offered (or, with `implicit_tls`, spoken from the start). With `bearer`, such as XOAUTH2,
     sign-in is by OAuth 2.0: `token` answers mailbox and token, with a reply or None for 235, and `challenge` gives the reason
     for a refusal.
@@ -92,7 +92,7 @@ class SmtpServer:
 
     @property
     def recipients(self) -> set[str]:
-        """Everybody who got any mail."""
+        """All recipients who got a message."""
         return {address for arrival in self.arrived for address in arrival.recipients}
 
     def __enter__(self) -> SmtpServer:
@@ -128,7 +128,7 @@ class SmtpServer:
         await asyncio.wait(others)
 
     async def _accept(self) -> None:
-        """By hand and not with asyncio's server, which doesn't know whom it has taken."""
+        """Accept connections without asyncio's server, which doesn't list the connections that it has accepted."""
         async with asyncio.TaskGroup() as conversations:
             while True:
                 sock, _ = await self._loop.sock_accept(self._listener)
@@ -230,7 +230,7 @@ class _Handler:
         return await asyncio.get_running_loop().run_in_executor(None, self._keep, arrived)
 
     def _keep(self, arrived: Arrived) -> str:
-        """In a thread, that a client which leaves meanwhile (aiosmtpd then cancels what awaits) doesn't decide what is kept."""
+        """Keep the message on a thread. A client that leaves meanwhile cancels aiosmtpd's coroutine, but not the thread."""
         reply = self.server.data(arrived)
         if reply is None or reply.startswith("2"):
             self.server.arrived.append(arrived)

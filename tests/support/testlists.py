@@ -25,12 +25,12 @@ def numbered(count: int) -> list[str]:
 
 
 def keep_list(app: App, stage: Stage, *addresses: str, members: tuple[Member, ...] = (), active: bool = False) -> TestList:
-    """Make the list these addresses and members, as an operator."""
+    """Replace the people on the list with these addresses and members, as an operator."""
     return save_test_list(app, stage, ListChange(active, False, members, people(*addresses)), OPERATOR)
 
 
 def time_goes_by(app: App, stage: Stage) -> None:
-    """As if the list had ended a second ago. Nothing but the end changes: its version stays."""
+    """Move the list's end to a second ago. Nothing else changes, and its version stays."""
     test_list = test_list_of(app, stage)
     test_list.active_until = database_now() - timedelta(seconds=1)
     test_list.save(update_fields=["active_until"])

@@ -55,7 +55,7 @@ def example_of(name: str, route: str) -> str:
 
 
 def row_in_admin(route: str) -> str:
-    """One that can be changed, where any can."""
+    """A row that can be changed, if the model has one."""
     if "<path:content_type_id>" in route:
         return "1"
     model = apps.get_model(*route.split("/")[1:3])

@@ -1,4 +1,4 @@
-"""Every URL of the portal, with who opens it and who may post to it. docs/reference/permissions.md says the same in words.
+"""Every URL of the portal, with who may open it and who may post to it. docs/reference/permissions.md says the same in words.
 
 A member who isn't named gets a 403. A visitor who isn't signed in, or a member who may not open Django admin, is asked to
 sign in. If nobody is named, the method isn't allowed.

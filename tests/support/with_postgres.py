@@ -1,7 +1,7 @@
 """python -m tests.support.with_postgres [--no-fsync] COMMAND …: runs COMMAND with DATABASE_URL naming a PostgreSQL of its own.
 
 The server comes from a wheel, listens on a socket in a temporary folder, and is gone when the command ends. With --no-fsync
-it doesn't wait for the disk: what a killed process leaves is the same, only a machine that loses power could tell.
+it doesn't wait for the disk. A killed process leaves the same data. Only a power failure would make a difference.
 """
 
 import os

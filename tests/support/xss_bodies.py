@@ -1,4 +1,4 @@
-"""HTML that a mail may bring along and that must do nothing in a preview: run no script, ask no host, leave no frame.
+"""HTML of hostile emails. A preview must run no script of it, send no request to a host, and stay in its frame.
 
 EVIL stands for a host of the attacker's, RUN for a script that shows it ran in every way it can.
 """
@@ -111,5 +111,5 @@ XSS_BODIES = {
 
 
 def body_of(kind: str, evil: str) -> str:
-    """The HTML of one of XSS_BODIES, with a word that shows it was drawn."""
+    """The HTML of one of XSS_BODIES, with a word that shows that it was rendered."""
     return "<p>drawn</p>" + XSS_BODIES[kind].replace("RUN", RUN).replace("EVIL", evil)
