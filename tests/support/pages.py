@@ -32,6 +32,7 @@ from organization.installation.seal import seal_new
 from organization.kept_headers.changes import keep_header
 from organization.models import App, Member, Role, Stage
 from organization.recipient_policy.changes import allow
+from organization.throttle.models import FailureCount
 from outbox.bulk.checks import Act
 from outbox.holding.pauses import pause
 from outbox.models import Attempt, HandOverCapture, HeldAnswer, HoldReason, Message, Pause, Refusal, Source
@@ -232,6 +233,7 @@ def everything(
     keep_header(qa, "X-Campaign", OPERATOR, typed_stage_name=qa.name)
     allow(qa, ["dan@example.com"], OPERATOR, typed_stage_name=qa.name)
     Gateway.objects.create(name="g1")
+    FailureCount.objects.create(secret="password", network="192.0.2.7", failures=1, changed=timezone.now())
     seal_new()
     Pause.objects.create(stage=production, app=shop, by="Ana", reason="Duplicate invoices")
     HeldAnswer.objects.create(stage=qa, choice=HeldAnswer.Choice.KEEP, until=timezone.now())
