@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from django import forms
 from django.http import HttpRequest, QueryDict
 
@@ -11,6 +13,9 @@ from accounts.second_factor.recovery_codes import use_recovery_code
 from accounts.second_factor.totp import check_code
 from accounts.second_factor.tries import count_try, forget_tries
 from organization.models import Member
+from organization.throttle.attempts import attempt
+from organization.throttle.models import Secret
+from organization.throttle.networks import client_of
 
 _PASSKEY_MAX_LENGTH = 20_000
 NEEDS_JAVASCRIPT = "Passkeys need JavaScript, which is off in this browser. Use another factor."
@@ -57,10 +62,18 @@ class AnswerForm(forms.Form):
 
 
 def is_right_answer(request: HttpRequest, member: Member, form: AnswerForm) -> bool:
-    """Count a try, and check what the member gave. If it is wrong, the form says why."""
+    """Count a try, and check what the member gave. If it is wrong, the form says why. Raises TryLater."""
     count_try(request, member)
     if not form.is_valid():
         return False
+    check = partial(_fits, request, member, form)
+    if not attempt(Secret.CODE, member.email, client_of(request), check, member=member, actor=member):
+        return False
+    forget_tries(request)
+    return True
+
+
+def _fits(request: HttpRequest, member: Member, form: AnswerForm) -> bool:
     given = {name: value for name, value in form.cleaned_data.items() if value}
     try:
         if "passkey" in given:
@@ -72,5 +85,4 @@ def is_right_answer(request: HttpRequest, member: Member, form: AnswerForm) -> b
     except WrongSecondFactor as error:
         form.add_error(next(iter(given), "code"), str(error))
         return False
-    forget_tries(request)
     return True

@@ -1,6 +1,6 @@
 """Count what was tried in one session: five wrong answers end it.
 
-Every check of a second factor calls `count_try` first. Limits that go beyond one session belong here too.
+Every check of a second factor calls `count_try` first. What is guessed in many sessions is limited by organization/throttle.
 """
 
 from __future__ import annotations

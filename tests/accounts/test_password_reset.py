@@ -59,6 +59,7 @@ def test_the_page_does_the_same_for_every_address(portal_stage: Stage, viewer: M
     """The same statements, so that no clock tells the difference; and the same words."""
     make_member("Gone", is_active=False)
     invite(Member(email="ivo@acme.example", name="Ivo"), OPERATOR)
+    ask("first@acme.example")  # what is read once, and counted for the first time
     seen = set()
     for address in ("vera.viewer@acme.example", "gone@acme.example", "ivo@acme.example", "nobody@acme.example"):
         client = Client()
@@ -94,6 +95,14 @@ def test_asking_again_and_again_sends_one_email_in_five_minutes(portal_stage: St
     answer_requests()
     assert len(own_messages(viewer)) == 2
     assert Client().get(first).status_code == 410
+
+
+def test_who_asks_too_often_has_to_wait(portal_stage: Stage, viewer: Member) -> None:
+    for _ in range(5):
+        ask(viewer.email)
+    answer = Client().post(PAGE, {"email": viewer.email})
+    assert answer.status_code == 429
+    assert int(answer["Retry-After"]) > 0
 
 
 def test_what_nobody_answers_does_not_grow_without_end(portal_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

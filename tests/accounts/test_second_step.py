@@ -84,6 +84,17 @@ def test_five_wrong_codes_end_the_sign_in(viewer: Member) -> None:
     assert not is_signed_in(client)
 
 
+def test_one_who_knows_the_password_cannot_begin_again_and_again(viewer: Member) -> None:
+    """Whatever address they come from."""
+    totp = give_app(viewer)
+    assert {first_factor(viewer).post(CHALLENGE, {"code": WRONG}).status_code for _ in range(5)} == {422}
+    client = first_factor(viewer)
+    answer = client.post(CHALLENGE, {"code": totp.now()}, REMOTE_ADDR="198.51.100.7")
+    assert answer.status_code == 429
+    assert int(answer["Retry-After"]) > 0
+    assert not is_signed_in(client)
+
+
 def test_the_second_step_is_open_for_five_minutes(viewer: Member) -> None:
     totp = give_app(viewer)
     client = first_factor(viewer)
