@@ -48,7 +48,7 @@ def test_from_the_list_of_members_to_the_first_sign_in(as_administrator: Client,
     assert visitor.get("/apps/").status_code == 200
     assert not mia().is_invited
     operations = AuditEvent.objects.filter(entity="member").order_by("pk").values_list("operation", "actor_name")
-    assert [operation for operation, _ in operations] == ["Create", "Invite", "Accept invitation"]
+    assert [operation for operation, _ in operations] == ["Create", "Invite", "Accept invitation", "Sign in"]
     assert operations[2][1] == "Mia <mia@acme.example>"
 
 

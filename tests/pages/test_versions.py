@@ -29,6 +29,7 @@ WITHOUT_A_VERSION = {
     "StageConfirmation": "asks for the stage's name",
     "PauseForm": "only creates",
     "ResetForm": "only creates",
+    "CurrentPasswordForm": "asks for the current password",
     "DiscardForm": "acts on what is held at that moment",
     "TestCopyForm": "acts on the whole database",
     "BulkForm": "acts on many emails as they are",

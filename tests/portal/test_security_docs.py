@@ -12,6 +12,8 @@ _TESTS = set(re.findall(r"^def (test_\w+)", "\n".join(file.read_text() for file 
 # Who calls a check of a password. A new place counts failures with organization.throttle.attempts, and comes here.
 _CHECKS_PASSWORDS = {
     "accounts/passwords/current_password.py",  # in attempt()
+    "accounts/passwords/rules.py",  # compares a new password with the current one, after the member was recognized
+    "accounts/second_factor/challenge_views.py",  # authenticate(), which is the backend's
     "organization/backends.py",  # in attempt()
     "organization/models.py",  # Member.check_password, which the others call
 }
