@@ -17,6 +17,8 @@ from tests.support.portal import make_member, signed_in
 from tests.support.urls import address_of
 from tests.support.who_may import TABLE
 
+pytestmark = pytest.mark.same_on_both
+
 Sessions = dict[str, str]
 ORGANIZATION = [permission for permission in Permission if permission.counts_only_everywhere]
 
@@ -95,6 +97,7 @@ SOME = (who_may.ANONYMOUS, who_may.NO_ROLE, who_may.STAFF_NO_ROLE, who_may.ADMIN
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("method", "asking"), [("get", who_may.PEOPLE), ("post", who_may.PEOPLE), ("delete", SOME)])
 def test_every_url_answers_whom_the_table_names(people: Sessions, method: str, asking: Sequence[str]) -> None:
     wrong, client = [], Client()  # one for all: each loads the middleware

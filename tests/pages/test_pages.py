@@ -21,6 +21,8 @@ from outbox.submission import Envelope, submit
 from tests.support.portal import configure, mail, make_app, make_member, make_stage, signed_in
 from tests.support.testlists import keep_list
 
+pytestmark = pytest.mark.same_on_both
+
 OURS = ("organization", "emailconfig", "testlists", "outbox", "delivery", "gateway", "analytics")
 
 

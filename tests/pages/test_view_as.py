@@ -18,6 +18,8 @@ from tests.support.pages import words
 from tests.support.portal import make_member, signed_in
 from tests.support.urls import address_of
 
+pytestmark = pytest.mark.same_on_both
+
 END = "/management/govern/members/view-as/end/"
 
 

@@ -15,6 +15,8 @@ from testlists.services import test_list_of
 from tests.support.portal import make_member, signed_in
 from tests.support.testlists import EDIT, SECTION, keep_list, numbered, on_list, typed
 
+pytestmark = pytest.mark.same_on_both
+
 PREVIEW = f"{SECTION}preview/"
 
 
