@@ -43,7 +43,10 @@ def test_a_weak_password_is_refused_with_its_reason(viewer: Member, settings: La
         validate_password(password, viewer)
 
 
-@pytest.mark.parametrize("password", [ANOTHER, "Zwölf Boxkämpfer", "horse horse battery", "tr0ub4dor&3-x", "portal-of-cheese"])
+@pytest.mark.parametrize(
+    "password",
+    [ANOTHER, "Zwölf Boxkämpfer", "horse horse battery", "tr0ub4dor&3-x", "portal-of-cheese", "battery staple " * 9 + "!"],
+)
 def test_a_long_password_of_several_words_is_taken(viewer: Member, password: str) -> None:
     validate_password(password, viewer)
     validate_password(password)
