@@ -13,16 +13,19 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 # The token of an account's link (see accounts.links) in a URL, also where that is a part of another one.
 _LINK = re.compile(r"(accounts(?:/|%2F)(?:invitation|password-reset)(?:/|%2F)+)[\w%.~+=-]+", re.IGNORECASE)
+# What the provider of single sign-on gives the browser to come back with: a code that becomes a token.
+_CALLBACK = re.compile(r"(accounts(?:/|%2F)single-sign-on(?:/|%2F)callback(?:/|%2F)*(?:\?|%3F))[\w%.~+=&:/-]+", re.IGNORECASE)
 
 
 class WithoutLinks:
-    """A renderer that leaves out the tokens of links with which a member chooses a password."""
+    """A renderer that leaves out the tokens of links with which a member chooses a password, and the codes of single sign-on."""
 
     def __init__(self, renderer: Processor) -> None:
         self.renderer = renderer
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
-        return _LINK.sub(r"\1***", str(self.renderer(logger, name, event)))
+        text = str(self.renderer(logger, name, event))
+        return _CALLBACK.sub(r"\1***", _LINK.sub(r"\1***", text))
 
 
 class OneLine:

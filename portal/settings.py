@@ -214,6 +214,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
     {"NAME": "accounts.passwords.rules.NotRepetitive"},
+    {"NAME": "accounts.passwords.rules.NotThePortalsWords"},
     {"NAME": "accounts.passwords.rules.NotTheCurrentOne"},
 ]
 

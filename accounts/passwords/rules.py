@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
+from django.conf import settings
 from django.contrib.auth.hashers import check_password, is_password_usable
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ValidationError
 
 _LEAST_CHARACTERS = 5
+# Guessers try these first, with a year or a few signs: words of this portal, and those of the organization's name.
+_PORTAL_WORDS = ("odc", "email", "portal", "password")
+_SHORTEST_WORD = 3
+_LEAST_BESIDE_WORDS = 8
 
 
 class NotRepetitive:
@@ -20,6 +27,20 @@ class NotRepetitive:
         return "Your password can't repeat the same few characters."
 
 
+class NotThePortalsWords:
+    """Refuse a password that is long only because it names the organization or the portal: `acme-email-portal`."""
+
+    def validate(self, password: str, user: AbstractBaseUser | None = None) -> None:
+        whole = rest = password.casefold()
+        for word in _words():
+            rest = rest.replace(word, "")
+        if rest != whole and len(rest) < _LEAST_BESIDE_WORDS:
+            raise ValidationError("This password only names the portal or organization. Use other words.", code="password_names")
+
+    def get_help_text(self) -> str:
+        return "Your password can't be just the names of the portal and the organization."
+
+
 class NotTheCurrentOne:
     """Refuse the password that the member has already."""
 
@@ -31,6 +52,12 @@ class NotTheCurrentOne:
 
     def get_help_text(self) -> str:
         return "Your password can't be the current one."
+
+
+def _words() -> list[str]:
+    """The longest first, because one may be part of another."""
+    names = re.findall(r"\w+", settings.ORGANIZATION_NAME.casefold())
+    return sorted({*_PORTAL_WORDS, *(name for name in names if len(name) >= _SHORTEST_WORD)}, key=len, reverse=True)
 
 
 def _repeats(password: str) -> bool:

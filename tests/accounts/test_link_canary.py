@@ -14,7 +14,7 @@ from accounts.invitations.services import invite
 from organization.models import Member, Stage
 from outbox.models import Content, Message
 from portal.housekeeping import run_job
-from tests.support.accounts import emailed_path, path_in
+from tests.support.accounts import emailed_path, log_lines, path_in
 from tests.support.pages import words
 from tests.support.portal import OPERATOR
 
@@ -30,12 +30,6 @@ def stored() -> Iterator[tuple[str, str]]:
     for model in apps.get_models(include_auto_created=True):
         if model is not Content:
             yield model._meta.label, str(list(model._base_manager.values()))
-
-
-def log_lines(caplog: pytest.LogCaptureFixture) -> str:
-    """As the processes write them."""
-    (console,) = [handler for handler in logging.getLogger().handlers if type(handler) is logging.StreamHandler]
-    return "\n".join(console.format(record) for record in caplog.records)
 
 
 def test_a_live_link_is_nowhere_else(

@@ -31,15 +31,22 @@ ANOTHER = "another-long-phrase"
         ("918273645546372819", "entirely numeric"),
         ("short-one", "too short"),
         ("vera.viewer@acme", "too similar"),
+        ("Acme-Email-Portal", "only names the portal"),
+        ("acmepassword2026", "only names the portal"),
+        ("ÀcmeFruit.portal7", "only names the portal"),
         (PASSWORD, "current password"),
     ],
 )
-def test_a_weak_password_is_refused_with_its_reason(viewer: Member, password: str, says: str) -> None:
+def test_a_weak_password_is_refused_with_its_reason(viewer: Member, settings: LazySettings, password: str, says: str) -> None:
+    settings.ORGANIZATION_NAME = "Acme & Àcmefruit Co"
     with pytest.raises(ValidationError, match=says):
         validate_password(password, viewer)
 
 
-@pytest.mark.parametrize("password", [ANOTHER, "Zwölf Boxkämpfer", "horse horse battery", "tr0ub4dor&3-x"])
+@pytest.mark.parametrize(
+    "password",
+    [ANOTHER, "Zwölf Boxkämpfer", "horse horse battery", "tr0ub4dor&3-x", "portal-of-cheese", "battery staple " * 9 + "!"],
+)
 def test_a_long_password_of_several_words_is_taken(viewer: Member, password: str) -> None:
     validate_password(password, viewer)
     validate_password(password)

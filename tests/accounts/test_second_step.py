@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ast
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import pytest
 import time_machine
 from django.test import Client
 from django.utils import timezone
 
+from accounts.links import Purpose, make_link
 from accounts.second_factor.recovery_codes import use_recovery_code
 from common.encryption import EncryptedValue
 from organization.members import give_password
 from organization.models import AuditEvent, Member
+from tests.support.accounts import CHOSEN, NEW_PASSWORD
 from tests.support.interleaving import right_before
 from tests.support.pages import words
 from tests.support.portal import OPERATOR, ROOT, make_member
@@ -157,6 +160,15 @@ def test_a_new_password_does_not_skip_the_second_factor_and_ends_a_sign_in_from_
     assert not is_signed_in(after)
     assert after.post(CHALLENGE, {"code": totp.now()}).status_code == 302
     assert is_signed_in(after)
+
+
+def test_a_link_for_a_new_password_does_not_skip_the_second_factor(viewer: Member) -> None:
+    give_app(viewer)
+    path = urlsplit(make_link(viewer, Purpose.PASSWORD_RESET).url).path
+    client = Client()
+    assert client.post(path, CHOSEN)["Location"] == LOGIN
+    assert not is_signed_in(client)
+    assert not is_signed_in(first_factor(viewer, NEW_PASSWORD))
 
 
 def test_a_deactivated_member_does_not_complete_the_sign_in(viewer: Member) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any
@@ -14,11 +15,13 @@ from django.core.management import CommandError, call_command
 from django.http import HttpResponse
 from django.test import Client
 from flask import Response
+from joserfc.jwk import OctKey
 
 from accounts.models import Identity
 from accounts.single_sign_on.linking import link
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER
 from organization.models import App, AuditEvent, Member, Role, RoleGrant, Stage
+from tests.support.accounts import log_lines
 from tests.support.oidc_server import OTHER_KEY, OidcServer
 from tests.support.pages import words
 from tests.support.portal import OPERATOR, PASSWORD, signed_in
@@ -86,6 +89,7 @@ def test_a_linked_person_is_the_member_and_comes_where_they_wanted_to_go(
     ("lies", "says"),
     [
         ({"key": OTHER_KEY}, "can't be used"),
+        ({"key": OctKey.generate_key(256), "algorithm": "HS256"}, "can't be used"),
         ({"claims": {"nonce": "of-another-sign-in"}}, "can't be used"),
         ({"claims": {"aud": ["another-client"], "azp": "portal"}}, "can't be used"),
         ({"claims": {"iss": "https://id.evil.example"}}, "can't be used"),
@@ -94,7 +98,17 @@ def test_a_linked_person_is_the_member_and_comes_where_they_wanted_to_go(
         ({"claims": {"sub": ["person-1"]}}, "can't be used"),
         ({"userinfo": {"sub": "person-2", "email": "gil@acme.example", "email_verified": True}}, "can't be used"),
     ],
-    ids=["signature", "nonce", "audience", "issuer", "expired", "no subject", "list as subject", "userinfo of another"],
+    ids=[
+        "signature",
+        "shared secret",
+        "nonce",
+        "audience",
+        "issuer",
+        "expired",
+        "no subject",
+        "list as subject",
+        "userinfo of another",
+    ],
 )
 def test_a_token_that_proves_nothing_signs_nobody_in(
     provider: OidcServer, client: Client, guest: Member, lies: dict[str, Any], says: str
@@ -130,6 +144,20 @@ def test_an_error_of_the_provider_is_a_readable_page(
     assert answer.status_code == status
     assert says in words(answer)
     assert "EVIL" not in answer.content.decode()
+
+
+def test_no_code_of_the_provider_is_in_the_log(
+    provider: OidcServer, client: Client, guest: Member, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where it wasn't redeemed, because the portal refused it."""
+    caplog.set_level(logging.INFO)
+    linked(provider, guest)
+    back = urlsplit(requests.get(client.get(START)["Location"], allow_redirects=False, timeout=30).headers["Location"])
+    assert Client().get(f"{BACK}?{back.query}").status_code == 400
+    assert client.get(f"{BACK}?{back.query}").status_code == 302
+    lines = log_lines(caplog)
+    assert f"{BACK}?***" in lines
+    assert [name for name, (secret,) in parse_qs(back.query).items() if secret in lines] == []
 
 
 def test_a_code_counts_once(provider: OidcServer, client: Client, guest: Member) -> None:
@@ -185,6 +213,11 @@ def test_an_unknown_person_is_told_what_to_do(provider: OidcServer, client: Clie
     assert "ask an administrator to add you" in words(answer)
     assert "person-1" in words(answer)
     assert not Identity.objects.exists()
+
+
+def test_the_same_subject_at_another_provider_is_another_person(provider: OidcServer, client: Client, guest: Member) -> None:
+    link("https://id.evil.example", provider.person["sub"], guest, OPERATOR)
+    assert come_back(client).status_code == 403
 
 
 @pytest.mark.parametrize(

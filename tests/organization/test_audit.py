@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 import time_machine
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -14,10 +15,12 @@ from organization import audit
 from organization.audit import filters
 from organization.credentials import create_credential
 from organization.govern.services import revoke_grant
-from organization.models import App, AuditEvent, Member, Stage
+from organization.members import give_password
+from organization.models import App, AuditEvent, Credential, Member, RoleGrant, Stage
 from organization.services import save_in_organization
 from organization.statements import AUDIT_TABLE
 from portal.housekeeping import prune
+from tests.support.interleaving import right_before
 from tests.support.portal import OPERATOR, make_member
 
 
@@ -124,6 +127,32 @@ def test_what_is_refused_leaves_no_trace(qa: Stage) -> None:
         save_in_organization(qa, OPERATOR)
     assert not AuditEvent.objects.exists()
     assert Stage.objects.get().name == "QA"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda member, app, stage: save_in_organization(stage, OPERATOR),
+        lambda member, app, stage: create_credential(app, stage, OPERATOR),
+        lambda member, app, stage: revoke_grant(member.role_grants.get(), OPERATOR),
+        lambda member, app, stage: give_password(member, "another-long-phrase", OPERATOR),
+    ],
+    ids=["stage", "credential", "grant", "password"],
+)
+def test_a_change_whose_entry_cannot_be_written_is_not_made(
+    developer: Member, crm: App, qa: Stage, change: Callable[[Member, App, Stage], object]
+) -> None:
+    def stored() -> list[object]:
+        return [list(model.objects.values()) for model in (Stage, Credential, RoleGrant, Member)]
+
+    def fail(*_: object) -> None:
+        raise OperationalError("disk full")
+
+    qa.name = "Quality"
+    before = stored()
+    with right_before(f'INSERT INTO "{AUDIT_TABLE}"', fail), pytest.raises(OperationalError):
+        change(developer, crm, qa)
+    assert stored() == before
 
 
 def test_a_deleted_grant_is_remembered(developer: Member) -> None:

@@ -61,10 +61,14 @@ def test_after_sign_in_one_is_where_one_wanted_to_go_but_never_on_another_site(c
     assert client.post(f"{LOGIN}?next=https://evil.example/", data)["Location"] == "/"
 
 
-def test_signing_out_is_a_post(as_viewer: Client) -> None:
+def test_signing_out_is_a_post_and_ends_the_session(as_viewer: Client) -> None:
+    copied = Client()
+    copied.cookies["sessionid"] = as_viewer.cookies["sessionid"].value
     assert as_viewer.get("/accounts/logout/").status_code == 405
+    assert copied.get("/apps/").status_code == 200
     assert as_viewer.post("/accounts/logout/")["Location"] == LOGIN
     assert as_viewer.get("/apps/").status_code == 302
+    assert copied.get("/apps/").status_code == 302
 
 
 def test_an_email_address_is_one_member_whatever_its_case(viewer: Member) -> None:

@@ -143,9 +143,10 @@ def test_the_start_page_is_home_for_members(as_viewer: Client, client: Client) -
     assert client.get("/", follow=True).redirect_chain[-1][0].startswith("/accounts/login/")
 
 
-def test_what_is_not_there_is_told_on_a_page(client: Client, as_viewer: Client) -> None:
+@pytest.mark.parametrize("path", ["/nothing/", "/.git/HEAD", "/static/../manage.py"])
+def test_what_is_not_there_is_told_on_a_page(client: Client, as_viewer: Client, path: str) -> None:
     for who in (client, as_viewer):
-        answer = who.get("/nothing/")
+        answer = who.get(path)
         assert answer.status_code == 404
         assert "There is no such page" in answer.content.decode()
 

@@ -1,4 +1,4 @@
-"""The threat model and the ASVS table name tests that exist, and every place that checks a password."""
+"""The threat model and the ASVS table name tests that exist; and what they say of the whole source is true."""
 
 from __future__ import annotations
 
@@ -28,7 +28,14 @@ def test_the_tests_that_are_named_exist(page: str) -> None:
 
 def test_every_place_that_checks_a_password_is_known() -> None:
     call = re.compile(r"\b(?:a?check_password|a?authenticate)\(")
-    sources = {file.relative_to(ROOT).as_posix(): file.read_text() for room in ROOMS for file in (ROOT / room).rglob("*.py")}
-    places = {name for name, text in sources.items() if call.search(text)}
+    places = {name for name, text in _sources().items() if call.search(text)}
     of_credentials = {"organization/credentials.py", "gateway/server.py"}  # 256 random bits
     assert places - of_credentials == _CHECKS_PASSWORDS
+
+
+def test_no_page_is_exempt_from_the_check_of_forged_forms() -> None:
+    assert not [name for name, text in _sources().items() if "csrf_exempt" in text]
+
+
+def _sources() -> dict[str, str]:
+    return {file.relative_to(ROOT).as_posix(): file.read_text() for room in ROOMS for file in (ROOT / room).rglob("*.py")}

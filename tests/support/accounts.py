@@ -1,10 +1,12 @@
-"""The portal's own emails in tests, and the links in them."""
+"""The portal's own emails in tests, the links in them, and what the log says."""
 
 from __future__ import annotations
 
+import logging
 import re
 from email import message_from_bytes, policy
 
+import pytest
 from django.conf import settings
 
 from organization.models import Member
@@ -35,3 +37,9 @@ def path_in(text: str) -> str:
 def emailed_path(member: Member) -> str:
     """The path of the link in the newest email to the member."""
     return path_in(text_of(own_messages(member)[-1]))
+
+
+def log_lines(caplog: pytest.LogCaptureFixture) -> str:
+    """As the processes write them."""
+    (console,) = [handler for handler in logging.getLogger().handlers if type(handler) is logging.StreamHandler]
+    return "\n".join(console.format(record) for record in caplog.records)

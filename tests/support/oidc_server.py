@@ -13,7 +13,7 @@ from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oidc.core import OpenIDCode, UserInfo
 from flask import Flask, Response, jsonify
-from joserfc.jwk import RSAKey
+from joserfc.jwk import OctKey, RSAKey
 from werkzeug.serving import make_server
 
 from tests.support.oauth_server import Client, _Quiet
@@ -78,7 +78,8 @@ class OidcServer:
     person: dict[str, Any] = field(default_factory=lambda: {"sub": "person-1"})
     claims: dict[str, Any] = field(default_factory=dict)
     userinfo: dict[str, Any] | None = None
-    key: RSAKey = field(default_factory=lambda: _KEY)  # it signs with; published is always the same
+    key: RSAKey | OctKey = field(default_factory=lambda: _KEY)  # it signs with; published is always the same
+    algorithm: str = "RS256"
     discovery: dict[str, Any] = field(default_factory=dict)  # replaces what it says about itself
     before: Callable[[], Response | None] = lambda: None  # may block, or answer in its place
     client: _RegisteredClient = field(default_factory=_RegisteredClient)
@@ -162,14 +163,17 @@ def _id_token(server: OidcServer) -> type[OpenIDCode]:
         def exists_nonce(self, nonce: str, asked: Any) -> bool:
             return False
 
-        def resolve_client_private_key(self, client: Client) -> RSAKey:
+        def resolve_client_private_key(self, client: Client) -> RSAKey | OctKey:
             return server.key
 
         def get_client_claims(self, client: Client) -> dict[str, Any]:
             return {"iss": server.issuer, "aud": [client.client_id]}
 
+        def get_client_algorithm(self, client: Client) -> str:
+            return server.algorithm
+
         def get_encode_header(self, client: Client) -> dict[str, str]:
-            return {"alg": "RS256", "kid": "one"}
+            return {"alg": server.algorithm, "kid": "one"}
 
         def generate_user_info(self, user: dict[str, Any], scope: str) -> UserInfo:
             return UserInfo({**user, **server.claims})
