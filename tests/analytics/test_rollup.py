@@ -58,8 +58,10 @@ def test_captured_and_allowed_recipients_are_counted_by_their_rule(crm, qa):
         send(crm, qa, *to)
     Message.objects.update(created=ago(minutes=5))
     assert roll_up() == 2
-    assert HourlyCount.objects.values_list("accepted", "captured", "allowed").get() == (2, 3, 1)
-    assert DailyCount.objects.values_list("accepted", "captured", "allowed").get() == (2, 3, 1)
+    # The emails are older than their routes, which may fall into another hour or day.
+    for counts in (HourlyCount, DailyCount):
+        sums = counts.objects.aggregate(accepted=Sum("accepted"), captured=Sum("captured"), allowed=Sum("allowed"))
+        assert sums == {"accepted": 2, "captured": 3, "allowed": 1}
     assert_totals_fit()
 
 
