@@ -62,6 +62,14 @@ PAGES = {
     "documentation": "/help/",
     "documentation-page": "/help/reference/statuses/",
     "profile": "/accounts/profile/",
+    "sessions": "/accounts/sessions/",
+    "second-factor": "/accounts/second-factor/",
+    "members": "/management/govern/members/",
+    "invite-member": "/management/govern/members/new/",
+    "roles": "/management/govern/roles/",
+    "guarantee": "/monitor/guarantee/qa/",
+    "inbox": "/monitor/inbox/crm/qa/",
+    "installation": "/management/installation/",
     "password": "/accounts/password/",
 }
 # These pages are too long to show them whole.
@@ -154,6 +162,7 @@ class Pictures:
 
     def _credentials(self) -> None:
         self._open(f"{EMAILS}/production/")
+        self.page.locator("summary", has_text="for Production").click()
         self.page.get_by_label(re.compile("^Name")).fill("web server")
         self._submit("Create credential")
         self._keep("credential-created")
@@ -224,9 +233,8 @@ class Pictures:
         self.page.get_by_label("Nobody: all email is captured").check()
         self._submit("Save policy")
         self._keep("recipient-policy")
-        call_command(
-            "send_email", "crm", "staging", "--to", "customer@example.com", "--subject", "Your invoice", stdout=StringIO()
-        )
+        email = ("--from", "crm@acme.example", "--to", "customer@example.com", "--subject", "Your invoice")
+        call_command("send_email", "crm", "staging", *email, stdout=StringIO())
         self._open(f"{LOG}/staging/")
         self._keep("email-log-captured")
 
