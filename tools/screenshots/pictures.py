@@ -69,7 +69,6 @@ PAGES = {
     "roles": "/management/govern/roles/",
     "guarantee": "/monitor/guarantee/qa/",
     "inbox": "/monitor/inbox/crm/qa/",
-    "installation": "/management/installation/",
     "password": "/accounts/password/",
 }
 # These pages are too long to show them whole.
