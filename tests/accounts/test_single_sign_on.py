@@ -1,4 +1,4 @@
-"""Single sign-on against a real OpenID provider over HTTP (tests/support/oidc_server.py)."""
+"""Single sign-on against a real OpenID provider over HTTP (tests/support/servers/oidc_server.py)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from accounts.single_sign_on.linking import link
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER
 from organization.models import App, AuditEvent, Member, Role, RoleGrant, Stage
 from tests.support.accounts import log_lines
-from tests.support.oidc_server import OTHER_KEY, OidcServer
 from tests.support.pages import words
 from tests.support.portal import OPERATOR, PASSWORD, signed_in
+from tests.support.servers.oidc_server import OTHER_KEY, OidcServer
 
 START = "/accounts/single-sign-on/"
 BACK = f"{START}callback/"

@@ -21,9 +21,9 @@ from emailconfig.services import delete_smtp_settings
 from organization.models import Member
 from outbox.models import Message, Status
 from tests.support.certificates import Authority
-from tests.support.oauth_server import Client, OAuthServer
 from tests.support.outbox import deliver, deliver_beside, now_due, send
 from tests.support.portal import OPERATOR, configure, eventually, manage
+from tests.support.servers.oauth_server import Client, OAuthServer
 from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -30,7 +30,7 @@ from emailconfig.doctor.examination import Finding, examine, is_healthy
 from emailconfig.models import SmtpSettings
 from organization.models import Stage
 from tests.support.emailconfig import CANARY
-from tests.support.faulty_servers import (
+from tests.support.servers.faulty_servers import (
     FAULTS,
     MANY_LINES,
     ONE_LONG_LINE,

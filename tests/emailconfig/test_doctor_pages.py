@@ -20,8 +20,8 @@ from emailconfig.models import ConnectionTest, SmtpSettings
 from organization.exceptions import STALE
 from organization.models import AuditEvent, Member, Stage
 from tests.support.emailconfig import CANARY, VALUES, WITH_PASSWORD, manager_of
-from tests.support.faulty_servers import FaultyServer
 from tests.support.portal import configure, eventually, signed_in
+from tests.support.servers.faulty_servers import FaultyServer
 from tests.support.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -6,7 +6,7 @@ import pytest
 
 from emailconfig.connection import explanations
 from emailconfig.connection.explanations import EXPLANATIONS, meaning_of
-from tests.support.faulty_servers import FAULTS
+from tests.support.servers.faulty_servers import FAULTS
 from tools.problems_page import PAGE, table
 
 # What SMTP doesn't bring about: tokens, keys, the network (above), and what only a mail's content meets.

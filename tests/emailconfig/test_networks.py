@@ -21,7 +21,7 @@ from emailconfig.connection.networks import resolve
 from emailconfig.exceptions import AddressRefused, NameNotUsable, NameServersSilent
 from emailconfig.models import SmtpSettings
 from organization.models import Stage
-from tests.support.faulty_servers import FaultyServer
+from tests.support.servers.faulty_servers import FaultyServer
 
 METADATA = ["169.254.169.254", "fd00:ec2::254", "168.63.129.16", "100.100.100.200"]
 

@@ -29,8 +29,8 @@ from emailconfig.models import OAuthToken, SmtpSettings
 from emailconfig.services import delete_smtp_settings
 from organization.models import Stage
 from tests.support.certificates import Authority
-from tests.support.oauth_server import SCOPES, Client, OAuthServer
 from tests.support.portal import OPERATOR, ROOT, configure, environment, eventually
+from tests.support.servers.oauth_server import SCOPES, Client, OAuthServer
 from tests.support.smtp_server import SmtpServer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.same_on_both]

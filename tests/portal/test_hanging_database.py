@@ -17,8 +17,8 @@ from django.db import connection
 
 from organization.credentials import create_credential
 from portal import readiness
-from tests.support.frozen_database import FreezablePath
 from tests.support.portal import OPERATOR, ROOT, environment, eventually
+from tests.support.servers.frozen_database import FreezablePath
 from tests.support.smtp_server import listening, reserved_port
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.requires_postgresql]  # SQLite is in the same process

@@ -16,7 +16,7 @@ from flask import Flask, Response, jsonify
 from joserfc.jwk import OctKey, RSAKey
 from werkzeug.serving import make_server
 
-from tests.support.oauth_server import Client, _Quiet
+from tests.support.servers.oauth_server import Client, _Quiet
 
 _KEY = RSAKey.generate_key(2048, {"kid": "one", "use": "sig"})
 OTHER_KEY = RSAKey.generate_key(2048, {"kid": "one", "use": "sig"})  # of the same name

@@ -1,0 +1,1 @@
+"""Servers beside the SMTP server: token servers, an OpenID provider, and ones that misbehave."""
