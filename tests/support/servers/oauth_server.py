@@ -17,7 +17,8 @@ from authlib.integrations.flask_oauth2 import AuthorizationServer
 from authlib.oauth2.rfc6749 import ClientMixin, list_to_scope, scope_to_list
 from authlib.oauth2.rfc6749.grants import ClientCredentialsGrant
 from flask import Flask, Response, request
-from werkzeug.serving import WSGIRequestHandler, make_server
+
+from tests.support.servers.flask_server import FlaskServer
 
 os.environ.setdefault("AUTHLIB_INSECURE_TRANSPORT", "true")  # on loopback
 SCOPES = "https://smtp.example.com/.default"
@@ -51,7 +52,7 @@ class Client(ClientMixin):
 
 
 @dataclass
-class OAuthServer:
+class OAuthServer(FlaskServer):
     """A server that gives `client` tokens for `lifetime` seconds, and says whether a token is valid for a mailbox.
 
     `before` is called with each request, and may block or answer in the token's place. `changes` replaces parts of what is
@@ -112,18 +113,8 @@ class OAuthServer:
             self.forms.append({**request.form, "authorization": request.headers.get("Authorization", "")})
             return self.before() or self._changed(authlib.create_token_response())
 
-        self._server = make_server(self.host, 0, app, threaded=True, request_handler=_Quiet, ssl_context=self.tls)
-        self._server.daemon_threads = True
-        self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
+        self.listen(app, self.host, tls=self.tls)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closing.set()
-        self._server.shutdown()
-        self._thread.join(60)
-        self._server.server_close()
 
     def _client(self, client_id: str) -> Client | None:
         return self.client if client_id == self.client.client_id else None
@@ -152,13 +143,6 @@ class OAuthServer:
 
 class _Grant(ClientCredentialsGrant):
     TOKEN_ENDPOINT_AUTH_METHODS = ["client_secret_basic", "client_secret_post"]
-
-
-class _Quiet(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log(self, *_: object) -> None:
-        pass
 
 
 logging.getLogger("authlib").setLevel(logging.WARNING)  # says each token it issues

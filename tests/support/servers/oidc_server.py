@@ -14,9 +14,9 @@ from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oidc.core import OpenIDCode, UserInfo
 from flask import Flask, Response, jsonify
 from joserfc.jwk import OctKey, RSAKey
-from werkzeug.serving import make_server
 
-from tests.support.servers.oauth_server import Client, _Quiet
+from tests.support.servers.flask_server import FlaskServer
+from tests.support.servers.oauth_server import Client
 
 _KEY = RSAKey.generate_key(2048, {"kid": "one", "use": "sig"})
 OTHER_KEY = RSAKey.generate_key(2048, {"kid": "one", "use": "sig"})  # of the same name
@@ -72,7 +72,7 @@ class _Code:
 
 
 @dataclass
-class OidcServer:
+class OidcServer(FlaskServer):
     """`person` is who signs in there. `claims` are put over the ID token's own. `userinfo` is what its endpoint says."""
 
     person: dict[str, Any] = field(default_factory=lambda: {"sub": "person-1"})
@@ -101,18 +101,8 @@ class OidcServer:
         app.add_url_rule("/userinfo", "userinfo", lambda: jsonify(self.userinfo))
         app.add_url_rule("/token", "token", authlib.create_token_response, methods=["POST"])
         app.add_url_rule("/authorize", "authorize", lambda: authlib.create_authorization_response(grant_user=self.person))
-        self._server = make_server("127.0.0.1", self.port, app, threaded=True, request_handler=_Quiet)
-        self._server.daemon_threads = True
-        self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
+        self.listen(app, "127.0.0.1", self.port)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closing.set()
-        self._server.shutdown()
-        self._thread.join(60)
-        self._server.server_close()
 
     def _client(self, client_id: str) -> Client | None:
         return self.client if client_id == self.client.client_id else None
