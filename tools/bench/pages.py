@@ -46,20 +46,20 @@ REQUESTS = 20
 LOG = "/monitor/email-log/qa/"
 
 
-def main(mails: int, app_count: int = 200) -> None:
+def main(emails: int, app_count: int = 200) -> None:
     call_command("migrate", verbosity=0)
     if not Message.objects.exists():
         organization(app_count)
-        fill(mails, app_count)
+        fill(emails, app_count)
     everybody = signed_in(Member.objects.get(email="bench@example.com"))
-    measure_the_log(mails, everybody)
-    measure_the_others(mails, everybody)
+    measure_the_log(emails, everybody)
+    measure_the_others(emails, everybody)
 
 
-def measure_the_log(mails: int, everybody: Client) -> None:
+def measure_the_log(emails: int, everybody: Client) -> None:
     developer = Member.objects.get(email="developer@example.com")
     then, later = (f"{timezone.now() - timedelta(days=days):%Y-%m-%dT%H:%M}" for days in (300, 299))
-    middle, nowhere = mails // 2, "nothing like it"
+    middle, nowhere = emails // 2, "nothing like it"
     for name, query in {
         "first page": {},
         "in the middle": {"before": middle},
@@ -67,7 +67,7 @@ def measure_the_log(mails: int, everybody: Client) -> None:
         "sending (none)": {"status": "sending"},
         "a word that all have": {"q": "invoice"},
         "a word that none has": {"q": nowhere},
-        "a recipient of the newest": {"recipient": f"customer{mails - 40}@"},
+        "a recipient of the newest": {"recipient": f"customer{emails - 40}@"},
         "a recipient of none": {"recipient": "nobody@"},
         "the last hour": {"range": "1h"},
         "a day 300 days ago": {"range": "custom", "start": then, "end": later},
@@ -86,7 +86,7 @@ def measure_the_log(mails: int, everybody: Client) -> None:
     measure("one mail, asked whether to resend it", everybody, f"{LOG}{number}/resend/")
 
 
-def measure_the_others(mails: int, everybody: Client) -> None:
+def measure_the_others(emails: int, everybody: Client) -> None:
     for name, path in {
         "home": "/",
         "apps": "/apps/",
@@ -142,7 +142,7 @@ def organization(app_count: int) -> None:
     Member.objects.bulk_create(Member(email=f"member{number}@acme.example", name=f"Member {number}") for number in range(300))
 
 
-def fill(mails: int, app_count: int) -> None:
+def fill(emails: int, app_count: int) -> None:
     """Create a message each 6 seconds until now, 82% of them in QA.
 
     One in 20,000 belongs to the rare app, and one in 3,000 has failed. Messages of the stage that isn't set up are held, and
@@ -157,15 +157,15 @@ def fill(mails: int, app_count: int) -> None:
     series = "(SELECT n FROM generate_series(1, {0}) n) g" if postgresql else (
         "(WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < {0}) SELECT n FROM g) g"
     )  # fmt: skip
-    numbers = series.format(mails)
+    numbers = series.format(emails)
     character, array = ("chr", "jsonb_build_array") if postgresql else ("char", "json_array")
     line, tab = f"{character}(10)", f"{character}(9)"
-    moment = _moment(postgresql, f"({mails} - n) * {SECONDS_PER_MAIL}")
+    moment = _moment(postgresql, f"({emails} - n) * {SECONDS_PER_MAIL}")
     stage = f"CASE WHEN n % 50 < 41 THEN {stages[0]} ELSE {stages[1]} + n % 50 - 41 END"
     others = f"(n / 50 + n) % {app_count - 1}"
     app = f"CASE WHEN n % 20000 = 7 THEN {apps[0]} ELSE {apps[1]} + {others} END"
     status = (
-        f"CASE WHEN n % 50 = 49 OR (n % 50 = 48 AND {others} < 3) THEN 'held' WHEN n % 50 < 41 AND n > {mails - 2000}"
+        f"CASE WHEN n % 50 = 49 OR (n % 50 = 48 AND {others} < 3) THEN 'held' WHEN n % 50 < 41 AND n > {emails - 2000}"
         " THEN CASE WHEN n % 2 = 0 THEN 'queued' ELSE 'deferred' END WHEN n % 3000 = 5 THEN 'failed' ELSE 'sent' END"
     )
     reason = "CASE WHEN status <> 'held' THEN '' WHEN n % 50 = 49 THEN 'stage_not_configured' ELSE 'test_list_empty' END"
@@ -199,16 +199,16 @@ def fill(mails: int, app_count: int) -> None:
         f"INSERT INTO outbox_content SELECT id, CAST(%s AS {'bytea' if postgresql else 'blob'})"
         " FROM outbox_message WHERE id > %s",
         body.encode(),
-        mails - CONTENT_DAYS * 86400 // SECONDS_PER_MAIL,
+        emails - CONTENT_DAYS * 86400 // SECONDS_PER_MAIL,
     )
     _roll_up(postgresql)
     acts = "CASE n % 5 WHEN 0 THEN 'Update' WHEN 1 THEN 'Sign in' WHEN 2 THEN 'Retry' WHEN 3 THEN 'Export' ELSE 'Resend' END"
     _run(
         "INSERT INTO organization_auditevent (at, actor_name, operation, entity, entity_id, entity_name, app_id, stage_id,"
         " status, before, after, request_id) SELECT "
-        f"{_moment(postgresql, f'({mails // 50} - n) * {SECONDS_PER_MAIL} * 50')}, 'Ada Admin', {acts},"
+        f"{_moment(postgresql, f'({emails // 50} - n) * {SECONDS_PER_MAIL} * 50')}, 'Ada Admin', {acts},"
         f" CASE WHEN n % 2 = 0 THEN 'message' ELSE 'test list' END, '1', 'The mail ' || n, {apps[1]} + n % {app_count - 1},"
-        f" {stages[0]}, 'succeeded', '{{}}', '{{\"recipients\": 3}}', '' FROM {series.format(mails // 50)}"  # words: quoted
+        f" {stages[0]}, 'succeeded', '{{}}', '{{\"recipients\": 3}}', '' FROM {series.format(emails // 50)}"  # words: quoted
     )
     # PostgreSQL's autovacuum does this automatically soon after. Until then PostgreSQL skips the log's index for a small stage.
     _run("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
