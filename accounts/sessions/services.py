@@ -20,6 +20,7 @@ from organization.access import EVERYWHERE, Actor, require
 from organization.members import end_sessions, require_may_edit
 from organization.models import Member
 from organization.permissions import Permission
+from organization.throttle.networks import client_of
 
 _ROW = "member_session"
 # The use of a session is written at most this often.
@@ -35,7 +36,7 @@ def open_session(request: HttpRequest, member: Member) -> None:
         member=member,
         auth_digest=_digest(request.session[HASH_SESSION_KEY]),
         device=device_of(request.META.get("HTTP_USER_AGENT", "")),
-        address=request.META.get("REMOTE_ADDR", ""),
+        address=client_of(request),
     )
     request.session[_ROW] = row.pk
 
@@ -70,7 +71,7 @@ def _note_use(row: MemberSession, request: HttpRequest, now: datetime) -> None:
     digest = _digest(request.session[HASH_SESSION_KEY])
     is_due = now - row.last_used >= _WRITTEN_EVERY and _POLL_HEADER not in request.headers
     if is_due or row.auth_digest != digest:  # the member has changed the password here
-        address = request.META.get("REMOTE_ADDR", "")
+        address = client_of(request)
         MemberSession.objects.filter(pk=row.pk).update(last_used=now, address=address, auth_digest=digest)
 
 
