@@ -64,12 +64,16 @@ def submit(
     Raises SubmissionRefused when the message itself can't be accepted. Database errors pass through. In both cases nothing was
     stored.
     """
-    submission = Submission(app, stage, envelope, content, via, credential, resent)
+    return accept(Submission(app, stage, envelope, content, via, credential, resent)).message()
+
+
+def accept(submission: Submission) -> AcceptedMessage:
+    """As submit(), for callers that don't need the message's row."""
     (answer,) = submit_together([submission])
     if isinstance(answer, SubmissionRefused):
         _leave_trace(submission, answer)
         raise answer
-    return answer.message()
+    return answer
 
 
 def _leave_trace(submission: Submission, refused: SubmissionRefused) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from portal.logs import OneLine, WithoutLinks
+from portal.logs import OneLine, WithoutLinks, console_line
 
 _BEFORE_RENDERING: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -29,7 +29,7 @@ _BEFORE_RENDERING: list[Any] = [
 def log_config(log_format: str, level: str) -> dict[str, Any]:
     """Configure structlog, and return what Python's logging needs to write other libraries' lines likewise."""
     json = log_format == "json"
-    plain: Any = structlog.processors.JSONRenderer() if json else OneLine(structlog.dev.ConsoleRenderer(colors=False))
+    plain: Any = structlog.processors.JSONRenderer() if json else OneLine(console_line)
     renderer = WithoutLinks(plain)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *_BEFORE_RENDERING, renderer, _mark_as_rendered],
@@ -37,6 +37,7 @@ def log_config(log_format: str, level: str) -> dict[str, Any]:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+    logging._srcfile = None  # no line names the code that wrote it, and to look for it takes a quarter of a line's time
     logging.captureWarnings(True)
     # The documented setup on one machine needs no TLS. If TLS is needed, `check --deploy` says so.
     warnings.filterwarnings("ignore", "Requiring AUTH while not requiring TLS", UserWarning)
