@@ -103,6 +103,8 @@ class SmtpConnection(SMTP):
 
     def _encoded(self, reply: str) -> bytes:
         """One line, in ASCII unless the client asked for SMTPUTF8 with its MAIL."""
+        if reply.isascii() and reply.isprintable():
+            return reply.encode()
         reply = reply.translate(_UNPRINTABLE)
         if self.envelope is not None and self.envelope.smtp_utf8:
             return reply.encode("utf-8", "replace")

@@ -37,7 +37,9 @@ def log_config(log_format: str, level: str) -> dict[str, Any]:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    logging._srcfile = None  # no line names the code that wrote it, and to look for it takes a quarter of a line's time
+    # No line names the code, thread or process that wrote it, and to ask for them takes a quarter of a line's time.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.captureWarnings(True)
     # The documented setup on one machine needs no TLS. If TLS is needed, `check --deploy` says so.
     warnings.filterwarnings("ignore", "Requiring AUTH while not requiring TLS", UserWarning)
