@@ -103,7 +103,7 @@ def test_the_second_step_is_open_for_five_minutes(viewer: Member) -> None:
     client = first_factor(viewer)
     with time_machine.travel(timezone.now() + timedelta(minutes=5)):
         answer = client.post(CHALLENGE, {"code": totp.now()}, follow=True)
-    assert "The time for the second step is over" in words(answer)
+    assert "Your sign-in has expired" in words(answer)
     assert not is_signed_in(client)
 
 

@@ -177,7 +177,7 @@ def test_a_credential_is_valid_through_its_last_day_and_from_its_networks(crm: A
                 authenticate(username, new.password, client)
             assert authenticate(username, "guessed", client) is None
     the_day_after = time_machine.travel(datetime(2040, 3, 2, 0, 0, tzinfo=UTC), tick=False)
-    with the_day_after, pytest.raises(CredentialRefused, match="ended on 2040-03-01"):
+    with the_day_after, pytest.raises(CredentialRefused, match="expired on 2040-03-01"):
         authenticate(username, new.password, "10.9.9.9")
 
 
