@@ -108,7 +108,7 @@ def test_the_second_step_is_open_for_five_minutes(viewer: Member) -> None:
 
 
 @pytest.mark.parametrize("typed", [{}, {"code": ""}, {"code": "12345"}, {"code": "\0"}, {"recovery_code": "?"}, {"passkey": "{"}])
-def test_what_is_no_answer_is_told(viewer: Member, typed: dict[str, str]) -> None:
+def test_an_invalid_code_gets_an_error(viewer: Member, typed: dict[str, str]) -> None:
     give_app(viewer)
     assert first_factor(viewer).post(CHALLENGE, typed).status_code == 422
 

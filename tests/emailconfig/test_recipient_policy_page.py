@@ -73,7 +73,7 @@ def test_a_change_is_posted(as_administrator: Client, qa: Stage, path: str):
     assert as_administrator.post(PAGE).status_code == 405
 
 
-def test_what_is_not_there(as_administrator: Client, qa: Stage, production: Stage):
+def test_an_unknown_stage_or_address_is_not_found(as_administrator: Client, qa: Stage, production: Stage):
     entry = allow_one(production, "acme.example")
     assert as_administrator.get(PAGE.replace("qa", "none")).status_code == 404
     for path in ("change/", "allow/", "allow-me/", f"{entry.pk}/disallow/"):
