@@ -35,6 +35,7 @@ WORDS = {
     r"stands (here|there|in (the|its|a)|on an?)": "is shown",
     r"user names?": "username",
     r"(logg(ed|ing) (in|out)|log in to)": "sign in, sign out",
+    r"(time|times) (is|was|were|has been) over": "has expired, is in the past",
     r"whitelist(s|ed)?": "allow-list",
     r"blacklist(s|ed)?": "deny-list",
 }

@@ -16,7 +16,7 @@ _HELD = {
     HoldReason.STAGE_NOT_CONFIGURED: "The stage has no SMTP settings, or nobody has decided since they were saved.",
     HoldReason.TEST_LIST_EMPTY: "Nobody is on the Active test list.",
     HoldReason.TEST_LIST_MISSING: "The test list is missing.",
-    HoldReason.LIST_TIME_OVER: "The test list's time is over.",
+    HoldReason.LIST_EXPIRED: "The test list has expired.",
     HoldReason.PAUSED: "A person paused the emails.",
     HoldReason.WAITED_TOO_LONG: "It waited too long for the SMTP server.",
     HoldReason.COPY: "It came with a copied database.",

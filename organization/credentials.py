@@ -84,7 +84,7 @@ def change_credential(credential: Credential, actor: Actor) -> None:
 
 
 def _check_end(credential: Credential) -> None:
-    if credential.is_over:
+    if credential.is_expired:
         raise ValidationError({"ends": "The last day is in the past. To end a credential now, revoke it."})
 
 
@@ -127,8 +127,8 @@ def _why_refused(credential: Credential, client: str) -> str:
     for place in (credential.app, credential.stage):
         if place.archived:
             return f"{place} is archived and sends no mail."
-    if credential.is_over:
-        return f"The credential ended on {credential.ends}. Create another one for the app."
+    if credential.is_expired:
+        return f"The credential expired on {credential.ends}. Create another one for the app."
     if not credential.allows_client(client):
         return f"The credential can't be used from {client}."
     return ""

@@ -350,7 +350,7 @@ class AllowedAddress(models.Model):
     def __str__(self) -> str:
         return self.pattern
 
-    def is_over(self, now: datetime) -> bool:
+    def is_expired(self, now: datetime) -> bool:
         return self.until is not None and self.until <= now
 
     def clean(self) -> None:
@@ -501,7 +501,7 @@ class Credential(VersionedModel):
         return self.revoked_at is not None
 
     @property
-    def is_over(self) -> bool:
+    def is_expired(self) -> bool:
         """Whether its last day has passed."""
         return self.ends is not None and self.ends < timezone.now().astimezone(UTC).date()
 

@@ -91,7 +91,7 @@ class SimulationForm(forms.Form):
             ("", "as it is now"),
             ("active", "as if it were Active"),
             ("inactive", "as if it were Inactive"),
-            ("over", "as if its time were over"),
+            ("expired", "as if it had expired"),
         ],
         widget=forms.RadioSelect,
     )

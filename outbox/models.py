@@ -70,9 +70,9 @@ class HoldReason(models.TextChoices):
         "The test list is missing from the database, so nobody knows whether it was Active. "
         "Saving it again with a person on it releases this email to the list.",
     )
-    LIST_TIME_OVER = (
+    LIST_EXPIRED = (
         "list_time_over",
-        "The test list's time is over. Extend it, and this email goes to the list, or deactivate it and decide about this email.",
+        "The test list has expired. Extend it, and this email goes to the list, or deactivate it and decide about this email.",
     )
     PAUSED = "paused", "A person paused the emails of this stage or app. After Resume a person decides about this email."
     WAITED_TOO_LONG = (
@@ -88,11 +88,11 @@ class HoldReason(models.TextChoices):
 
 
 # The reasons that a change of the test list ends.
-LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING, HoldReason.LIST_TIME_OVER)
+LIST_REASONS = (HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING, HoldReason.LIST_EXPIRED)
 # What a person answers for together, once the cause is gone (see held_mail).
 ASKING_REASONS = (
     HoldReason.STAGE_NOT_CONFIGURED,
-    HoldReason.LIST_TIME_OVER,
+    HoldReason.LIST_EXPIRED,
     HoldReason.PAUSED,
     HoldReason.WAITED_TOO_LONG,
     HoldReason.KEPT,

@@ -18,7 +18,7 @@ from outbox import wakeup
 from outbox.counts.test_list_counts import recent_mail
 from outbox.holding.held_mail import drop_answers, held_in_words
 from outbox.models import HoldReason, Recipient, RouteKind, Rule, Source, Status
-from outbox.states import hold_unconfigured, release_to_list, settle_time_over
+from outbox.states import hold_unconfigured, release_to_list, settle_expired_list
 from testlists.models import TestList
 from testlists.signals import RecentMail, count_in_flight, count_recent, test_list_saved
 
@@ -50,7 +50,7 @@ def _say_what_is_held(stage: Stage, **_: Any) -> str:
 def _on_test_list_saved(test_list: TestList, **_: Any) -> None:
     place = {"app": test_list.app_id, "stage": test_list.stage_id}
     _after_commit(HoldReason.TEST_LIST_MISSING, **place)
-    transaction.on_commit(lambda: settle_time_over(test_list.app_id, test_list.stage_id), robust=True)
+    transaction.on_commit(lambda: settle_expired_list(test_list.app_id, test_list.stage_id), robust=True)
     if test_list.people():
         _after_commit(HoldReason.TEST_LIST_EMPTY, **place)
 

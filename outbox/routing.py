@@ -94,15 +94,15 @@ def route_own(members: Sequence[str], policy: PolicyState) -> Route:
 
 def _held_by_list(requested: Sequence[str], test_list: ListState) -> Route:
     if test_list.exists:
-        reason = "The test list's time is over, so the email is held until a person extends or deactivates the list."
-        return _held(requested, reason, HoldReason.LIST_TIME_OVER)
+        reason = "The test list has expired, so the email is held until a person extends or deactivates the list."
+        return _held(requested, reason, HoldReason.LIST_EXPIRED)
     reason = "The test list is missing, so it can't be known whether it was Active, and the email is held."
     return _held(requested, reason, HoldReason.TEST_LIST_MISSING)
 
 
 def is_held_by_time(test_list: ListState, policy: PolicyState) -> bool:
     """Whether a person has to decide, because the list's end would open the stage to the recipients that apps give."""
-    return test_list.time_over and holds_after_end(policy.policy, is_production=policy.is_production)
+    return test_list.expired and holds_after_end(policy.policy, is_production=policy.is_production)
 
 
 def _to_allowed(allowed: Sequence[str], requested: Sequence[str], reason: str) -> Route:
@@ -190,7 +190,7 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
 
     A policy that became narrower, and a list that became Active, catch what is still queued, even if they were changed back
     meanwhile. The opposite changes free nothing: test mail follows the list as it is now, whatever its toggle says, and an
-    email to allowed addresses reaches only those. A list whose time is over holds what waits, for the people on it, because it
+    email to allowed addresses reaches only those. An expired list holds what waits, for the people on it, because it
     was Active meanwhile. No list catches an email that a
     person released, nor the portal's own, and only a stage that captures everything does. Nothing catches an email that a person
     forwarded. Without a list everything else is held.
@@ -216,7 +216,7 @@ def route_again(decided: StoredRoute, requested: Sequence[str], test_list: ListS
 
 def _caught_before_its_end(requested: Sequence[str], test_list: ListState, policy: PolicyState) -> Route:
     to_list = _to_list(requested, test_list, policy.allowed_of(requested))
-    return replace(to_list, hold_reason=to_list.hold_reason or HoldReason.LIST_TIME_OVER)
+    return replace(to_list, hold_reason=to_list.hold_reason or HoldReason.LIST_EXPIRED)
 
 
 def _still_holds(decided: StoredRoute, policy: PolicyState) -> bool:

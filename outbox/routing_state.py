@@ -85,9 +85,9 @@ def _read(place: Place) -> RoutingState:
 
 
 def _list_state(
-    list_id: int | None, active: bool, is_over: bool | None, version: int, active_version: int, people: str | None
+    list_id: int | None, active: bool, is_expired: bool | None, version: int, active_version: int, people: str | None
 ) -> ListState:
     if list_id is None:
         return NO_LIST
     named = tuple(NamedAddress(*person) for person in json.loads(people or "[]"))
-    return ListState(bool(active and not is_over), named, version, active_version, time_over=bool(is_over))
+    return ListState(bool(active and not is_expired), named, version, active_version, expired=bool(is_expired))

@@ -43,7 +43,7 @@ def _routing_state(db: sql.Dialect) -> str:
     """All that accepting an app's message in a stage depends on, as JSON (see routing_state); NULL without app or stage.
 
     It is read and compared as one text, so that nothing that is read can be left out of the comparison. It tells what is in force
-    at this moment by the database's clock, such as whether the list's time is over, and never the time itself.
+    at this moment by the database's clock, such as whether the list has expired, and never the time itself.
     """
     # Joined to a text, SQLite too takes the array for a text.
     people = f"""

@@ -104,15 +104,15 @@ def release_what_waits() -> None:
         listed = TestListAddress.objects.filter(test_list__app=app_id, test_list__stage=stage_id)
         if listed.exclude(member__is_active=False).exists():
             release_to_list(HoldReason.TEST_LIST_EMPTY, app=app_id, stage=stage_id)
-    for app_id, stage_id in _held_for(HoldReason.LIST_TIME_OVER):
-        settle_time_over(app_id, stage_id)
+    for app_id, stage_id in _held_for(HoldReason.LIST_EXPIRED):
+        settle_expired_list(app_id, stage_id)
     for app_id, stage_id in _held_for(HoldReason.TEST_LIST_MISSING):
         if TestList.objects.filter(app=app_id, stage=stage_id).exists():
             release_to_list(HoldReason.TEST_LIST_MISSING, app=app_id, stage=stage_id)
 
 
-def settle_time_over(app_id: int, stage_id: int) -> None:
-    """Once a person has extended or deactivated a list whose time was over: test mail goes to the list, and the rest asks.
+def settle_expired_list(app_id: int, stage_id: int) -> None:
+    """Once a person has extended or deactivated an expired list: test mail goes to the list, and the rest asks.
 
     What was accepted while the list was Active, or waited then, is test mail. So is the rest, if the list is Active again.
     """
@@ -121,7 +121,7 @@ def settle_time_over(app_id: int, stage_id: int) -> None:
     if test_list is None or waits_for_decision(test_list, now):
         return
     held = Message.objects.filter(
-        app=app_id, stage=stage_id, status=Status.HELD, hold_reason=HoldReason.LIST_TIME_OVER, route=RouteKind.TEST_LIST
+        app=app_id, stage=stage_id, status=Status.HELD, hold_reason=HoldReason.LIST_EXPIRED, route=RouteKind.TEST_LIST
     )
     version, active_version = test_list.version, test_list.active_version
     for_the_list = Exists(Recipient.objects.filter(message=OuterRef("pk"), rule=Rule.TEST_LIST, status=Status.HELD))

@@ -34,7 +34,7 @@ def app_emails(request: MemberRequest, app_key: str, stage_key: str) -> HttpResp
         **view_context(request, test_list),
         "log_url": _log_url(request.user, test_list),
         "credentials": credentials,
-        "active_credentials": sum(not credential.revoked and not credential.is_over for credential in credentials),
+        "active_credentials": sum(not credential.revoked and not credential.is_expired for credential in credentials),
         "credential_form": CredentialForm(),
         "credential_start": _credential_start(request.user, test_list, frame["stage_links"]),
         **gateway_context(),

@@ -249,22 +249,22 @@ def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Notice:
 
 
 def _lists_that_end(member: Member, stages: list[Stage], now: datetime) -> list[Notice]:
-    """Lists that end soon, and those whose time is over so that their app's mail is held."""
+    """Lists that end soon, and those that have expired, so that their app's mail is held."""
     lists = TestList.objects.filter(stage__in=stages, active=True, active_until__lte=now + _NEAR).select_related("app", "stage")
     ending = [row for row in lists if may_edit(member, row.app, row.stage)]
-    over = [row for row in ending if waits_for_decision(row, now)]
-    held = depth_by_app([row.stage for row in over], Status.HELD, [HoldReason.LIST_TIME_OVER])
+    expired = [row for row in ending if waits_for_decision(row, now)]
+    held = depth_by_app([row.stage for row in expired], Status.HELD, [HoldReason.LIST_EXPIRED])
     return [
-        *(_time_over(row, held.get(row.stage_id, {}).get(row.app_id, Depth())) for row in over),
+        *(_expired_list(row, held.get(row.stage_id, {}).get(row.app_id, Depth())) for row in expired),
         *(_list_ends(row, now) for row in ending if row.is_active(now)),
     ]
 
 
-def _time_over(test_list: TestList, held: Depth) -> Notice:
+def _expired_list(test_list: TestList, held: Depth) -> Notice:
     emails = f"{held} {'email' if held.messages == 1 else 'emails'} held"
     return Notice(
         "danger",
-        f"The time of the test list of {test_list.app} in {test_list.stage} is over: {emails}",
+        f"The test list of {test_list.app} in {test_list.stage} has expired: {emails}",
         "Extend the list, and held emails go to it. Or deactivate it.",
         reverse("app-emails-edit", args=[test_list.app.key, test_list.stage.key]),
         "Open the test list",

@@ -24,7 +24,7 @@ EMAILS_LOOKED_AT = 10_000
 
 @dataclass(frozen=True)
 class ListOfStage:
-    """The test list of an app in a stage. `state` is "active", "over" (its time, so that it holds emails) or "inactive"."""
+    """The test list of an app in a stage. `state` is "active", "expired" (it holds emails) or "inactive"."""
 
     stage: Stage
     test_list: TestList
@@ -76,7 +76,7 @@ def app_rows(member: Member, apps: Sequence[App], stages: Sequence[Stage]) -> li
 def _state(test_list: TestList, now: datetime) -> str:
     if test_list.is_active(now):
         return "active"
-    return "over" if waits_for_decision(test_list, now) else "inactive"
+    return "expired" if waits_for_decision(test_list, now) else "inactive"
 
 
 def last_emails(apps: Sequence[App], places: Places) -> list[Message]:

@@ -51,12 +51,12 @@ class TestList(VersionedModel):
         """
         return self.pk is None
 
-    def is_over(self, now: datetime) -> bool:
-        """Whether the list was Active until its time was over."""
+    def is_expired(self, now: datetime) -> bool:
+        """Whether the list was Active, and its end has passed."""
         return self.active and self.active_until is not None and self.active_until <= now
 
     def is_active(self, now: datetime) -> bool:
-        return self.active and not self.is_over(now)
+        return self.active and not self.is_expired(now)
 
     def people(self) -> list[NamedAddress]:
         """The people on the list.

@@ -192,16 +192,16 @@ def lists_in_force() -> QuerySet[TestList]:
     return TestList.objects.filter(active=True).exclude(active_until__lte=Now())
 
 
-def lists_over() -> QuerySet[TestList]:
-    """Lists whose time is over, and that nobody has extended or deactivated yet."""
+def expired_lists() -> QuerySet[TestList]:
+    """Lists that have expired, and that nobody has extended or deactivated yet."""
     return TestList.objects.filter(active=True, active_until__lte=Now())
 
 
 def waits_for_decision(test_list: TestList, now: datetime) -> bool:
-    """Whether the list's time is over, and the app's mail is held until a person extends or deactivates the list."""
+    """Whether the list has expired, and the app's mail is held until a person extends or deactivates the list."""
     stage = test_list.stage
     policy = policy_in_force(stage, now)
-    return test_list.is_over(now) and holds_after_end(policy, is_production=stage.is_production)
+    return test_list.is_expired(now) and holds_after_end(policy, is_production=stage.is_production)
 
 
 def check(change: ListChange) -> None:

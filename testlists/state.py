@@ -17,7 +17,7 @@ class ListState:
     """The state of a test list that routing uses.
 
     `version` and `active_version` tell whether the list was Active since an earlier version. If `exists` is false, the row is
-    missing, and the list may have been Active. `time_over` says that it was Active until its end, and isn't any more.
+    missing, and the list may have been Active. `expired` says that it was Active until its end, and isn't any more.
     """
 
     active: bool
@@ -25,7 +25,7 @@ class ListState:
     version: int = 0
     active_version: int = 0
     exists: bool = True
-    time_over: bool = False
+    expired: bool = False
 
     def was_active_since(self, version: int) -> bool:
         """Whether the list was Active after `version`.
@@ -51,9 +51,9 @@ def state_of(test_list: TestList, now: datetime) -> ListState:
     if test_list.pk is None:
         return NO_LIST
     people = tuple(test_list.people()) if test_list.active_version else ()  # those on a list that was never Active don't matter
-    is_over = test_list.is_over(now)
-    active = test_list.active and not is_over
-    return ListState(active, people, test_list.version, test_list.active_version, time_over=is_over)
+    is_expired = test_list.is_expired(now)
+    active = test_list.active and not is_expired
+    return ListState(active, people, test_list.version, test_list.active_version, expired=is_expired)
 
 
 def states_of_stage(stage: Stage, now: datetime) -> dict[int, ListState]:
@@ -68,7 +68,7 @@ def states_of_stage(stage: Stage, now: datetime) -> dict[int, ListState]:
             tuple(people[test_list.pk]),
             test_list.version,
             test_list.active_version,
-            time_over=test_list.is_over(now),
+            expired=test_list.is_expired(now),
         )
         for test_list in TestList.objects.filter(stage=stage)
     }

@@ -63,7 +63,7 @@ def view_context(request: MemberRequest, test_list: TestList) -> dict[str, objec
     return {
         "test_list": test_list,
         "is_active": is_active,
-        "is_over": test_list.is_over(now),
+        "is_expired": test_list.is_expired(now),
         "waits_for_decision": waits_for_decision(test_list, now),
         "policy": policy_in_force(test_list.stage, now).value,
         "people": [(entry.person_for(sees_addresses=is_open), entry.is_member) for entry in test_list.present_entries()],
@@ -99,7 +99,7 @@ def edit(request: MemberRequest, app_key: str, stage_key: str) -> HttpResponse:
     context = {
         **frame_context(request, test_list, "app-emails-edit"),
         "policy": policy_in_force(test_list.stage, now).value,
-        "is_over": test_list.is_over(now),
+        "is_expired": test_list.is_expired(now),
         "waits_for_decision": waits_for_decision(test_list, now),
         "form": form,
         "people": form.rows(),

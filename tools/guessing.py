@@ -190,7 +190,7 @@ def compare(portal: Portal, names: dict[str, str]) -> dict[str, Answers]:
 
 
 class _numbers:
-    """Numbers that several threads share, until there are none left or the time is over."""
+    """Numbers that several threads share, until there are none left or the time is up."""
 
     def __init__(self, count: int, deadline: float) -> None:
         self._left, self._deadline, self._lock = count, deadline, threading.Lock()

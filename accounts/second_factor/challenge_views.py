@@ -41,7 +41,7 @@ def challenge(request: HttpRequest) -> HttpResponse:
     """The second step of signing in."""
     pending = pending_sign_in(request)
     if pending is None:
-        messages.error(request, "The time for the second step is over. Sign in again.")
+        messages.error(request, "Your sign-in has expired. Sign in again.")
         return redirect("login")
     form = AnswerForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and is_right_answer(request, pending.member, form):

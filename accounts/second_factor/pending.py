@@ -40,13 +40,13 @@ def begin_pending(request: HttpRequest, member: Member, next_url: str, how: str)
 
 
 def pending_sign_in(request: HttpRequest) -> PendingSignIn | None:
-    """None, and it has ended, if its time is over or the member may no longer sign in."""
+    """The session's pending sign-in. Ends it and returns None if it has expired, or the member may no longer sign in."""
     stored = request.session.get(_KEY)
     if stored is None:
         return None
     member = Member.objects.filter(pk=stored["member"], is_active=True).first()
-    is_over = timezone.now().timestamp() >= stored["until"]
-    if member is None or is_over or not constant_time_compare(stored["hash"], member.get_session_auth_hash()):
+    is_expired = timezone.now().timestamp() >= stored["until"]
+    if member is None or is_expired or not constant_time_compare(stored["hash"], member.get_session_auth_hash()):
         end_pending(request)
         return None
     return PendingSignIn(member, stored["next"], stored["how"])

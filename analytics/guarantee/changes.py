@@ -96,7 +96,7 @@ def _ends(history: History, since: datetime, changed: set[datetime]) -> list[Ent
     now = timezone.now()
     spans = list(zip(history.policies, history.policies[1:], strict=False))
     return [
-        Entry(span.start, "policy", f"The time of “{before.policy.label}” was over: {span.policy.label}", "")
+        Entry(span.start, "policy", f"“{before.policy.label}” expired: {span.policy.label}", "")
         for before, span in spans
         if since <= span.start <= now and span.start not in changed
     ]

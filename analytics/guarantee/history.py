@@ -136,7 +136,7 @@ def _spans_of_one_list(test_list: TestList, changes: Sequence[_ListChange], *, i
 
 
 def _spans_of_list(state: dict[str, Any], start: datetime, end: datetime, *, is_production: bool) -> list[_ListSpan]:
-    """A list whose time is over still holds its app's email, where the recipients that apps give would be next."""
+    """An expired list still holds its app's email, where the recipients that apps give would be next."""
     until = _moment(state["active_until"])
     spans = [_ListSpan(start, bool(state["active"]))]
     if state["active"] and until is not None and until < end:

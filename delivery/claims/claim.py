@@ -32,7 +32,7 @@ from testlists.state import NO_LIST, ListState, state_of
 CAUGHT = "The test list became Active after the email was accepted, so the email goes to the people on the list instead."
 NARROWED = "The stage's recipient policy became narrower after the email was accepted: only allowed addresses get it."
 _LIST_MISSING = "The test list was missing when the email was about to be sent, so the email counts as test mail and is held."
-_TIME_OVER = "The test list's time was over when the email was about to be sent, so the email counts as test mail and is held."
+_LIST_HAD_EXPIRED = "The test list had expired when the email was about to be sent, so the email counts as test mail and is held."
 # All messages of a round may turn out to be held. This is how often the next ones are read instead, in one batch.
 _CLAIM_ROUNDS = 50
 ANY_NUMBER = 1_000_000
@@ -369,6 +369,6 @@ def captured_recipient(message: Message, address: str) -> Recipient:
 def _note_of(again: Route) -> str:
     if again.hold_reason == HoldReason.TEST_LIST_MISSING:
         return _LIST_MISSING
-    if again.hold_reason == HoldReason.LIST_TIME_OVER:
-        return _TIME_OVER
+    if again.hold_reason == HoldReason.LIST_EXPIRED:
+        return _LIST_HAD_EXPIRED
     return CAUGHT if again.kind == RouteKind.TEST_LIST else NARROWED

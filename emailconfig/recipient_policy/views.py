@@ -107,7 +107,7 @@ def _page(request: MemberRequest, stage: Stage, **refused: Any) -> HttpResponse:
 
 def _row(entry: AllowedAddress, now: Any, *, sees_addresses: bool) -> dict[str, Any]:
     shown = entry.pattern if sees_addresses or "@" not in entry.pattern else masked_address(entry.pattern)
-    return {"entry": entry, "shown": shown, "is_over": entry.is_over(now)}
+    return {"entry": entry, "shown": shown, "is_expired": entry.is_expired(now)}
 
 
 def _say_what_holds_now(request: MemberRequest, stage: Stage) -> None:

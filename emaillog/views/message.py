@@ -137,8 +137,8 @@ def _route_sentence(message: Message) -> str:
         because = "is missing, so the email is held."
     elif message.hold_reason == HoldReason.TEST_LIST_EMPTY:
         because = "is empty, so the email is held."
-    elif message.hold_reason == HoldReason.LIST_TIME_OVER:
-        because = "was Active until its time was over, so the email is held."
+    elif message.hold_reason == HoldReason.LIST_EXPIRED:
+        because = "has expired, so the email is held."
     elif message.route == RouteKind.TEST_LIST:
         because = "was Active, so the email goes only to the people on it."
     elif message.route in _POLICY_SENTENCES:

@@ -51,12 +51,12 @@ def is_viewing(request: HttpRequest) -> bool:
 
 
 def viewed_member(request: HttpRequest) -> Member | None:
-    """The member as whom this request sees the portal. None, and the view has ended, if its time is over or the right is gone."""
+    """The member as whom this request sees the portal. Ends the view and returns None if it has expired, or the right is gone."""
     viewer, view = request.user, request.session[_KEY]
     assert isinstance(viewer, Member)
     member = Member.objects.filter(pk=view["member"]).first()
-    is_over = timezone.now().timestamp() >= view["until"]
-    if member is None or is_over or not may_view_as(viewer, member):
+    is_expired = timezone.now().timestamp() >= view["until"]
+    if member is None or is_expired or not may_view_as(viewer, member):
         end_view(request)
         return None
     member.viewer = viewer

@@ -37,8 +37,8 @@ def may_change(actor: Actor, stage: Stage) -> bool:
 
 def policy_in_force(stage: Stage, now: datetime) -> RecipientPolicy:
     """The policy by the clock: after its end the narrower one is in force again, without anybody writing it."""
-    is_over = stage.policy_until is not None and stage.policy_until <= now
-    return RecipientPolicy(stage.policy_afterwards if is_over else stage.recipient_policy)
+    is_expired = stage.policy_until is not None and stage.policy_until <= now
+    return RecipientPolicy(stage.policy_afterwards if is_expired else stage.recipient_policy)
 
 
 def change_policy(
@@ -156,7 +156,7 @@ def check_end(until: datetime | None, now: datetime, *, field: str = "until") ->
     if until is None:
         return
     if until <= now:
-        raise ValidationError({field: "This time is over. Choose one in the future, or leave it empty."})
+        raise ValidationError({field: "This time is in the past. Choose one in the future, or leave it empty."})
     if until > now + LONGEST:
         raise ValidationError({field: "Choose a time within a year."})
 
@@ -199,7 +199,7 @@ def _allowed(stage: Stage, pattern: str, until: datetime | None, actor: Actor, n
     before = audit.snapshot(entry) if entry else {}
     if entry is None:
         entry = AllowedAddress(stage=stage, pattern=pattern, created_by=str(actor))
-    is_in_force = entry.pk is not None and not entry.is_over(now)
+    is_in_force = entry.pk is not None and not entry.is_expired(now)
     entry.until = until
     if not is_in_force:
         entry.version = stage.policy_version

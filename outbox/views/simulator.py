@@ -41,7 +41,7 @@ def simulate(request: MemberRequest, app_key: str, stage_key: str) -> HttpRespon
         "stage_links": stage_links(found_stage, lambda other: reverse("route-simulator", args=[found_app.key, other.key])),
         "test_list": test_list,
         "is_active": test_list.is_active(now),
-        "is_over": test_list.is_over(now),
+        "is_expired": test_list.is_expired(now),
         "form": form,
         "route": decided,
         "sees_addresses": is_open or (decided is not None and decided.kind != RouteKind.TEST_LIST),
@@ -53,4 +53,4 @@ def _as_if(test_list: TestList, as_if: str) -> ListState:
     if not as_if:
         return state_of(test_list, database_now())
     people = tuple(test_list.people())
-    return ListState(as_if == "active", people, test_list.version, test_list.active_version, time_over=as_if == "over")
+    return ListState(as_if == "active", people, test_list.version, test_list.active_version, expired=as_if == "expired")

@@ -22,7 +22,7 @@ class TestListBanner(TypedDict, total=False):
 
     # Asked for by pages that show them, not by parts of pages.
     active_test_lists: SimpleLazyObject[list[TestList]]
-    over_test_lists: SimpleLazyObject[list[TestList]]  # whose time is over, so that the app's mail is held
+    expired_test_lists: SimpleLazyObject[list[TestList]]  # they hold the app's mail
     test_lists_elsewhere: SimpleLazyObject[list[TestList]]  # both kinds in stages that the page doesn't show
 
 
@@ -41,7 +41,9 @@ def test_list_banner(request: HttpRequest) -> TestListBanner:
 
     return {
         "active_test_lists": SimpleLazyObject(lambda: [row for row in rows if is_here(row) and _catches(row, row.now)]),
-        "over_test_lists": SimpleLazyObject(lambda: [row for row in rows if is_here(row) and waits_for_decision(row, row.now)]),
+        "expired_test_lists": SimpleLazyObject(
+            lambda: [row for row in rows if is_here(row) and waits_for_decision(row, row.now)]
+        ),
         "test_lists_elsewhere": SimpleLazyObject(lambda: [row for row in rows if not is_here(row) and _is_told(row)]),
     }
 

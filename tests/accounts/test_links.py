@@ -76,7 +76,7 @@ def test_it_works_once_however_often_it_was_opened_before(viewer: Member) -> Non
 @pytest.mark.parametrize(
     "ends_it", [change_address, deactivate_and_activate, let_a_day_pass, make_another_link, choose_another_password]
 )
-def test_what_ends_it(viewer: Member, ends_it: Callable[[Member], None]) -> None:
+def test_a_link_stops_working(viewer: Member, ends_it: Callable[[Member], None]) -> None:
     path = path_for(viewer)
     ends_it(viewer)
     assert OVER in words(Client().get(path))

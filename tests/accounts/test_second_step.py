@@ -103,12 +103,12 @@ def test_the_second_step_is_open_for_five_minutes(viewer: Member) -> None:
     client = first_factor(viewer)
     with time_machine.travel(timezone.now() + timedelta(minutes=5)):
         answer = client.post(CHALLENGE, {"code": totp.now()}, follow=True)
-    assert "The time for the second step is over" in words(answer)
+    assert "Your sign-in has expired" in words(answer)
     assert not is_signed_in(client)
 
 
 @pytest.mark.parametrize("typed", [{}, {"code": ""}, {"code": "12345"}, {"code": "\0"}, {"recovery_code": "?"}, {"passkey": "{"}])
-def test_what_is_no_answer_is_told(viewer: Member, typed: dict[str, str]) -> None:
+def test_an_invalid_code_gets_an_error(viewer: Member, typed: dict[str, str]) -> None:
     give_app(viewer)
     assert first_factor(viewer).post(CHALLENGE, typed).status_code == 422
 

@@ -24,5 +24,5 @@ def test_every_cause_has_words(step, code, reply, cause):
     assert explanation.next_step
 
 
-def test_a_cause_of_another_version_stands_for_itself():
+def test_an_unknown_cause_is_shown_as_its_code():
     assert explanation_of("sun_spots").cause == "sun_spots"

@@ -18,7 +18,7 @@ def test_ticks_are_round_and_reach_up_to_the_highest(highest, step):
 
 @given(values=st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, 10**7)), min_size=1, max_size=31))
 @settings(deadline=None)
-def test_every_bar_stands_on_the_axis_inside_its_column(values: list[tuple[int, int]]):
+def test_every_bar_starts_at_the_axis_and_is_inside_its_column(values: list[tuple[int, int]]):
     series = [Series("A", "blue", [first for first, _ in values]), Series("B", "red", [second for _, second in values])]
     chart = bar_chart("k", "Title", "Hour", "Emails", [str(n) for n in range(len(values))], series)
     for column in chart.columns:

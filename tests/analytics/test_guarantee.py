@@ -149,7 +149,7 @@ def test_email_that_left_although_the_stage_was_closed_breaks_the_promise(crm, q
     assert f'href="/monitor/email-log/qa/{message.pk}/"' in page.content.decode()
 
 
-def test_an_active_list_closes_its_app_until_its_time_is_over(crm, shop, qa, production):
+def test_an_active_list_closes_its_app_until_it_expires(crm, shop, qa, production):
     for stage, expected in ((qa, "closed"), (production, "open")):  # in Production a list's end opens it again, as is usual there
         set_list(crm, stage, ANA)
         QuerySet(TestList).filter(app=crm, stage=stage).update(active_until=ago(minutes=1))  # the clock goes on

@@ -62,7 +62,7 @@ def allow_clipboard(context: BrowserContext) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
 
 
-def test_what_is_typed_is_tested_as_it_stands_and_stays_as_it_was_typed(person, crm, qa, slow_server, go, closed_port):
+def test_the_form_is_tested_as_typed_and_stays_as_typed(person, crm, qa, slow_server, go, closed_port):
     page = person.page
     allow_clipboard(page.context)
     person.sign_in("ada.admin@acme.example")

@@ -107,7 +107,7 @@ def test_line_breaks_and_invisible_characters_are_refused_and_shown_escaped(hidd
 
 
 @pytest.mark.parametrize("domain", ["exam\u200bple.com", "exam\u200dple.com", "exam\u200eple.com", "ශ්\u200bරී.example"])
-def test_a_joiner_stands_in_a_domain_only_where_its_script_needs_it(domain: str) -> None:
+def test_a_joiner_is_accepted_in_a_domain_only_where_its_script_needs_it(domain: str) -> None:
     refusal(f"ana@{domain}")
 
 
@@ -211,7 +211,7 @@ def test_a_pasted_list_is_split_into_its_entries(pasted: str, entries: list[str]
     assert split_addresses(pasted) == entries
 
 
-def test_a_line_of_a_hundred_thousand_entries_is_split_while_somebody_waits() -> None:
+def test_a_line_of_a_hundred_thousand_entries_is_split_quickly() -> None:
     assert len(split_addresses(",".join(["a@x.com"] * 100_000))) == 100_000  # not in minutes: the work grows with the text
 
 

@@ -89,7 +89,7 @@ def test_a_list_that_was_active_for_a_moment_has_caught_what_was_queued(crm, qa,
     assert statuses(real) == {"later@example.com": "sent"}
 
 
-def test_somebody_taken_off_an_active_list_gets_nothing_more(crm, qa, configured, smtp_server):
+def test_a_person_removed_from_an_active_list_gets_nothing_more(crm, qa, configured, smtp_server):
     set_list(crm, qa, "ana@acme.example", "ben@acme.example")
     send(crm, qa)
     set_list(crm, qa, "ben@acme.example", "cleo@acme.example")
@@ -121,7 +121,7 @@ def test_a_mail_caught_between_two_tries_names_no_real_recipient_any_more(crm, q
     assert statuses(message) == {"early@example.com": "sent", "ana@acme.example": "sent"}
 
 
-def test_an_active_list_that_was_emptied_holds_until_somebody_is_on_it(crm, qa, configured, smtp_server, viewer):
+def test_an_active_list_that_was_emptied_holds_emails_until_a_person_is_on_it(crm, qa, configured, smtp_server, viewer):
     set_list(crm, qa, viewer.email)
     message = send(crm, qa)
     viewer.is_active = False
@@ -233,7 +233,7 @@ def test_saved_settings_hold_for_the_next_mail_without_a_restart(crm, qa, config
         ("boss@other.example", "boss@other.example", "*", "boss@other.example", None),
     ],
 )
-def test_the_stages_sender_stands_in_where_the_apps_own_is_not_allowed(
+def test_the_stages_sender_replaces_the_apps_own_where_that_is_not_allowed(
     crm, qa, smtp_server, sender, envelope, allowed, shown, reply_to
 ):
     configure(qa, smtp_server, from_domains=allowed)

@@ -67,7 +67,7 @@ def test_an_idle_worker_is_told_of_new_mail(crm, qa, smtp_server):
 
 
 @pytest.mark.requires_postgresql  # SQLite has no connections to cut
-def test_a_worker_whose_hints_are_cut_off_looks_by_itself_until_they_come_again(crm, qa, smtp_server, caplog):
+def test_a_worker_without_hints_polls_until_they_come_again(crm, qa, smtp_server, caplog):
     configure(qa, smtp_server, from_domains="*")
     with sleepy_worker() as worker:
         eventually(lambda: worker._listener.works)

@@ -98,7 +98,7 @@ def test_test_mail_on_its_way_is_captured_for_those_whom_the_app_named(crm, qa, 
     assert statuses(message) == {CUSTOMER: Status.CAPTURED}
 
 
-def test_what_somebody_still_gets_is_sent(crm, qa, server):
+def test_an_email_is_sent_to_recipients_who_are_still_allowed(crm, qa, server):
     allow(qa, [DAN], OPERATOR, typed_stage_name=qa.name)
     both, other = send(crm, qa, CUSTOMER, DAN), send(crm, qa, CUSTOMER)
     put(qa, LISTED)

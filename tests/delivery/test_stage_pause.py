@@ -135,7 +135,7 @@ def test_every_page_of_the_stage_says_what_is_wrong_and_what_to_do(as_administra
         assert "wrong</" not in shown
 
 
-def test_who_cannot_mend_it_is_told_who_can(as_viewer, qa, paused):
+def test_a_member_who_cannot_fix_the_settings_is_told_who_can(as_viewer, qa, paused):
     shown = words(as_viewer.get("/apps/crm/configuration/emails/qa/"))
     assert "Ask an email administrator to fix the settings of QA." in shown
     assert "What to do:" not in shown

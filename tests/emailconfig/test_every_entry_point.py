@@ -132,7 +132,7 @@ def test_the_password_is_asked_for_again_when_its_destination_changes(
 
 
 @pytest.mark.parametrize(("field", "value"), CHANGED_DESTINATION)
-def test_a_password_typed_anew_may_go_to_a_new_destination(
+def test_a_password_that_is_entered_again_may_go_to_a_new_destination(
     entry_point: EntryPoint, configured: SmtpSettings, field: str, value: str
 ) -> None:
     assert entry_point(configured.stage, **{**WITH_PASSWORD, "password": "another", field: value}) == ""

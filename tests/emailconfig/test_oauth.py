@@ -279,7 +279,7 @@ def test_other_settings_want_another_token(
     assert oauth.requests == 2
 
 
-def test_whoever_asks_and_dies_is_not_waited_for_long(
+def test_a_worker_that_dies_while_it_asks_for_a_token_holds_others_up_only_briefly(
     configured: SmtpSettings, oauth: OAuthServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     died = timezone.now()
@@ -292,7 +292,7 @@ def test_whoever_asks_and_dies_is_not_waited_for_long(
     assert moment - died >= timedelta(seconds=1)
 
 
-def test_whoever_waits_for_another_that_has_no_answer_gives_up(
+def test_a_worker_stops_waiting_for_a_token_that_another_one_doesnt_get(
     configured: SmtpSettings, oauth: OAuthServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     OAuthToken.objects.create(settings=configured, asked_at=timezone.now())
@@ -544,7 +544,7 @@ def test_lost_keys_are_told_in_words_at_once(
     sign_in(configured)
 
 
-def test_a_kept_token_that_no_key_opens_is_asked_for_anew(
+def test_a_stored_token_that_no_key_decrypts_is_requested_again(
     configured: SmtpSettings, oauth: OAuthServer, settings: Settings
 ) -> None:
     keys, other = settings.ENCRYPTION_KEYS, Fernet.generate_key().decode()

@@ -72,7 +72,7 @@ def test_every_member_may_read_the_settings(as_viewer: Client, configured: SmtpS
     assert EDIT not in page
 
 
-def test_whoever_may_edit_sees_the_button(as_administrator: Client, configured: SmtpSettings) -> None:
+def test_a_member_who_may_edit_sees_the_button(as_administrator: Client, configured: SmtpSettings) -> None:
     assert EDIT in as_administrator.get(VIEW).content.decode()
 
 

@@ -320,7 +320,7 @@ def test_a_form_that_was_open_before_the_settings_were_deleted_does_not_bring_th
     assert not SmtpSettings.objects.exists()
 
 
-def test_a_form_that_was_open_before_the_settings_were_deleted_and_made_anew_overwrites_nothing(
+def test_a_form_from_before_the_settings_were_deleted_and_created_again_overwrites_nothing(
     as_administrator: Client, configured: SmtpSettings
 ) -> None:
     open_form = shown(as_administrator.get(EDIT))

@@ -73,7 +73,7 @@ def test_a_change_is_posted(as_administrator: Client, qa: Stage, path: str):
     assert as_administrator.post(PAGE).status_code == 405
 
 
-def test_what_is_not_there(as_administrator: Client, qa: Stage, production: Stage):
+def test_an_unknown_stage_or_address_is_not_found(as_administrator: Client, qa: Stage, production: Stage):
     entry = allow_one(production, "acme.example")
     assert as_administrator.get(PAGE.replace("qa", "none")).status_code == 404
     for path in ("change/", "allow/", "allow-me/", f"{entry.pk}/disallow/"):
@@ -99,8 +99,8 @@ def test_a_wider_policy_needs_the_name_and_a_narrower_one_doesnt(as_administrato
         ("stage_name", {"stage_name": ""}, "Type “QA”"),
         ("stage_name", {"stage_name": "Production"}, "Type “QA”"),
         ("until", {"until": "soon"}, "valid date"),
-        ("until", {"until": "0001-01-01T00:00"}, "over"),
-        ("until", {"until": typed_time(-HOUR)}, "This time is over"),
+        ("until", {"until": "0001-01-01T00:00"}, "in the past"),
+        ("until", {"until": typed_time(-HOUR)}, "This time is in the past"),
         ("until", {"until": typed_time(IN_A_YEAR)}, "within a year"),
         ("until", {"policy": "nobody", "until": typed_time(HOUR)}, "Only a wider policy has an end"),
         ("version", {"version": ""}, "required"),
@@ -129,7 +129,7 @@ def test_a_policy_that_cant_be_saved_is_said_at_its_field(
         ("patterns", {"patterns": "ana@acme.example\x00"}, "Null characters"),
         ("stage_name", {"stage_name": ""}, "Type the stage"),
         ("stage_name", {"stage_name": "qa"}, "Type “QA”"),
-        ("until", {"until": typed_time(-HOUR)}, "This time is over"),
+        ("until", {"until": typed_time(-HOUR)}, "This time is in the past"),
         ("until", {"until": typed_time(IN_A_YEAR)}, "within a year"),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_member_allows_themselves_unless_the_stage_is_full(as_administrator: C
     [
         ({"pattern": "gmail.com"}, "Everybody can have an address"),
         ({"pattern": "*.acme.example"}, "wildcard"),
-        ({"until_0": "2001-01-01", "until_1": "00:00"}, "This time is over"),
+        ({"until_0": "2001-01-01", "until_1": "00:00"}, "This time is in the past"),
         ({"until_0": "2999-01-01", "until_1": "00:00"}, "within a year"),
         ({"stage_name": "qa"}, "Type “QA”"),
     ],
@@ -187,12 +187,12 @@ def test_django_admin_refuses_the_same_addresses(as_administrator: Client, qa: S
     assert not AllowedAddress.objects.exists()
 
 
-def test_django_admin_refuses_an_end_that_is_over_and_saves_nothing_of_the_form(as_administrator: Client, closed: Stage):
+def test_django_admin_refuses_an_end_in_the_past_and_saves_nothing_of_the_form(as_administrator: Client, closed: Stage):
     typed = {
         **{"name": "Quality", "order": closed.order, "kind": closed.kind, "policy": "listed-only", "confirmation": "Quality"},
         **{"version": closed.version, "policy_ends": "2001-01-01 00:00"},
     }
     page = as_administrator.post(f"/admin/organization/stage/{closed.pk}/change/", typed, follow=True)
-    assert "This time is over" in page.content.decode()
+    assert "This time is in the past" in page.content.decode()
     stored = Stage.objects.get(pk=closed.pk)
     assert (stored.name, stored.recipient_policy) == ("QA", "nobody")

@@ -28,7 +28,7 @@ from tests.support.portal import configure
 from tests.support.smtp_server import SmtpServer
 
 
-def test_the_tests_own_eyes_are_open(configured: SmtpSettings) -> None:
+def test_the_secret_that_the_tests_look_for_is_stored(configured: SmtpSettings) -> None:
     assert configured.secret.reveal() == CANARY  # what the tests below look for is really there
 
 

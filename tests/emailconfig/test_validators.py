@@ -145,7 +145,7 @@ def test_this_machine_is_loopback(server: str) -> None:
 
 
 @pytest.mark.parametrize("server", ["10.0.0.1", "0.0.0.0", "smtp.example.com", "localhost.example.com", "fe80::1"])
-def test_everything_else_is_not(server: str) -> None:
+def test_other_servers_are_not_loopback(server: str) -> None:
     assert not is_loopback(server)
 
 

@@ -32,7 +32,7 @@ def test_one_log_shows_all_stages_and_filters_by_stage(as_administrator, crm, qa
     assert subjects(as_administrator.get("/monitor/email-log/qa/", {"stage": "qa"})) == ["three", "one"]
 
 
-def test_the_newest_mail_stands_first(as_administrator, crm, qa, production):
+def test_the_newest_email_is_first(as_administrator, crm, qa, production):
     for subject in ("one", "two"):
         named(crm, qa, subject)
     named(crm, production, "elsewhere")

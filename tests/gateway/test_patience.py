@@ -22,7 +22,7 @@ def impatient_gateway(monkeypatch) -> Iterator[int]:
         yield port
 
 
-def test_who_goes_on_sending_is_listened_to_and_who_falls_silent_hears_why(impatient_gateway, caplog):
+def test_a_slow_client_is_served_and_a_silent_one_is_told_why_it_is_disconnected(impatient_gateway, caplog):
     caplog.set_level("INFO", "gateway.server")
     with socket.create_connection(("127.0.0.1", impatient_gateway), timeout=60) as client, client.makefile("rb") as answers:
         answers.readline()
@@ -38,7 +38,7 @@ def test_who_goes_on_sending_is_listened_to_and_who_falls_silent_hears_why(impat
     assert "gateway_client_silent" in caplog.text
 
 
-def test_who_never_says_anything_is_shown_out(impatient_gateway):
+def test_a_client_that_sends_nothing_is_disconnected(impatient_gateway):
     with socket.create_connection(("127.0.0.1", impatient_gateway), timeout=60) as client, client.makefile("rb") as answers:
         assert answers.readline().startswith(b"220")
         assert answers.readline().startswith(b"421")

@@ -26,7 +26,7 @@ def test_a_search_for_rubbish_finds_nothing_and_breaks_nothing(as_viewer: Client
     assert "<script>'" not in answer.content.decode()
 
 
-def test_whoever_may_not_create_apps_is_not_offered_it(as_administrator: Client, as_viewer: Client, crm: App) -> None:
+def test_a_member_who_may_not_create_apps_sees_no_button_for_it(as_administrator: Client, as_viewer: Client, crm: App) -> None:
     assert "/apps/new/" in as_administrator.get("/apps/").content.decode()
     assert "/apps/new/" not in as_viewer.get("/apps/").content.decode()
 

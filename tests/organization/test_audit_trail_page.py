@@ -40,9 +40,7 @@ def test_only_who_manages_the_organization_opens_it(as_administrator: Client, as
     assert as_administrator.post(URL).status_code == 405
 
 
-def test_an_act_stands_there_with_who_where_and_what_it_changed(
-    as_administrator: Client, administrator: Member, qa: Stage
-) -> None:
+def test_an_entry_says_who_changed_what_and_where(as_administrator: Client, administrator: Member, qa: Stage) -> None:
     configure(qa, authentication="basic", username="portal", new_secret=SECRET)
     qa.name = "Quality <b>"
     save_in_organization(qa, administrator)

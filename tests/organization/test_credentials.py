@@ -58,7 +58,7 @@ def test_a_credential_signs_in_with_its_app_and_stage(crm: App, qa: Stage) -> No
 
 
 @pytest.mark.parametrize("password", ["", "wrong", "\ud800", "x" * 100_000, "\0"])
-def test_anything_else_does_not(crm: App, qa: Stage, password: str) -> None:
+def test_a_wrong_password_does_not_sign_in(crm: App, qa: Stage, password: str) -> None:
     new = create_credential(crm, qa, OPERATOR)
     assert authenticate(new.credential.username, password) is None
     assert authenticate("nobody", password) is None
@@ -148,7 +148,7 @@ def test_the_password_is_shown_once_by_a_page_that_nobody_stores(as_developer: C
     assert credential.secret_hash not in page
 
 
-def test_the_examples_send_as_the_stages_sender_to_whoever_reads_them(as_developer: Client, crm: App, qa: Stage) -> None:
+def test_the_examples_send_as_the_stages_sender_to_the_member_who_reads_them(as_developer: Client, crm: App, qa: Stage) -> None:
     """Another sender's domain would be replaced, and then the example wouldn't do what it says."""
     assert "--from 'app@example.com'" in html.unescape(as_developer.post(CREATE).content.decode())
     configure(qa, sender_address="no-reply@acme.example")
@@ -177,7 +177,7 @@ def test_a_credential_is_valid_through_its_last_day_and_from_its_networks(crm: A
                 authenticate(username, new.password, client)
             assert authenticate(username, "guessed", client) is None
     the_day_after = time_machine.travel(datetime(2040, 3, 2, 0, 0, tzinfo=UTC), tick=False)
-    with the_day_after, pytest.raises(CredentialRefused, match="ended on 2040-03-01"):
+    with the_day_after, pytest.raises(CredentialRefused, match="expired on 2040-03-01"):
         authenticate(username, new.password, "10.9.9.9")
 
 
@@ -242,7 +242,7 @@ def test_revoking_asks_first(as_developer: Client, crm: App, qa: Stage) -> None:
     assert url not in as_developer.get(SECTION).content.decode()
 
 
-def test_whoever_may_not_manage_them_sees_them_but_neither_makes_nor_revokes(
+def test_a_member_without_the_permission_sees_credentials_but_cannot_create_or_revoke_them(
     as_developer: Client, as_viewer: Client, crm: App, shop: App, qa: Stage
 ) -> None:
     new = create_credential(shop, qa, OPERATOR)

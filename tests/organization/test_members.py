@@ -212,7 +212,7 @@ def test_a_name_that_was_not_saved_is_not_shown_as_the_members(as_viewer: Client
     assert 'value="Typed"' in page
 
 
-def test_whoever_changes_the_password_stays_signed_in_and_their_other_sessions_end(viewer: Member) -> None:
+def test_a_member_who_changes_the_password_stays_signed_in_and_their_other_sessions_end(viewer: Member) -> None:
     here, elsewhere = Client(), Client()
     assert sign_in(here, viewer.email)
     assert sign_in(elsewhere, viewer.email)

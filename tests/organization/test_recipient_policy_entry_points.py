@@ -127,7 +127,7 @@ def stored() -> tuple[str, int]:
 @pytest.mark.parametrize(
     ("policy", "hours", "says"),
     [
-        (OPEN, -1, "This time is over. Choose one in the future, or leave it empty."),
+        (OPEN, -1, "This time is in the past. Choose one in the future, or leave it empty."),
         (OPEN, 24 * 367, "Choose a time within a year."),
         (NOBODY, 1, "Only a wider policy has an end. This one stays until you change it."),
         (LISTED, 1, "Only a wider policy has an end. This one stays until you change it."),
@@ -184,7 +184,7 @@ def test_what_cant_be_allowed_is_refused_in_the_same_words(as_administrator, sta
 
 
 def test_an_allowed_address_has_no_end_in_the_past(as_administrator, stage, add):
-    says = "This time is over. Choose one in the future, or leave it empty."
+    says = "This time is in the past. Choose one in the future, or leave it empty."
     assert add(as_administrator, "acme.example", database_now() - timedelta(hours=1), "QA") == says
     assert not stage.allowed_addresses.exists()
 

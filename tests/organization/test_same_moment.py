@@ -149,7 +149,7 @@ MEMBER = {"email": "Mia@acme.example", "name": "Mia", "theme": "system", "time_z
         ("/admin/organization/member/add/", MEMBER, lambda: make_member("Mia"), "already a member with this email"),
     ],
 )
-def test_what_somebody_else_creates_at_the_same_moment_is_said_to_be_in_use(
+def test_a_key_that_another_member_takes_at_the_same_moment_is_reported_as_in_use(
     as_administrator: Client, url: str, typed: dict[str, Any], also: Callable[[], object], says: str
 ) -> None:
     saved_in = 3 if url.startswith("/admin/") else 2  # after all that was checked before
@@ -160,7 +160,7 @@ def test_what_somebody_else_creates_at_the_same_moment_is_said_to_be_in_use(
     assert not AuditEvent.objects.exists()
 
 
-def test_a_grant_that_somebody_else_gives_at_the_same_moment_is_said_to_be_there(
+def test_a_grant_that_another_member_gives_at_the_same_moment_is_reported_as_existing(
     as_administrator: Client, viewer: Member, crm: App
 ) -> None:
     role = Role.objects.get(name=DEVELOPER)
@@ -172,7 +172,7 @@ def test_a_grant_that_somebody_else_gives_at_the_same_moment_is_said_to_be_there
         assert "already exists" in answer.content.decode() or "is violated" in answer.content.decode()
 
 
-def test_a_role_is_deleted_while_somebody_grants_it(as_administrator: Client, viewer: Member) -> None:
+def test_a_role_is_deleted_while_another_member_grants_it(as_administrator: Client, viewer: Member) -> None:
     role = Role.objects.create(name="Tester")
     typed = {"member": viewer.pk, "role": role.pk}
     with right_before(A_TRANSACTION_BEGINS, lambda: delete_role(role, OPERATOR), nth=2):

@@ -74,7 +74,7 @@ def test_a_mail_without_recipients_is_passed_over():
     assert not Message.objects.exists()
 
 
-def test_cc_and_bcc_are_recipients_and_bcc_stands_in_no_header():
+def test_cc_and_bcc_are_recipients_and_bcc_is_in_no_header():
     EmailMessage("S", "C", "from@example.com", ["a@example.com"], cc=["b@example.com"], bcc=["c@example.com"]).send()
     assert Message.objects.get().requested == ["a@example.com", "b@example.com", "c@example.com"]
     (message,) = stored()

@@ -58,7 +58,7 @@ def test_names_of_people_and_subjects_are_decoded():
     assert people[2].name == "Olá"
 
 
-def test_an_invitation_is_recognized_wherever_it_stands():
+def test_an_invitation_is_recognized_in_the_header_and_in_a_part():
     assert holds_invitation(b"Content-Type: text/calendar; method=REQUEST\r\n\r\n")
     assert holds_invitation(b"Subject: x\r\n\r\n--b\r\nContent-Type: TEXT/CALENDAR\r\n")
     assert not holds_invitation(b"Subject: our calendar\r\n\r\nHi\r\n")

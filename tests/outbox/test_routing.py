@@ -112,7 +112,7 @@ def test_a_resent_mail_is_routed_as_of_now_only_toward_safer(original, test_list
     assert bool(routing.hold_reason) is (delivered_to == [])
 
 
-OVER = ListState(False, (ANA, BEN), version=3, active_version=3, time_over=True)
+EXPIRED = ListState(False, (ANA, BEN), version=3, active_version=3, expired=True)
 LISTED, CAPTURING = PolicyState(RecipientPolicy.LISTED_ONLY), PolicyState(RecipientPolicy.NOBODY)
 IN_PRODUCTION = PolicyState(RecipientPolicy.AS_APPS_ASK, is_production=True)
 
@@ -120,29 +120,29 @@ IN_PRODUCTION = PolicyState(RecipientPolicy.AS_APPS_ASK, is_production=True)
 @pytest.mark.parametrize(
     ("policy", "kind", "hold"),
     [
-        (OPEN, RouteKind.TEST_LIST, HoldReason.LIST_TIME_OVER),
+        (OPEN, RouteKind.TEST_LIST, HoldReason.LIST_EXPIRED),
         (
             PolicyState(RecipientPolicy.AS_APPS_ASK, (AllowedPattern("x.example"),)),
             RouteKind.TEST_LIST,
-            HoldReason.LIST_TIME_OVER,
+            HoldReason.LIST_EXPIRED,
         ),
         (LISTED, RouteKind.CAPTURED, None),
         (CAPTURING, RouteKind.CAPTURED, None),
         (IN_PRODUCTION, RouteKind.RECIPIENTS, None),
     ],
 )
-def test_a_list_whose_time_is_over_holds_where_its_end_would_open_the_stage(policy, kind, hold):
-    routing = route(["c@x.example"], OVER, policy)
+def test_an_expired_list_holds_where_its_end_would_open_the_stage(policy, kind, hold):
+    routing = route(["c@x.example"], EXPIRED, policy)
     assert (routing.kind, routing.hold_reason) == (kind, hold)
 
 
 @pytest.mark.parametrize(
     ("decided", "policy", "expected"),
     [
-        (StoredRoute(RouteKind.TEST_LIST, 3, 0, True), OPEN, HoldReason.LIST_TIME_OVER),
-        (StoredRoute(RouteKind.TEST_LIST, 3, 0, False), OPEN, HoldReason.LIST_TIME_OVER),
-        (StoredRoute(RouteKind.RECIPIENTS, 3, 0, True), OPEN, HoldReason.LIST_TIME_OVER),
-        (StoredRoute(RouteKind.RECIPIENTS, 2, 0, True), OPEN, HoldReason.LIST_TIME_OVER),
+        (StoredRoute(RouteKind.TEST_LIST, 3, 0, True), OPEN, HoldReason.LIST_EXPIRED),
+        (StoredRoute(RouteKind.TEST_LIST, 3, 0, False), OPEN, HoldReason.LIST_EXPIRED),
+        (StoredRoute(RouteKind.RECIPIENTS, 3, 0, True), OPEN, HoldReason.LIST_EXPIRED),
+        (StoredRoute(RouteKind.RECIPIENTS, 2, 0, True), OPEN, HoldReason.LIST_EXPIRED),
         # A person released it, or it went to allowed addresses: no list has a say.
         (StoredRoute(RouteKind.RELEASED, 2, 0, True), OPEN, "stays"),
         (StoredRoute(RouteKind.ALLOWED, 3, 0, True, ()), OPEN, "stays"),
@@ -153,8 +153,8 @@ def test_a_list_whose_time_is_over_holds_where_its_end_would_open_the_stage(poli
         (StoredRoute(RouteKind.TEST_LIST, 3, 0, True), LISTED, "stays"),
     ],
 )
-def test_the_second_look_at_a_list_whose_time_is_over(decided, policy, expected):
-    again = route_again(decided, ["c@x.example"], OVER, policy)
+def test_the_second_look_at_an_expired_list(decided, policy, expected):
+    again = route_again(decided, ["c@x.example"], EXPIRED, policy)
     if expected == "stays":
         assert again is None
     else:

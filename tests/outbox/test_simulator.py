@@ -99,8 +99,8 @@ def test_it_says_what_delivery_does(as_viewer, crm, qa, smtp_server, active):
         ({"policy": "listed-only"}, "captured", "No one: the email would be captured."),
         ({"policy": "listed-only", "cc": "ana@acme.example"}, "allowed", "copies would be captured"),
         ({"policy": "listed-only", "to": "ana@acme.example"}, "allowed", "all of them are allowed"),
-        ({"as_if": "over"}, "test_list", "time is over"),
-        ({"as_if": "over", "policy": "listed-only"}, "captured", "No one"),
+        ({"as_if": "expired"}, "test_list", "has expired"),
+        ({"as_if": "expired", "policy": "listed-only"}, "captured", "No one"),
     ],
 )
 def test_what_if_policy_or_list_were_otherwise(as_viewer, crm, qa, values, kind, says):

@@ -36,9 +36,7 @@ def working(qa: Stage, smtp_server: SmtpServer) -> SmtpSettings:
     return configure(qa, smtp_server, authentication="basic", username="portal", new_secret="right")
 
 
-def test_a_test_mail_goes_the_way_of_all_mail_and_stands_in_the_log(
-    as_administrator, administrator, crm, qa, working, smtp_server
-):
+def test_a_test_mail_is_routed_like_other_mail_and_is_in_the_log(as_administrator, administrator, crm, qa, working, smtp_server):
     assert f'href="{TEST_MAIL}"' in words(as_administrator.get(BASE))
     asked = as_administrator.get(TEST_MAIL)
     assert asked.context["form"]["address"].value() == administrator.email

@@ -184,7 +184,7 @@ def test_a_typed_secret_is_on_no_error_page(
     [structlog.processors.JSONRenderer(), django_settings.LOGGING["formatters"]["one_line"]["renderer"]],
     ids=["json", "console"],
 )
-def test_one_event_is_one_line_whatever_stands_in_it(renderer: Processor, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_event_is_one_line_even_with_line_breaks_in_it(renderer: Processor, caplog: pytest.LogCaptureFixture) -> None:
     """A library's, and one of ours."""
     try:
         raise ValueError("first\nsecond\r\x1b[31m\u2028third")

@@ -225,12 +225,12 @@ def test_an_end_of_a_list_is_told_of_a_day_before_and_afterwards_what_it_holds(
         assert titles(as_administrator) == titles(as_developer) == expected
     time_goes_by(crm, qa)
     submit(crm, qa, Envelope("crm@acme.example", ["customer@example.com"]), mail(), via=Source.COMMAND)
-    over = ["The time of the test list of Customer Relations in QA is over: 1 email held"]
-    assert titles(as_administrator) == titles(as_developer) == over
+    expired = ["The test list of Customer Relations in QA has expired: 1 email held"]
+    assert titles(as_administrator) == titles(as_developer) == expired
     assert titles(as_viewer) == []
     pages = [f"/apps/crm/configuration/emails/{page}" for page in ("qa/", "qa/edit/")]
     for page in pages:
-        assert "is over in" in as_developer.get(page).content.decode()
+        assert "has expired" in as_developer.get(page).content.decode()
         assert "until you extend or" in as_developer.get(page).content.decode()
 
 

@@ -106,7 +106,7 @@ def test_no_open_connection_goes_on_with_settings_that_were_deleted(crm, qa, con
     assert Message.objects.filter(status=Status.HELD).count() == 5
 
 
-def test_no_open_connection_takes_settings_that_were_made_anew_for_those_it_knows(crm, qa, configured, smtp_server):
+def test_no_open_connection_mistakes_settings_that_were_created_again_for_its_own(crm, qa, configured, smtp_server):
     with SmtpServer() as other:
 
         def make_anew() -> None:

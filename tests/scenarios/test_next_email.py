@@ -182,8 +182,8 @@ TO_LIST = {TESS: "queued"}
 CHANGES = {
     "list activated": Change(lambda: put_on_list(TESS, active=False), lambda: put_on_list(TESS), GOES, TO_LIST),
     "list deactivated": Change(lambda: put_on_list(TESS), lambda: put_on_list(TESS, active=False), TO_LIST, GOES),
-    "list over": Change(activate_for_an_hour, lambda: time_goes_by(*crm_in_qa()), TO_LIST, "list_time_over"),
-    "list over, and now in Production": Change(
+    "list expired": Change(activate_for_an_hour, lambda: time_goes_by(*crm_in_qa()), TO_LIST, "list_time_over"),
+    "list expired, and now in Production": Change(
         lambda: (activate_for_an_hour(), time_goes_by(*crm_in_qa())), make_production, "list_time_over", GOES
     ),
     "list deleted": Change(nothing, lambda: TestList.objects.all().delete(), GOES, "test_list_missing"),
@@ -197,7 +197,7 @@ CHANGES = {
     "member deleted": Change(put_member_on_list, lambda: Member.objects.all().delete(), TO_LIST, "test_list_empty"),
     "policy narrower": Change(nothing, lambda: put(NOBODY), GOES, CAPTURED),
     "policy wider": Change(lambda: put(LISTED), lambda: put(OPEN), CAPTURED, GOES),
-    "policy over": Change(
+    "policy expired": Change(
         lambda: (put(LISTED), put(OPEN, until=in_an_hour())),
         lambda: Stage.objects.update(policy_until=database_now() - timedelta(seconds=1)),
         GOES,
@@ -211,7 +211,7 @@ CHANGES = {
         GOES,
         CAPTURED,
     ),
-    "allowed address over": Change(
+    "allowed address expired": Change(
         lambda: (put(LISTED), let_through(CUSTOMER, until=in_an_hour())),
         lambda: AllowedAddress.objects.update(until=database_now() - timedelta(seconds=1)),
         GOES,

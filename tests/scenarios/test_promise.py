@@ -97,7 +97,7 @@ class MailAndToggles(RuleBasedStateMachine):
         self._change(OPEN)
         configure(self.stage, self.server, from_domains="*", connections=1)
         self.active, self.listed = False, set[str]()
-        self.has_end = self.over = False
+        self.has_end = self.expired = False
         self.is_paused = False
         self.policy, self.afterwards = OPEN, None
         self.allowed, self.kept = set[str](), set[str]()
@@ -110,7 +110,7 @@ class MailAndToggles(RuleBasedStateMachine):
         until = database_now() + timedelta(hours=1) if has_end else None
         change = ListChange(active, False, [], [NamedAddress(person) for person in sorted(people)], until)
         save_test_list(self.app, self.stage, change, OPERATOR)
-        self.active, self.listed, self.has_end, self.over = active, people, active and has_end, False
+        self.active, self.listed, self.has_end, self.expired = active, people, active and has_end, False
         if active:  # from here on, what waits is test mail too
             for number in Message.objects.exclude(status__in=FINAL).values_list("pk", flat=True):
                 self.promises[number].test_mail, self.promises[number].open = True, False
@@ -119,9 +119,9 @@ class MailAndToggles(RuleBasedStateMachine):
     @rule()
     def the_list_ends(self) -> None:
         time_goes_by(self.app, self.stage)
-        self.active, self.has_end, self.over = False, False, True
+        self.active, self.has_end, self.expired = False, False, True
 
-    @precondition(lambda self: self.over)
+    @precondition(lambda self: self.expired)
     @rule(active=st.booleans())
     def a_person_decides_about_the_list(self, active: bool) -> None:
         self.save_list(set(TESTERS), active)
@@ -308,7 +308,7 @@ class MailAndToggles(RuleBasedStateMachine):
     def _reaches(self, message: int, addresses: set[str]) -> None:
         promise = self.promises[message]
         people = promise.people(self.listed if self.active else TESTERS)
-        if self.over and self.policy == OPEN and not promise.released:  # a person decides first
+        if self.expired and self.policy == OPEN and not promise.released:  # a person decides first
             people = {address for address in people if address in TESTERS or is_allowed(address, promise.allowed)}
         assert not self.is_paused
         assert addresses <= people, (addresses, people, self.promises[message])

@@ -175,7 +175,7 @@ def test_a_lost_lease_strands_none_of_the_connections_other_mails(crm, qa, smtp_
 
 
 @pytest.mark.requires_postgresql  # SQLite has one writer at a time
-def test_mail_is_accepted_while_somebody_saves_the_settings(crm, qa, smtp_server, monkeypatch):
+def test_emails_are_accepted_while_a_member_saves_the_settings(crm, qa, smtp_server, monkeypatch):
     configure(qa, smtp_server, from_domains="*")
     set_list(crm, qa, active=False)
     saving, accepted = threading.Event(), threading.Event()

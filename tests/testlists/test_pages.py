@@ -160,7 +160,7 @@ def test_the_hundred_and_first_is_refused(as_developer: Client, ana_and_bob: Tes
         ("x <ana@example.com>, dora@example.com", ["dora@example.com"]),
     ],
 )
-def test_whoever_is_pasted_twice_or_stands_on_the_list_already_stands_on_it_once(
+def test_a_person_who_is_pasted_twice_or_already_on_the_list_is_on_it_once(
     as_developer: Client, ana_and_bob: TestList, crm: App, qa: Stage, pasted: str, after: list[str]
 ) -> None:
     assert as_developer.post(EDIT, typed(ana_and_bob, add=pasted)).status_code == 302

@@ -132,7 +132,9 @@ def test_names_are_shown_as_text(as_developer: Client, ana_and_bob: TestList) ->
     assert "<script>alert" not in page
 
 
-def test_whoever_may_not_edit_gets_no_preview(as_viewer: Client, as_developer: Client, ana_and_bob: TestList, shop: App) -> None:
+def test_a_member_who_may_not_edit_gets_no_preview(
+    as_viewer: Client, as_developer: Client, ana_and_bob: TestList, shop: App
+) -> None:
     assert as_viewer.post(PREVIEW, typed(ana_and_bob)).status_code == 403
     assert as_developer.post("/apps/shop/configuration/emails/qa/preview/", {}).status_code == 403
     assert Client().post(PREVIEW)["Location"] == f"/accounts/login/?next={PREVIEW}"

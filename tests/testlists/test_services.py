@@ -144,7 +144,7 @@ def test_a_hundred_addresses_are_kept_and_a_hundred_and_one_refused(crm: App, qa
         (["vera.viewer@acme.example", "Vera.Viewer@ACME.example"], "vera.viewer@acme.example is on the list"),
     ],
 )
-def test_nobody_stands_on_a_list_twice(crm: App, qa: Stage, viewer: Member, addresses: list[str], sentence: str) -> None:
+def test_nobody_is_on_a_list_twice(crm: App, qa: Stage, viewer: Member, addresses: list[str], sentence: str) -> None:
     errors = refusal(crm, qa, ListChange(False, False, [], people(*addresses)))
     assert len(errors["people"]) == 1
     assert errors["people"][0].startswith(sentence)

@@ -109,7 +109,7 @@ def _shown(stage: Stage, now: datetime) -> dict[str, Any]:
 
 
 def _allowed_now(stage: Stage, now: datetime) -> list[AllowedAddress]:
-    return [entry for entry in stage.allowed_addresses.all() if not entry.is_over(now)]
+    return [entry for entry in stage.allowed_addresses.all() if not entry.is_expired(now)]
 
 
 def _allowed_in_words(entry: AllowedAddress) -> str:

@@ -75,8 +75,8 @@ class Command(PortalCommand):
 
 
 def _status(test_list: TestList, now: datetime, until: str | None) -> str:
-    if test_list.is_over(now):
-        return f"its time has been over since {until}"
+    if test_list.is_expired(now):
+        return f"Expired at {until}"
     if not test_list.active:
         return "Inactive"
     return f"Active until {until}" if until else "Active"

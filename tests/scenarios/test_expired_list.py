@@ -43,7 +43,7 @@ def titles(client: Client) -> list[str]:
     return [notice.title for notice in client.get("/").context["waiting"] if "held" in notice.title]
 
 
-HELD = ("held", HoldReason.LIST_TIME_OVER)
+HELD = ("held", HoldReason.LIST_EXPIRED)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_what_was_queued_for_real_people_before_the_activation_is_held_too(crm, 
     time_goes_by(crm, qa)
     deliver()
     assert state_of_only_message() == HELD
-    assert "time was over" in Message.objects.get().notes[0]
+    assert "had expired" in Message.objects.get().notes[0]
 
 
 def test_in_production_the_list_is_inactive_from_then_on(crm, production, server):
