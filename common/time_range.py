@@ -38,11 +38,11 @@ def period(
     if choice == SINCE:
         return _countable(start), None
     if choice in (YESTERDAY, LAST_WEEK):
-        return _days(choice, now.astimezone(zone))
+        return days(choice, now.astimezone(zone))
     return (now - _PERIODS[choice][0], None) if choice in _PERIODS else (None, None)
 
 
-def _days(choice: str, now: datetime) -> tuple[datetime, datetime]:
+def days(choice: str, now: datetime) -> tuple[datetime, datetime]:
     """Yesterday, or the seven days before this week's Monday. A day may have 23 or 25 hours."""
     today = now.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     end = today if choice == YESTERDAY else today - timedelta(days=today.weekday())

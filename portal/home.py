@@ -75,9 +75,10 @@ def home(request: MemberRequest) -> HttpResponse:
     failed = failed_emails(places, facts.now)
     own = own_apps(request.user, stages)
     context = {
-        "waiting": notices_for(request.user, stages, places, facts, failed),
+        "waiting": notices_for(request.user, stages, places, facts, failed.last_day),
         "first_day": first_day(request.user, stages, own),
-        "stages": stage_rows(places, facts, failed) if places else [],
+        "stages": stage_rows(places, facts, failed.last_day) if places else [],
+        "failed_yesterday": failed.yesterday,
         "own_apps": app_rows(request.user, own, stages),
         "last_emails": last_emails(own, places),
     }

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.utils import timezone
 
 from analytics.report import RANGES, Ended, Period, Places, periods_by_stage, rows_of
+from common import time_range
 from common.clock import database_now
 from delivery.models import StageBackoff
 from emailconfig.models import LastTest, SmtpSettings
@@ -34,6 +35,13 @@ class StageFacts(NamedTuple):
     settings: dict[int, SmtpSettings]
     backoffs: list[StageBackoff]
     pauses: list[Pause]
+
+
+class FailedEmails(NamedTuple):
+    """How many emails failed: of each stage in the last 24 hours, and of all stages yesterday."""
+
+    last_day: dict[int, int]
+    yesterday: int
 
 
 class SmallChart(NamedTuple):
@@ -73,14 +81,21 @@ def read_facts(stages: Collection[Stage]) -> StageFacts:
     )
 
 
-def failed_emails(places: Places, now: datetime) -> dict[int, int]:
-    """Return how many emails of each stage failed in the last 24 hours, as the email log shows them."""
+def failed_emails(places: Places, now: datetime) -> FailedEmails:
+    """Return how many emails failed, as the email log shows them. Yesterday is the day in the member's zone."""
     if not places:
-        return {}
+        return FailedEmails({}, 0)
     since = now - timedelta(hours=24)
-    failed = Message.objects.filter(rows_of(places), status=Status.FAILED, created__gte=since)
-    failed = failed.filter(due__gte=since - _SLACK)  # never before it is accepted, so that the index leaves older ones unread
-    return dict(failed.order_by().values_list("stage_id").annotate(Count("pk")))
+    yesterday = time_range.days(time_range.YESTERDAY, timezone.localtime(now))
+    first = min(since, yesterday[0])
+    failed = Message.objects.filter(rows_of(places), status=Status.FAILED, created__gte=first)
+    failed = failed.filter(due__gte=first - _SLACK)  # never before it is accepted, so that the index leaves older ones unread
+    counts = (
+        failed.order_by()
+        .values_list("stage_id")
+        .annotate(last_day=Count("pk", filter=Q(created__gte=since)), yesterday=Count("pk", filter=Q(created__range=yesterday)))
+    )
+    return FailedEmails({stage: number for stage, number, _ in counts if number}, sum(number for _, _, number in counts))
 
 
 def stage_rows(places: Places, facts: StageFacts, failed: Mapping[int, int]) -> list[StageRow]:

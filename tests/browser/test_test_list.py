@@ -121,7 +121,8 @@ def test_the_steps_of_the_source_document_lead_to_an_active_test_list(person, cr
     page.locator("#test-list").get_by_role("link", name="Edit", exact=True).click()  # and then click Edit
     expect(page.get_by_role("heading", level=1)).to_have_text("Test list of Customer Relations in QA")
     page.get_by_label(ADD).fill("ana@example.com, bob@example.com")  # you can add or remove users
-    page.get_by_role("switch").check(force=True)  # use the toggle to activate the list
+    page.get_by_text("Inactive", exact=True).click()  # use the toggle to activate the list; its words belong to it
+    expect(page.get_by_role("switch", checked=True)).to_be_visible()
     save(page)
     page.get_by_role("link", name="Edit", exact=True).click()
     page.get_by_role("button", name="Remove bob@example.com").press("Enter")

@@ -287,6 +287,21 @@ def test_failed_emails_of_the_last_day_are_counted_as_the_log_shows_them(
     assert titles(as_administrator) == []
 
 
+def test_yesterdays_failures_of_all_stages_are_one_link_to_the_log(
+    as_administrator: Client, as_developer: Client, crm: App, shop: App, qa: Stage, production: Stage
+) -> None:
+    for app, stage in ((crm, qa), (shop, production)):
+        send(app, stage)
+    Message.objects.update(status="failed", hold_reason="")
+    assert "failed yesterday" not in as_administrator.get("/").content.decode()
+    Message.objects.update(created=timezone.now() - datetime.timedelta(days=1))
+    link = '<a href="/monitor/email-log/?status=failed&amp;range=yesterday">2 emails failed yesterday</a>'
+    assert link in as_administrator.get("/").content.decode()
+    log = as_administrator.get("/monitor/email-log/?status=failed&range=yesterday").content.decode()
+    assert all(f"/{number}/" in log for number in Message.objects.values_list("pk", flat=True))
+    assert "1 email failed yesterday" in as_developer.get("/").content.decode()
+
+
 def test_the_box_finds_an_email_in_the_log(as_administrator: Client, crm: App, qa: Stage) -> None:
     page = as_administrator.get("/").content.decode()
     assert 'action="/monitor/email-log/"' in page and 'name="q"' in page
