@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils.dateparse import parse_datetime
 
 from organization import audit
@@ -114,7 +114,9 @@ def _spans_of_policy(state: dict[str, Any], start: datetime, end: datetime) -> l
 
 def _list_spans(lists: dict[int, TestList], changes: QuerySet[AuditEvent], *, is_production: bool) -> dict[int, list[_ListSpan]]:
     by_app: defaultdict[int, list[_ListChange]] = defaultdict(list)
-    for app_id, *change in changes.exclude(app=None).values_list("app_id", *_ListChange._fields):
+    # Most changes are of a list's addresses, which say nothing about when it was Active.
+    about_time = Q(operation=audit.Operation.CREATE) | Q(before__has_any_keys=["active", "active_until"])
+    for app_id, *change in changes.exclude(app=None).filter(about_time).values_list("app_id", *_ListChange._fields):
         by_app[app_id].append(_ListChange(*change))
     return {
         app_id: _spans_of_one_list(test_list, by_app[app_id], is_production=is_production) for app_id, test_list in lists.items()
