@@ -20,7 +20,6 @@ from outbox.access.visibility import LogAccess
 from outbox.models import Pause
 
 Operation = audit.Operation
-READ_AT_MOST = 1_000
 _POLICY = Operation.CHANGE_RECIPIENT_POLICY
 _ALLOWED, _HEADER = str(AllowedAddress._meta.verbose_name), str(KeptHeader._meta.verbose_name)
 _PAUSE = str(Pause._meta.verbose_name)
@@ -53,26 +52,27 @@ class Entries:
     more: bool
 
 
-def changes_since(access: LogAccess, since: datetime, history: History) -> Entries:
+def changes_since(access: LogAccess, since: datetime, history: History, at_most: int) -> Entries:
     """Changes of policy, allowed addresses, kept header fields, test lists and pauses, and the ends that the clock brought."""
     about = Q(operation=_POLICY) | Q(entity__in=(_ALLOWED, _HEADER, LIST_ENTITY, _PAUSE))
-    events, more = _events(access, since, about)
+    events, more = _events(access, since, about, at_most)
     entries = [_change(event, access) for event in events]
-    entries += _ends(history, since, {event.at for event in events if event.operation == _POLICY})
+    read_since = events[-1].at if more else since
+    entries += _ends(history, read_since, {event.at for event in events if event.operation == _POLICY})
     return Entries(sorted(entries, key=lambda entry: entry.at, reverse=True), more)
 
 
-def acts_since(access: LogAccess, since: datetime) -> Entries:
+def acts_since(access: LogAccess, since: datetime, at_most: int) -> Entries:
     """What people sent on purpose: past the test list and the policy, or on to a tester."""
-    events, more = _events(access, since, Q(operation__in=list(_ACTS)))
+    events, more = _events(access, since, Q(operation__in=list(_ACTS)), at_most)
     return Entries([_act(event, access) for event in events], more)
 
 
-def _events(access: LogAccess, since: datetime, about: Q) -> tuple[list[AuditEvent], bool]:
+def _events(access: LogAccess, since: datetime, about: Q, at_most: int) -> tuple[list[AuditEvent], bool]:
     visible = Q() if access.every_app else Q(app=None) | Q(app__in=[app.pk for app in access.apps])
     events = AuditEvent.objects.filter(about, visible, stage=access.stage, at__gte=since, status=AuditEvent.Status.SUCCEEDED)
-    rows = list(events.select_related("app").order_by("-at", "-pk")[: READ_AT_MOST + 1])
-    return rows[:READ_AT_MOST], len(rows) > READ_AT_MOST
+    rows = list(events.select_related("app").order_by("-at", "-pk")[: at_most + 1])
+    return rows[:at_most], len(rows) > at_most
 
 
 def _change(event: AuditEvent, access: LogAccess) -> Entry:

@@ -18,6 +18,7 @@ from organization.recipient_policy.policy import RecipientPolicy
 from outbox.access.visibility import LogAccess
 from outbox.counts.backlog import Backlog, backlog
 
+ENTRIES_AT_MOST = 1_000
 # No email is older, and days can still be counted from here.
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -78,8 +79,11 @@ class Guarantee:
         return Promise.HOLDS
 
 
-def guarantee_of(access: LogAccess, since: datetime, now: datetime) -> Guarantee:
-    """From the beginning of the hour of `since`. It takes a fixed number of queries, however many emails there are."""
+def guarantee_of(access: LogAccess, since: datetime, now: datetime, *, entries_at_most: int = ENTRIES_AT_MOST) -> Guarantee:
+    """From the beginning of the hour of `since`, with so many of the newest changes and acts.
+
+    It takes a fixed number of queries, however many emails there are.
+    """
     since = max(since, _EARLIEST).replace(minute=0, second=0, microsecond=0)
     history, apps = History(access.stage, since), {app.pk: app for app in access.apps}
     counted_until = _counted_until()
@@ -98,8 +102,8 @@ def guarantee_of(access: LogAccess, since: datetime, now: datetime) -> Guarantee
         open_spans=_open_spans(history, since, now),
         open_apps=open_apps,
         closed_apps=[app for app in access.apps if history.list_catches(app.pk, now)],
-        changes=changes_since(access, since, history),
-        acts=acts_since(access, since),
+        changes=changes_since(access, since, history, entries_at_most),
+        acts=acts_since(access, since, entries_at_most),
         closing=emails_by(CountedRule.CLOSING, access, since) if total.recipients[CountedRule.CLOSING] else [],
         closed=emails_by(CountedRule.CLOSED, access, since) if total.while_closed else [],
     )

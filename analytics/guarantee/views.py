@@ -81,7 +81,7 @@ def _access(request: MemberRequest, stage_key: str) -> LogAccess:
 def _page(request: MemberRequest, access: LogAccess, proof_form: ProofForm | None = None) -> HttpResponse:
     now, stage = database_now(), access.stage
     period = PeriodForm(request.GET)
-    guarantee = guarantee_of(access, period.begin(now), now)
+    guarantee = guarantee_of(access, period.begin(now), now, entries_at_most=SHOWN_AT_MOST)
     log_url = reverse("email-log", args=[stage.key])
     context = {
         "stage": stage,
@@ -90,10 +90,10 @@ def _page(request: MemberRequest, access: LogAccess, proof_form: ProofForm | Non
         "total": guarantee.total,
         "rules": rule_rows(guarantee, log_url, period.chosen),
         "bar": span_bar(guarantee),
-        "changes": guarantee.changes.rows[:SHOWN_AT_MOST],
-        "more_changes": guarantee.changes.more or len(guarantee.changes.rows) > SHOWN_AT_MOST,
-        "acts": email_links(guarantee.acts.rows[:SHOWN_AT_MOST], stage),
-        "more_acts": guarantee.acts.more or len(guarantee.acts.rows) > SHOWN_AT_MOST,
+        "changes": guarantee.changes.rows,
+        "more_changes": guarantee.changes.more,
+        "acts": email_links(guarantee.acts.rows, stage),
+        "more_acts": guarantee.acts.more,
         "behind": guarantee.counted_until if guarantee.counted_until and guarantee.counted_until < now - 3 * LAG else None,
         "period": period,
         "ranges": RANGES,

@@ -18,7 +18,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-for name, value in {"DJANGO_SETTINGS_MODULE": "portal.settings", "DEBUG": "true", "LOG_LEVEL": "ERROR"}.items():
+SETTINGS = {
+    "DJANGO_SETTINGS_MODULE": "portal.settings",
+    "SECRET_KEY": "for-the-bench-only-" * 4,
+    "ALLOWED_HOSTS": "localhost",
+    "LOG_LEVEL": "ERROR",
+}
+for name, value in SETTINGS.items():
     os.environ.setdefault(name, value)
 
 import django
@@ -48,6 +54,7 @@ LOG = "/monitor/email-log/qa/"
 
 def main(emails: int, app_count: int = 200) -> None:
     call_command("migrate", verbosity=0)
+    call_command("collectstatic", interactive=False, verbosity=0)
     if not Message.objects.exists():
         organization(app_count)
         fill(emails, app_count)
