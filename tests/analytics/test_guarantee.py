@@ -375,3 +375,12 @@ def test_pauses_and_header_fields_are_among_the_changes(crm, qa, administrator):
     kept = "Test mail keeps X-Acme-Order"
     assert told == ["Paused: Duplicate invoices", kept, f"No longer allowed: {disallowed}", f"Allowed: {disallowed}"]
     assert kept in words(signed_in(administrator).get("/monitor/guarantee/qa/"))
+
+
+def test_changes_of_the_policy_that_werent_read_are_no_ends_by_the_clock(qa):
+    begin = timezone.now()
+    for policy in (LISTED, NOBODY, OPEN):
+        put(qa, policy)
+    changes = guarantee_of(all_access(qa), begin, database_now(), entries_at_most=1).changes
+    assert [bool(entry.who) for entry in changes.rows] == [True]
+    assert changes.more
