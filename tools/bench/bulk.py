@@ -13,6 +13,10 @@ import sys
 import time
 from collections.abc import Callable
 
+from tools.bench.pages import LOG, signed_in  # sets Django up
+
+# isort: split
+
 from emailconfig.models import SmtpSettings
 from emaillog.bulk.service import Request, start
 from emaillog.models import BulkAction
@@ -21,7 +25,6 @@ from organization.models import Member, Stage
 from outbox.bulk.checks import Act
 from outbox.models import Message, Recipient, Source, Status
 from tests.support.smtp_server import free_port
-from tools.bench.pages import LOG, signed_in  # sets Django up
 
 _PAUSE = 0.1
 

@@ -8,6 +8,7 @@ what can be compared on a machine that others use too.
 
 from __future__ import annotations
 
+import base64
 import os
 import statistics
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 SETTINGS = {
     "DJANGO_SETTINGS_MODULE": "portal.settings",
     "SECRET_KEY": "for-the-bench-only-" * 4,
+    "ENCRYPTION_KEYS": base64.urlsafe_b64encode(b"for-the-bench-only-32-bytes-long").decode(),
     "ALLOWED_HOSTS": "localhost",
     "LOG_LEVEL": "ERROR",
 }
