@@ -33,10 +33,11 @@ def moment(when: datetime | None, short: bool = False) -> str:
     if when is None:
         return "–"
     local = timezone.localtime(when if timezone.is_aware(when) else when.replace(tzinfo=UTC))
-    words = f"{local:%b} {local.day}, {local:%Y, %H:%M}" if short else f"{local:%b} {local.day}, {local:%Y, %H:%M:%S}"
+    day, clock = f"{local:%b} {local.day}, {local:%Y},", f"{local:%H:%M}" if short else f"{local:%H:%M:%S}"
     exact, zone = f"{local:%Y-%m-%d %H:%M:%S.%f %Z}", _zone_name(local)
-    pattern = '<time datetime="{}" title="{}"><span class="nowrap">{}</span> {}</time>'
-    return format_html(pattern, local.isoformat(), exact, words, zone)
+    # Where there is little room, the day and the time take a line each.
+    pattern = '<time datetime="{}" title="{}"><span class="nowrap">{}</span> <span class="nowrap">{} {}</span></time>'
+    return format_html(pattern, local.isoformat(), exact, day, clock, zone)
 
 
 def _zone_name(when: datetime) -> str:

@@ -190,7 +190,7 @@ def _ending_credentials(member: Member, stages: list[Stage]) -> list[Notice]:
 
 def _when(days: int) -> str:
     if days < 0:
-        return "has ended"
+        return "has expired"
     return {0: "ends today", 1: "ends tomorrow"}.get(days, f"ends in {days} days")
 
 

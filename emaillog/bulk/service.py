@@ -63,6 +63,10 @@ class Plan:
     up_to: int
 
     @property
+    def changes_nothing(self) -> bool:
+        return not self.preview.changed and not self.more
+
+    @property
     def production(self) -> list[Stage]:
         return [stage for stage in self.stages if stage.is_production]
 
@@ -94,7 +98,7 @@ def start(request: Request, actor: Actor, *, typed_stage_name: str = "") -> Bulk
     Raises PermissionDenied, and ValidationError if nothing can be done (with the field `stage_name`).
     """
     planned = plan(request, actor)
-    if not planned.preview.changed and not planned.more:
+    if planned.changes_nothing:
         raise ValidationError("There is no email that this would change. Nothing was done.")
     if request.act in ENDING:
         _check_production(planned.production, typed_stage_name)

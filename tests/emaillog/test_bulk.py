@@ -324,6 +324,16 @@ def test_production_takes_its_name_on_the_page(as_administrator, crm, production
     assert BulkAction.objects.get().act == "cancel"
 
 
+def test_an_action_that_changes_nothing_says_why_and_asks_nothing(as_administrator, crm, qa, server):
+    message = failed(crm, qa, server, "no@x.example")
+    page = words(as_administrator.get(f"{NEW}?act=cancel&number={message.pk}"))
+    assert "Nothing would change" in page
+    assert "1 email: The email is finished: no recipient waits any more." in page
+    assert f'href="/monitor/email-log/?numbers={message.pk}">Back to the log' in page
+    assert "can't be undone" not in page
+    assert 'name="reason"' not in page
+
+
 @pytest.mark.parametrize(
     ("address", "status"),
     [

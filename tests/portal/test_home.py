@@ -103,7 +103,7 @@ def test_what_to_do_about_trouble_is_said_to_whom_may_do_it(
 
 @pytest.mark.parametrize(
     ("days", "says"),
-    [(-1, ["has ended"]), (0, ["ends today"]), (1, ["ends tomorrow"]), (30, ["ends in 30 days"]), (31, [])],
+    [(-1, ["has expired"]), (0, ["ends today"]), (1, ["ends tomorrow"]), (30, ["ends in 30 days"]), (31, [])],
 )
 def test_a_client_secret_that_ends_soon(as_administrator: Client, crm: App, qa: Stage, days: int, says: list[str]) -> None:
     configure(qa)
