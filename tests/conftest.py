@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models.signals import post_migrate
 from django.test import Client
+from psycopg.errors import DeadlockDetected
 
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER
 from organization.models import App, Member, Role, Stage
@@ -59,6 +60,24 @@ def _emptying_the_database_is_quick() -> None:
     Django's permissions took longer than many tests. We have permissions of our own and don't use them.
     """
     post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _emptying_the_database_is_tried_again() -> None:
+    """A gateway that serves several tests may write a refusal a second later, which can end in a deadlock on PostgreSQL."""
+    if connection.vendor != "postgresql":
+        return
+    empty = connection.ops.execute_sql_flush
+
+    def empty_in_the_end(statements: Iterable[str]) -> None:
+        try:
+            empty(statements)
+        except OperationalError as error:
+            if not isinstance(error.__cause__, DeadlockDetected):
+                raise
+            empty(statements)
+
+    connection.ops.execute_sql_flush = empty_in_the_end  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)
