@@ -77,7 +77,7 @@ def _emptying_the_database_is_tried_again() -> None:
                 raise
             empty(statements)
 
-    connection.ops.execute_sql_flush = empty_in_the_end  # type: ignore[method-assign]
+    connection.ops.execute_sql_flush = empty_in_the_end  # type: ignore[method-assign,assignment]
 
 
 @pytest.fixture(autouse=True)
