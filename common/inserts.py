@@ -49,6 +49,7 @@ def insert(*parts: Rows) -> None:
             with connection.cursor() as cursor:
                 cursor.execute(statement, [value for part in filled for value in _values(part)])
         else:
+            connection.validate_no_broken_transaction()
             with connection.wrap_database_errors:
                 _insert_one_after_the_other(connection.connection, filled)
 
@@ -82,6 +83,7 @@ def _sqlite_transaction() -> Iterator[sqlite3.Connection]:
     Inside another transaction it is a part of that one.
     """
     if connection.in_atomic_block:
+        connection.validate_no_broken_transaction()  # as Django's own cursor does: what is written would be rolled back
         with transaction.atomic(), connection.wrap_database_errors:
             yield connection.connection
         return

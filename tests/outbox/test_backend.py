@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+from contextlib import suppress
 from email import message_from_bytes, policy
 
 import pytest
@@ -17,8 +18,9 @@ from django.core.mail import (
     send_mail,
     send_mass_mail,
 )
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
+from organization.models import App
 from outbox.backend import EmailBackend
 from outbox.exceptions import SubmissionRefused
 from outbox.models import Message
@@ -194,4 +196,14 @@ def test_a_refused_mail_leaves_the_callers_transaction_usable():
         with pytest.raises((SubmissionRefused, ValueError)):
             EmailMessage("S", "C", "from@example.com", ["bad address@example.com"]).send()
         assert send_mail("S", "C", "from@example.com", ["to@example.com"]) == 1
+    assert Message.objects.count() == 1
+
+
+def test_in_a_transaction_that_is_rolled_back_anyway_nothing_is_accepted(crm):
+    send_mail("Before", "Text", "crm@acme.example", ["ana@example.com"])  # the process knows the place now
+    with transaction.atomic():
+        with suppress(IntegrityError), transaction.atomic(savepoint=False):
+            App.objects.create(key=crm.key, name="The same key")
+        with pytest.raises(transaction.TransactionManagementError):
+            send_mail("Lost", "Text", "crm@acme.example", ["ana@example.com"])
     assert Message.objects.count() == 1
