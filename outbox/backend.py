@@ -73,6 +73,10 @@ def _place(app_key: str, stage_key: str) -> Place:
     return places[0]
 
 
+# A line of 78 characters at most (RFC 5322 section 2.1.1), without the colon and the space.
+_SHORT = 75
+
+
 class _ShortFieldsAsTheyAre(Compat32):
     """Writes a field that needs neither folding nor encoding as it is. Python takes half of a message's time to see that."""
 
@@ -83,7 +87,6 @@ class _ShortFieldsAsTheyAre(Compat32):
         return super().fold_binary(name, value)
 
 
-_SHORT = 75
 _FAST_POLICY = _ShortFieldsAsTheyAre()
 
 

@@ -100,15 +100,24 @@ def release_what_waits() -> None:
     for stage_id in SmtpSettings.objects.values_list("stage_id", flat=True):
         release_to_list(HoldReason.STAGE_NOT_CONFIGURED, stage=stage_id)
     release_resumed()
-    for app_id, stage_id in _held_for(HoldReason.TEST_LIST_EMPTY):
-        listed = TestListAddress.objects.filter(test_list__app=app_id, test_list__stage=stage_id)
-        if listed.exclude(member__is_active=False).exists():
-            release_to_list(HoldReason.TEST_LIST_EMPTY, app=app_id, stage=stage_id)
-    for app_id, stage_id in _held_for(HoldReason.LIST_EXPIRED):
-        settle_expired_list(app_id, stage_id)
-    for app_id, stage_id in _held_for(HoldReason.TEST_LIST_MISSING):
-        if TestList.objects.filter(app=app_id, stage=stage_id).exists():
-            release_to_list(HoldReason.TEST_LIST_MISSING, app=app_id, stage=stage_id)
+    for reason, app_id, stage_id in _held_for(HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING, HoldReason.LIST_EXPIRED):
+        if reason == HoldReason.LIST_EXPIRED:
+            settle_expired_list(app_id, stage_id)
+        elif _GONE[reason](app_id, stage_id):
+            release_to_list(reason, app=app_id, stage=stage_id)
+
+
+def _list_has_people(app_id: int, stage_id: int) -> bool:
+    listed = TestListAddress.objects.filter(test_list__app=app_id, test_list__stage=stage_id)
+    return listed.exclude(member__is_active=False).exists()
+
+
+def _list_exists(app_id: int, stage_id: int) -> bool:
+    return TestList.objects.filter(app=app_id, stage=stage_id).exists()
+
+
+# Whether the reason is gone.
+_GONE = {HoldReason.TEST_LIST_EMPTY: _list_has_people, HoldReason.TEST_LIST_MISSING: _list_exists}
 
 
 def settle_expired_list(app_id: int, stage_id: int) -> None:
@@ -150,15 +159,16 @@ def _route_as_asked(ids: list[int], list_version: int) -> None:
 def release_resumed() -> None:
     """Test mail of places that nobody pauses any more."""
     paused = set(Pause.objects.values_list("app_id", "stage_id"))
-    for app_id, stage_id in _held_for(HoldReason.PAUSED):
+    for _, app_id, stage_id in _held_for(HoldReason.PAUSED):
         if not {(app_id, stage_id), (None, stage_id)} & paused:
             release_to_list(HoldReason.PAUSED, app=app_id, stage=stage_id)
 
 
-def _held_for(reason: HoldReason) -> list[tuple[int, int]]:
-    """The apps and stages with messages that are held for `reason`."""
-    held = Message.objects.filter(stage__in=Stage.objects.values("pk"), status=Status.HELD, hold_reason=reason).order_by()
-    return list(held.values_list("app_id", "stage_id").distinct())
+def _held_for(*reasons: HoldReason) -> list[tuple[HoldReason, int, int]]:
+    """The apps and stages with messages that are held for one of these reasons. They are read once for all of them."""
+    held = Message.objects.filter(stage__in=Stage.objects.values("pk"), status=Status.HELD, hold_reason__in=reasons).order_by()
+    places = held.values_list("hold_reason", "app_id", "stage_id").distinct()
+    return [(HoldReason(reason), app_id, stage_id) for reason, app_id, stage_id in places]
 
 
 def change_in_slices(messages: QuerySet[Message], change: Callable[[list[int]], None], slices: int | None = None) -> bool:
