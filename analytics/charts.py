@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 460, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 6, 14, 54
+_PLOT_HEIGHT = HEIGHT - _TOP - _BOTTOM
 _FILLED = 0.72  # the share of a column's width that its bars fill
 _TICKS = 4
 _LABELS = 4
@@ -43,13 +44,17 @@ class Bar:
     width: float
     height: float
 
+    @property
+    def path(self) -> str:
+        return f"M{self.x:.2f} {self.y:.2f}h{self.width:.2f}v{self.height:.2f}h-{self.width:.2f}z"
+
 
 @dataclass(frozen=True)
 class Column:
     """All bars at one place of the x axis.
 
-    `x` and `width` belong to the whole column. `label` is shown if there is room for it. `named` has each series' name and
-    value.
+    `x` and `width` belong to the whole column. `label` is shown if there is room for it. `values` has each series' number, as
+    people read it, and `words` says them with their names.
     """
 
     label: str
@@ -57,11 +62,16 @@ class Column:
     x: float
     width: float
     bars: Sequence[Bar]
-    named: Sequence[tuple[str, int]]
+    values: Sequence[str]
+    words: str
+
+    @property
+    def path(self) -> str:
+        return f"M{self.x:.2f} {_TOP}h{self.width:.2f}v{_PLOT_HEIGHT}h-{self.width:.2f}z"
 
     @property
     def middle(self) -> float:
-        return self.x + self.width / 2
+        return round(self.x + self.width / 2, 2)
 
 
 @dataclass(frozen=True)
@@ -85,9 +95,15 @@ class Chart:
     ticks: Sequence[Tick]
 
     width, height = WIDTH, HEIGHT
-    left, right, top, plot_height = _LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _TOP - _BOTTOM
+    left, right, top, plot_height = _LEFT, WIDTH - _RIGHT, _TOP, _PLOT_HEIGHT
     center, middle = (_LEFT + WIDTH - _RIGHT) / 2, (_TOP + HEIGHT - _BOTTOM) / 2
     tick_x, label_y, title_x, title_y = _LEFT - 8, HEIGHT - _BOTTOM + 20, 14, HEIGHT - 8
+
+    @property
+    def drawn(self) -> Sequence[tuple[Series, str]]:
+        """All bars of each series as one SVG path. An element for each bar took a fifth of the page's time."""
+        bars = [bar for column in self.columns for bar in column.bars]
+        return [(line, "".join(bar.path for bar in bars if bar.series is line)) for line in self.series]
 
 
 def bar_chart(key: str, title: str, x_title: str, y_title: str, labels: Sequence[str], series: Sequence[Series]) -> Chart:
@@ -116,7 +132,9 @@ def _column(place: int, labels: Sequence[str], series: Sequence[Series], step: i
         if line.values[place]
     ]
     shown = place % math.ceil(len(labels) / _LABELS) == 0
-    return Column(labels[place], shown, x, width, bars, [(line.name, line.values[place]) for line in series])
+    values = [f"{line.values[place]:,}" for line in series]
+    words = ", ".join(f"{line.name} {value}" for line, value in zip(series, values, strict=True))
+    return Column(labels[place], shown, x, width, bars, values, words)
 
 
 def _bar(series: Series, x: float, width: float, value: int, step: int) -> Bar:
@@ -125,4 +143,4 @@ def _bar(series: Series, x: float, width: float, value: int, step: int) -> Bar:
 
 
 def _y(value: int, step: int) -> float:
-    return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * value / (step * _TICKS)
+    return HEIGHT - _BOTTOM - _PLOT_HEIGHT * value / (step * _TICKS)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import Model, Q, Sum
+from django.db.models import F, Model, Q, Sum
+from django.db.models.expressions import Combinable
+from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from analytics.causes import explanation_of
@@ -175,16 +177,14 @@ def _visible_hours(places: Places) -> _VisibleHours:
 
 def _periods(visible: _VisibleHours, shown: Range) -> dict[Period, Sums]:
     """Sum up by hour or day. The rows are hours, because days begin at different hours in different time zones."""
-    hours, by_hour = Q(hour__range=(shown.begin(), timezone.now())), _nothing()
+    hours, by_hour, by_period = Q(hour__range=(shown.begin(), timezone.now())), _nothing(), _nothing()
     whole, some = hours & Q(stage__in=visible.stages), hours & visible.of_some_apps
+    # By the hour, since the most that was held at once is that of an hour.
     _add_counts(by_hour, "hour", (*_COUNTS, "held"), (StageCount, whole), (HourlyCount, some))
-    _add_latencies(by_hour, "hour", (StageLatency, whole), (HourlyLatency, some))
-    periods = {period: Sums() for period in shown.periods()}
     for hour, sums in by_hour.items():
-        period = shown.period_of(hour)
-        if period in periods:
-            periods[period] += sums
-    return periods
+        by_period[shown.period_of(hour)] += sums
+    _add_latencies(by_period, TruncDate("hour") if shown.by_day else "hour", (StageLatency, whole), (HourlyLatency, some))
+    return {period: by_period[period] for period in shown.periods()}
 
 
 class Ended(NamedTuple):
@@ -255,7 +255,7 @@ def _add_counts(to: defaultdict[Any, Sums], key: str, columns: Sequence[str], *t
             to[of].counts.update(dict(zip(columns, numbers, strict=True)))
 
 
-def _add_latencies(to: defaultdict[Any, Sums], key: str, *tables: tuple[type[Model], Q]) -> None:
+def _add_latencies(to: defaultdict[Any, Sums], key: str | Combinable, *tables: tuple[type[Model], Q]) -> None:
     for model, rows in tables:
         for of, bucket, sent in grouped(model, rows, (key, "bucket"), ("sent",)):
             to[of].latencies[bucket] += sent
@@ -273,11 +273,12 @@ def _causes(places: Places, rows: Q) -> list[Cause]:
     return sorted(causes, key=lambda cause: [-cause.counts[name] for name in _FAILURES])
 
 
-def grouped(model: type[Model], rows: Q, keys: Sequence[str], columns: Sequence[str]) -> list[tuple[Any, ...]]:
+def grouped(model: type[Model], rows: Q, keys: Sequence[str | Combinable], columns: Sequence[str]) -> list[tuple[Any, ...]]:
     """Return the keys and the sum of each of `columns`, for each combination of `keys`."""
+    named = {f"key{place}": F(key) if isinstance(key, str) else key for place, key in enumerate(keys)}
     sums = {f"{column}_sum": Sum(column) for column in columns}
-    of_keys = model._default_manager.filter(rows).order_by().values(*keys)
-    groups: list[tuple[Any, ...]] = list(of_keys.annotate(**sums).values_list(*keys, *sums))
+    of_keys = model._default_manager.filter(rows).order_by().values(**named)
+    groups: list[tuple[Any, ...]] = list(of_keys.annotate(**sums).values_list(*named, *sums))
     return groups
 
 
