@@ -14,6 +14,8 @@ from django.db.models import Max, Min, QuerySet
 from outbox.models import Message
 
 SCAN_LIMIT = 50_000
+# Most pages are full after a few messages. To find the end of a whole piece takes longer than to read such a page.
+_FIRST_LOOK = 500
 # The time of a message is when the transaction that accepted it began. The message gets its number a little before or after
 # that time. No transaction takes as long as this.
 _SLACK = timedelta(minutes=5)
@@ -77,8 +79,19 @@ def scan(
 def _scan_one(
     source: QuerySet[Message], matching: QuerySet[Message], id_range: IdRange, limit: int, *, upward: bool
 ) -> ScanResult:
+    if limit < _FIRST_LOOK:
+        result = _look(source, matching, id_range, limit, min(_FIRST_LOOK, SCAN_LIMIT), upward=upward)
+        if result.stop is None:
+            return result
+    return _look(source, matching, id_range, limit, SCAN_LIMIT, upward=upward)
+
+
+def _look(
+    source: QuerySet[Message], matching: QuerySet[Message], id_range: IdRange, limit: int, length: int, *, upward: bool
+) -> ScanResult:
+    """Look at the next `length` messages of the source."""
     order, furthest = ("pk", Max("pk")) if upward else ("-pk", Min("pk"))
-    last = id_range.of(source).order_by(order)[:SCAN_LIMIT].aggregate(number=furthest)["number"]
+    last = id_range.of(source).order_by(order)[:length].aggregate(number=furthest)["number"]
     if last is None:
         return ScanResult([])
     piece, beyond = (IdRange(below=last + 1), IdRange(above=last)) if upward else (IdRange(above=last - 1), IdRange(below=last))
