@@ -40,7 +40,7 @@ from common import sql
 from common.clock import database_now
 from common.inserts import Rows, insert
 from organization.models import Stage
-from outbox.counts.backlog import depth_by_app
+from outbox.counts.backlog import count_held
 from outbox.models import GIVEN_UP, Attempt, HandOverCapture, Message, Recipient, RouteKind, Rule, Status
 
 LAG = timedelta(minutes=1)
@@ -132,7 +132,7 @@ def forget_before(hour: datetime) -> None:
 
 def _note_held(now: datetime) -> None:
     """Record how many messages are held now."""
-    held = depth_by_app(Stage.objects.all(), Status.HELD, at_most=HELD_AT_MOST)
+    held = count_held(Stage.objects.all(), HELD_AT_MOST).by_app()
     hours: dict[tuple[object, ...], Counter[str]]
     hours = {
         (stage, _hour(now), app): Counter(held=depth.messages) for stage, apps in held.items() for app, depth in apps.items()

@@ -95,7 +95,6 @@ class BacklogRow(NamedTuple):
 
     stage_id: int
     app_id: int
-    hold_reason: str
     messages: int
     oldest: datetime | str
 
@@ -124,8 +123,8 @@ def backlog_by_app(stages: int, status: str, limit: int) -> sql.Query[BacklogRow
     return sql.query(
         BacklogRow,
         f"""
-        SELECT stage_id, app_id, hold_reason, count(*), min(created) FROM {_first_messages(stages, (status,), limit)}
-        GROUP BY stage_id, app_id, hold_reason
+        SELECT stage_id, app_id, count(*), min(created) FROM {_first_messages(stages, (status,), limit)}
+        GROUP BY stage_id, app_id
         """,
     )
 

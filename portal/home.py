@@ -25,9 +25,9 @@ from organization.web.http import MemberRequest
 from outbox.access.visibility import log_access_by_stage
 from outbox.copies.copied_mail import held_by_stage
 from outbox.copies.copied_mail import may_answer as may_answer_copy
-from outbox.counts.backlog import Depth, depth_by_app
+from outbox.counts.backlog import Depth, HeldCounts, waiting_by_app
 from outbox.holding.held_mail import HeldMail, held_by_app, may_answer
-from outbox.models import WAITING, HoldReason, Pause, Status
+from outbox.models import WAITING, HoldReason, Pause
 from portal.first_day import first_day
 from portal.own_apps import app_rows, last_emails, own_apps
 from portal.stage_overview import StageFacts, failed_emails, read_facts, stage_rows
@@ -101,12 +101,12 @@ def notices_for(
         *_ending_secrets(facts, configurable),
         *_ending_credentials(member, stages),
         *_unconfigured(facts, configurable),
-        *_held(member, stages),
-        *_lists_that_end(member, stages, facts.now),
+        *_held(member, stages, facts.held),
+        *_lists_that_end(member, stages, facts),
         *_policies_that_end(configurable, facts.now),
-        *_asking(member, stages),
+        *_asking(member, stages, facts.held),
         *_failed(places, failed),
-        *_paused(member, facts.pauses, places),
+        *_paused(member, facts, places),
     ]
     urgency = ("danger", "warning", "info")
     return sorted(notices, key=lambda notice: urgency.index(notice.kind))
@@ -209,12 +209,12 @@ def _unconfigured(facts: StageFacts, configurable: list[Stage]) -> list[Notice]:
     ]
 
 
-def _held(member: Member, stages: list[Stage]) -> list[Notice]:
+def _held(member: Member, stages: list[Stage], counts: HeldCounts) -> list[Notice]:
     """Return notices of messages that are held by a test list, which is empty or missing.
 
     Messages that wait for settings are part of the stage's notice.
     """
-    held, by_pk = depth_by_app(stages, Status.HELD, _LIST_LACKS_PEOPLE), {stage.pk: stage for stage in stages}
+    held, by_pk = counts.by_app(_LIST_LACKS_PEOPLE), {stage.pk: stage for stage in stages}
     apps = App.objects.in_bulk({app for depths in held.values() for app in depths})
     waiting: list[Notice] = []
     for stage_pk, depths in held.items():
@@ -249,12 +249,13 @@ def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Notice:
     )
 
 
-def _lists_that_end(member: Member, stages: list[Stage], now: datetime) -> list[Notice]:
+def _lists_that_end(member: Member, stages: list[Stage], facts: StageFacts) -> list[Notice]:
     """Lists that end soon, and those that have expired, so that their app's mail is held."""
+    now = facts.now
     lists = TestList.objects.filter(stage__in=stages, active=True, active_until__lte=now + _NEAR).select_related("app", "stage")
     ending = [row for row in lists if may_edit(member, row.app, row.stage)]
     expired = [row for row in ending if waits_for_decision(row, now)]
-    held = depth_by_app([row.stage for row in expired], Status.HELD, [HoldReason.LIST_EXPIRED])
+    held = facts.held.by_app([HoldReason.LIST_EXPIRED])
     return [
         *(_expired_list(row, held.get(row.stage_id, {}).get(row.app_id, Depth())) for row in expired),
         *(_list_ends(row, now) for row in ending if row.is_active(now)),
@@ -301,9 +302,9 @@ def _policies_that_end(configurable: list[Stage], now: datetime) -> list[Notice]
     ]
 
 
-def _asking(member: Member, stages: list[Stage]) -> list[Notice]:
+def _asking(member: Member, stages: list[Stage], held: HeldCounts) -> list[Notice]:
     """Held mail that waits for an answer: of a whole stage for those who may answer for it, or else of their apps."""
-    questions, notices = held_by_app(stages), []
+    questions, notices = held_by_app(stages, held), []
     apps = App.objects.in_bulk({app for by_app in questions.values() for app in by_app})
     for stage in stages:
         by_app = questions.get(stage.pk, {})
@@ -341,11 +342,10 @@ def _failed(places: Places, counts: Mapping[int, int]) -> list[Notice]:
     ]
 
 
-def _behind(pauses: list[Pause], places: Places) -> dict[int, Depth]:
+def _behind(facts: StageFacts, places: Places) -> dict[int, Depth]:
     """Return how many emails wait behind each pause, as far as the member may see them in the log."""
-    stages = {pause.stage for pause in pauses if pause.stage in places}
-    kinds = [depth_by_app(stages, status) for status in WAITING]
-    kinds.append(depth_by_app(stages, Status.HELD, [HoldReason.PAUSED]))
+    stages = {pause.stage for pause in facts.pauses if pause.stage in places}
+    kinds = [*(waiting_by_app(stages, status) for status in WAITING), facts.held.by_app([HoldReason.PAUSED])]
 
     def depth(pause: Pause) -> Depth:
         access = places.get(pause.stage)
@@ -357,7 +357,7 @@ def _behind(pauses: list[Pause], places: Places) -> dict[int, Depth]:
         ]
         return sum(depths, Depth())
 
-    return {pause.pk: depth(pause) for pause in pauses}
+    return {pause.pk: depth(pause) for pause in facts.pauses}
 
 
 def _about(pause: Pause, behind: Depth) -> str:
@@ -365,9 +365,9 @@ def _about(pause: Pause, behind: Depth) -> str:
     return f"{text} – {behind} {'email waits' if behind.messages == 1 else 'emails wait'}." if behind.messages else text
 
 
-def _paused(member: Member, pauses: list[Pause], places: Places) -> list[Notice]:
+def _paused(member: Member, facts: StageFacts, places: Places) -> list[Notice]:
     """Everybody hears of a paused stage; of a paused app those who look after it."""
-    behind = _behind(pauses, places)
+    behind = _behind(facts, places)
     return [
         Notice(
             "warning",
@@ -379,6 +379,6 @@ def _paused(member: Member, pauses: list[Pause], places: Places) -> list[Notice]
             "Open the app" if pause.app else "Open the email configuration",
             pause.stage,
         )
-        for pause in pauses
+        for pause in facts.pauses
         if pause.app is None or allowed(member, Scope(pause.app, pause.stage), *_LOOKS_AFTER)
     ]

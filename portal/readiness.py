@@ -22,7 +22,7 @@ from gateway.heartbeat import living_gateways
 from gateway.models import Gateway
 from organization.installation.seal import is_copy, is_taken_for_copy
 from organization.models import Stage
-from outbox.counts.backlog import depth_by_app
+from outbox.counts.backlog import count_held
 from outbox.models import WAITING, Message, Status
 from portal import statements
 
@@ -113,7 +113,7 @@ def _stages() -> dict[str, dict[str, Any]]:
     """Return each stage in which messages wait or are held, or which is in trouble."""
     stages = list(Stage.objects.annotate(**{f"first_{status}": Subquery(_first(status)) for status in WAITING}))
     backoffs = {backoff.stage_id: backoff for backoff in StageBackoff.objects.filter(failures__gt=0)}
-    held = depth_by_app(stages, Status.HELD)
+    held = count_held(stages).by_app()
     now = database_now()
     rows = {}
     for stage in stages:

@@ -17,7 +17,7 @@ from common.clock import database_now
 from delivery.models import StageBackoff
 from emailconfig.models import LastTest, SmtpSettings
 from organization.models import Stage
-from outbox.counts.backlog import Backlog, backlog
+from outbox.counts.backlog import Backlog, HeldCounts, backlog, count_held
 from outbox.models import Message, Pause, Status
 from testlists.models import TestList
 
@@ -35,6 +35,7 @@ class StageFacts(NamedTuple):
     settings: dict[int, SmtpSettings]
     backoffs: list[StageBackoff]
     pauses: list[Pause]
+    held: HeldCounts
 
 
 class FailedEmails(NamedTuple):
@@ -78,6 +79,7 @@ def read_facts(stages: Collection[Stage]) -> StageFacts:
         {row.stage_id: row for row in SmtpSettings.objects.filter(stage__in=stages).select_related("stage")},
         list(StageBackoff.objects.filter(stage__in=stages, failures__gt=0).select_related("stage")),
         list(Pause.objects.filter(stage__in=stages).select_related("stage", "app")),
+        count_held(stages),
     )
 
 
@@ -101,7 +103,7 @@ def failed_emails(places: Places, now: datetime) -> FailedEmails:
 def stage_rows(places: Places, facts: StageFacts, failed: Mapping[int, int]) -> list[StageRow]:
     """Return a row for each stage. The number of queries doesn't grow with the stages."""
     states, tests = _states(facts), _last_tests(facts.settings)
-    waiting, figures, lists = backlog(places), periods_by_stage(places, _LAST_DAY), _active_lists(places, facts.now)
+    waiting, figures, lists = backlog(places, facts.held), periods_by_stage(places, _LAST_DAY), _active_lists(places, facts.now)
     return [
         StageRow(
             stage,

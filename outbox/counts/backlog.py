@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from common import sql
 from common.clock import parse_db_time
@@ -16,7 +17,7 @@ from outbox.models import WAITING, HoldReason, Status
 
 # The limit for each stage and status. A page needs no more to say that it is too much.
 COUNTED_AT_MOST = 1_000
-_ON_ITS_WAY_OR_HELD = (*WAITING, Status.SENDING, Status.HELD)
+_ON_ITS_WAY = (*WAITING, Status.SENDING)
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,64 @@ class Backlog:
         return Backlog(self.waiting + other.waiting, self.held + other.held)
 
 
-def backlog(places: Mapping[Stage, LogAccess]) -> dict[Stage, Backlog]:
-    """The backlog of each stage, as far as the member may see it."""
+@dataclass(frozen=True)
+class HeldCounts:
+    """How many messages some stages hold, by app and reason. They are read once for all that a page says of them.
+
+    Of a stage no more than `limit` are counted: there may be millions of one app's before the first of another's.
+    """
+
+    rows: Sequence[statements.HeldRow] = ()
+    limit: int = COUNTED_AT_MOST
+
+    def by_app(self, reasons: Collection[HoldReason] = ()) -> dict[int, dict[int, Depth]]:
+        """The depth by stage and app, for each app that has held messages there, for one of these reasons if there are any."""
+        depths: defaultdict[int, defaultdict[int, Depth]] = defaultdict(lambda: defaultdict(Depth))
+        for row in self.rows:
+            if not reasons or row.hold_reason in reasons:
+                depths[row.stage_id][row.app_id] += self.depth(row)
+        return {stage: dict(by_app) for stage, by_app in depths.items()}
+
+    def depth(self, row: statements.HeldRow) -> Depth:
+        return Depth(min(row.messages, self.limit), self._counted[row.stage_id] > self.limit, parse_db_time(row.oldest))
+
+    @cached_property
+    def _counted(self) -> Counter[int]:
+        counted: Counter[int] = Counter()
+        for row in self.rows:
+            counted[row.stage_id] += row.messages
+        return counted
+
+
+def count_held(stages: Collection[Stage], limit: int | None = None) -> HeldCounts:
+    """Count up to `limit` messages of each stage, COUNTED_AT_MOST by default."""
+    limit = limit or COUNTED_AT_MOST
+    if not stages:
+        return HeldCounts()
+    return HeldCounts(sql.fetch(statements.held_by_app(len(stages), limit + 1), *(stage.pk for stage in stages)), limit)
+
+
+def backlog(places: Mapping[Stage, LogAccess], held: HeldCounts | None = None) -> dict[Stage, Backlog]:
+    """The backlog of each stage, as far as the member may see it. `held`: the held messages of these stages, if known."""
+    waiting = _waiting(places)
+    by_app = (held or count_held(places)).by_app()
+    return {
+        stage: Backlog(
+            waiting[stage], sum((depth for app, depth in by_app.get(stage.pk, {}).items() if access.sees(app)), Depth())
+        )
+        for stage, access in places.items()
+    }
+
+
+def _waiting(places: Mapping[Stage, LogAccess]) -> dict[Stage, Depth]:
     if not places:
         return {}
-    query = statements.backlog_sums(len(places), _ON_ITS_WAY_OR_HELD, COUNTED_AT_MOST + 1)
+    query = statements.backlog_sums(len(places), _ON_ITS_WAY, COUNTED_AT_MOST + 1)
     whole = [stage.pk for stage, access in places.items() if access.every_app]
     counted: Counter[tuple[int, str]] = Counter()
     own: defaultdict[tuple[int, str], Depth] = defaultdict(Depth)
     by_stage = {stage.pk: access for stage, access in places.items()}
-    for row in sql.fetch(query, whole, *(stage.pk for stage in places for _ in _ON_ITS_WAY_OR_HELD)):
+    for row in sql.fetch(query, whole, *(stage.pk for stage in places for _ in _ON_ITS_WAY)):
         counted[row.stage_id, row.status] += row.messages
         if row.app_id == 0 or by_stage[row.stage_id].sees(row.app_id):
             own[row.stage_id, row.status] += Depth(row.messages, oldest=parse_db_time(row.oldest))
@@ -64,30 +113,19 @@ def backlog(places: Mapping[Stage, LogAccess]) -> dict[Stage, Backlog]:
         place = stage.pk, status.value
         return Depth(min(own[place].messages, COUNTED_AT_MOST), counted[place] > COUNTED_AT_MOST, own[place].oldest)
 
-    return {
-        stage: Backlog(sum((depth(stage, status) for status in (*WAITING, Status.SENDING)), Depth()), depth(stage, Status.HELD))
-        for stage in places
-    }
+    return {stage: sum((depth(stage, status) for status in _ON_ITS_WAY), Depth()) for stage in places}
 
 
-def depth_by_app(
-    stages: Collection[Stage], status: Status, reasons: Collection[HoldReason] = (), *, at_most: int | None = None
-) -> dict[int, dict[int, Depth]]:
-    """The depth by stage and app, for each app that has messages of that status there.
-
-    With `reasons` only messages that are held for one of these count. `at_most` is a limit other than COUNTED_AT_MOST. All
-    messages of a stage count toward the limit: there may be millions of one app's before the first of another's.
-    """
+def waiting_by_app(stages: Collection[Stage], status: Status) -> dict[int, dict[int, Depth]]:
+    """The depth by stage and app, for each app that has messages of that status there."""
     if not stages:
         return {}
-    limit = at_most or COUNTED_AT_MOST
-    rows = sql.fetch(statements.backlog_by_app(len(stages), status, limit + 1), *(stage.pk for stage in stages))
+    rows = sql.fetch(statements.backlog_by_app(len(stages), status, COUNTED_AT_MOST + 1), *(stage.pk for stage in stages))
     counted: Counter[int] = Counter()
     for row in rows:
         counted[row.stage_id] += row.messages
-    by_stage: defaultdict[int, defaultdict[int, Depth]] = defaultdict(lambda: defaultdict(Depth))
+    by_stage: defaultdict[int, dict[int, Depth]] = defaultdict(dict)
     for row in rows:
-        if not reasons or row.hold_reason in reasons:
-            more = counted[row.stage_id] > limit
-            by_stage[row.stage_id][row.app_id] += Depth(min(row.messages, limit), more, parse_db_time(row.oldest))
-    return {stage: dict(depths) for stage, depths in by_stage.items()}
+        more = counted[row.stage_id] > COUNTED_AT_MOST
+        by_stage[row.stage_id][row.app_id] = Depth(min(row.messages, COUNTED_AT_MOST), more, parse_db_time(row.oldest))
+    return dict(by_stage)

@@ -7,7 +7,7 @@ thousands. Test mail never asks, because it goes to the people on the list alone
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from common import sql
 from common.addresses import same_address_key
-from common.clock import database_now, parse_db_time
+from common.clock import database_now
 from emailconfig.models import SmtpSettings
 from organization import audit
 from organization.access import Actor, Scope, allowed, require
@@ -28,7 +28,7 @@ from organization.permissions import Permission
 from organization.recipient_policy.reading import policies_of
 from organization.stage_name import check_stage_name
 from outbox import statements, wakeup
-from outbox.counts.backlog import COUNTED_AT_MOST, Depth
+from outbox.counts.backlog import COUNTED_AT_MOST, Depth, HeldCounts, count_held
 from outbox.models import ASKING_REASONS, HeldAnswer, HoldReason, Message, Pause, RouteKind, Status
 from outbox.states import change_in_slices, end_together, release
 from testlists.models import TestListAddress
@@ -108,22 +108,16 @@ def held_mail(place: Scope) -> HeldMail:
     return sum(by_app.values(), HeldMail())
 
 
-def held_by_app(stages: Collection[Stage]) -> defaultdict[int, dict[int, HeldMail]]:
-    """By stage, the question about each app. Of each stage's held messages no more are counted than a page needs."""
+def held_by_app(stages: Collection[Stage], held: HeldCounts | None = None) -> defaultdict[int, dict[int, HeldMail]]:
+    """By stage, the question about each app. `held`: the held messages of these stages, if they are known."""
     questions: defaultdict[int, dict[int, HeldMail]] = defaultdict(dict)
     stage_ids = [stage.pk for stage in stages]
-    rows = sql.fetch(statements.held_by_app(len(stages), COUNTED_AT_MOST + 1), *stage_ids) if stages else []
-    if not rows:
-        return questions
-    counted: Counter[int] = Counter()
-    for row in rows:
-        counted[row.stage_id] += row.messages
-    is_open = _open_places(stage_ids)
-    for row in rows:
-        if row.hold_reason in ASKING_REASONS and not row.is_test_mail and is_open(row.stage_id, row.app_id):
-            more = counted[row.stage_id] > COUNTED_AT_MOST
-            depth = Depth(min(row.messages, COUNTED_AT_MOST), more, parse_db_time(row.oldest))
-            question = HeldMail(depth, more_outside=more, kept=row.hold_reason == HoldReason.KEPT)
+    held = held or count_held(stages)
+    is_open = _open_places(stage_ids) if held.rows else None
+    for row in held.rows:
+        if is_open and row.hold_reason in ASKING_REASONS and not row.is_test_mail and is_open(row.stage_id, row.app_id):
+            depth = held.depth(row)
+            question = HeldMail(depth, more_outside=depth.more, kept=row.hold_reason == HoldReason.KEPT)
             questions[row.stage_id][row.app_id] = questions[row.stage_id].get(row.app_id, HeldMail()) + question
     return _with_addresses(questions, stage_ids) if questions else questions
 
