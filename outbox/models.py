@@ -156,6 +156,10 @@ class Message(models.Model):
         indexes = [
             models.Index(fields=["stage", "status", "due", "id"], name="message_queue"),
             models.Index(fields=["stage", "id"], name="message_log"),
+            # Few messages are held, so it costs the others nothing. A stage may hold thousands that wait for a person.
+            models.Index(
+                fields=["hold_reason", "route", "stage", "app"], condition=models.Q(status=Status.HELD), name="message_held"
+            ),
         ]
         constraints = [
             models.CheckConstraint(condition=models.Q(status__in=Status.values), name="message_status"),

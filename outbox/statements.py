@@ -197,6 +197,25 @@ def held_addresses(stages: int, limit: int) -> sql.Query[HeldAddress]:
     )
 
 
+class HeldPlace(NamedTuple):
+    """An app in a stage that has held test mail, and why it is held."""
+
+    hold_reason: str
+    app_id: int
+    stage_id: int
+
+
+# Without parameters, so that both databases know that the index of held messages has all that it asks for.
+HELD_TEST_MAIL = sql.query(
+    HeldPlace,
+    """
+    SELECT DISTINCT hold_reason, app_id, stage_id FROM outbox_message
+    WHERE status = 'held' AND route = 'test_list'
+    AND hold_reason IN ('stage_not_configured', 'paused', 'test_list_empty', 'test_list_missing', 'list_time_over')
+    """,
+)
+
+
 class RecentMessage(NamedTuple):
     id: int
     route: str

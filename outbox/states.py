@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
@@ -13,7 +13,7 @@ from common.addresses import same_address_key
 from common.clock import database_now
 from emailconfig.models import SmtpSettings
 from organization.models import Stage
-from outbox import event_log
+from outbox import event_log, statements
 from outbox.models import WAITING, HoldReason, Message, Pause, Recipient, RouteKind, Rule, Status
 from outbox.routing import as_asked
 from testlists.models import TestList, TestListAddress
@@ -95,16 +95,32 @@ def release_to_list(reason: HoldReason, **place: int) -> None:
     release(Message.objects.filter(route=RouteKind.TEST_LIST, hold_reason=reason, **place))
 
 
-def release_what_waits() -> None:
-    """Release held test mail whose reason is gone, also what was accepted in the moment when it went away."""
-    for stage_id in SmtpSettings.objects.values_list("stage_id", flat=True):
-        release_to_list(HoldReason.STAGE_NOT_CONFIGURED, stage=stage_id)
-    release_resumed()
-    for reason, app_id, stage_id in _held_for(HoldReason.TEST_LIST_EMPTY, HoldReason.TEST_LIST_MISSING, HoldReason.LIST_EXPIRED):
+def release_what_waits(*reasons: HoldReason) -> None:
+    """Release held test mail whose reason is gone, also what was accepted in the moment when it went away.
+
+    Without `reasons`, of any reason.
+    """
+    is_gone = _reasons_gone()
+    for held_for, app_id, stage_id in sql.fetch(statements.HELD_TEST_MAIL):
+        reason = HoldReason(held_for)
+        if reasons and reason not in reasons:
+            continue
         if reason == HoldReason.LIST_EXPIRED:
             settle_expired_list(app_id, stage_id)
-        elif _GONE[reason](app_id, stage_id):
+        elif is_gone[reason](app_id, stage_id):
             release_to_list(reason, app=app_id, stage=stage_id)
+
+
+def _reasons_gone() -> Mapping[HoldReason, Callable[[int, int], bool]]:
+    """For each reason whether it is gone for an app in a stage."""
+    configured = set(SmtpSettings.objects.values_list("stage_id", flat=True))
+    paused = set(Pause.objects.values_list("app_id", "stage_id"))
+    return {
+        HoldReason.STAGE_NOT_CONFIGURED: lambda app_id, stage_id: stage_id in configured,
+        HoldReason.PAUSED: lambda app_id, stage_id: not {(app_id, stage_id), (None, stage_id)} & paused,
+        HoldReason.TEST_LIST_EMPTY: _list_has_people,
+        HoldReason.TEST_LIST_MISSING: _list_exists,
+    }
 
 
 def _list_has_people(app_id: int, stage_id: int) -> bool:
@@ -114,10 +130,6 @@ def _list_has_people(app_id: int, stage_id: int) -> bool:
 
 def _list_exists(app_id: int, stage_id: int) -> bool:
     return TestList.objects.filter(app=app_id, stage=stage_id).exists()
-
-
-# Whether the reason is gone.
-_GONE = {HoldReason.TEST_LIST_EMPTY: _list_has_people, HoldReason.TEST_LIST_MISSING: _list_exists}
 
 
 def settle_expired_list(app_id: int, stage_id: int) -> None:
@@ -154,21 +166,6 @@ def _route_as_asked(ids: list[int], list_version: int) -> None:
         ]
     Recipient.objects.bulk_create(missing)
     Message.objects.filter(pk__in=ids).update(route=RouteKind.RECIPIENTS, list_version=list_version)
-
-
-def release_resumed() -> None:
-    """Test mail of places that nobody pauses any more."""
-    paused = set(Pause.objects.values_list("app_id", "stage_id"))
-    for _, app_id, stage_id in _held_for(HoldReason.PAUSED):
-        if not {(app_id, stage_id), (None, stage_id)} & paused:
-            release_to_list(HoldReason.PAUSED, app=app_id, stage=stage_id)
-
-
-def _held_for(*reasons: HoldReason) -> list[tuple[HoldReason, int, int]]:
-    """The apps and stages with messages that are held for one of these reasons. They are read once for all of them."""
-    held = Message.objects.filter(stage__in=Stage.objects.values("pk"), status=Status.HELD, hold_reason__in=reasons).order_by()
-    places = held.values_list("hold_reason", "app_id", "stage_id").distinct()
-    return [(HoldReason(reason), app_id, stage_id) for reason, app_id, stage_id in places]
 
 
 def change_in_slices(messages: QuerySet[Message], change: Callable[[list[int]], None], slices: int | None = None) -> bool:

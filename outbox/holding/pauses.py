@@ -27,7 +27,7 @@ from outbox.holding.held_mail import (
     permissions_for,
 )
 from outbox.models import WAITING, HoldReason, Message, Pause, Status
-from outbox.states import change_in_slices, hold_together, release_resumed
+from outbox.states import change_in_slices, hold_together, release_what_waits
 from testlists.services import lock_against_claims, lock_stage_against_hand_over
 
 # A shorter pause ends without a question.
@@ -69,7 +69,7 @@ def resume(place: Scope, actor: Actor, *, held: Choice | None = None, reason: st
         audit.record(actor, audit.Operation.RESUME, ended, before=audit.snapshot(ended))
         is_short = not ended.asks and database_now() - ended.since < SHORT
         ended.delete()
-        transaction.on_commit(release_resumed, robust=True)  # the worker does it if we can't
+        transaction.on_commit(lambda: release_what_waits(HoldReason.PAUSED), robust=True)  # the worker does it if we can't
         wakeup.notify_on_commit()
         question = held_mail(place)
         if held is not None:
