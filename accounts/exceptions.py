@@ -5,7 +5,7 @@ from __future__ import annotations
 from common.exceptions import PortalError
 
 
-class LinkOver(PortalError):
+class InvalidLink(PortalError):
     """The link was used, has ended, or never was one."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from django.db import models, transaction
 from django.db.models.functions import Now
 
-from accounts.exceptions import LinkOver
+from accounts.exceptions import InvalidLink
 from common.clock import database_now
 from organization import audit
 from organization.installation import portal_url
@@ -87,16 +87,16 @@ def member_of_link(purpose: Purpose, token: str) -> Member | None:
 
 
 def use_link(purpose: Purpose, token: str, new_password: str) -> Member:
-    """Store the password that the member chose. Raises LinkOver if the link doesn't work any more."""
+    """Store the password that the member chose. Raises InvalidLink if the link doesn't work any more."""
     with transaction.atomic():
         link = _find(purpose, token)
         if link is None:
-            raise LinkOver()
+            raise InvalidLink()
         member = Member.objects.select_for_update(no_key=True).get(pk=link.member_id)
         link = AccountLink.objects.filter(pk=link.pk).first()  # of two who use it at once, the second sees that it was used
         now = database_now()
         if link is None or not link.works(member, now):
-            raise LinkOver()
+            raise InvalidLink()
         AccountLink.objects.filter(pk=link.pk).update(used=now)
         return choose_password(member, new_password, _DONE[purpose])
 

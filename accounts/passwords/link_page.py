@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.exceptions import LinkOver
+from accounts.exceptions import InvalidLink
 from accounts.links import Purpose, member_of_link, use_link
 from organization.models import Member
 
@@ -18,20 +18,20 @@ def answer_link(request: HttpRequest, purpose: Purpose, token: str) -> HttpRespo
     """Ask for a password, store it, and lead to the sign-in page: a second factor is asked for there, as always."""
     member = member_of_link(purpose, token)
     if member is None:
-        return _link_over(request, purpose)
+        return _link_invalid(request, purpose)
     form = SetPasswordForm(member, request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
             use_link(purpose, token, form.cleaned_data["new_password1"])
-        except LinkOver:
-            return _link_over(request, purpose)
+        except InvalidLink:
+            return _link_invalid(request, purpose)
         messages.success(request, "Your password was stored. Sign in with it.")
         return redirect("login")
     return _page(request, "accounts/choose_password.html", purpose, 422 if form.errors else 200, form=form, member=member)
 
 
-def _link_over(request: HttpRequest, purpose: Purpose) -> HttpResponse:
-    return _page(request, "accounts/link_over.html", purpose, 410)
+def _link_invalid(request: HttpRequest, purpose: Purpose) -> HttpResponse:
+    return _page(request, "accounts/link_invalid.html", purpose, 410)
 
 
 def _page(
