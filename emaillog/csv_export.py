@@ -19,7 +19,7 @@ from outbox.models import Message, Source
 
 ROWS_AT_MOST = 100_000
 SEARCHED_AT_MOST = 40 * SCAN_LIMIT
-_ROWS_PER_SCAN = 500
+_ROWS_PER_SCAN = 200
 _LEFT_OUT = "Not all matching emails are in this file: it ends after {:,} emails. Choose a time range to get the others."
 _HEADER = (
     "Number", "Time", "Status", "Reason", "Server's words", "Stage", "App", "Credential", "Subject", "From",

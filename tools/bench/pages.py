@@ -89,7 +89,7 @@ def measure_the_log(emails: int, everybody: Client) -> None:
     measure("log: of a quiet stage", everybody, "/monitor/email-log/stage-03/")
     measure("log: developer of a rare app", signed_in(developer), LOG)
     measure("log: is there new mail", everybody, f"{LOG}new/", {"above": middle, "q": nowhere})
-    measure("log: the export's first 500 lines", everybody, f"{LOG}export/")
+    measure("log: the export's first 200 lines", everybody, f"{LOG}export/")
     number = Message.objects.filter(stage__key="qa", status="sent").order_by("-pk").values_list("pk", flat=True)[100]
     measure("one mail", everybody, f"{LOG}{number}/")
     measure("one mail, asked whether to resend it", everybody, f"{LOG}{number}/resend/")
@@ -322,7 +322,7 @@ def _read(answer: Any) -> None:
     """The page, or of a file the beginning."""
     assert answer.status_code == 200, answer
     if answer.streaming:
-        list(islice(answer.streaming_content, 500))
+        list(islice(answer.streaming_content, 200))
 
 
 if __name__ == "__main__":
