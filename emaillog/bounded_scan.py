@@ -90,16 +90,20 @@ def _look(
     source: QuerySet[Message], matching: QuerySet[Message], id_range: IdRange, limit: int, length: int, *, upward: bool
 ) -> ScanResult:
     """Look at the next `length` messages of the source."""
-    order, furthest = ("pk", Max("pk")) if upward else ("-pk", Min("pk"))
-    last = id_range.of(source).order_by(order)[:length].aggregate(number=furthest)["number"]
+    order, furthest = _order(source, upward=upward), Max("pk") if upward else Min("pk")
+    last = id_range.of(source).order_by(*order)[:length].aggregate(number=furthest)["number"]
     if last is None:
         return ScanResult([])
     piece, beyond = (IdRange(below=last + 1), IdRange(above=last)) if upward else (IdRange(above=last - 1), IdRange(below=last))
-    messages = list(piece.within(id_range).of(matching).order_by(order)[:limit])
+    messages = list(piece.within(id_range).of(matching).order_by(*order)[:limit])
     if len(messages) == limit:
         return ScanResult(messages)
-    following = beyond.within(id_range).of(source).order_by(order).values_list("created", flat=True).first()
+    following = beyond.within(id_range).of(source).order_by(*order).values_list("created", flat=True).first()
     return ScanResult(messages, ScanStop(last, following) if following else None)
+
+
+def _order(source: QuerySet[Message], *, upward: bool) -> list[str]:
+    return [str(name).removeprefix("-") if upward else str(name) for name in source.query.order_by]
 
 
 def walk(
@@ -126,7 +130,7 @@ def count_in_scans(
     total, more = 0, False
     for source in sources:
         own = matching if len(sources) == 1 else matching & source
-        furthest = id_range.of(source).order_by("-pk").values_list("pk", flat=True)[scans_at_most * SCAN_LIMIT :].first()
+        furthest = id_range.of(source).values_list("pk", flat=True)[scans_at_most * SCAN_LIMIT :].first()
         piece = id_range if furthest is None else IdRange(above=furthest).within(id_range)
         total += piece.of(own).order_by().count()
         more = more or furthest is not None

@@ -71,12 +71,12 @@ class LogAccess:
         return self
 
     def messages(self) -> QuerySet[Message]:
-        messages = Message.objects.filter(stage=self.stage).select_related("app")
+        messages = Message.objects.filter(_in_stage(self.stage)).select_related("app")
         return messages if self.every_app else messages.filter(app__in=self.some_apps)
 
     def sources(self) -> list[QuerySet[Message]]:
-        """What a search reads in the order of numbers."""
-        return [Message.objects.filter(stage=self.stage)]
+        """What a search reads, the newest first."""
+        return [Message.objects.filter(_in_stage(self.stage)).order_by("-stage_id", "-pk")]
 
     @property
     def open_mail(self) -> Q:
@@ -126,12 +126,12 @@ class WideLogAccess:
         messages = Message.objects.select_related("app", "stage")
         if self.every_stage and self.every_app:
             return messages
-        return messages.filter(_any_of(Q(stage=part.stage) & _of_apps(part.every_app, part.some_apps) for part in self.parts))
+        return messages.filter(_any_of(_in_stage(part.stage) & _of_apps(part.every_app, part.some_apps) for part in self.parts))
 
     def sources(self) -> list[QuerySet[Message]]:
         """All messages, or those of each stage: a search must not read its way through the millions of other stages."""
         if self.every_stage:
-            return [Message.objects.all()]
+            return [Message.objects.order_by("-pk")]
         return [source for part in self.parts for source in part.sources()]
 
     @property
@@ -150,6 +150,15 @@ class WideLogAccess:
 
 
 AnyLogAccess = LogAccess | WideLogAccess
+
+
+def _in_stage(stage: Stage) -> Q:
+    """Written so that nothing but the log's index (stage, id) gives the order of stage and number.
+
+    For one stage and `ORDER BY id` PostgreSQL may walk down the numbers of all stages instead. It did so when another stage had
+    got thousands of emails since it last counted, and the log of a quiet stage took a third of a second.
+    """
+    return Q(stage__gte=stage.pk, stage__lte=stage.pk)
 
 
 def _of_apps(every: bool, some: Collection[App]) -> Q:
