@@ -99,6 +99,7 @@ def disable_seqscan() -> None:
 
     PostgreSQL keeps the plan of a repeated statement. A plan that was made while the outbox was nearly empty reads the whole
     table. Without this setting, PostgreSQL would use that plan for a hundred thousand messages, until the table is analyzed.
+    Statements are not compiled (JIT), because none of them runs long enough for that.
     """
     connection_created.connect(_forbid_scans)
 
@@ -118,7 +119,7 @@ def limit_waits() -> None:
     """Limit how long this process waits for PostgreSQL.
 
     A statement may take at most DATABASE_STATEMENT_TIMEOUT seconds, and PostgreSQL closes connections that have been idle for a
-    minute. This is for processes that answer people and apps.
+    minute. It compiles no statements (JIT). This is for processes that answer people and apps.
 
     PostgreSQL enforces the limit while it runs. A server that is stopped or cut off can't, so this process also ends the wait.
     """

@@ -15,8 +15,14 @@ class Now(NamedTuple):
 NOW = sql.query(Now, lambda db: f"SELECT {db.now}")
 # Options of the connection: a JSON object of names and texts.
 SET_OPTIONS = sql.statement("SELECT set_config(name, value, false) FROM json_each_text(%s) AS given (name, value)")
-FORBID_TABLE_SCANS = sql.statement("SET enable_seqscan = off")
-LIMIT_WAITS = sql.statement("SELECT set_config('statement_timeout', %s, false), set_config('idle_session_timeout', %s, false)")
+# Without JIT: PostgreSQL up to 17 counts a scan that is forbidden and has no alternative as immensely expensive. It then compiled
+# such a statement each time, which took a hundred times as long as the statement itself.
+FORBID_TABLE_SCANS = sql.statement("SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)")
+# The same for pages, whose larger statements read a few thousand rows.
+LIMIT_WAITS = sql.statement(
+    "SELECT set_config('statement_timeout', %s, false), set_config('idle_session_timeout', %s, false),"
+    " set_config('jit', 'off', false)"
+)
 
 # SQLite counts on from these numbers of a table, also when rows were removed.
 LAST_NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = %s"

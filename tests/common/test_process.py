@@ -37,6 +37,15 @@ def test_a_statement_that_takes_too_long_ends_and_the_connection_can_be_used_on(
     assert sql.fetch(sql.query(str, "SELECT current_setting('idle_session_timeout')")) == ["1min"]
 
 
+@pytest.mark.requires_postgresql
+@pytest.mark.parametrize("prepare", [process._forbid_scans, process._limit_waits])
+def test_no_statement_is_compiled(prepare):
+    """PostgreSQL 15 compiled those of a worker each time, and a worker sent 20 emails a second."""
+    sql.run(sql.statement("SET jit = on"))
+    prepare(connection)
+    assert sql.fetch(sql.query(str, "SELECT current_setting('jit')")) == ["off"]
+
+
 @pytest.mark.requires_postgresql  # SQLite's connections are files
 def test_a_connection_that_the_server_ended_while_it_was_idle_is_replaced_without_a_word():
     with connection.cursor() as cursor:

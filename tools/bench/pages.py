@@ -1,9 +1,9 @@
 """python -m tools.bench.pages MESSAGES [APPS]: measure the portal's pages with so many messages in the database of DATABASE_URL.
 
 Fills that database, which must be one of its own, unless it did so before, like an organization with APPS apps (200) in 10 stages
-whose mail is kept for a year; then prints of 20 requests of each page the median and the 95th percentile, ms: first
-of the time they took, then of the processor's time in this process and, on PostgreSQL, in the one that serves it. That is
-what can be compared on a machine that others use too.
+whose mail is kept for a year. Then it prints of 20 requests of each page the median and the 95th percentile: first of the time
+they took, ms, then of the processor's time in this process and, on PostgreSQL, in the one that serves it, ms. The last two are
+that processor's time as a multiple of a fixed piece of Python that ran just before: a machine's speed changes within minutes.
 """
 
 from __future__ import annotations
@@ -297,17 +297,26 @@ def signed_in(member: Member) -> Client:
 def measure(name: str, client: Client, path: str, query: dict[str, object] | None = None) -> None:
     get: Callable[[], object] = lambda: _read(client.get(path, query, secure=True))  # noqa: E731
     get()
-    elapsed, busy = [], []
+    elapsed, busy, multiples = [], [], []
     for _ in range(REQUESTS):
+        fixed = _seconds_of_a_fixed_piece()
         began, worked = time.perf_counter(), _processor_seconds()
         get()
-        busy.append(_processor_seconds() - worked)
-        elapsed.append(time.perf_counter() - began)
-    print(f"{name:40}{_p50_and_p95(elapsed)}{_p50_and_p95(busy)}", flush=True)
+        busy.append((_processor_seconds() - worked) * 1000)
+        elapsed.append((time.perf_counter() - began) * 1000)
+        multiples.append(busy[-1] / fixed / 1000)
+    print(f"{name:40}{_p50_and_p95(elapsed)}{_p50_and_p95(busy)}{_p50_and_p95(multiples)}", flush=True)
 
 
-def _p50_and_p95(seconds: list[float]) -> str:
-    return f"{statistics.median(seconds) * 1000:8.1f}{sorted(seconds)[int(len(seconds) * 0.95) - 1] * 1000:8.1f}"
+def _p50_and_p95(figures: list[float]) -> str:
+    return f"{statistics.median(figures):8.1f}{sorted(figures)[int(len(figures) * 0.95) - 1]:8.1f}"
+
+
+def _seconds_of_a_fixed_piece() -> float:
+    began = time.process_time()
+    for _ in range(100_000):
+        pass
+    return time.process_time() - began
 
 
 def _processor_seconds() -> float:
