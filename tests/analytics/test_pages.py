@@ -47,6 +47,13 @@ def numbers(text: str) -> dict[str, str]:
     return dict(re.findall(r'<dt>([^<]+)</dt> <dd> <span class="number__value">([^<]*)</span>', text))
 
 
+def test_all_stages_have_no_recipient_policy(as_administrator, qa):
+    selector = page(as_administrator, "").partition("Stage:</span>")[2].partition("</details>")[0]
+    shown, *choices = re.split(r"</summary>|</li>", selector)
+    assert "All stages" in shown and "All stages" in choices[0] and "QA" in choices[1]
+    assert ["badge" in piece for piece in (shown, *choices[:2])] == [False, False, True]
+
+
 def test_the_page_shows_the_numbers(as_administrator, some_mail, crm, qa):
     accepted(crm, qa, ago(hours=3), status=Status.QUEUED)
     accepted(crm, qa, ago(hours=2), status=Status.HELD)
