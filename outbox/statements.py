@@ -216,6 +216,19 @@ HELD_TEST_MAIL = sql.query(
 )
 
 
+# Its parameter is a JSON array of objects with a message's id, the number of the message that repeats it, and all its notes.
+NOTE_RESENDS = sql.Statement(
+    sqlite="""
+    UPDATE outbox_message SET resent_as = json_extract(repeat.value, '$.resent_as'), notes = json_extract(repeat.value, '$.notes')
+    FROM json_each(%s) AS repeat WHERE outbox_message.id = json_extract(repeat.value, '$.id')
+    """,
+    postgresql="""
+    UPDATE outbox_message SET resent_as = repeat.resent_as, notes = repeat.notes
+    FROM json_to_recordset(%s) AS repeat (id bigint, resent_as bigint, notes jsonb) WHERE outbox_message.id = repeat.id
+    """,
+)
+
+
 class RecentMessage(NamedTuple):
     id: int
     route: str

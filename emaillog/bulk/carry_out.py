@@ -25,7 +25,7 @@ from outbox.bulk.slices import carry_out, within_bytes
 from outbox.models import WAITING, Message
 
 # How many emails one transaction changes. A resend stores a new email for each.
-_AT_ONCE = {Act.RESEND: 50}
+_AT_ONCE = {Act.RESEND: 100}
 _AT_ONCE_ELSE = 500
 # An action puts no more emails into a stage's queue while so many wait there, or a minute's worth of a limited stage.
 QUEUED_AT_MOST = 500

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from django.db.models import QuerySet
 
-from outbox import actions
+from common import sql
+from outbox import actions, statements
 from outbox.bulk.checks import Act, Checks
 from outbox.exceptions import SubmissionRefused
 from outbox.models import WAITING, Content, Message, Recipient, Source, Status
@@ -87,13 +89,15 @@ def _resend(messages: Sequence[Message], checks: Checks, by: str) -> Counter[str
     contents = dict(Content.objects.filter(pk__in=[message.pk for message in messages]).values_list("pk", "data"))
     answers = submit_together([_submission(repeat, bytes(contents[repeat.original.pk])) for repeat in repeats])
     refused: Counter[str] = Counter()
-    for repeat, answer in zip(repeats, answers, strict=True):
+    noted: list[dict[str, object]] = []
+    for message, answer in zip(messages, answers, strict=True):
         if isinstance(answer, SubmissionRefused):
             refused[answer.text] += 1
-            continue
-        repeat.original.resent_as = answer.pk
-        repeat.original.notes = [*repeat.original.notes, f"Resent as #{answer.pk} by {by}."]
-    Message.objects.bulk_update(messages, ["resent_as", "notes"])
+        else:
+            notes = [*message.notes, f"Resent as #{answer.pk} by {by}."]
+            noted.append({"id": message.pk, "resent_as": answer.pk, "notes": notes})
+    # Django's bulk_update() took a tenth of a busy worker's time.
+    sql.run(statements.NOTE_RESENDS, json.dumps(noted))
     return refused
 
 
