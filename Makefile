@@ -12,7 +12,7 @@ export DEMO_SMTP_PORT ?= 2526
 help:
 	@echo "make demo     install, migrate, seed and start everything on http://127.0.0.1:$(PORT)/"
 	@echo "make test     the whole test suite: SQLite, PostgreSQL, real SMTP, a real browser"
-	@echo "make test-fast  in about a minute, on SQLite: rules, texts, forms and pages; no worker, gateway or browser"
+	@echo "make test-fast  in two to three minutes, on SQLite: rules, texts, forms and pages; no worker, gateway or browser"
 	@echo "make interop  tests with Redis, RabbitMQ, Celery's programs, Postfix, Dovecot and six mail clients"
 	@echo "make check    ruff, mypy, import-linter, djlint, codespell, our word list, check --deploy, missing migrations"
 	@echo "make bench    how fast it accepts and delivers here, beside the machine's limits (about 15 minutes)"
