@@ -65,6 +65,12 @@ class HeldCounts:
                 depths[row.stage_id][row.app_id] += self.depth(row)
         return {stage: dict(by_app) for stage, by_app in depths.items()}
 
+    def of_stage(self, stage: Stage, access: LogAccess) -> Depth:
+        """The depth of the stage, as far as the member may see it. Theirs may come after the first ones of others."""
+        seen = [row for row in self.rows if row.stage_id == stage.pk and access.sees(row.app_id)]
+        depth = sum(map(self.depth, seen), Depth())
+        return Depth(min(depth.messages, self.limit), self._counted[stage.pk] > self.limit, depth.oldest)
+
     def depth(self, row: statements.HeldRow) -> Depth:
         return Depth(min(row.messages, self.limit), self._counted[row.stage_id] > self.limit, parse_db_time(row.oldest))
 
@@ -86,14 +92,8 @@ def count_held(stages: Collection[Stage], limit: int | None = None) -> HeldCount
 
 def backlog(places: Mapping[Stage, LogAccess], held: HeldCounts | None = None) -> dict[Stage, Backlog]:
     """The backlog of each stage, as far as the member may see it. `held`: the held messages of these stages, if known."""
-    waiting = _waiting(places)
-    by_app = (held or count_held(places)).by_app()
-    return {
-        stage: Backlog(
-            waiting[stage], sum((depth for app, depth in by_app.get(stage.pk, {}).items() if access.sees(app)), Depth())
-        )
-        for stage, access in places.items()
-    }
+    waiting, held = _waiting(places), held or count_held(places)
+    return {stage: Backlog(waiting[stage], held.of_stage(stage, access)) for stage, access in places.items()}
 
 
 def _waiting(places: Mapping[Stage, LogAccess]) -> dict[Stage, Depth]:

@@ -113,9 +113,11 @@ def held_by_app(stages: Collection[Stage], held: HeldCounts | None = None) -> de
     questions: defaultdict[int, dict[int, HeldMail]] = defaultdict(dict)
     stage_ids = [stage.pk for stage in stages]
     held = held or count_held(stages)
-    is_open = _open_places(stage_ids) if held.rows else None
+    if not held.rows:
+        return questions
+    is_open = _open_places(stage_ids)
     for row in held.rows:
-        if is_open and row.hold_reason in ASKING_REASONS and not row.is_test_mail and is_open(row.stage_id, row.app_id):
+        if row.hold_reason in ASKING_REASONS and not row.is_test_mail and is_open(row.stage_id, row.app_id):
             depth = held.depth(row)
             question = HeldMail(depth, more_outside=depth.more, kept=row.hold_reason == HoldReason.KEPT)
             questions[row.stage_id][row.app_id] = questions[row.stage_id].get(row.app_id, HeldMail()) + question

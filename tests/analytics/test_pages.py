@@ -178,6 +178,16 @@ def test_more_than_is_worth_counting(as_administrator, crm, shop, qa, monkeypatc
     assert (depth.messages, depth.more) == (1, True)
 
 
+def test_more_held_than_is_worth_counting(as_administrator, crm, shop, qa, monkeypatch):
+    monkeypatch.setattr(backlog, "COUNTED_AT_MOST", 5)
+    for app in (crm, shop):
+        for number in range(7):
+            accepted(app, qa, ago(minutes=30 - number), status=Status.HELD)
+    assert numbers(page(as_administrator))["Held now"] == "5+"
+    depth = backlog.backlog(seen({qa: [make_app("late", "Late")]}))[qa].held
+    assert (depth.messages, depth.more) == (0, True)  # theirs may come after the first ones
+
+
 def test_nobody_sees_it_without_the_permission(qa, crm):
     nobody = signed_in(make_member("Nobody Special"))
     for path in ("", "qa/"):
