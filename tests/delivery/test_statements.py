@@ -11,7 +11,8 @@ from django.utils import timezone
 from common import sql
 from delivery import statements
 from organization.models import App, Stage
-from outbox.models import Message, Source, Status
+from outbox.models import Message, Status
+from tests.support.outbox import bare_message
 from tests.support.plans import plan
 
 IDS = [1, 2]
@@ -47,15 +48,11 @@ def test_no_statement_of_a_turn_reads_a_whole_table_of_messages(
 def test_a_claim_reads_no_more_than_it_takes_when_a_burst_follows_quiet_days(crm: App, qa: Stage) -> None:
     """PostgreSQL plans by what it counted before. A plan that sorts all due messages would cost every claim of the burst."""
     App.objects.bulk_create(App(key=f"app-{number}", name=f"App {number}") for number in range(200))
-    Message.objects.bulk_create(Message(**of_app(crm, qa), status=Status.SENT) for _ in range(2000))
+    Message.objects.bulk_create(Message(**bare_message(crm, qa), status=Status.SENT) for _ in range(2000))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE outbox_message, organization_app, organization_stage")
-        Message.objects.bulk_create(Message(**of_app(crm, qa), status=Status.QUEUED) for _ in range(300))
+        Message.objects.bulk_create(Message(**bare_message(crm, qa), status=Status.QUEUED) for _ in range(300))
         cursor.execute(f"EXPLAIN ANALYZE {statements.due_messages(2).statement.text}", [qa.pk, qa.pk])
         way = "\n".join(str(row) for row in cursor.fetchall())
     read = re.findall(r"outbox_message.*actual time=\S+ rows=(\d+)", way)
     assert max(map(int, read)) == 2, way
-
-
-def of_app(app: App, stage: Stage) -> dict[str, object]:
-    return {"app": app, "stage": stage, "via": Source.COMMAND, "message_id": "<1@x>", "size": 9, "route": "recipients"}
