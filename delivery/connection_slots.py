@@ -89,12 +89,13 @@ def release_all(worker: str) -> None:
 
 
 def allowed_connections(stage_id: int) -> int:
-    """How many connections the stage may have; 0 without settings.
-
-    As many as the settings say, or fewer where their limit of messages per minute would leave some idle.
-    """
+    """How many connections the stage may have; 0 without settings."""
     limits = SmtpSettings.objects.filter(stage_id=stage_id).values_list("connections", "mails_per_minute").first()
-    if limits is None:
-        return 0
-    connections, per_minute = limits
-    return min(connections, math.ceil(per_minute / _PER_CONNECTION_AND_MINUTE)) if per_minute else connections
+    return useful_connections(*limits) if limits else 0
+
+
+def useful_connections(connections: int, mails_per_minute: int) -> int:
+    """As many as the settings say, or fewer where their limit of messages per minute would leave some idle."""
+    if not mails_per_minute:
+        return connections
+    return min(connections, math.ceil(mails_per_minute / _PER_CONNECTION_AND_MINUTE))

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,6 +29,7 @@ from delivery import leases, statements
 from delivery.claims.claim import ANY_NUMBER, DueMessages, query_due
 from delivery.config import DeliveryConfig
 from delivery.exceptions import CoordinatorClosed
+from delivery.outcome_log import log_outcomes
 from delivery.outcomes import query_held, record
 from delivery.rate_limit import Reserved, claim_within_limit, give_back, reserve
 from delivery.values import Batch, Claim, ClaimedMessage, LeaseKey, MessageResult
@@ -107,6 +108,7 @@ class Coordinator:
         self._settings: dict[int, SmtpSettings] = {}
         # How many recipients a stage's server accepts in one transaction, where it refused more, and the settings' version then.
         self._most_recipients: dict[int, tuple[int, int]] = {}
+        self._unlogged: list[tuple[list[MessageResult], datetime]] = []  # what was recorded, and when
         self._renewed = boottime()
         self._outage = Outage("coordinator_waits_for_the_database", "coordinator_reached_the_database")
         self._closing, self._closed = threading.Event(), threading.Event()
@@ -191,7 +193,7 @@ class Coordinator:
                 self._to_report += sum(isinstance(answer, Batch) and bool(answer.messages) for answer in answers)
                 for request, answer in zip(requests, answers, strict=True):
                     request.answer.put(answer)
-                return None
+                return self._log_recorded()
 
     def _tell_failure(self, requests: Sequence[Report], error: Exception) -> None:
         """Let the leases of these messages run out, because it is not known any more what became of them."""
@@ -199,6 +201,15 @@ class Coordinator:
             for result in request.results:
                 self._lease_ends.pop(result.message.lease_key, None)
             request.answer.put(error)
+
+    def _log_recorded(self) -> None:
+        """Log what was recorded. The connections have their answers by now, so they don't wait for these lines."""
+        recorded, self._unlogged = self._unlogged, []
+        for results, now in recorded:
+            try:
+                log_outcomes(results, now)
+            except Exception as error:  # the outcomes are recorded all the same
+                log_failure("outcomes_not_logged", error)
 
     def _run_batch(self, requests: Sequence[Report]) -> list[Batch | Exception]:
         claim, began = Claim(self._next_owner(), self._config.lease), boottime()
@@ -212,16 +223,17 @@ class Coordinator:
                 ours = query_held(results)
                 due = [query_due(stage_id, count) for stage_id, count in capacities.items()]
                 now, stages = self._now_and_stages({request.stage_id for request in requests}, seal)
-                record(results, ours(), now)
+                recorded = record(results, ours(), now), now
                 if any(result.may_go_on for result in results):
                     due, now = [query_due(stage_id, count) for stage_id, count in capacities.items()], database_now()
                 claims = {stage_due.stage_id: _claim_due(stage_due, claim, now, stages, reserved) for stage_due in due}
+            self._unlogged.append(recorded)
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:
             log_failure("batch_failed", error)
             _, stages = self._now_and_stages({request.stage_id for request in requests}, seal)
-            _record_alone(results)
+            self._unlogged.extend(_record_alone(results))
             claims = {stage_id: _claim_alone(stage_id, count, claim, stages, reserved) for stage_id, count in capacities.items()}
         for result in results:
             self._lease_ends.pop(result.message.lease_key, None)
@@ -355,13 +367,17 @@ def _claim_due(
     return _StageClaim(*claim_within_limit(due, claim, now, stage.most_recipients, limit, share))
 
 
-def _record_alone(results: Sequence[MessageResult]) -> None:
-    """Record each result in a transaction of its own. One that can't be recorded must not affect the others."""
+def _record_alone(results: Sequence[MessageResult]) -> Iterator[tuple[list[MessageResult], datetime]]:
+    """Record each result in a transaction of its own. One that can't be recorded must not affect the others.
+
+    Yields what was recorded, and when.
+    """
     for result in results:
         try:
             with transaction.atomic():
                 now = database_now()
-                record([result], query_held([result])(), now)
+                kept = record([result], query_held([result])(), now)
+            yield kept, now
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:

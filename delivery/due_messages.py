@@ -9,11 +9,12 @@ from datetime import datetime
 
 from common import sql
 from delivery import statements
+from delivery.statements import DueStage
 from organization.installation.seal import current_seal
 from outbox.models import WAITING
 
 
-def stages_with_due_mail() -> list[int]:
+def stages_with_due_mail() -> list[DueStage]:
     return sql.fetch(statements.STAGES_WITH_DUE_MESSAGES, current_seal())
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
-from django.db import transaction
 from django.db.models import F
 
 from common import sql
 from common.inserts import insert
 from delivery import statements
 from delivery.leases import query_still_held
-from delivery.outcome_log import log_outcomes
 from delivery.retry_schedule import next_pause
 from delivery.values import LeaseKey, MessageResult, Outcome
 from outbox.models import FINAL, GIVEN_UP, Attempt, Message, Recipient, Status
@@ -26,8 +24,8 @@ def query_held(results: Sequence[MessageResult]) -> Callable[[], set[LeaseKey]]:
     return query_still_held([result.message.lease_key for result in results])
 
 
-def record(results: Sequence[MessageResult], ours: Collection[LeaseKey], now: datetime) -> None:
-    """Record the results of the messages that are `ours`, in the caller's transaction, at `now`."""
+def record(results: Sequence[MessageResult], ours: Collection[LeaseKey], now: datetime) -> list[MessageResult]:
+    """Record the results of the messages that are `ours`, in the caller's transaction, at `now`. Returns those results."""
     kept = [result for result in results if result.message.lease_key in ours]
     attempts = [_attempt(result, outcome) for result in kept for outcome in result.outcomes]
     insert(statements.new_attempts(attempts))
@@ -36,7 +34,7 @@ def record(results: Sequence[MessageResult], ours: Collection[LeaseKey], now: da
         if not result.all_sent:
             _record_each(result, now)
     _add_notes([result for result in kept if result.notes])
-    transaction.on_commit(lambda: log_outcomes(kept, now), robust=True)
+    return kept
 
 
 def _attempt(result: MessageResult, outcome: Outcome) -> tuple[object, ...]:

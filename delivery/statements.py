@@ -191,9 +191,24 @@ def _first_due(db: sql.Dialect) -> str:
     )
 
 
+class DueStage(NamedTuple):
+    """A stage with due messages, and the limits of its settings. Without settings it has none."""
+
+    pk: int
+    connections: int | None
+    mails_per_minute: int | None
+
+
 # Its parameter is the seal that the database must have. In a copy that nobody has answered about, no message is due.
 STAGES_WITH_DUE_MESSAGES = sql.query(
-    int, lambda db: f"SELECT id FROM organization_stage stage WHERE {IS_NO_COPY_SQL} AND COALESCE({_first_due(db)}) = 1"
+    DueStage,
+    lambda db: (
+        f"""
+        SELECT stage.id, settings.connections, settings.mails_per_minute FROM organization_stage stage
+        LEFT JOIN emailconfig_smtpsettings settings ON settings.stage_id = stage.id
+        WHERE {IS_NO_COPY_SQL} AND COALESCE({_first_due(db)}) = 1
+    """
+    ),
 )
 # One row for each that is due, up to a limit.
 DUE_OF_ONE_STATUS = sql.query(int, "SELECT 1 FROM outbox_message WHERE stage_id = %s AND status = %s AND due <= %s LIMIT %s")

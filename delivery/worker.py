@@ -23,12 +23,14 @@ from common.process import new_name, places_for_connections
 from delivery import backoff, connection_slots
 from delivery.claims.narrowing import capture_all_narrowed, capture_narrowed
 from delivery.config import DeliveryConfig
+from delivery.connection_slots import useful_connections
 from delivery.coordinator import Coordinator
 from delivery.due_messages import count_due, stages_with_due_mail
 from delivery.leases import heal_clock_jumps, recover_abandoned
 from delivery.listener import WakeupListener
 from delivery.models import ConnectionSlot
 from delivery.session import Session
+from delivery.statements import DueStage
 from delivery.values import Silence
 from organization.installation.seal import is_copy
 from outbox.copies.noticing import notice
@@ -145,8 +147,8 @@ class Worker:
         """How many more connections each stage with due messages needs now."""
         running, hanging = self._running_stages(), self._hanging_stages()
         missing = {
-            stage_id: connections_missing(stage_id, running.count(stage_id), hanging.count(stage_id))
-            for stage_id in stages_with_due_mail()
+            stage.pk: connections_missing(stage, running.count(stage.pk), hanging.count(stage.pk))
+            for stage in stages_with_due_mail()
         }
         return {stage_id: count for stage_id, count in missing.items() if count > 0}
 
@@ -203,23 +205,25 @@ class _Running:
     noted: Silence | None = None
 
 
-def connections_missing(stage_id: int, running: int, hanging: int) -> int:
+def connections_missing(stage: DueStage, running: int, hanging: int) -> int:
     """How many more connections the stage's due messages need: none while they wait, one while the server is being probed.
 
     Connections that hang send nothing, but are open. So they count toward the stage's limit alone.
     """
+    allowed = useful_connections(stage.connections, stage.mails_per_minute or 0) if stage.connections else 0
+    if allowed and running >= allowed:  # a busy worker ends here: each query that it asks holds up its connections
+        return 0
     now = database_now()
-    allowed = connection_slots.allowed_connections(stage_id)
-    if allowed and (running >= allowed or backoff.is_backing_off(stage_id, now)):
+    if allowed and backoff.is_backing_off(stage.pk, now):
         return 0
     if not running:
-        capture_narrowed(stage_id)  # before the server hears of it
+        capture_narrowed(stage.pk)  # before the server hears of it
     if not allowed:
-        hold_unconfigured(stage_id)
+        hold_unconfigured(stage.pk)
         return 0
-    due = count_due(stage_id, now, allowed * MESSAGES_PER_CONNECTION)
+    due = count_due(stage.pk, now, allowed * MESSAGES_PER_CONNECTION)
     sending = running - hanging
-    if due and backoff.is_failing(stage_id):
+    if due and backoff.is_failing(stage.pk):
         return 1 - sending
     return min(allowed - running, math.ceil(due / MESSAGES_PER_CONNECTION) - sending)
 
