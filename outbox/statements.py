@@ -153,6 +153,47 @@ def backlog_sums(stages: int, statuses: tuple[str, ...], limit: int) -> sql.Quer
     )
 
 
+class FailedRow(NamedTuple):
+    """Failed messages of a stage among the newest, or among those since a time: how many were read, and how many count."""
+
+    is_new: bool | int
+    stage_id: int
+    app_id: int  # 0: of all its apps
+    read: int
+    counted: int
+
+
+@cache
+def failed_messages(stages: int, limit: int) -> sql.Query[FailedRow]:
+    """The failed messages of each stage, twice: the newest since a time, and the oldest since another one.
+
+    Its parameters: the stages that aren't counted by app; the first moment that counts among the newest, and the first and
+    the last among the others; each stage with the time since when they are due, for the newest, and again for the others.
+    """
+    newest, oldest = (
+        " UNION ALL ".join([_failed_of_stage(is_new, order, limit)] * stages) for is_new, order in ((1, "DESC"), (0, "ASC"))
+    )
+    return sql.query(
+        FailedRow,
+        lambda db: (
+            f"""
+        SELECT is_new, stage_id, CASE WHEN stage_id {db.any_of} THEN 0 ELSE app_id END, count(*),
+               count(*) FILTER (WHERE is_new = 1 AND created >= %s OR is_new = 0 AND created BETWEEN %s AND %s)
+        FROM ({newest} UNION ALL {oldest}) AS failed GROUP BY 1, 2, 3
+        """
+        ),
+    )
+
+
+def _failed_of_stage(is_new: int, order: str, limit: int) -> str:
+    return f"""
+        SELECT * FROM (
+            SELECT {is_new} AS is_new, stage_id, app_id, created FROM outbox_message
+            WHERE stage_id = %s AND status = 'failed' AND due >= %s ORDER BY due {order}, id {order} LIMIT {limit}
+        ) AS failed_of_stage
+    """
+
+
 class HeldRow(NamedTuple):
     """Held messages of one app in a stage, of one reason: how many, and since when the first of them."""
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from django.urls import reverse
 
-from emailconfig.models import LastTest, SmtpSettings
+from common import sql
 from organization.access import EVERYWHERE, Scope, allowed
 from organization.credentials import MAY_MANAGE
-from organization.models import App, Credential, Member, Stage
+from organization.models import App, Member, Stage
 from organization.permissions import Permission
-from outbox.models import Message, Source, Status
-from testlists.models import TestList
+from portal import statements
 
 
 class Step(NamedTuple):
@@ -24,58 +23,58 @@ class Step(NamedTuple):
     url: str
 
 
-def first_day(member: Member, stages: Sequence[Stage], own: Sequence[App]) -> list[Step]:
+def first_day(member: Member, stages: Sequence[Stage], configured: Collection[int], own: Sequence[App]) -> list[Step]:
     """Return the steps that the member may do, the done ones among them. Empty once all of them are done.
 
-    What is done once stays done, such as a list that was Active or a credential that was revoked. `own` are the member's apps.
+    `configured` has the stages with settings, and `own` has the member's apps.
     """
     configurable = [stage for stage in stages if allowed(member, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
     edits_apps = any(member.has_perm_anywhere(permission.path) for permission in MAY_MANAGE)
-    sent = bool(configurable or edits_apps) and _has_sent(stages)
+    past = _past(stages) if configurable or edits_apps else statements.Past()
     steps = []
     if allowed(member, EVERYWHERE, Permission.MANAGE_STAGES):
         steps.append(Step("Create a stage", bool(stages), reverse("stage-new")))
     if configurable:
-        steps += _of_stages(configurable, sent=sent)
+        steps += _of_stages(configurable, configured, tested=past.sent or past.tested)
     app = next(iter(own), None) or App.objects.filter(archived=False).first() if edits_apps else None
     if allowed(member, EVERYWHERE, Permission.CREATE_APPS):
         steps.append(Step("Create an app", app is not None, reverse("app-new")))
     if edits_apps:
-        steps += _of_apps(member, stages, app, sent=sent)
+        steps += _of_apps(member, stages, app, past)
     return [] if all(step.done for step in steps) else steps
 
 
-def _has_sent(stages: Sequence[Stage]) -> bool:
-    """Whether an app's email was sent. A test mail proves the stage alone."""
-    return Message.objects.filter(stage__in=stages, status=Status.SENT).exclude(via=Source.PORTAL).exists()
+def _past(stages: Sequence[Stage]) -> statements.Past:
+    """What was done once stays done, such as a list that was Active or a credential that was revoked."""
+    (past,) = sql.fetch(statements.PAST, [stage.pk for stage in stages], [stage.pk for stage in stages])
+    return past
 
 
-def _of_stages(stages: Sequence[Stage], *, sent: bool) -> list[Step]:
-    configured = set(SmtpSettings.objects.filter(stage__in=stages).values_list("stage", flat=True))
-    start = _first([stage for stage in stages if stage.pk in configured] or stages).key
-    tested = sent or LastTest.objects.filter(stage__in=stages, succeeded=True).exists()
+def _of_stages(stages: Sequence[Stage], configured: Collection[int], *, tested: bool) -> list[Step]:
+    ready = [stage for stage in stages if stage.pk in configured]
+    start = _first(ready or stages).key
     return [
-        Step("Set up the SMTP server of a stage", bool(configured), reverse("email-configuration-edit", args=[start])),
-        Step("Test the connection", tested, reverse("email-configuration", args=[start]) if configured else ""),
+        Step("Set up the SMTP server of a stage", bool(ready), reverse("email-configuration-edit", args=[start])),
+        Step("Test the connection", tested, reverse("email-configuration", args=[start]) if ready else ""),
     ]
 
 
-def _of_apps(member: Member, stages: Sequence[Stage], app: App | None, *, sent: bool) -> list[Step]:
+def _of_apps(member: Member, stages: Sequence[Stage], app: App | None, past: statements.Past) -> list[Step]:
     mine = [stage for stage in stages if app is not None and allowed(member, Scope(app, stage), *MAY_MANAGE)]
     place = [app.key, _first(mine).key] if app is not None and mine else []
-    has_credential = Credential.objects.exists()
+    how_to_send = f"{reverse('help', args=['how-to/developer'])}#send"
     return [
         Step(
             "Make a test list Active",
-            TestList.objects.filter(active_version__gt=0).exists(),
+            past.list_was_active,
             reverse("app-emails-edit", args=place) if place else "",
         ),
         Step(
             "Create a credential for an app",
-            has_credential,
+            past.has_credential,
             f"{reverse('app-emails', args=place)}#credentials" if place else "",
         ),
-        Step("Send the first email", sent, f"{reverse('help', args=['how-to/developer'])}#send" if has_credential else ""),
+        Step("Send the first email", past.sent, how_to_send if past.has_credential else ""),
     ]
 
 

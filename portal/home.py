@@ -26,11 +26,12 @@ from outbox.access.visibility import log_access_by_stage
 from outbox.copies.copied_mail import held_by_stage
 from outbox.copies.copied_mail import may_answer as may_answer_copy
 from outbox.counts.backlog import Depth, HeldCounts, waiting_by_app
+from outbox.counts.failed import count_failed
 from outbox.holding.held_mail import HeldMail, held_by_app, may_answer
 from outbox.models import WAITING, HoldReason, Pause
 from portal.first_day import first_day
 from portal.own_apps import app_rows, last_emails, own_apps
-from portal.stage_overview import StageFacts, failed_emails, read_facts, stage_rows
+from portal.stage_overview import StageFacts, read_facts, stage_rows
 from testlists.models import TestList
 from testlists.services import may_edit, waits_for_decision
 from testlists.state import holds_after_end
@@ -72,11 +73,11 @@ def home(request: MemberRequest) -> HttpResponse:
     stages = list(Stage.objects.filter(archived=False))
     places = log_access_by_stage(request.user, stages)
     facts = read_facts(stages)
-    failed = failed_emails(places, facts.now)
+    failed = count_failed(places, facts.now)
     own = own_apps(request.user, stages)
     context = {
         "waiting": notices_for(request.user, stages, places, facts, failed.last_day),
-        "first_day": first_day(request.user, stages, own),
+        "first_day": first_day(request.user, stages, facts.settings, own),
         "stages": stage_rows(places, facts, failed.last_day) if places else [],
         "failed_yesterday": failed.yesterday,
         "own_apps": app_rows(request.user, own, stages),
@@ -86,7 +87,7 @@ def home(request: MemberRequest) -> HttpResponse:
 
 
 def notices_for(
-    member: Member, stages: list[Stage], places: Places, facts: StageFacts, failed: Mapping[int, int]
+    member: Member, stages: list[Stage], places: Places, facts: StageFacts, failed: Mapping[int, Depth]
 ) -> list[Notice]:
     """Return the notices, the most urgent first. Members see only what they may fix or look into.
 
@@ -230,7 +231,7 @@ def _held(member: Member, stages: list[Stage], counts: HeldCounts) -> list[Notic
 def _held_of_one(stage: Stage, app: App, depth: Depth) -> Notice:
     return Notice(
         "warning",
-        f"{depth} {'email' if depth.messages == 1 else 'emails'} of {app} in {stage} held",
+        f"{depth.emails} of {app} in {stage} held",
         "The test list is empty or missing. Add a person to it, and the emails go to them.",
         reverse("app-emails-edit", args=[app.key, stage.key]),
         "Open the test list",
@@ -263,10 +264,9 @@ def _lists_that_end(member: Member, stages: list[Stage], facts: StageFacts) -> l
 
 
 def _expired_list(test_list: TestList, held: Depth) -> Notice:
-    emails = f"{held} {'email' if held.messages == 1 else 'emails'} held"
     return Notice(
         "danger",
-        f"The test list of {test_list.app} in {test_list.stage} has expired: {emails}",
+        f"The test list of {test_list.app} in {test_list.stage} has expired: {held.emails} held",
         "Extend the list, and held emails go to it. Or deactivate it.",
         reverse("app-emails-edit", args=[test_list.app.key, test_list.stage.key]),
         "Open the test list",
@@ -327,18 +327,18 @@ def _question(question: HeldMail, stage: Stage, app: App | None) -> Notice:
     return Notice("warning", f"{question.emails} of {place} held: deliver, keep or discard?", text, url, "Decide", stage)
 
 
-def _failed(places: Places, counts: Mapping[int, int]) -> list[Notice]:
+def _failed(places: Places, counts: Mapping[int, Depth]) -> list[Notice]:
     return [
         Notice(
             "warning",
-            f"{counts[stage.pk]:,} {'email' if counts[stage.pk] == 1 else 'emails'} of {stage} failed in the last 24 hours",
+            f"{counts[stage.pk].emails} of {stage} failed in the last 24 hours",
             "Look at the reasons, and resend what is still needed.",
             f"{reverse('email-log')}?status=failed&range=24h&stage={stage.key}",
             "See the emails",
             stage,
         )
         for stage in places
-        if stage.pk in counts
+        if counts[stage.pk].messages
     ]
 
 

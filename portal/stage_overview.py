@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
-from django.db.models import Count, Q
 from django.utils import timezone
 
-from analytics.report import RANGES, Ended, Period, Places, periods_by_stage, rows_of
-from common import time_range
+from analytics.report import RANGES, Ended, Period, Places, periods_by_stage
 from common.clock import database_now
 from delivery.models import StageBackoff
 from emailconfig.models import LastTest, SmtpSettings
 from organization.models import Stage
-from outbox.counts.backlog import Backlog, HeldCounts, backlog, count_held
-from outbox.models import Message, Pause, Status
+from outbox.counts.backlog import Backlog, Depth, HeldCounts, backlog, count_held
+from outbox.models import Pause
 from testlists.models import TestList
 
 _BAR_HEIGHT = 18
 _BAR_WIDTH, _BAR_STEP = 3, 4
 _LAST_DAY = RANGES[0]
-# A failed email is due no later than it is accepted, but for the clocks of two statements.
-_SLACK = timedelta(minutes=1)
 
 
 class StageFacts(NamedTuple):
@@ -36,13 +32,6 @@ class StageFacts(NamedTuple):
     backoffs: list[StageBackoff]
     pauses: list[Pause]
     held: HeldCounts
-
-
-class FailedEmails(NamedTuple):
-    """How many emails failed: of each stage in the last 24 hours, and of all stages yesterday."""
-
-    last_day: dict[int, int]
-    yesterday: int
 
 
 class SmallChart(NamedTuple):
@@ -67,7 +56,7 @@ class StageRow:
     state: str
     last_test: LastTest | None
     sent: int
-    failed: int
+    failed: Depth
     backlog: Backlog
     chart: SmallChart
     active_lists: int
@@ -83,24 +72,7 @@ def read_facts(stages: Collection[Stage]) -> StageFacts:
     )
 
 
-def failed_emails(places: Places, now: datetime) -> FailedEmails:
-    """Return how many emails failed, as the email log shows them. Yesterday is the day in the member's zone."""
-    if not places:
-        return FailedEmails({}, 0)
-    since = now - timedelta(hours=24)
-    yesterday = time_range.days(time_range.YESTERDAY, timezone.localtime(now))
-    first = min(since, yesterday[0])
-    failed = Message.objects.filter(rows_of(places), status=Status.FAILED, created__gte=first)
-    failed = failed.filter(due__gte=first - _SLACK)  # never before it is accepted, so that the index leaves older ones unread
-    counts = (
-        failed.order_by()
-        .values_list("stage_id")
-        .annotate(last_day=Count("pk", filter=Q(created__gte=since)), yesterday=Count("pk", filter=Q(created__range=yesterday)))
-    )
-    return FailedEmails({stage: number for stage, number, _ in counts if number}, sum(number for _, _, number in counts))
-
-
-def stage_rows(places: Places, facts: StageFacts, failed: Mapping[int, int]) -> list[StageRow]:
+def stage_rows(places: Places, facts: StageFacts, failed: Mapping[int, Depth]) -> list[StageRow]:
     """Return a row for each stage. The number of queries doesn't grow with the stages."""
     states, tests = _states(facts), _last_tests(facts.settings)
     waiting, figures, lists = backlog(places, facts.held), periods_by_stage(places, _LAST_DAY), _active_lists(places, facts.now)
@@ -111,7 +83,7 @@ def stage_rows(places: Places, facts: StageFacts, failed: Mapping[int, int]) -> 
             states.get(stage.pk, "Configured") if stage.pk in facts.settings else "Not configured",
             tests.get(stage.pk),
             sum(hour.sent for hour in figures[stage.pk].values()),
-            failed.get(stage.pk, 0),
+            failed[stage.pk],
             waiting[stage],
             _chart(figures[stage.pk]),
             lists[stage.pk],

@@ -35,6 +35,10 @@ class Depth:
     def __str__(self) -> str:
         return f"{self.messages:,}{'+' if self.more else ''}"
 
+    @property
+    def emails(self) -> str:
+        return f"{self} {'email' if self.messages == 1 and not self.more else 'emails'}"
+
 
 @dataclass(frozen=True)
 class Backlog:

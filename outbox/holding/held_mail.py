@@ -72,7 +72,7 @@ class HeldMail:
 
     @property
     def emails(self) -> str:
-        return f"{self.depth} {'email' if self.depth.messages == 1 and not self.depth.more else 'emails'}"
+        return self.depth.emails
 
     @property
     def was(self) -> str:

@@ -279,7 +279,7 @@ def test_failed_emails_of_the_last_day_are_counted_as_the_log_shows_them(
     Message.objects.update(status="failed", hold_reason="")
     (notice,) = as_administrator.get("/").context["waiting"]
     assert notice.title == "2 emails of QA failed in the last 24 hours"
-    assert [row.failed for row in as_administrator.get("/").context["stages"]] == [2]  # as the notice counts
+    assert [row.failed.messages for row in as_administrator.get("/").context["stages"]] == [2]  # as the notice counts
     log = as_administrator.get(notice.url).content.decode()
     assert all(f"/monitor/email-log/qa/{number}/" in log for number in Message.objects.values_list("pk", flat=True))
     assert titles(as_developer) == ["1 email of QA failed in the last 24 hours"]
@@ -300,6 +300,22 @@ def test_yesterdays_failures_of_all_stages_are_one_link_to_the_log(
     log = as_administrator.get("/monitor/email-log/?status=failed&range=yesterday").content.decode()
     assert all(f"/{number}/" in log for number in Message.objects.values_list("pk", flat=True))
     assert "1 email failed yesterday" in as_developer.get("/").content.decode()
+
+
+def test_more_failed_emails_than_are_worth_counting(
+    as_administrator: Client, as_developer: Client, crm: App, shop: App, qa: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(qa)
+    monkeypatch.setattr("outbox.counts.failed.COUNTED_AT_MOST", 2)
+    for app in (crm, shop, shop, shop):
+        send(app, qa)
+    failed = Message.objects.filter(app__in=[crm, shop])
+    failed.update(status="failed", hold_reason="")
+    assert titles(as_administrator) == ["2+ emails of QA failed in the last 24 hours"]
+    assert titles(as_developer) == []  # theirs came before the newest
+    failed.update(created=timezone.now() - datetime.timedelta(days=1))
+    assert "2+ emails failed yesterday" in as_administrator.get("/").content.decode()
+    assert "1+ emails failed yesterday" in as_developer.get("/").content.decode()
 
 
 def test_the_box_finds_an_email_in_the_log(as_administrator: Client, crm: App, qa: Stage) -> None:

@@ -1,0 +1,52 @@
+"""How many emails failed lately, as the email log shows them. They are counted no further than a page needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from django.utils import timezone
+
+from common import sql, time_range
+from organization.models import Stage
+from outbox import statements
+from outbox.access.visibility import LogAccess
+from outbox.counts.backlog import COUNTED_AT_MOST, Depth
+
+# A failed email is due no later than it is accepted, but for the clocks of two statements.
+_SLACK = timedelta(minutes=1)
+
+
+class FailedEmails(NamedTuple):
+    """How many emails failed: of each stage in the last 24 hours, and of all stages yesterday."""
+
+    last_day: Mapping[int, Depth]
+    yesterday: Depth
+
+
+def count_failed(places: Mapping[Stage, LogAccess], now: datetime) -> FailedEmails:
+    """Count what the member may see. Yesterday is the day in the member's zone."""
+    if not places:
+        return FailedEmails({}, Depth())
+    last_day, yesterday = now - timedelta(hours=24), time_range.days(time_range.YESTERDAY, timezone.localtime(now))
+    whole = [stage.pk for stage, access in places.items() if access.every_app]
+    newest, oldest = (
+        [value for stage in places for value in (stage.pk, sql.to_db_time(since - _SLACK))] for since in (last_day, yesterday[0])
+    )
+    times = [sql.to_db_time(time) for time in (last_day, *yesterday)]
+    rows = sql.fetch(statements.failed_messages(len(places), COUNTED_AT_MOST + 1), whole, *times, *newest, *oldest)
+    read, counted, sees = Counter[tuple[bool, int]](), Counter[tuple[bool, int]](), {stage.pk: places[stage] for stage in places}
+    for row in rows:
+        place = bool(row.is_new), row.stage_id
+        read[place] += row.read
+        if row.app_id == 0 or sees[row.stage_id].sees(row.app_id):
+            counted[place] += row.counted
+
+    def depth(stage: int, *, is_new: bool) -> Depth:
+        place = is_new, stage
+        return Depth(min(counted[place], COUNTED_AT_MOST), read[place] > COUNTED_AT_MOST)
+
+    yesterdays = (depth(stage, is_new=False) for stage in sees)
+    return FailedEmails({stage: depth(stage, is_new=True) for stage in sees}, sum(yesterdays, Depth()))
