@@ -44,6 +44,8 @@ from tests.support.servers.faulty_servers import (
 )
 from tests.support.smtp_server import SmtpServer
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "kanarientoken-77c2b1"
 RECIPIENT = "customer@example.com"
 # In the order in which they are sent.

@@ -17,7 +17,7 @@ from tests.support.certificates import Authority
 from tests.support.emailconfig import CANARY, VALUES, WITH_CLIENT_SECRET, WITH_PASSWORD, EntryPoint, by_service, version_of
 from tests.support.portal import configure
 
-pytestmark = pytest.mark.same_on_both
+pytestmark = [pytest.mark.same_on_both, pytest.mark.slow]
 
 SPELLINGS_OF_25 = ["25", " 25", "25 ", "025", "+25", "25.0", "25.", "٢٥", "２５", "2_5"]
 ONLY_TEXT = {"25.0", "25."}  # a number to the form, not to the model, which refuses the text

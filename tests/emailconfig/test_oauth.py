@@ -33,7 +33,7 @@ from tests.support.portal import OPERATOR, ROOT, configure, environment, eventua
 from tests.support.servers.oauth_server import SCOPES, Client, OAuthServer
 from tests.support.smtp_server import SmtpServer
 
-pytestmark = [pytest.mark.django_db, pytest.mark.same_on_both]
+pytestmark = [pytest.mark.django_db, pytest.mark.same_on_both, pytest.mark.slow]
 several = pytest.mark.django_db(transaction=True)  # threads or processes, which see what the test has written
 
 MAILBOX = "no-reply@acme.example"

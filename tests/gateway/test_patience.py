@@ -11,6 +11,8 @@ import pytest
 import gateway.server
 from tests.support.gateway_client import gateway_thread
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 1.0
 
 

@@ -17,6 +17,8 @@ from organization.models import App, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from tests.support.portal import OPERATOR, PASSWORD, make_member, signed_in
 
+pytestmark = pytest.mark.slow
+
 MEMBERS = "/management/govern/members/"
 ROLES = "/management/govern/roles/"
 ADMIN = "/admin/organization/"

@@ -19,7 +19,7 @@ from organization.recipient_policy.policy import RecipientPolicy
 from organization.services import NEEDS_PERMISSION, STAYS_OPEN
 from tests.support.portal import OPERATOR, make_member, signed_in
 
-pytestmark = pytest.mark.same_on_both
+pytestmark = [pytest.mark.same_on_both, pytest.mark.slow]
 
 OPEN, LISTED, NOBODY = RecipientPolicy.AS_APPS_ASK, RecipientPolicy.LISTED_ONLY, RecipientPolicy.NOBODY
 WRONG_NAME = "This isn't the stage's name. Type “QA”."

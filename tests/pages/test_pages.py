@@ -201,6 +201,7 @@ def test_pages_hold_no_script_or_style_that_the_policy_would_refuse(everything: 
             assert not re.search(r"<style|\sstyle=|\son[a-z]+=", page), path
 
 
+@pytest.mark.slow
 def test_no_page_asks_the_database_more_often_when_there_is_more_of_everything(
     as_administrator: Client, as_developer: Client, crm: App, qa: Stage
 ) -> None:

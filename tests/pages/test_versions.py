@@ -18,6 +18,8 @@ from tests.support.portal import ROOMS, signed_in
 from tests.support.urls import address_of
 from tests.support.who_may import ADMIN, NOBODY, PAGES
 
+pytestmark = pytest.mark.slow
+
 # Other forms are made of these.
 BASES = {"ArchivingForm", "CompleteAddresses", "ConfirmedForStageForm"}
 # Forms that change nothing that was read before, with the reason.

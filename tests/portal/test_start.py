@@ -12,6 +12,8 @@ from cryptography.fernet import Fernet
 
 from tests.support.portal import ROOT
 
+pytestmark = pytest.mark.slow
+
 MANAGE = (sys.executable, "manage.py")
 CELERY = (sys.executable, "-m", "celery", "-A", "portal")
 OWN_KEYS = {"SECRET_KEY": "x" * 60, "ENCRYPTION_KEYS": Fernet.generate_key().decode()}

@@ -160,6 +160,7 @@ _CELLS = st.one_of(
 _TEXTS = st.lists(st.lists(_CELLS, max_size=3).map("\t".join), max_size=6).map("\n".join)
 
 
+@pytest.mark.slow
 @given(text=_TEXTS)
 @example(text="Name\tE-mail\nAna\tana@example.com")
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
