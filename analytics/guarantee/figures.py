@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,7 +18,7 @@ OUTSIDE = (CountedRule.OPEN, CountedRule.CLOSING, CountedRule.CLOSED)
 _MESSAGES, _REACHED = ("accepted", "captured"), ("recipients", "unknown")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Figures:
     """Accepted emails, captured copies, and by rule the recipients who got email and the tries that may have reached one."""
 
@@ -27,13 +27,13 @@ class Figures:
     recipients: Counter[CountedRule] = field(default_factory=Counter)
     unknown: Counter[CountedRule] = field(default_factory=Counter)
 
-    def __add__(self, other: Figures) -> Figures:
-        return Figures(
-            self.emails + other.emails,
-            self.captured + other.captured,
-            self.recipients + other.recipients,
-            self.unknown + other.unknown,
-        )
+    def add_messages(self, emails: int, captured: int) -> None:
+        self.emails += emails
+        self.captured += captured
+
+    def add_reached(self, rule: CountedRule, recipients: int, unknown: int) -> None:
+        self.recipients[rule] += recipients
+        self.unknown[rule] += unknown
 
     @property
     def outside(self) -> int:
@@ -59,12 +59,20 @@ def figures_by_app(access: LogAccess, since: datetime) -> Mapping[int, Figures]:
     by_app: defaultdict[int, Figures] = defaultdict(Figures)
     for counts, of_period in ((HourlyCount, hours), (DailyCount, days)):
         for app, emails, captured in grouped(counts, of_period, ("app_id",), _MESSAGES):
-            by_app[app] += Figures(emails, captured)
+            by_app[app].add_messages(emails, captured)
     for rule_counts, of_period in ((HourlyRuleCount, hours), (DailyRuleCount, days)):
         for app, value, recipients, unknown in grouped(rule_counts, of_period, ("app_id", "rule"), _REACHED):
-            rule = CountedRule(value)
-            by_app[app] += Figures(recipients=Counter({rule: recipients}), unknown=Counter({rule: unknown}))
+            by_app[app].add_reached(CountedRule(value), recipients, unknown)
     return by_app
+
+
+def total_of(several: Iterable[Figures]) -> Figures:
+    total = Figures()
+    for figures in several:
+        total.add_messages(figures.emails, figures.captured)
+        for rule in figures.recipients:
+            total.add_reached(rule, figures.recipients[rule], figures.unknown[rule])
+    return total
 
 
 def visible_rows(access: LogAccess) -> Q:

@@ -27,7 +27,7 @@ from outbox.access.visibility import LogAccess
 from outbox.exceptions import SubmissionRefused
 from outbox.models import Message, Source, Status
 from outbox.submission import Envelope, new_message_id, submit
-from testlists.state import states_of_stage
+from testlists.models import TestList
 
 _DOMAIN = "guarantee.invalid"
 _OPEN = "{} could write to anyone from {}, so nothing was sent. First choose a narrower policy, or set its test list to Active."
@@ -57,8 +57,8 @@ def provable_apps(stage: Stage, apps: list[App], now: datetime) -> list[App]:
     """The apps whose email can't reach an address that is neither listed nor allowed."""
     if policy_of(stage).policy != RecipientPolicy.AS_APPS_ASK:
         return [app for app in apps if not app.archived]
-    lists = states_of_stage(stage, now)
-    return [app for app in apps if not app.archived and app.pk in lists and lists[app.pk].active]
+    active = {row.app_id for row in TestList.objects.filter(stage=stage, active=True) if row.is_active(now)}
+    return [app for app in apps if not app.archived and app.pk in active]
 
 
 def prove(stage: Stage, app: App, actor: Actor) -> Message:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from analytics.guarantee.changes import Entries, acts_since, changes_since
-from analytics.guarantee.figures import Figures, figures_by_app
+from analytics.guarantee.figures import Figures, figures_by_app, total_of
 from analytics.guarantee.history import History
 from analytics.guarantee.outside import emails_by
 from analytics.models import CountedRule
@@ -89,7 +89,7 @@ def guarantee_of(access: LogAccess, since: datetime, now: datetime, *, entries_a
     counted_until = _counted_until()
     by_app = {apps[number]: figures for number, figures in figures_by_app(access, since).items() if number in apps}
     open_apps = [app for app in access.apps if not app.archived and history.closed_since(app.pk, now) is None]
-    total = sum(by_app.values(), Figures())
+    total = total_of(by_app.values())
     return Guarantee(
         access=access,
         since=since,

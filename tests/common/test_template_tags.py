@@ -6,8 +6,9 @@ import zoneinfo
 from datetime import UTC, datetime
 
 import pytest
-from django.template.loader import render_to_string
 from django.utils import timezone
+
+from common.template_tags import moment
 
 
 @pytest.mark.parametrize(
@@ -16,5 +17,5 @@ from django.utils import timezone
 )
 def test_the_hour_that_comes_twice_has_its_offset(hour: int, zone: str) -> None:
     with timezone.override(zoneinfo.ZoneInfo("Europe/Madrid")):
-        shown = render_to_string("shell/_time.html", {"when": datetime(2026, 10, 25, hour, 30, tzinfo=UTC)})
+        shown = moment(datetime(2026, 10, 25, hour, 30, tzinfo=UTC))
     assert zone in shown
