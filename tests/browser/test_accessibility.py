@@ -1,10 +1,12 @@
 """Every page passes axe-core, fits the window and follows the content security policy.
 
-axe-core runs in both themes, at desktop and phone width. Nothing overflows sideways, also at 320 px and at 200 % zoom.
+axe-core runs at desktop and phone width, and measures the contrast in both themes. Nothing overflows sideways, also at 320 px
+and at 200 % zoom.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,60 +25,83 @@ pytestmark = pytest.mark.django_db(transaction=True)
 # (WCAG 1.4.4), and 320 px is the narrowest (1.4.10).
 WIDTHS = (1280, 390)
 NARROWER = (640, 320)
+CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast"]}, "resultTypes": ["violations"]}  # all that a theme changes
+SWITCH_THEME = "(data => data.theme = data.theme === 'dark' ? 'light' : 'dark')(document.documentElement.dataset)"
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_every_page_is_accessible(browser: Browser, live_server, people, busy_portal, closed_port, theme):
-    Member.objects.update(theme=theme)
-    make_member("Unused Person")
+class Examination:
+    """What is wrong with the pages that a person looks at."""
+
+    def __init__(self, person: Person) -> None:
+        self.person, self.problems = person, list[str]()
+
+    def look(self, path: str) -> None:
+        self.person.open(path)
+        self.examine(path)
+
+    def examine(self, shown: str) -> None:
+        """As it is at each width; it is left at the first, where it was loaded."""
+        page = self.person.page
+        for width in (*NARROWER, *reversed(WIDTHS)):
+            page.set_viewport_size({"width": width, "height": 900})
+            overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            if overflow > 0:
+                self.problems.append(f"{shown}: {overflow} px too wide for {width} px")
+            if width in WIDTHS:
+                self._ask_axe(f"{shown} ({width} px)", RULES)
+                theme = page.evaluate(SWITCH_THEME)
+                self._ask_axe(f"{shown} ({width} px, {theme})", CONTRAST)
+                page.evaluate(SWITCH_THEME)
+
+    def _ask_axe(self, shown: str, rules: dict[str, Any]) -> None:
+        found = Axe().run(self.person.page, options=rules).response["violations"]
+        self.problems.extend(f"{shown}: {violation['id']} {violation['nodes'][0]['html'][:120]}" for violation in found)
+
+
+@pytest.fixture
+def examination(browser: Browser, live_server: Any, people: None) -> Iterator[Examination]:
+    Member.objects.update(theme="dark")
     context = browser.new_context(reduced_motion="reduce")
     person = Person(context, live_server.url)
     person.page.set_viewport_size({"width": WIDTHS[0], "height": 900})
-    problems: list[str] = []
-    narrower = NARROWER if theme == "dark" else ()  # the theme changes nothing in a page's width
-
-    def examine(shown: str) -> None:
-        """As it is at each width; it is left at the first, where it was loaded."""
-        for width in (*narrower, *reversed(WIDTHS)):
-            person.page.set_viewport_size({"width": width, "height": 900})
-            overflow = person.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-            if overflow > 0:
-                problems.append(f"{shown}: {overflow} px too wide for {width} px")
-            if width in WIDTHS:
-                result = Axe().run(person.page, options=RULES).response["violations"]
-                problems.extend(
-                    f"{shown} ({width} px): {violation['id']} {violation['nodes'][0]['html'][:120]}" for violation in result
-                )
-
-    def look(path: str) -> None:
-        person.open(path.format(**busy_portal))
-        examine(path)
-
-    for page in PUBLIC_PAGES:
-        look(page)
-    person.sign_in("ada.admin@acme.example")
-    for page in PAGES:
-        look(page)
-    for page in ADMIN_PAGES:
-        person.open(page.format(**busy_portal))  # Django's own: only the policy is looked at
-    person.open("/management/configure/emails/qa/edit/")
-    person.page.get_by_label("SMTP port").fill("25")
-    person.page.get_by_role("button", name="Save").click()
-    expect(person.page.locator(".error-summary")).to_be_visible()
-    person.page.wait_for_load_state()
-    examine("errors shown")
-    for port, verdict in ("25", "Nothing was tested"), (str(closed_port), "What to do:"):
-        person.page.get_by_label("SMTP port").fill(port)
-        person.page.get_by_role("button", name="Test connection").click()
-        expect(person.page.locator("#connection-test").get_by_text(verdict)).to_be_visible()
-        examine(verdict)
-    person.open("/management/configure/emails/qa/")
-    person.page.get_by_text("More", exact=True).click()
-    expect(person.page.get_by_role("link", name="Delete")).to_be_visible()
-    examine("the More menu")
+    examination = Examination(person)
+    yield examination
     context.close()
-    assert problems == []
+    assert examination.problems == []
     person.fault_free()
+
+
+@pytest.mark.parametrize("part", [0, 1])  # two can run at once
+def test_every_page_is_accessible(examination: Examination, busy_portal: dict[str, Any], part: int) -> None:
+    make_member("Unused Person")
+    for page in PUBLIC_PAGES[part::2]:
+        examination.look(page.format(**busy_portal))
+    examination.person.sign_in("ada.admin@acme.example")
+    for page in PAGES[part::2]:
+        examination.look(page.format(**busy_portal))
+    for page in ADMIN_PAGES[part::2]:
+        examination.person.open(page.format(**busy_portal))  # Django's own: only the policy is looked at
+
+
+def test_what_a_page_becomes_is_accessible(examination: Examination, busy_portal: dict[str, Any], closed_port: int) -> None:
+    """Errors, the results of a test, and an open menu."""
+    person, page = examination.person, examination.person.page
+    person.sign_in("ada.admin@acme.example")
+    person.open("/management/configure/emails/qa/edit/")
+    page.get_by_label("SMTP port").fill("25")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".error-summary")).to_be_visible()
+    page.wait_for_load_state()
+    examination.examine("errors shown")
+    for port, verdict in ("25", "Nothing was tested"), (str(closed_port), "What to do:"):
+        page.get_by_label("SMTP port").fill(port)
+        page.get_by_role("button", name="Test connection").click()
+        expect(page.locator("#connection-test").get_by_text(verdict)).to_be_visible()
+        examination.examine(verdict)
+    person.open("/management/configure/emails/qa/")
+    page.get_by_text("More", exact=True).click()
+    expect(page.get_by_role("link", name="Delete")).to_be_visible()
+    examination.examine("the More menu")
 
 
 # What has the focus: its name, whether an outline shows it (a row's link has it around the row, the navigation's switch
