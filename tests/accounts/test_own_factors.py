@@ -40,7 +40,7 @@ from tests.support.second_factor import (
     next_code,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.same_on_both]
 
 REMOVE_APP = f"{SET_UP_APP}remove/"
 

@@ -30,7 +30,7 @@ from tests.support.second_factor import (
     is_signed_in,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.same_on_both]
 
 ROLES = "/management/govern/roles/"
 
