@@ -29,7 +29,8 @@ _AT_ONCE = {Act.RESEND: 100}
 _AT_ONCE_ELSE = 500
 # An action puts no more emails into a stage's queue while so many wait there, or a minute's worth of a limited stage.
 QUEUED_AT_MOST = 500
-_SECONDS_A_RUN = 1.5
+# Half of the time between two runs, so that pages and mail have the processor for the other half.
+_SECONDS_A_RUN = 1.0
 
 
 class _Slice(NamedTuple):

@@ -37,16 +37,17 @@ def count_failed(places: Mapping[Stage, LogAccess], now: datetime) -> FailedEmai
     )
     times = [sql.to_db_time(time) for time in (last_day, *yesterday)]
     rows = sql.fetch(statements.failed_messages(len(places), COUNTED_AT_MOST + 1), whole, *times, *newest, *oldest)
-    read, counted, sees = Counter[tuple[bool, int]](), Counter[tuple[bool, int]](), {stage.pk: places[stage] for stage in places}
+    by_stage = {stage.pk: access for stage, access in places.items()}
+    read, counted = Counter[tuple[bool, int]](), Counter[tuple[bool, int]]()
     for row in rows:
         place = bool(row.is_new), row.stage_id
         read[place] += row.read
-        if row.app_id == 0 or sees[row.stage_id].sees(row.app_id):
+        if row.app_id == 0 or by_stage[row.stage_id].sees(row.app_id):
             counted[place] += row.counted
 
     def depth(stage: int, *, is_new: bool) -> Depth:
         place = is_new, stage
         return Depth(min(counted[place], COUNTED_AT_MOST), read[place] > COUNTED_AT_MOST)
 
-    yesterdays = (depth(stage, is_new=False) for stage in sees)
-    return FailedEmails({stage: depth(stage, is_new=True) for stage in sees}, sum(yesterdays, Depth()))
+    yesterdays = (depth(stage, is_new=False) for stage in by_stage)
+    return FailedEmails({stage: depth(stage, is_new=True) for stage in by_stage}, sum(yesterdays, Depth()))
