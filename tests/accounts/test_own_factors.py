@@ -40,7 +40,7 @@ from tests.support.second_factor import (
     next_code,
 )
 
-pytestmark = [pytest.mark.django_db, pytest.mark.same_on_both]
+pytestmark = pytest.mark.django_db
 
 REMOVE_APP = f"{SET_UP_APP}remove/"
 

@@ -23,7 +23,7 @@ from tests.support.second_factor import (
     options,
 )
 
-pytestmark = [pytest.mark.django_db, pytest.mark.same_on_both]
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.support.pages import message_text, words
 from tests.support.portal import make_member, signed_in
 from tests.support.second_factor import Device, confirmed, first_factor, give_app, give_codes, is_signed_in
 
-pytestmark = [pytest.mark.django_db, pytest.mark.same_on_both]
+pytestmark = pytest.mark.django_db
 
 
 def member_page(member: Member) -> str:

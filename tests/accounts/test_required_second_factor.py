@@ -30,7 +30,7 @@ from tests.support.second_factor import (
     is_signed_in,
 )
 
-pytestmark = [pytest.mark.django_db, pytest.mark.same_on_both]
+pytestmark = pytest.mark.django_db
 
 ROLES = "/management/govern/roles/"
 

@@ -22,7 +22,7 @@ from tests.support.pages import words
 from tests.support.portal import OPERATOR, ROOT, make_member
 from tests.support.second_factor import CHALLENGE, LOGIN, OVERVIEW, first_factor, give_app, give_codes, is_signed_in, next_code
 
-pytestmark = [pytest.mark.django_db, pytest.mark.same_on_both]
+pytestmark = pytest.mark.django_db
 
 WRONG = "000000"
 

@@ -26,8 +26,6 @@ from tests.support.pages import words
 from tests.support.portal import OPERATOR, PASSWORD, signed_in
 from tests.support.servers.oidc_server import OTHER_KEY, OidcServer
 
-pytestmark = pytest.mark.same_on_both
-
 START = "/accounts/single-sign-on/"
 BACK = f"{START}callback/"
 LINK = f"{START}link/"

@@ -16,8 +16,6 @@ from outbox.holding.pauses import pause
 from tests.support.emailconfig import CANARY, VALUES, WITH_PASSWORD, edit_url, manager_of
 from tests.support.portal import OPERATOR, configure, signed_in
 
-pytestmark = pytest.mark.same_on_both
-
 CHOOSE, VIEW, EDIT = "/management/configure/emails/", "/management/configure/emails/qa/", "/management/configure/emails/qa/edit/"
 
 

@@ -21,8 +21,6 @@ from organization.models import AuditEvent, Member, Stage
 from tests.support.emailconfig import CANARY, VALUES, manager_of
 from tests.support.portal import OPERATOR, configure, signed_in
 
-pytestmark = pytest.mark.same_on_both
-
 VIEW, EDIT = "/management/configure/emails/qa/", "/management/configure/emails/qa/edit/"
 DELETE = "/management/configure/emails/qa/delete/"
 MISSING = {"username": "portal", "client_id": "portal", "password": CANARY, "client_secret": CANARY}

@@ -15,7 +15,7 @@ from tests.support.emaillog import url
 from tests.support.outbox import send
 from tests.support.portal import configure, make_member, signed_in
 
-pytestmark = [pytest.mark.django_db, pytest.mark.same_on_both]
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

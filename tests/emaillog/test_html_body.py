@@ -8,8 +8,6 @@ from emaillog import html_body
 from emaillog.html_body import remote_hosts, with_pictures
 from emaillog.mime_parts import parts_of
 
-pytestmark = pytest.mark.same_on_both
-
 LOGO = b"Content-Type: image/png\r\nContent-ID: <logo@acme>\r\n\r\n\x89PNG"
 
 

@@ -9,8 +9,6 @@ import pytest
 
 from emaillog.invitations import ATTENDEES_AT_MOST, CalendarTime, Invitation, Person, read_invitations
 
-pytestmark = pytest.mark.same_on_both
-
 BERLIN = ZoneInfo("Europe/Berlin")
 
 

@@ -12,8 +12,6 @@ from emaillog.html_body import remote_hosts, with_pictures
 from emaillog.invitations import read_invitations
 from emaillog.mime_parts import DEPTH_AT_MOST, Part, parts_of
 
-pytestmark = pytest.mark.same_on_both
-
 
 def crlf(text: str) -> bytes:
     return text.replace("\n", "\r\n").encode()

@@ -9,8 +9,6 @@ from organization.models import App, AuditEvent, Member, Stage
 from organization.services import save_app, save_in_organization
 from tests.support.portal import OPERATOR
 
-pytestmark = pytest.mark.same_on_both
-
 STAGE = {"order": 1, "kind": "production", "version": 0}
 NEW = {"name": "Payroll", "key": "payroll", "description": "Pay slips", "colour": "teal", "version": 0}
 

@@ -20,8 +20,6 @@ from organization.exceptions import CredentialRefused, StaleVersion
 from organization.models import App, AuditEvent, Credential, Member, Stage
 from tests.support.portal import OPERATOR, configure, make_member, signed_in
 
-pytestmark = pytest.mark.same_on_both
-
 SECTION = "/apps/crm/configuration/emails/qa/"
 CREATE = f"{SECTION}credentials/"
 

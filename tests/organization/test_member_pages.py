@@ -17,8 +17,6 @@ from organization.permissions import Permission
 from tests.support.pages import words
 from tests.support.portal import OPERATOR, PASSWORD, make_member, signed_in
 
-pytestmark = pytest.mark.same_on_both
-
 MEMBERS = "/management/govern/members/"
 
 

@@ -11,8 +11,6 @@ from django.test import Client
 from organization.models import AuditEvent, Member
 from tests.support.portal import PASSWORD, make_member, signed_in
 
-pytestmark = pytest.mark.same_on_both
-
 LOGIN = "/accounts/login/"
 CHANGE = "/accounts/password/"
 PROFILE = "/accounts/profile/"

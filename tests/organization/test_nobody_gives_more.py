@@ -17,7 +17,7 @@ from organization.models import App, Member, Role, RoleGrant, Stage
 from organization.permissions import Permission
 from tests.support.portal import OPERATOR, PASSWORD, make_member, signed_in
 
-pytestmark = [pytest.mark.slow, pytest.mark.same_on_both]
+pytestmark = pytest.mark.slow
 
 MEMBERS = "/management/govern/members/"
 ROLES = "/management/govern/roles/"

@@ -7,8 +7,6 @@ from django.test import Client
 
 from organization.models import App, AuditEvent, Stage
 
-pytestmark = pytest.mark.same_on_both
-
 PAGE = "/management/configure/stages/"
 GETS = ["", "new/", "qa/edit/", "qa/archive/"]
 POSTS = ["new/", "qa/edit/", "qa/up/", "qa/down/", "qa/archive/", "qa/restore/"]

@@ -15,7 +15,7 @@ from organization.models import Member
 from tests.support.portal import signed_in
 from tests.support.who_may import ADMIN
 
-pytestmark = [pytest.mark.slow, pytest.mark.same_on_both]
+pytestmark = pytest.mark.slow
 
 LOOKUPS = ("", "__exact", "__regex", "__startswith", "__isnull", "__nonsense")
 MODELS = [model for model in admin.site._registry if f"{model._meta.app_label}/{model._meta.model_name}" in ADMIN]

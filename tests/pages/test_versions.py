@@ -18,7 +18,7 @@ from tests.support.portal import ROOMS, signed_in
 from tests.support.urls import address_of
 from tests.support.who_may import ADMIN, NOBODY, PAGES
 
-pytestmark = [pytest.mark.slow, pytest.mark.same_on_both]
+pytestmark = pytest.mark.slow
 
 # Other forms are made of these.
 BASES = {"ArchivingForm", "CompleteAddresses", "ConfirmedForStageForm"}

@@ -13,7 +13,7 @@ from analytics.models import DailyCount, RollUpPosition
 from analytics.rollup import LAG
 from outbox.models import Attempt, Message
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.same_on_both]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 @pytest.fixture

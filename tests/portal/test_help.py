@@ -13,8 +13,6 @@ from portal.help.pages import FILES, INDEX, load_page, reading_order
 from portal.help.search import LIMIT, search
 from tests.support.portal import ROOT
 
-pytestmark = pytest.mark.same_on_both
-
 # What GitHub shows of the repository, and people click through.
 _OUTSIDE_THE_HELP = sorted(path for path in ROOT.glob("*.md"))
 

@@ -17,8 +17,6 @@ from testlists.services import EMPTY_CANT_BE_ACTIVE, test_list_of
 from tests.support.portal import OPERATOR, configure, make_member, signed_in
 from tests.support.testlists import EDIT, SECTION, keep_list, numbered, on_list, typed
 
-pytestmark = pytest.mark.same_on_both
-
 MEMBERS = f"{EDIT}members/"
 
 
