@@ -150,6 +150,7 @@ class Coordinator:
                 requests = self._waiting()
                 if requests:
                     self._run_until_done(requests)
+                    self._log_recorded()
                 elif self._closing.is_set():
                     return
                 self._renew_in_time()
@@ -193,7 +194,7 @@ class Coordinator:
                 self._to_report += sum(isinstance(answer, Batch) and bool(answer.messages) for answer in answers)
                 for request, answer in zip(requests, answers, strict=True):
                     request.answer.put(answer)
-                return self._log_recorded()
+                return None
 
     def _tell_failure(self, requests: Sequence[Report], error: Exception) -> None:
         """Let the leases of these messages run out, because it is not known any more what became of them."""

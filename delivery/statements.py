@@ -192,11 +192,11 @@ def _first_due(db: sql.Dialect) -> str:
 
 
 class DueStage(NamedTuple):
-    """A stage with due messages, and the limits of its settings. Without settings it has none."""
+    """A stage with due messages, and the limits of its settings. Without settings it may have no connections."""
 
     pk: int
-    connections: int | None
-    mails_per_minute: int | None
+    connections: int
+    mails_per_minute: int
 
 
 # Its parameter is the seal that the database must have. In a copy that nobody has answered about, no message is due.
@@ -204,7 +204,8 @@ STAGES_WITH_DUE_MESSAGES = sql.query(
     DueStage,
     lambda db: (
         f"""
-        SELECT stage.id, settings.connections, settings.mails_per_minute FROM organization_stage stage
+        SELECT stage.id, COALESCE(settings.connections, 0), COALESCE(settings.mails_per_minute, 0)
+        FROM organization_stage stage
         LEFT JOIN emailconfig_smtpsettings settings ON settings.stage_id = stage.id
         WHERE {IS_NO_COPY_SQL} AND COALESCE({_first_due(db)}) = 1
     """

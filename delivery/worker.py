@@ -210,7 +210,7 @@ def connections_missing(stage: DueStage, running: int, hanging: int) -> int:
 
     Connections that hang send nothing, but are open. So they count toward the stage's limit alone.
     """
-    allowed = useful_connections(stage.connections, stage.mails_per_minute or 0) if stage.connections else 0
+    allowed = useful_connections(stage.connections, stage.mails_per_minute)
     if allowed and running >= allowed:  # a busy worker ends here: each query that it asks holds up its connections
         return 0
     now = database_now()
