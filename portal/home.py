@@ -119,8 +119,7 @@ def _copied(member: Member) -> list[Notice]:
     if not held:
         return []
     text = "The original may have sent them after the backup. Look at them, then deliver or discard them."
-    emails = sum(held.values())
-    title = f"{emails:,} {'email' if emails == 1 else 'emails'} of the copy held: deliver or discard?"
+    title = f"{Depth(sum(held.values())).emails} of the copy held: deliver or discard?"
     return [Notice("warning", title, text, reverse("installation"), "Decide")]
 
 

@@ -28,6 +28,11 @@ class Depth:
     more: bool = False
     oldest: datetime | None = None
 
+    @classmethod
+    def bounded(cls, messages: int, read: int, limit: int, oldest: datetime | None = None) -> Depth:
+        """So many messages of a place where `read` were read, one more than `limit` if there are more."""
+        return cls(min(messages, limit), read > limit, oldest)
+
     def __add__(self, other: Depth) -> Depth:
         oldest = min((time for time in (self.oldest, other.oldest) if time), default=None)
         return Depth(self.messages + other.messages, self.more or other.more, oldest)
@@ -73,10 +78,10 @@ class HeldCounts:
         """The depth of the stage, as far as the member may see it. Theirs may come after the first ones of others."""
         seen = [row for row in self.rows if row.stage_id == stage.pk and access.sees(row.app_id)]
         depth = sum(map(self.depth, seen), Depth())
-        return Depth(min(depth.messages, self.limit), self._counted[stage.pk] > self.limit, depth.oldest)
+        return Depth.bounded(depth.messages, self._counted[stage.pk], self.limit, depth.oldest)
 
     def depth(self, row: statements.HeldRow) -> Depth:
-        return Depth(min(row.messages, self.limit), self._counted[row.stage_id] > self.limit, parse_db_time(row.oldest))
+        return Depth.bounded(row.messages, self._counted[row.stage_id], self.limit, parse_db_time(row.oldest))
 
     @cached_property
     def _counted(self) -> Counter[int]:
@@ -115,7 +120,7 @@ def _waiting(places: Mapping[Stage, LogAccess]) -> dict[Stage, Depth]:
 
     def depth(stage: Stage, status: Status) -> Depth:
         place = stage.pk, status.value
-        return Depth(min(own[place].messages, COUNTED_AT_MOST), counted[place] > COUNTED_AT_MOST, own[place].oldest)
+        return Depth.bounded(own[place].messages, counted[place], COUNTED_AT_MOST, own[place].oldest)
 
     return {stage: sum((depth(stage, status) for status in _ON_ITS_WAY), Depth()) for stage in places}
 
@@ -130,6 +135,6 @@ def waiting_by_app(stages: Collection[Stage], status: Status) -> dict[int, dict[
         counted[row.stage_id] += row.messages
     by_stage: defaultdict[int, dict[int, Depth]] = defaultdict(dict)
     for row in rows:
-        more = counted[row.stage_id] > COUNTED_AT_MOST
-        by_stage[row.stage_id][row.app_id] = Depth(min(row.messages, COUNTED_AT_MOST), more, parse_db_time(row.oldest))
+        depth = Depth.bounded(row.messages, counted[row.stage_id], COUNTED_AT_MOST, parse_db_time(row.oldest))
+        by_stage[row.stage_id][row.app_id] = depth
     return dict(by_stage)

@@ -15,7 +15,7 @@ from outbox import statements
 from outbox.access.visibility import LogAccess
 from outbox.counts.backlog import COUNTED_AT_MOST, Depth
 
-# A failed email is due no later than it is accepted, but for the clocks of two statements.
+# A failed email is never due before it is accepted, but for the clocks of two statements.
 _SLACK = timedelta(minutes=1)
 
 
@@ -47,7 +47,7 @@ def count_failed(places: Mapping[Stage, LogAccess], now: datetime) -> FailedEmai
 
     def depth(stage: int, *, is_new: bool) -> Depth:
         place = is_new, stage
-        return Depth(min(counted[place], COUNTED_AT_MOST), read[place] > COUNTED_AT_MOST)
+        return Depth.bounded(counted[place], read[place], COUNTED_AT_MOST)
 
     yesterdays = (depth(stage, is_new=False) for stage in by_stage)
     return FailedEmails({stage: depth(stage, is_new=True) for stage in by_stage}, sum(yesterdays, Depth()))

@@ -29,6 +29,7 @@ from outbox.copies.copied_mail import (
     unsent_by_stage,
 )
 from outbox.copies.noticing import note_what_came
+from outbox.counts.backlog import Depth
 from outbox.forms import DiscardForm, TestCopyForm
 from outbox.holding.held_mail import Choice
 from outbox.models import Message
@@ -101,7 +102,7 @@ def copied_mail(request: MemberRequest, stage_key: str) -> HttpResponse:
         except ValidationError as error:
             messages.error(request, " ".join(error.messages))
         else:
-            messages.success(request, f"{_emails(emails)} will be routed again and delivered now.")
+            messages.success(request, f"{Depth(emails).emails} will be routed again and delivered now.")
         return redirect("copied-mail", stage.key)
     held = held_copies().filter(stage=stage).select_related("app").order_by("-pk")
     page = Paginator(held, _EMAILS_ON_A_PAGE).get_page(request.GET.get("page"))
@@ -130,7 +131,7 @@ def discard_copied(request: MemberRequest, stage_key: str) -> HttpResponse:
         except ValidationError as error:
             add_refusal(form, error)
         else:
-            messages.success(request, f"{_emails(emails)} end as failed.")
+            messages.success(request, f"{Depth(emails).emails} end as failed.")
             return redirect("copied-mail", stage.key)
     context = {"stage": stage, "form": form, "emails": held_copies().filter(stage=stage).count()}
     return render(request, "outbox/confirm_discard_copied.html", context, status=422 if form.errors else 200)
@@ -152,7 +153,3 @@ def answer_copied(request: MemberRequest, stage_key: str, message_id: int) -> Ht
         done = "will be delivered now" if choice == Choice.DELIVER else "ends as failed"
         messages.success(request, f"Email #{message.pk} {done}.")
     return redirect("copied-mail", stage_key)
-
-
-def _emails(count: int) -> str:
-    return f"{count:,} {'email' if count == 1 else 'emails'}"
