@@ -41,8 +41,8 @@ demo: install
 test: $(VENV)/dev.stamp
 	@./.ci/test
 
-# Its databases are kept, since making them would take a third of its time. A new or changed migration removes them.
-var/test-fast.stamp: $(wildcard */migrations/*.py)
+# Its databases are kept, since making them would take a third of its time. A new, changed or removed migration removes them.
+var/test-fast.stamp: $(wildcard */migrations */migrations/*.py)
 	@mkdir -p var && rm -f var/test-fast.sqlite3* && touch $@
 
 test-fast: $(VENV)/dev.stamp var/test-fast.stamp
