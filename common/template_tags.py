@@ -1,15 +1,20 @@
-"""Tags for all templates: pieces that a log page shows fifty times, written without a template of their own.
+"""Tags for all templates: icons and addresses, and pieces that a log page shows fifty times.
 
-A template for each of them took longer than the page's queries.
+They are written without a template of their own. A template for each of them took longer than the page's queries.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 
 from django import template
 from django.forms import BoundField
+from django.template.base import FilterExpression, Node, Parser, TextNode, Token, Variable
+from django.template.defaulttags import URLNode, url
+from django.template.library import SimpleNode
+from django.templatetags.static import static as static_url
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
@@ -25,6 +30,12 @@ def lucide(name: str, *, size: int = 24, **attributes: str) -> SafeString:
     """An icon as inline SVG, as in `{% lucide "mail" size=16 aria_hidden="true" %}`."""
     icon: SafeString = _icon(name, size, tuple(attributes.items()))
     return icon
+
+
+@register.simple_tag
+def static(path: str) -> str:
+    """The address of a static file, as Django's own tag gives it."""
+    return static_url(path)
 
 
 @register.simple_tag
@@ -59,3 +70,32 @@ def select_menu(field: BoundField) -> str:
 def _icon(name: str, size: int, attributes: tuple[tuple[str, str], ...]) -> SafeString:
     svg: str = make_icon(name, size=size, **dict(attributes))
     return mark_safe(svg)  # noqa: S308 - the library's own
+
+
+def _made_once(tag: Callable[[Parser, Token], SimpleNode | URLNode]) -> Callable[[Parser, Token], Node]:
+    """A tag that is a text from when its template is read, if its arguments are fixed.
+
+    No icon, static file or page gets another address or look while a process lives. The frame of each page has a hundred of them.
+    """
+
+    def read(parser: Parser, token: Token) -> Node:
+        node = tag(parser, token)
+        return TextNode(node.render(template.Context())) if _is_fixed(node) else node
+
+    return read
+
+
+def _is_fixed(node: SimpleNode | URLNode) -> bool:
+    if isinstance(node, URLNode):
+        return node.asvar is None and all(map(_is_literal, [node.view_name, *node.args, *node.kwargs.values()]))
+    return node.target_var is None and all(map(_is_literal, [*node.args, *node.kwargs.values()]))
+
+
+def _is_literal(argument: FilterExpression) -> bool:
+    is_variable = isinstance(argument.var, Variable) and argument.var.lookups is not None
+    return not is_variable and not argument.filters
+
+
+register.tag("lucide", _made_once(register.tags["lucide"]))
+register.tag("static", _made_once(register.tags["static"]))
+register.tag("url", _made_once(url))
