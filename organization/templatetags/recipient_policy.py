@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
 
 from django import template
+from django.template.loader import render_to_string
 from django.utils import timezone
 
 from organization.models import Stage
@@ -16,10 +17,15 @@ register = template.Library()
 _ICONS = {RecipientPolicy.AS_APPS_ASK: "users", RecipientPolicy.LISTED_ONLY: "shield-check", RecipientPolicy.NOBODY: "inbox"}
 
 
-@register.inclusion_tag("organization/_policy_badge.html")
-def policy_badge(stage: Stage, *, small: bool = False) -> dict[str, Any]:
+@register.simple_tag
+def policy_badge(stage: Stage, *, small: bool = False) -> str:
     """Real recipients are a warning outside Production, where they are usual."""
-    policy = policy_in_force(stage, timezone.now())
+    return _badge(policy_in_force(stage, timezone.now()), is_production=stage.is_production, small=small)
+
+
+@cache  # a badge of each kind
+def _badge(policy: RecipientPolicy, *, is_production: bool, small: bool) -> str:
     colours = {RecipientPolicy.LISTED_ONLY: "badge--success", RecipientPolicy.NOBODY: "badge--info"}
-    usual = "" if stage.is_production else "badge--warning"
-    return {"label": policy.label, "icon": _ICONS[policy], "colour": colours.get(policy, usual), "small": small}
+    colour = colours.get(policy, "" if is_production else "badge--warning")
+    context = {"label": policy.label, "icon": _ICONS[policy], "colour": colour, "small": small}
+    return render_to_string("organization/_policy_badge.html", context)
