@@ -1,7 +1,7 @@
 """How statements that are written by hand reach the database. They stand in each app's statements.py.
 
-Only for the few that every message passes: composing them again each time took longer than running them. Everything else
-uses the ORM.
+Only for the few that every message or page passes: composing them again each time took longer than running them. Everything
+else uses the ORM.
 """
 
 from __future__ import annotations

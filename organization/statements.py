@@ -105,6 +105,7 @@ SYSTEM_IDENTIFIER = sql.query(str, "SELECT system_identifier FROM pg_control_sys
 
 # A condition: the database is sealed with the identity that is the parameter, or has no seal.
 IS_NO_COPY_SQL = "NOT EXISTS (SELECT 1 FROM organization_installation WHERE seal <> %s)"
+IS_NO_COPY = sql.query(bool, f"SELECT {IS_NO_COPY_SQL}")
 
 
 AUDIT_TABLE = "organization_auditevent"

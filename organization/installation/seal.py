@@ -11,6 +11,8 @@ from datetime import timedelta
 
 from django.db.models.functions import Now
 
+from common import sql
+from organization import statements
 from organization.exceptions import UnansweredCopy
 from organization.installation.identity import as_text, from_text, identity
 from organization.models import Installation
@@ -29,7 +31,8 @@ def current_seal() -> str:
 
 def is_copy() -> bool:
     """Whether the database is a copy that nobody has answered about yet. Nothing leaves then."""
-    return Installation.objects.exclude(seal=current_seal()).exists()
+    (is_no_copy,) = sql.fetch(statements.IS_NO_COPY, current_seal())
+    return not is_no_copy
 
 
 def refuse_copy() -> None:
@@ -39,8 +42,8 @@ def refuse_copy() -> None:
 
 
 def asking_copy() -> Installation | None:
-    """The row of a copy that nobody has answered about yet."""
-    return Installation.objects.exclude(seal=current_seal()).first()
+    """The row of a copy that nobody has answered about yet. Each page asks."""
+    return Installation.objects.exclude(seal=current_seal()).first() if is_copy() else None
 
 
 def differences(installation: Installation) -> dict[str, tuple[str, str]]:
