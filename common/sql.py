@@ -44,6 +44,11 @@ class Dialect(NamedTuple):
     json_array: str  # makes a JSON array of its arguments
     json_agg: str  # makes a JSON array of the values of several rows
     locks_rows: bool
+    has_lateral: bool  # whether a subquery in FROM may name the tables before it
+
+    def each_of(self, column_type: str) -> str:
+        """A parameter that is a list, as a table with the column `value`."""
+        return f"(SELECT unnest(CAST(%s AS {column_type}[])) AS value)" if self.has_lateral else "json_each(%s)"
 
     def for_update(self, table: str = "", *, skip: bool = False) -> str:
         """What makes a SELECT lock its rows. On SQLite nothing: a transaction there is alone."""
@@ -60,6 +65,7 @@ SQLITE = Dialect(
     json_array="json_array",
     json_agg="json_group_array",
     locks_rows=False,
+    has_lateral=False,
 )
 POSTGRESQL = Dialect(
     now="statement_timestamp()",
@@ -69,6 +75,7 @@ POSTGRESQL = Dialect(
     json_array="json_build_array",
     json_agg="json_agg",
     locks_rows=True,
+    has_lateral=True,
 )
 # A statement that both take, or one that is written with a dialect's pieces.
 Text = str | Callable[[Dialect], str]

@@ -99,33 +99,26 @@ class BacklogRow(NamedTuple):
     oldest: datetime | str
 
 
-def _first_messages(stages: int, statuses: Sequence[str], limit: int) -> str:
-    """The first messages of each stage, of each of these statuses. Its parameters: each stage, once for each status.
+def _first_messages(db: sql.Dialect, limit: int, condition: str = "", order: str = "due, id") -> str:
+    """The first messages of each stage, of each status. Its parameters: the stages, the statuses, and those of the condition.
 
-    Status and limit are a part of the statement, so that PostgreSQL keeps the plan, which takes longer to make than to run.
+    The statuses are parameters, so that nothing but the queue's index fits, which has the order. With 'held' in its text
+    PostgreSQL took message_held, and read and sorted all that a stage holds. The limit is a part of the text for the plan's sake.
     """
-    of_stage = (_first_of_stage(status, limit) for _ in range(stages) for status in statuses)
-    return f"({' UNION ALL '.join(of_stage)}) AS message"
-
-
-def _first_of_stage(status: str, limit: int) -> str:
-    return f"""
-        SELECT * FROM (
-            SELECT id, stage_id, status, app_id, hold_reason, route, created FROM outbox_message
-            WHERE stage_id = %s AND status = '{status}' ORDER BY due, id LIMIT {limit}
-        ) AS first
-    """
+    first = f"FROM outbox_message WHERE stage_id = place.value AND status = kind.value{condition} ORDER BY {order} LIMIT {limit}"
+    places = f"{db.each_of('bigint')} AS place CROSS JOIN {db.each_of('text')} AS kind CROSS JOIN"
+    if db.has_lateral:
+        columns = "id, stage_id, status, app_id, hold_reason, route, created"
+        return f"{places} LATERAL (SELECT {columns} {first}) AS message"
+    return f"{places} outbox_message AS message ON message.id IN (SELECT id {first})"
 
 
 @cache
-def backlog_by_app(stages: int, status: str, limit: int) -> sql.Query[BacklogRow]:
-    """The first messages of each stage, counted by app."""
+def backlog_by_app(limit: int) -> sql.Query[BacklogRow]:
+    """The first messages of each stage, of each status, counted by stage and app."""
     return sql.query(
         BacklogRow,
-        f"""
-        SELECT stage_id, app_id, count(*), min(created) FROM {_first_messages(stages, (status,), limit)}
-        GROUP BY stage_id, app_id
-        """,
+        lambda db: f"SELECT stage_id, app_id, count(*), min(created) FROM {_first_messages(db, limit)} GROUP BY 1, 2",
     )
 
 
@@ -140,14 +133,14 @@ class BacklogSum(NamedTuple):
 
 
 @cache
-def backlog_sums(stages: int, statuses: tuple[str, ...], limit: int) -> sql.Query[BacklogSum]:
+def backlog_sums(limit: int) -> sql.Query[BacklogSum]:
     """The first messages of each stage and status. They are counted by app, but not in the stages of its first parameter."""
     return sql.query(
         BacklogSum,
         lambda db: (
             f"""
         SELECT stage_id, status, CASE WHEN stage_id {db.any_of} THEN 0 ELSE app_id END, count(*), min(created)
-        FROM {_first_messages(stages, statuses, limit)} GROUP BY 1, 2, 3
+        FROM {_first_messages(db, limit)} GROUP BY 1, 2, 3
         """
         ),
     )
@@ -164,34 +157,27 @@ class FailedRow(NamedTuple):
 
 
 @cache
-def failed_messages(stages: int, limit: int) -> sql.Query[FailedRow]:
+def failed_messages(limit: int) -> sql.Query[FailedRow]:
     """The failed messages of each stage, twice: the newest since a time, and the oldest since another one.
 
     Its parameters: the stages that aren't counted by app; the first moment that counts among the newest, and the first and
-    the last among the others; each stage with the time since when they are due, for the newest, and again for the others.
+    the last among the others; the stages, the status and the time since when they are due, for the newest and for the others.
     """
-    newest, oldest = (
-        " UNION ALL ".join([_failed_of_stage(is_new, order, limit)] * stages) for is_new, order in ((1, "DESC"), (0, "ASC"))
-    )
+
+    def failed(db: sql.Dialect, is_new: int, order: str) -> str:
+        first = _first_messages(db, limit, " AND due >= %s", order)
+        return f"SELECT {is_new} AS is_new, stage_id, app_id, created FROM {first}"
+
     return sql.query(
         FailedRow,
         lambda db: (
             f"""
         SELECT is_new, stage_id, CASE WHEN stage_id {db.any_of} THEN 0 ELSE app_id END, count(*),
                count(*) FILTER (WHERE is_new = 1 AND created >= %s OR is_new = 0 AND created BETWEEN %s AND %s)
-        FROM ({newest} UNION ALL {oldest}) AS failed GROUP BY 1, 2, 3
+        FROM ({failed(db, 1, "due DESC, id DESC")} UNION ALL {failed(db, 0, "due, id")}) AS failed GROUP BY 1, 2, 3
         """
         ),
     )
-
-
-def _failed_of_stage(is_new: int, order: str, limit: int) -> str:
-    return f"""
-        SELECT * FROM (
-            SELECT {is_new} AS is_new, stage_id, app_id, created FROM outbox_message
-            WHERE stage_id = %s AND status = 'failed' AND due >= %s ORDER BY due {order}, id {order} LIMIT {limit}
-        ) AS failed_of_stage
-    """
 
 
 class HeldRow(NamedTuple):
@@ -202,7 +188,7 @@ class HeldRow(NamedTuple):
     hold_reason: str
     is_test_mail: bool | int
     messages: int
-    oldest: datetime | str
+    oldest: str  # because there are hundreds of rows, of which few are shown with a time
 
 
 class HeldAddress(NamedTuple):
@@ -212,29 +198,31 @@ class HeldAddress(NamedTuple):
 
 
 @cache
-def held_by_app(stages: int, limit: int) -> sql.Query[HeldRow]:
+def held_by_app(limit: int) -> sql.Query[HeldRow]:
     """The first messages of each stage, counted by app and by whether they are test mail."""
     return sql.query(
         HeldRow,
-        f"""
-        SELECT stage_id, app_id, hold_reason, route = 'test_list', count(*), min(created)
-        FROM {_first_messages(stages, ("held",), limit)}
-        GROUP BY stage_id, app_id, hold_reason, route = 'test_list'
-        """,
+        lambda db: (
+            f"""
+        SELECT stage_id, app_id, hold_reason, route = 'test_list', count(*), CAST(min(created) AS text)
+        FROM {_first_messages(db, limit)} GROUP BY 1, 2, 3, 4
+        """
+        ),
     )
 
 
 @cache
-def held_addresses(stages: int, limit: int) -> sql.Query[HeldAddress]:
+def held_addresses(limit: int) -> sql.Query[HeldAddress]:
     """Whom the same messages are for, test mail aside. Its last parameter is how many addresses at most."""
     return sql.query(
         HeldAddress,
-        f"""
-        SELECT DISTINCT message.stage_id, message.app_id, recipient.address
-        FROM {_first_messages(stages, ("held",), limit)}
+        lambda db: (
+            f"""
+        SELECT DISTINCT message.stage_id, message.app_id, recipient.address FROM {_first_messages(db, limit)}
         JOIN outbox_recipient recipient ON recipient.message_id = message.id
         WHERE message.route <> 'test_list' AND recipient.status = 'held' LIMIT %s
-        """,
+        """
+        ),
     )
 
 

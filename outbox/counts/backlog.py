@@ -76,12 +76,19 @@ class HeldCounts:
 
     def of_stage(self, stage: Stage, access: LogAccess) -> Depth:
         """The depth of the stage, as far as the member may see it. Theirs may come after the first ones of others."""
-        seen = [row for row in self.rows if row.stage_id == stage.pk and access.sees(row.app_id)]
-        depth = sum(map(self.depth, seen), Depth())
-        return Depth.bounded(depth.messages, self._counted[stage.pk], self.limit, depth.oldest)
+        seen = [row for row in self._by_stage[stage.pk] if access.sees(row.app_id)]
+        oldest = min((parse_db_time(row.oldest) for row in seen), default=None)
+        return Depth.bounded(sum(row.messages for row in seen), self._counted[stage.pk], self.limit, oldest)
 
     def depth(self, row: statements.HeldRow) -> Depth:
         return Depth.bounded(row.messages, self._counted[row.stage_id], self.limit, parse_db_time(row.oldest))
+
+    @cached_property
+    def _by_stage(self) -> defaultdict[int, list[statements.HeldRow]]:
+        rows: defaultdict[int, list[statements.HeldRow]] = defaultdict(list)
+        for row in self.rows:
+            rows[row.stage_id].append(row)
+        return rows
 
     @cached_property
     def _counted(self) -> Counter[int]:
@@ -96,7 +103,8 @@ def count_held(stages: Collection[Stage], limit: int | None = None) -> HeldCount
     limit = limit or COUNTED_AT_MOST
     if not stages:
         return HeldCounts()
-    return HeldCounts(sql.fetch(statements.held_by_app(len(stages), limit + 1), *(stage.pk for stage in stages)), limit)
+    stage_ids = [stage.pk for stage in stages]
+    return HeldCounts(sql.fetch(statements.held_by_app(limit + 1), stage_ids, [Status.HELD.value]), limit)
 
 
 def backlog(places: Mapping[Stage, LogAccess], held: HeldCounts | None = None) -> dict[Stage, Backlog]:
@@ -108,12 +116,12 @@ def backlog(places: Mapping[Stage, LogAccess], held: HeldCounts | None = None) -
 def _waiting(places: Mapping[Stage, LogAccess]) -> dict[Stage, Depth]:
     if not places:
         return {}
-    query = statements.backlog_sums(len(places), _ON_ITS_WAY, COUNTED_AT_MOST + 1)
+    query = statements.backlog_sums(COUNTED_AT_MOST + 1)
     whole = [stage.pk for stage, access in places.items() if access.every_app]
     counted: Counter[tuple[int, str]] = Counter()
     own: defaultdict[tuple[int, str], Depth] = defaultdict(Depth)
     by_stage = {stage.pk: access for stage, access in places.items()}
-    for row in sql.fetch(query, whole, *(stage.pk for stage in places for _ in _ON_ITS_WAY)):
+    for row in sql.fetch(query, whole, list(by_stage), [status.value for status in _ON_ITS_WAY]):
         counted[row.stage_id, row.status] += row.messages
         if row.app_id == 0 or by_stage[row.stage_id].sees(row.app_id):
             own[row.stage_id, row.status] += Depth(row.messages, oldest=parse_db_time(row.oldest))
@@ -129,7 +137,7 @@ def waiting_by_app(stages: Collection[Stage], status: Status) -> dict[int, dict[
     """The depth by stage and app, for each app that has messages of that status there."""
     if not stages:
         return {}
-    rows = sql.fetch(statements.backlog_by_app(len(stages), status, COUNTED_AT_MOST + 1), *(stage.pk for stage in stages))
+    rows = sql.fetch(statements.backlog_by_app(COUNTED_AT_MOST + 1), [stage.pk for stage in stages], [status.value])
     counted: Counter[int] = Counter()
     for row in rows:
         counted[row.stage_id] += row.messages

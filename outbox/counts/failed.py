@@ -14,6 +14,7 @@ from organization.models import Stage
 from outbox import statements
 from outbox.access.visibility import LogAccess
 from outbox.counts.backlog import COUNTED_AT_MOST, Depth
+from outbox.models import Status
 
 # A failed email is never due before it is accepted, but for the clocks of two statements.
 _SLACK = timedelta(minutes=1)
@@ -32,12 +33,12 @@ def count_failed(places: Mapping[Stage, LogAccess], now: datetime) -> FailedEmai
         return FailedEmails({}, Depth())
     last_day, yesterday = now - timedelta(hours=24), time_range.days(time_range.YESTERDAY, timezone.localtime(now))
     whole = [stage.pk for stage, access in places.items() if access.every_app]
+    by_stage = {stage.pk: access for stage, access in places.items()}
     newest, oldest = (
-        [value for stage in places for value in (stage.pk, sql.to_db_time(since - _SLACK))] for since in (last_day, yesterday[0])
+        (list(by_stage), [Status.FAILED.value], sql.to_db_time(since - _SLACK)) for since in (last_day, yesterday[0])
     )
     times = [sql.to_db_time(time) for time in (last_day, *yesterday)]
-    rows = sql.fetch(statements.failed_messages(len(places), COUNTED_AT_MOST + 1), whole, *times, *newest, *oldest)
-    by_stage = {stage.pk: access for stage, access in places.items()}
+    rows = sql.fetch(statements.failed_messages(COUNTED_AT_MOST + 1), whole, *times, *newest, *oldest)
     read, counted = Counter[tuple[bool, int]](), Counter[tuple[bool, int]]()
     for row in rows:
         place = bool(row.is_new), row.stage_id

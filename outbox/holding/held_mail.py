@@ -35,6 +35,8 @@ from testlists.models import TestListAddress
 from testlists.services import MAY_EDIT
 
 Choice = HeldAnswer.Choice
+# Of a stage and an app, by their numbers.
+IsOpen = Callable[[int, int], bool]
 # So many slices of an answer follow at once, and so many more with each sweep.
 _SLICES_AT_ONCE = 2
 _SLICES_A_SWEEP = 20
@@ -108,14 +110,19 @@ def held_mail(place: Scope) -> HeldMail:
     return sum(by_app.values(), HeldMail())
 
 
-def held_by_app(stages: Collection[Stage], held: HeldCounts | None = None) -> defaultdict[int, dict[int, HeldMail]]:
-    """By stage, the question about each app. `held`: the held messages of these stages, if they are known."""
+def held_by_app(
+    stages: Collection[Stage], held: HeldCounts | None = None, is_open: IsOpen | None = None
+) -> defaultdict[int, dict[int, HeldMail]]:
+    """By stage, the question about each app.
+
+    `held`: the held messages of these stages, if they are known. `is_open`: what open_places() returned, likewise.
+    """
     questions: defaultdict[int, dict[int, HeldMail]] = defaultdict(dict)
     stage_ids = [stage.pk for stage in stages]
     held = held or count_held(stages)
     if not held.rows:
         return questions
-    is_open = _open_places(stage_ids)
+    is_open = is_open or _read_open_places(stage_ids)
     for row in held.rows:
         if row.hold_reason in ASKING_REASONS and not row.is_test_mail and is_open(row.stage_id, row.app_id):
             depth = held.depth(row)
@@ -193,18 +200,21 @@ def _stage_of(place: Scope) -> Stage:
     return place.stage
 
 
-def _open_places(stages: Collection[int]) -> Callable[[int, int], bool]:
+def open_places(configured: Collection[int], paused: Collection[tuple[int, int | None]]) -> IsOpen:
     """Tells whether email of an app in a stage could leave: the stage has settings, and nothing is paused."""
+    return lambda stage, app: stage in configured and (stage, app) not in paused and (stage, None) not in paused
+
+
+def _read_open_places(stages: Collection[int]) -> IsOpen:
     configured = set(SmtpSettings.objects.filter(stage__in=stages).values_list("stage_id", flat=True))
-    paused = set(Pause.objects.filter(stage__in=stages).values_list("stage_id", "app_id"))
-    return lambda stage, app: stage in configured and not {(stage, app), (stage, None)} & paused
+    return open_places(configured, set(Pause.objects.filter(stage__in=stages).values_list("stage_id", "app_id")))
 
 
 def _with_addresses(
     questions: defaultdict[int, dict[int, HeldMail]], stages: Sequence[int]
 ) -> defaultdict[int, dict[int, HeldMail]]:
     limit = COUNTED_AT_MOST * len(stages)
-    rows = sql.fetch(statements.held_addresses(len(stages), COUNTED_AT_MOST + 1), *stages, limit + 1)
+    rows = sql.fetch(statements.held_addresses(COUNTED_AT_MOST + 1), stages, [Status.HELD.value], limit + 1)
     policies, listed = policies_of(questions), _listed_addresses(questions)  # the rows are of all stages, asking or not
     outside: defaultdict[tuple[int, int], set[str]] = defaultdict(set)
     for row in rows:
