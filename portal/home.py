@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db.models import prefetch_related_objects
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -14,8 +15,8 @@ from django.utils.timesince import timeuntil
 from django.views.decorators.http import require_safe
 
 from analytics.report import Places
-from delivery.connection_slots import living_workers
-from gateway.heartbeat import living_gateways
+from delivery.models import Worker
+from gateway.models import Gateway
 from organization.access import Scope, allowed
 from organization.credentials import MAY_MANAGE
 from organization.models import App, Credential, Member, Stage
@@ -27,7 +28,7 @@ from outbox.copies.copied_mail import held_by_stage
 from outbox.copies.copied_mail import may_answer as may_answer_copy
 from outbox.counts.backlog import Depth, HeldCounts, waiting_by_app
 from outbox.counts.failed import count_failed
-from outbox.holding.held_mail import HeldMail, held_by_app, may_answer
+from outbox.holding.held_mail import HeldMail, held_by_app, may_answer, open_places
 from outbox.models import WAITING, HoldReason, Pause
 from portal.first_day import first_day
 from portal.own_apps import app_rows, last_emails, own_apps
@@ -95,17 +96,17 @@ def notices_for(
     """
     configurable = [stage for stage in stages if allowed(member, Scope(stage=stage), Permission.MANAGE_EMAIL_CONFIGURATIONS)]
     notices = [
-        *_copied(member),
-        *_no_worker(configurable),
-        *_no_gateway(configurable),
+        *_copied(member, facts),
+        *_no_worker(facts, configurable),
+        *_no_gateway(facts, configurable),
         *_in_trouble(facts, configurable),
         *_ending_secrets(facts, configurable),
-        *_ending_credentials(member, stages),
+        *_ending_credentials(member, stages, facts),
         *_unconfigured(facts, configurable),
         *_held(member, stages, facts.held),
-        *_lists_that_end(member, stages, facts),
+        *_lists_that_end(member, facts),
         *_policies_that_end(configurable, facts.now),
-        *_asking(member, stages, facts.held),
+        *_asking(member, stages, facts),
         *_failed(places, failed),
         *_paused(member, facts, places),
     ]
@@ -113,9 +114,9 @@ def notices_for(
     return sorted(notices, key=lambda notice: urgency.index(notice.kind))
 
 
-def _copied(member: Member) -> list[Notice]:
+def _copied(member: Member, facts: StageFacts) -> list[Notice]:
     """The emails that came with a copy which replaced its original."""
-    held = held_by_stage() if may_answer_copy(member) else {}
+    held = held_by_stage() if facts.signs.was_copied and may_answer_copy(member) else {}
     if not held:
         return []
     text = "The original may have sent them after the backup. Look at them, then deliver or discard them."
@@ -123,15 +124,15 @@ def _copied(member: Member) -> list[Notice]:
     return [Notice("warning", title, text, reverse("installation"), "Decide")]
 
 
-def _no_worker(configurable: list[Stage]) -> list[Notice]:
-    if not configurable or living_workers().exists():
+def _no_worker(facts: StageFacts, configurable: list[Stage]) -> list[Notice]:
+    if not configurable or facts.is_alive(facts.signs.worker, Worker.STALE_AFTER):
         return []
     text = "No worker has reported lately. Emails are accepted and wait. Ask the operator to run manage.py deliver."
     return [Notice("danger", "Emails are not being delivered", text, reverse("email-configurations"), "Email configurations")]
 
 
-def _no_gateway(configurable: list[Stage]) -> list[Notice]:
-    if not configurable or living_gateways().exists():
+def _no_gateway(facts: StageFacts, configurable: list[Stage]) -> list[Notice]:
+    if not configurable or facts.is_alive(facts.signs.gateway, Gateway.STALE_AFTER):
         return []
     text = "No gateway has reported lately, so apps can't send emails. Ask the operator to run manage.py smtp_gateway."
     return [Notice("danger", "Emails are not being accepted", text, reverse("email-configurations"), "Email configurations")]
@@ -170,9 +171,11 @@ def _ending_secrets(facts: StageFacts, configurable: list[Stage]) -> list[Notice
     ]
 
 
-def _ending_credentials(member: Member, stages: list[Stage]) -> list[Notice]:
+def _ending_credentials(member: Member, stages: list[Stage], facts: StageFacts) -> list[Notice]:
     """A notice for each credential that ends soon, and is in use, for those who may create another one."""
     today = timezone.localdate()
+    if facts.signs.credential_ends is None or facts.signs.credential_ends > today + SOON:
+        return []
     ending = Credential.objects.filter(stage__in=stages, revoked_at=None, ends__lte=today + SOON, last_used__isnull=False)
     notices = [
         Notice(
@@ -249,10 +252,11 @@ def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Notice:
     )
 
 
-def _lists_that_end(member: Member, stages: list[Stage], facts: StageFacts) -> list[Notice]:
+def _lists_that_end(member: Member, facts: StageFacts) -> list[Notice]:
     """Lists that end soon, and those that have expired, so that their app's mail is held."""
     now = facts.now
-    lists = TestList.objects.filter(stage__in=stages, active=True, active_until__lte=now + _NEAR).select_related("app", "stage")
+    lists = [row for row in facts.lists if row.active_until and row.active_until <= now + _NEAR]
+    prefetch_related_objects(lists, "app")
     ending = [row for row in lists if may_edit(member, row.app, row.stage)]
     expired = [row for row in ending if waits_for_decision(row, now)]
     held = facts.held.by_app([HoldReason.LIST_EXPIRED])
@@ -301,9 +305,10 @@ def _policies_that_end(configurable: list[Stage], now: datetime) -> list[Notice]
     ]
 
 
-def _asking(member: Member, stages: list[Stage], held: HeldCounts) -> list[Notice]:
+def _asking(member: Member, stages: list[Stage], facts: StageFacts) -> list[Notice]:
     """Held mail that waits for an answer: of a whole stage for those who may answer for it, or else of their apps."""
-    questions, notices = held_by_app(stages, held), []
+    is_open = open_places(facts.settings, {(pause.stage_id, pause.app_id) for pause in facts.pauses})
+    questions, notices = held_by_app(stages, facts.held, is_open), []
     apps = App.objects.in_bulk({app for by_app in questions.values() for app in by_app})
     for stage in stages:
         by_app = questions.get(stage.pk, {})

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.utils import timezone
 
 from analytics.report import RANGES, Ended, Period, Places, periods_by_stage
-from common.clock import database_now
+from common import sql
 from delivery.models import StageBackoff
 from emailconfig.models import LastTest, SmtpSettings
 from organization.models import Stage
 from outbox.counts.backlog import Backlog, Depth, HeldCounts, backlog, count_held
 from outbox.models import Pause
+from portal import statements
 from testlists.models import TestList
 
 _BAR_HEIGHT = 18
@@ -25,13 +26,22 @@ _LAST_DAY = RANGES[0]
 
 
 class StageFacts(NamedTuple):
-    """What several parts of Home need to know about the stages, read once."""
+    """What several parts of Home need to know about the stages, read once. `lists` are those set to Active."""
 
-    now: datetime
+    signs: statements.Signs
     settings: dict[int, SmtpSettings]
     backoffs: list[StageBackoff]
     pauses: list[Pause]
+    lists: list[TestList]
     held: HeldCounts
+
+    @property
+    def now(self) -> datetime:
+        return self.signs.now
+
+    def is_alive(self, seen: datetime | None, stale_after: timedelta) -> bool:
+        """Whether a process that reported last at this time has done so lately."""
+        return seen is not None and seen > self.now - stale_after
 
 
 class SmallChart(NamedTuple):
@@ -63,11 +73,22 @@ class StageRow:
 
 
 def read_facts(stages: Collection[Stage]) -> StageFacts:
+    (signs,) = sql.fetch(statements.SIGNS)
+    backoffs = StageBackoff.objects.filter(stage__in=stages, failures__gt=0).select_related("stage")
+    pauses = Pause.objects.filter(stage__in=stages).select_related("stage", "app")
+    lists = list(TestList.objects.filter(stage__in=stages, active=True))
+    settings = list(SmtpSettings.objects.filter(stage__in=stages).only("stage", "server", "port", "secret_ends"))
+    by_pk = {stage.pk: stage for stage in stages}
+    for test_list in lists:
+        test_list.stage = by_pk[test_list.stage_id]
+    for row in settings:
+        row.stage = by_pk[row.stage_id]
     return StageFacts(
-        database_now(),
-        {row.stage_id: row for row in SmtpSettings.objects.filter(stage__in=stages).select_related("stage")},
-        list(StageBackoff.objects.filter(stage__in=stages, failures__gt=0).select_related("stage")),
-        list(Pause.objects.filter(stage__in=stages).select_related("stage", "app")),
+        signs,
+        {row.stage_id: row for row in settings},
+        list(backoffs) if signs.is_failing else [],
+        list(pauses) if signs.is_paused else [],
+        lists,
         count_held(stages),
     )
 
@@ -75,7 +96,9 @@ def read_facts(stages: Collection[Stage]) -> StageFacts:
 def stage_rows(places: Places, facts: StageFacts, failed: Mapping[int, Depth]) -> list[StageRow]:
     """Return a row for each stage. The number of queries doesn't grow with the stages."""
     states, tests = _states(facts), _last_tests(facts.settings)
-    waiting, figures, lists = backlog(places, facts.held), periods_by_stage(places, _LAST_DAY), _active_lists(places, facts.now)
+    waiting, figures, lists = backlog(places, facts.held), periods_by_stage(places, _LAST_DAY), _active_lists(places, facts)
+    hours = (hour for hour in _LAST_DAY.periods() if isinstance(hour, datetime))
+    clock: dict[Period, str] = {hour: f"{timezone.localtime(hour):%H:%M}" for hour in hours}
     return [
         StageRow(
             stage,
@@ -85,7 +108,7 @@ def stage_rows(places: Places, facts: StageFacts, failed: Mapping[int, Depth]) -
             sum(hour.sent for hour in figures[stage.pk].values()),
             failed[stage.pk],
             waiting[stage],
-            _chart(figures[stage.pk]),
+            _chart(figures[stage.pk], clock),
             lists[stage.pk],
         )
         for stage in places
@@ -98,10 +121,10 @@ def _states(facts: StageFacts) -> dict[int, str]:
     return states | {pause.stage_id: "Paused" for pause in facts.pauses if pause.app is None}
 
 
-def _active_lists(places: Places, now: datetime) -> Counter[int]:
+def _active_lists(places: Places, facts: StageFacts) -> Counter[int]:
     visible = {stage.pk: access for stage, access in places.items()}
-    lists = TestList.objects.filter(stage__in=places, active=True)
-    return Counter(row.stage_id for row in lists if visible[row.stage_id].sees(row.app_id) and row.is_active(now))
+    lists = (row for row in facts.lists if row.stage_id in visible and row.is_active(facts.now))
+    return Counter(row.stage_id for row in lists if visible[row.stage_id].sees(row.app_id))
 
 
 def _last_tests(settings: Mapping[int, SmtpSettings]) -> dict[int, LastTest]:
@@ -110,10 +133,10 @@ def _last_tests(settings: Mapping[int, SmtpSettings]) -> dict[int, LastTest]:
     return {test.stage_id: test for test in tests if test.server == str(settings[test.stage_id])}
 
 
-def _chart(hours: Mapping[Period, Ended]) -> SmallChart:
+def _chart(hours: Mapping[Period, Ended], clock: Mapping[Period, str]) -> SmallChart:
     busiest = max((max(hour) for hour in hours.values()), default=0)
     sent, failed = (_bars([hour[place] for hour in hours.values()], busiest or 1, upward=place == 0) for place in (0, 1))
-    return SmallChart(sent, failed, "; ".join(_hours_in_words(hours)) or "none", busiest)
+    return SmallChart(sent, failed, "; ".join(_hours_in_words(hours, clock)) or "none", busiest)
 
 
 def _bars(numbers: Sequence[int], busiest: int, *, upward: bool) -> str:
@@ -125,8 +148,8 @@ def _bars(numbers: Sequence[int], busiest: int, *, upward: bool) -> str:
     )
 
 
-def _hours_in_words(hours: Mapping[Period, Ended]) -> Iterator[str]:
+def _hours_in_words(hours: Mapping[Period, Ended], clock: Mapping[Period, str]) -> Iterator[str]:
     for hour, ended in hours.items():
         numbers = [f"{number:,} {name}" for name, number in zip(Ended._fields, ended, strict=True) if number]
-        if numbers and isinstance(hour, datetime):
-            yield f"{timezone.localtime(hour):%H:%M} {', '.join(numbers)}"
+        if numbers:
+            yield f"{clock[hour]} {', '.join(numbers)}"
