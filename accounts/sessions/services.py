@@ -13,8 +13,12 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from accounts import statements
 from accounts.sessions.device import device_of
 from accounts.sessions.models import MemberSession
+from accounts.statements import SessionUse
+from common import sql
+from common.clock import parse_db_time
 from organization import audit
 from organization.access import EVERYWHERE, Actor, require
 from organization.members import end_sessions, require_may_edit
@@ -60,19 +64,18 @@ def is_open(request: HttpRequest, member: Member) -> bool:
         open_session(request, member)
         return True
     now = timezone.now()
-    row = MemberSession.objects.filter(_lasting(now), pk=number, member=member).first()
-    if row is None:
-        return False
-    _note_use(row, request, now)
-    return True
+    uses = sql.fetch(statements.SESSION_USE, number, member.pk, *map(sql.to_db_time, _since(now)))
+    for use in uses:
+        _note_use(number, use, request, now)
+    return bool(uses)
 
 
-def _note_use(row: MemberSession, request: HttpRequest, now: datetime) -> None:
+def _note_use(number: int, use: SessionUse, request: HttpRequest, now: datetime) -> None:
     digest = _digest(request.session[HASH_SESSION_KEY])
-    is_due = now - row.last_used >= _WRITTEN_EVERY and _POLL_HEADER not in request.headers
-    if is_due or row.auth_digest != digest:  # the member has changed the password here
+    is_due = now - parse_db_time(use.last_used) >= _WRITTEN_EVERY and _POLL_HEADER not in request.headers
+    if is_due or use.auth_digest != digest:  # the member has changed the password here
         address = client_of(request)
-        MemberSession.objects.filter(pk=row.pk).update(last_used=now, address=address, auth_digest=digest)
+        MemberSession.objects.filter(pk=number).update(last_used=now, address=address, auth_digest=digest)
 
 
 def sessions_of(member: Member) -> QuerySet[MemberSession]:
@@ -118,8 +121,13 @@ def _require_may_end(actor: Actor, member: Member) -> None:
 
 
 def _lasting(now: datetime) -> Q:
-    idle, longest = timedelta(minutes=settings.SESSION_IDLE_MINUTES), timedelta(hours=settings.SESSION_MAX_HOURS)
-    return Q(last_used__gt=now - idle, started__gt=now - longest)
+    used, started = _since(now)
+    return Q(last_used__gt=used, started__gt=started)
+
+
+def _since(now: datetime) -> tuple[datetime, datetime]:
+    """Since when a session that goes on must have been used, and have begun."""
+    return now - timedelta(minutes=settings.SESSION_IDLE_MINUTES), now - timedelta(hours=settings.SESSION_MAX_HOURS)
 
 
 def _digest(session_hash: str) -> str:

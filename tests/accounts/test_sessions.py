@@ -52,6 +52,11 @@ def test_a_device_is_said_in_a_few_words(user_agent: str, device: str) -> None:
     assert device_of(user_agent) == device
 
 
+def test_pages_get_the_member_itself(viewer: Member) -> None:
+    """Each look at Django's lazy object takes several times as long, and a page looks hundreds of times."""
+    assert type(sign_in(viewer).get("/apps/").wsgi_request.user) is Member
+
+
 def test_the_page_lists_where_the_member_is_signed_in(viewer: Member, developer: Member) -> None:
     sign_in(viewer, "curl/8.5.0", "198.51.100.9")
     sign_in(developer, address="203.0.113.1")
