@@ -242,7 +242,7 @@ LOGOUT_REDIRECT_URL = "login"
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
-USE_I18N = True
+USE_I18N = False  # there is English alone
 USE_THOUSAND_SEPARATOR = True
 
 STATIC_URL = "/static/"
