@@ -5,6 +5,7 @@ It is written line by line, so that few messages are in memory at the same time.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 
@@ -15,7 +16,7 @@ from emaillog.bounded_scan import SCAN_LIMIT, IdRange, ScanResult, scan, walk
 from emaillog.filters import MessageFilter
 from emaillog.reasons import Reason, reasons_of
 from outbox.access.masking import Mask
-from outbox.models import Message, Source
+from outbox.models import Message, Recipient, Source
 
 ROWS_AT_MOST = 100_000
 SEARCHED_AT_MOST = 40 * SCAN_LIMIT
@@ -37,11 +38,10 @@ def _rows(log_filter: MessageFilter, zone: tzinfo) -> Iterator[Sequence[str]]:
     yield _HEADER
     access, id_range, given = log_filter.access, log_filter.id_range, 0
     matching = log_filter.rows.exclude(via=Source.OWN).select_related("app", "stage", "credential")
-    matching = matching.prefetch_related("recipients")
     for messages in walk(access.sources(), matching, id_range, _ROWS_PER_SCAN, SEARCHED_AT_MOST // SCAN_LIMIT):
-        reasons = reasons_of(messages)
+        reasons, recipients = reasons_of(messages), _recipients_of(messages)
         for message in messages[: ROWS_AT_MOST - given]:
-            yield _cells(message, access.mask(message), reasons.get(message.pk, Reason()), zone)
+            yield _cells(message, recipients[message.pk], access.mask(message), reasons.get(message.pk, Reason()), zone)
             id_range = IdRange(below=message.pk).within(log_filter.id_range)
         given += len(messages)
         if given >= ROWS_AT_MOST:
@@ -50,8 +50,15 @@ def _rows(log_filter: MessageFilter, zone: tzinfo) -> Iterator[Sequence[str]]:
         yield [_LEFT_OUT.format(min(given, ROWS_AT_MOST))]
 
 
-def _cells(message: Message, mask: Mask, reason: Reason, zone: tzinfo) -> list[str]:
-    recipients = list(message.recipients.all())
+def _recipients_of(messages: Sequence[Message]) -> defaultdict[int, list[Recipient]]:
+    """By the number of the message. A prefetch would leave cycles of messages and recipients to the garbage collector."""
+    recipients: defaultdict[int, list[Recipient]] = defaultdict(list)
+    for recipient in Recipient.objects.filter(message__in=[message.pk for message in messages]):
+        recipients[recipient.message_id].append(recipient)
+    return recipients
+
+
+def _cells(message: Message, recipients: Sequence[Recipient], mask: Mask, reason: Reason, zone: tzinfo) -> list[str]:
     return [
         str(message.pk),
         timezone.localtime(message.created, zone).isoformat(sep=" ", timespec="seconds"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 
 import pytest
@@ -10,7 +11,7 @@ from django.utils import timezone
 
 from emaillog import bounded_scan, csv_export
 from organization.models import AuditEvent
-from outbox.models import Message
+from outbox.models import Message, Recipient
 from tests.support.emaillog import named
 from tests.support.outbox import set_list
 from tests.support.portal import configure, make_member, signed_in
@@ -55,6 +56,18 @@ def test_the_file_has_a_row_for_each_mail(as_administrator, crm, qa):
     assert cells["Routed to"] == "tess@acme.example; ben@acme.example"
     assert cells["Route"] == "Test list"
     assert len(lines) == 2
+
+
+def test_its_rows_leave_no_work_for_the_garbage_collector(as_administrator, crm, qa):
+    for _ in range(3):
+        named(crm, qa, "Hello", "ana@example.com", "cc@example.com")
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(rows(answer(as_administrator))) == 4
+        assert not [left for left in gc.get_objects() if type(left) is Recipient]
+    finally:
+        gc.enable()
 
 
 def test_the_filters_hold_and_nobody_gets_mail_of_other_apps(as_administrator, as_developer, crm, shop, qa):
