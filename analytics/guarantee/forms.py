@@ -64,10 +64,11 @@ def _oldest(now: datetime) -> datetime:
 class ProofForm(forms.Form):
     """The app whose email is sent to an impossible address."""
 
-    app = forms.ModelChoiceField(App.objects.none(), empty_label=None, to_field_name="key")
+    app = forms.TypedChoiceField(error_messages={"invalid_choice": "Select an app from the list."})
 
     def __init__(self, data: Any, apps: list[App]) -> None:
         super().__init__(data)
-        field = self.fields["app"]
-        assert isinstance(field, forms.ModelChoiceField)
-        field.queryset = App.objects.filter(pk__in=[app.pk for app in apps])
+        field, by_key = self.fields["app"], {app.key: app for app in apps}
+        assert isinstance(field, forms.TypedChoiceField)
+        field.choices = [(key, str(app)) for key, app in by_key.items()]
+        field.coerce = by_key.__getitem__
