@@ -15,6 +15,7 @@ from analytics.models import (
     RollUpPosition,
     StageCount,
     StageLatency,
+    StageRuleCount,
 )
 from organization.admin_base import LogAdmin
 
@@ -28,6 +29,7 @@ _COLUMNS = {
     DailyCount: ("day", "stage", "app", "accepted", "to_test_list", "captured", "allowed", "sent", *_TRIES),
     DailyLatency: ("day", "stage", "app", "bucket", "sent"),
     HourlyRuleCount: ("hour", "stage", "app", "rule", "recipients", "unknown"),
+    StageRuleCount: ("hour", "stage", "rule", "recipients", "unknown"),
     DailyRuleCount: ("day", "stage", "app", "rule", "recipients", "unknown"),
 }
 

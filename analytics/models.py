@@ -122,22 +122,27 @@ class CountedRule(models.TextChoices):
 
 
 class RuleCounts(models.Model):
-    """Addresses that the server accepted email for, and tries after which nobody knows whether it arrived.
-
-    `first_try` and `last_try` are the numbers of the tries that were counted, so that a count leads to its rows.
-    """
+    """Addresses that the server accepted email for, and tries after which nobody knows whether it arrived."""
 
     rule = models.CharField(max_length=10, choices=CountedRule)
     recipients = models.PositiveIntegerField(default=0)
     unknown = models.PositiveIntegerField(default=0)
-    first_try = models.PositiveBigIntegerField(default=0)
-    last_try = models.PositiveBigIntegerField(default=0)
 
     class Meta:
         abstract = True
 
     def __str__(self) -> str:
         return f"{super().__str__()}, {self.rule}"
+
+
+class CountedTries(models.Model):
+    """The numbers of the first and the last try that were counted, so that a count leads to its rows."""
+
+    first_try = models.PositiveBigIntegerField(default=0)
+    last_try = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        abstract = True
 
 
 class HourlyCount(Counts, PeakHeld, AppHour):
@@ -187,12 +192,17 @@ class DailyLatency(Latency, AppDay):
         constraints = [models.UniqueConstraint(fields=["stage", "day", "app", "bucket"], name="daily_latency_once")]
 
 
-class HourlyRuleCount(RuleCounts, AppHour):
+class HourlyRuleCount(RuleCounts, CountedTries, AppHour):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["stage", "hour", "app", "rule"], name="hourly_rule_count_once")]
 
 
-class DailyRuleCount(RuleCounts, AppDay):
+class StageRuleCount(RuleCounts, StageHour):
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["stage", "hour", "rule"], name="stage_rule_count_once")]
+
+
+class DailyRuleCount(RuleCounts, CountedTries, AppDay):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["stage", "day", "app", "rule"], name="daily_rule_count_once")]
 

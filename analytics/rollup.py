@@ -34,6 +34,7 @@ from analytics.models import (
     RollUpPosition,
     StageCount,
     StageLatency,
+    StageRuleCount,
 )
 from analytics.rows import AttemptRow, CaptureRow, MessageRow
 from common import sql
@@ -50,7 +51,8 @@ _MESSAGES_PER_QUERY = 1000
 
 _TRIES = ("sent", "deferred", "failed", "unknown")
 _BY_RULE = ("to_test_list", "captured", "allowed")
-_RULE_COLUMNS = ("recipients", "unknown", "first_try", "last_try")
+_REACHED = ("recipients", "unknown")
+_COUNTED_TRIES = ("first_try", "last_try")
 _COLUMNS: dict[type[models.Model], tuple[tuple[str, ...], tuple[str, ...]]] = {
     HourlyCount: (("stage_id", "hour", "app_id"), ("accepted", *_BY_RULE, "held", *_TRIES)),
     StageCount: (("stage_id", "hour"), ("accepted", *_BY_RULE, "held", *_TRIES)),
@@ -59,15 +61,16 @@ _COLUMNS: dict[type[models.Model], tuple[tuple[str, ...], tuple[str, ...]]] = {
     StageLatency: (("stage_id", "hour", "bucket"), ("sent",)),
     DailyLatency: (("stage_id", "day", "app_id", "bucket"), ("sent",)),
     HourlyCause: (("stage_id", "hour", "app_id", "code"), ("deferred", "failed", "unknown")),
-    HourlyRuleCount: (("stage_id", "hour", "app_id", "rule"), _RULE_COLUMNS),
-    DailyRuleCount: (("stage_id", "day", "app_id", "rule"), _RULE_COLUMNS),
+    HourlyRuleCount: (("stage_id", "hour", "app_id", "rule"), _REACHED + _COUNTED_TRIES),
+    StageRuleCount: (("stage_id", "hour", "rule"), _REACHED),
+    DailyRuleCount: (("stage_id", "day", "app_id", "rule"), _REACHED + _COUNTED_TRIES),
 }
 # The totals to which the same counts are added.
 _TOTALS: dict[type[models.Model], tuple[type[models.Model], ...]] = {
     HourlyCount: (StageCount, DailyCount),
     HourlyLatency: (StageLatency, DailyLatency),
     HourlyCause: (),
-    HourlyRuleCount: (),
+    HourlyRuleCount: (StageRuleCount,),
     DailyRuleCount: (),
 }
 # Only messages with these routes may have recipients that were captured, or are allowed. The others cost no query.

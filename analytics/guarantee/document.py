@@ -38,7 +38,7 @@ def canonical(value: object) -> bytes:
 
 
 def export(guarantee: Guarantee, actor: Actor) -> Document:
-    """Make the document, and write its SHA-256 to the audit trail."""
+    """Make the document of a guarantee that has the figures of each app, and write its SHA-256 to the audit trail."""
     values = _values(guarantee, actor)
     document = Document(values, hashlib.sha256(canonical(values)).hexdigest())
     kept = {"what": "guarantee", "since": values["since"], "promise": values["promise"], "sha256": document.sha256}
@@ -47,7 +47,8 @@ def export(guarantee: Guarantee, actor: Actor) -> Document:
 
 
 def _values(guarantee: Guarantee, actor: Actor) -> dict[str, Any]:
-    access, stage = guarantee.access, guarantee.stage
+    access, stage, by_app = guarantee.access, guarantee.stage, guarantee.by_app
+    assert by_app is not None
     return {
         "format": FORMAT,
         "installation": installation_id(),
@@ -64,7 +65,7 @@ def _values(guarantee: Guarantee, actor: Actor) -> dict[str, Any]:
         "open": [{"since": _time(span.start), "until": _time(span.end)} for span in guarantee.open_spans],
         "apps_open_now": sorted(app.key for app in guarantee.open_apps),
         "total": _figures(guarantee.total),
-        "by_app": {app.key: _figures(figures) for app, figures in guarantee.by_app.items()},
+        "by_app": {app.key: _figures(figures) for app, figures in by_app.items()},
         "waiting_now": _depth(guarantee.backlog.waiting),
         "held_now": _depth(guarantee.backlog.held),
         "emails_while_closed": list(guarantee.closed),

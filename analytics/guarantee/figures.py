@@ -1,4 +1,4 @@
-"""The figures of a guarantee, summed up from the roll-ups: hours until the first midnight in UTC, and whole days from there."""
+"""The figures of a guarantee, summed up from the roll-ups."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from analytics.models import CountedRule, DailyCount, DailyRuleCount, HourlyCount, HourlyRuleCount
+from analytics.models import (
+    CountedRule,
+    DailyCount,
+    DailyRuleCount,
+    HourlyCount,
+    HourlyRuleCount,
+    StageCount,
+    StageRuleCount,
+)
 from analytics.report import grouped, next_midnight
+from organization.models import Stage
 from outbox.access.visibility import LogAccess
 
 # Email to the recipients that apps gave, which neither a list nor an allowed address nor a person stands for.
@@ -51,8 +60,21 @@ class Figures:
         return self.recipients[CountedRule.CLOSED] + self.unknown[CountedRule.CLOSED]
 
 
+def figures_of_stage(stage: Stage, since: datetime) -> Figures:
+    """Of all apps together since that hour. The stage's totals are few rows, however many apps there are."""
+    hours, total = Q(stage=stage, hour__gte=since), Figures()
+    for _, emails, captured in grouped(StageCount, hours, ("stage_id",), _MESSAGES):
+        total.add_messages(emails, captured)
+    for value, recipients, unknown in grouped(StageRuleCount, hours, ("rule",), _REACHED):
+        total.add_reached(CountedRule(value), recipients, unknown)
+    return total
+
+
 def figures_by_app(access: LogAccess, since: datetime) -> Mapping[int, Figures]:
-    """By the number of each app that the member may see and that had email since that hour."""
+    """By the number of each app that the member may see and that had email since that hour.
+
+    Hours until the first midnight in UTC, and whole days from there.
+    """
     midnight, rows = next_midnight(since), visible_rows(access)
     hours = rows & Q(hour__gte=since, hour__lt=midnight)
     days = rows & Q(day__gte=midnight.date())

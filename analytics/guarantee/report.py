@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from analytics.guarantee.changes import Entries, acts_since, changes_since
-from analytics.guarantee.figures import Figures, figures_by_app, total_of
+from analytics.guarantee.figures import Figures, figures_by_app, figures_of_stage, total_of
 from analytics.guarantee.history import History
 from analytics.guarantee.outside import emails_by
 from analytics.models import CountedRule
@@ -44,8 +44,9 @@ class OpenSpan:
 class Guarantee:
     """Of one stage since an hour, for the apps that `access` shows.
 
-    `counted_until`: what happened later isn't counted yet; None when all is. `open_apps` can write to anyone now, `closed_apps`
-    can't, because their test lists are Active. `closing` and `closed` are the emails behind these two rules.
+    `counted_until`: what happened later isn't counted yet; None when all is. `by_app`: None if nobody asked for it. `open_apps`
+    can write to anyone now, `closed_apps` can't, because their test lists are Active. `closing` and `closed` are the emails
+    behind these two rules.
     """
 
     access: LogAccess
@@ -54,7 +55,7 @@ class Guarantee:
     counted_until: datetime | None
     policy: RecipientPolicy
     total: Figures
-    by_app: Mapping[App, Figures]
+    by_app: Mapping[App, Figures] | None
     backlog: Backlog
     open_spans: Sequence[OpenSpan]
     open_apps: Sequence[App]
@@ -79,17 +80,18 @@ class Guarantee:
         return Promise.HOLDS
 
 
-def guarantee_of(access: LogAccess, since: datetime, now: datetime, *, entries_at_most: int = ENTRIES_AT_MOST) -> Guarantee:
+def guarantee_of(
+    access: LogAccess, since: datetime, now: datetime, *, each_app: bool = False, entries_at_most: int = ENTRIES_AT_MOST
+) -> Guarantee:
     """From the beginning of the hour of `since`, with so many of the newest changes and acts.
 
-    It takes a fixed number of queries, however many emails there are.
+    With `each_app` it has the figures of each app, too. It takes a fixed number of queries, however many emails there are.
     """
     since = max(since, _EARLIEST).replace(minute=0, second=0, microsecond=0)
-    history, apps = History(access.stage, since), {app.pk: app for app in access.apps}
+    history = History(access.stage, since)
     counted_until = _counted_until()
-    by_app = {apps[number]: figures for number, figures in figures_by_app(access, since).items() if number in apps}
+    total, by_app = _figures(access, since, each_app=each_app)
     open_apps = [app for app in access.apps if not app.archived and history.closed_since(app.pk, now) is None]
-    total = total_of(by_app.values())
     return Guarantee(
         access=access,
         since=since,
@@ -107,6 +109,15 @@ def guarantee_of(access: LogAccess, since: datetime, now: datetime, *, entries_a
         closing=emails_by(CountedRule.CLOSING, access, since) if total.recipients[CountedRule.CLOSING] else [],
         closed=emails_by(CountedRule.CLOSED, access, since) if total.while_closed else [],
     )
+
+
+def _figures(access: LogAccess, since: datetime, *, each_app: bool) -> tuple[Figures, Mapping[App, Figures] | None]:
+    """The total, and those by app if they are needed for it. Otherwise a year of a large stage would be thousands of rows."""
+    if access.every_app and not each_app:
+        return figures_of_stage(access.stage, since), None
+    apps = {app.pk: app for app in access.apps}
+    by_app = {apps[number]: figures for number, figures in figures_by_app(access, since).items() if number in apps}
+    return total_of(by_app.values()), by_app
 
 
 def _counted_until() -> datetime | None:

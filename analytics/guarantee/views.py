@@ -52,7 +52,7 @@ def download(request: MemberRequest, stage_key: str) -> HttpResponse:
     access, now, period = _access(request, stage_key), database_now(), PeriodForm(request.GET)
     if not period.is_valid():
         return _page(request, access)
-    document = export(guarantee_of(access, period.begin(now), now), request.user)
+    document = export(guarantee_of(access, period.begin(now), now, each_app=True), request.user)
     name = f"guarantee-{access.stage.key}-{timezone.localdate():%Y-%m-%d}.json"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return HttpResponse(document.text, content_type="application/json", headers=headers)

@@ -20,14 +20,14 @@ from analytics.guarantee.check import compare
 from analytics.guarantee.document import canonical
 from analytics.guarantee.proof import prove
 from analytics.guarantee.report import Guarantee, Promise, guarantee_of
-from analytics.models import DailyRuleCount, HourlyCount, HourlyRuleCount, RollUpPosition
+from analytics.models import DailyRuleCount, HourlyCount, HourlyRuleCount, RollUpPosition, StageRuleCount
 from common.clock import database_now
 from organization.access import Scope
 from organization.kept_headers.changes import keep_header
 from organization.models import AuditEvent, Stage
 from organization.recipient_policy.changes import allow, change_policy, disallow
 from organization.recipient_policy.policy import RecipientPolicy
-from outbox.access.visibility import log_access
+from outbox.access.visibility import LogAccess, log_access
 from outbox.actions import release_held, resend_to_real_recipients, send_to_test_list
 from outbox.holding.pauses import pause
 from outbox.models import Attempt, HandOverCapture, Message, Recipient, RouteKind, Rule, Status
@@ -200,13 +200,55 @@ def test_tries_that_were_counted_before_are_counted_by_rule_afterwards(crm, qa, 
     everything_counted()
     expected = reached(guarantee(qa).total)
     assert expected == {"list": 1, "open": 2, "released": 1}
-    for model in (HourlyRuleCount, DailyRuleCount):
+    for model in (HourlyRuleCount, StageRuleCount, DailyRuleCount):
         model.objects.all().delete()
     RollUpPosition.objects.create(counted="rule-end", last=RollUpPosition.objects.get(counted="tries").last)
     now = database_now()
     assert guarantee_of(all_access(qa), now - timedelta(days=1), now).counted_until is not None
     assert reached(guarantee(qa).total) == expected
     assert not RollUpPosition.objects.filter(counted__in=("by-rule", "rule-end")).exists()
+
+
+def test_an_upgrade_sums_up_what_was_counted_by_app(crm, shop, qa):
+    for app, hours in ((crm, 30), (shop, 30), (shop, 2)):
+        tried(accepted(app, qa, ago(hours=hours)), ago(hours=hours))
+    everything_counted()
+    expected = set(StageRuleCount.objects.values_list("stage", "hour", "rule", "recipients"))
+    assert len(expected) == 2
+    try:
+        call_command("migrate", "analytics", "0004", verbosity=0)
+    finally:
+        call_command("migrate", verbosity=0)
+    assert set(StageRuleCount.objects.values_list("stage", "hour", "rule", "recipients")) == expected
+
+
+# The stage as a whole, and each app
+
+
+def test_the_total_of_a_stage_is_that_of_its_apps(crm, shop, qa, production):
+    put(qa, LISTED)
+    for app, stage, hours, outcome in (
+        *((crm, qa, hours, "sent") for hours in (1, 20, 40, 60)),
+        *((shop, qa, 30, outcome) for outcome in ("sent", "unknown", "failed")),
+        (crm, production, 20, "sent"),
+    ):
+        tried(accepted(app, stage, ago(hours=hours)), ago(hours=hours), outcome)
+    everything_counted()
+    shown = guarantee(qa, timedelta(hours=50))
+    each = guarantee_of(shown.access, shown.since, shown.until, each_app=True)
+    assert shown.by_app is None
+    assert each.by_app is not None
+    assert {app: (figures.emails, figures.outside) for app, figures in each.by_app.items()} == {crm: (3, 3), shop: (3, 1)}
+    assert shown.total == each.total
+    assert (shown.total.emails, shown.total.outside, shown.total.maybe_outside) == (6, 4, 1)
+
+
+def test_a_member_who_sees_some_apps_gets_their_total(crm, shop, qa):
+    for app in (crm, shop, shop):
+        tried(accepted(app, qa, ago(hours=30)), ago(hours=30))
+    everything_counted()
+    crms, now = LogAccess(qa, False, False, (crm,)), database_now()
+    assert guarantee_of(crms, now - timedelta(days=2), now).total.outside == 1
 
 
 # The page
@@ -296,12 +338,14 @@ def test_the_command_says_the_same(crm, qa, configured):
     assert shown.returncode == 0
 
 
-def test_the_check_notices_a_count_that_the_rows_do_not_have(crm, qa):
+@pytest.mark.parametrize(("model", "option"), [(StageRuleCount, "--check"), (HourlyRuleCount, "--json")])
+def test_the_check_notices_a_count_that_the_rows_do_not_have(crm, qa, model, option):
+    """In the total as the page shows it, and in the sum of the apps as the JSON has it."""
     tried(accepted(crm, qa, ago(minutes=5)), ago(minutes=5))
     everything_counted()
-    HourlyRuleCount.objects.update(recipients=2)
+    model.objects.update(recipients=2)
     with pytest.raises(CommandError, match="differ"):
-        call_command("guarantee", "qa", "--since", ago(hours=1).isoformat(), "--check")
+        call_command("guarantee", "qa", "--since", ago(hours=1).isoformat(), "--check", option)
 
 
 @pytest.mark.parametrize(

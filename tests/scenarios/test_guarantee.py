@@ -116,7 +116,7 @@ def _compare_with(smtp_server: SmtpServer, crm: App, shop: App, qa: Stage) -> No
     judge.person_acts()
     judge.delivered()
     everything_counted()
-    shown = guarantee_of(all_access(qa), began, database_now())
+    shown = guarantee_of(all_access(qa), began, database_now(), each_app=True)
     total, crms = reached(shown.total), reached(shown.by_app[crm])
     assert sum(total.values()) == sum(len(arrived.recipients) for arrived in smtp_server.arrived)
     assert total.get("list", 0) + total.get("forwarded", 0) == judge.to_testers > 0

@@ -9,14 +9,28 @@ from datetime import UTC, datetime, timedelta
 from django.db.models import Model, Sum
 from django.utils import timezone
 
-from analytics.models import DailyCount, DailyLatency, HourlyCause, HourlyCount, HourlyLatency, StageCount, StageLatency
+from analytics.models import (
+    DailyCount,
+    DailyLatency,
+    DailyRuleCount,
+    HourlyCause,
+    HourlyCount,
+    HourlyLatency,
+    HourlyRuleCount,
+    StageCount,
+    StageLatency,
+    StageRuleCount,
+)
 from analytics.rollup import roll_up
 from organization.models import App, Stage
 from outbox.access.visibility import LogAccess
 from outbox.models import Attempt, Message, RouteKind, Status
 from tests.support.outbox import in_state
 
-COUNTS = (HourlyCount, StageCount, DailyCount, HourlyLatency, StageLatency, DailyLatency, HourlyCause)
+COUNTS = (
+    *(HourlyCount, StageCount, DailyCount, HourlyLatency, StageLatency, DailyLatency, HourlyCause),
+    *(HourlyRuleCount, StageRuleCount, DailyRuleCount),
+)
 REPLIES = {
     "sent": ("content", 250, "250 2.0.0 Ok"),
     "deferred": ("RCPT TO", 451, "451 4.7.1 Greylisted, try again later"),
@@ -77,11 +91,13 @@ def sums_of(model: type[Model], keys: Sequence[str], columns: Sequence[str]) -> 
 
 def assert_totals_fit() -> None:
     """Assert that the totals of stages and of days are the sums of their hours."""
-    mails = ("accepted", "to_test_list", *OUTCOMES)
+    mails, reached = ("accepted", "to_test_list", *OUTCOMES), ("recipients", "unknown")
     for total, hourly, keys, columns in (
         (StageCount, HourlyCount, ("stage_id", "hour"), mails),
         (DailyCount, HourlyCount, ("stage_id", "app_id", "day"), mails),
         (StageLatency, HourlyLatency, ("stage_id", "hour", "bucket"), ("sent",)),
         (DailyLatency, HourlyLatency, ("stage_id", "app_id", "day", "bucket"), ("sent",)),
+        (StageRuleCount, HourlyRuleCount, ("stage_id", "hour", "rule"), reached),
+        (DailyRuleCount, HourlyRuleCount, ("stage_id", "app_id", "day", "rule"), reached),
     ):
         assert sums_of(total, keys, columns) == sums_of(hourly, keys, columns)

@@ -261,7 +261,7 @@ ADMIN: dict[str, Model] = {
             *("delivery/stagebackoff", "delivery/worker", "delivery/connectionslot", "gateway/gateway"),
             *("analytics/hourlycount", "analytics/hourlylatency", "analytics/hourlycause", "analytics/rollupposition"),
             *("analytics/dailycount", "analytics/dailylatency", "analytics/stagecount", "analytics/stagelatency"),
-            *("analytics/hourlyrulecount", "analytics/dailyrulecount"),
+            *("analytics/hourlyrulecount", "analytics/dailyrulecount", "analytics/stagerulecount"),
         ],
         Model(PLATFORM),
     ),

@@ -261,6 +261,10 @@ def _roll_up(postgresql: bool) -> None:
             f" SELECT stage_id, app_id, {moment}, 'open', count(*), 0, min(try), max(try) FROM {tries}"
             f" JOIN {mail} ON mail.id = message_id GROUP BY 1, 2, 3"
         )
+    _run(
+        "INSERT INTO analytics_stagerulecount (stage_id, hour, rule, recipients, unknown)"
+        " SELECT stage_id, hour, rule, sum(recipients), sum(unknown) FROM analytics_hourlyrulecount GROUP BY 1, 2, 3 ORDER BY 2"
+    )
     for counted in ("mails", "tries"):
         RollUpPosition.objects.create(counted=counted, last=10**12)
 

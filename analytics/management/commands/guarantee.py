@@ -50,7 +50,7 @@ class Command(PortalCommand):
         if since > now:
             raise CommandError("--since is in the future.")
         access = LogAccess(stage, every_app=True, every_app_open=True)
-        guarantee = guarantee_of(access, since, now)
+        guarantee = guarantee_of(access, since, now, each_app=options["json"])
         if options["json"]:
             self.stdout.write(export(guarantee, self.operator).text)
         else:
