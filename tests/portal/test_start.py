@@ -59,6 +59,12 @@ def test_nothing_that_uses_the_database_starts_with_published_keys(tmp_path: Pat
     assert not (tmp_path / "portal.sqlite3").exists()
 
 
+def test_the_garbage_collector_does_not_check_what_a_web_process_loaded(tmp_path: Path) -> None:
+    loaded = "import gc, sys, portal.wsgi; print(gc.get_freeze_count() > len(gc.get_objects()), 'portal.urls' in sys.modules)"
+    done = start(tmp_path, sys.executable, "-c", loaded, **OWN_KEYS)
+    assert done.stdout.split() == ["True", "True"]
+
+
 def test_one_published_key_is_enough_to_refuse(tmp_path: Path) -> None:
     keys = {**OWN_KEYS, "ENCRYPTION_KEYS": f"{OWN_KEYS['ENCRYPTION_KEYS']},ZGVtby1vbmx5LWtleS1ub3QtZm9yLXByb2R1Y3Rpb24="}
     done = start(tmp_path, *MANAGE, "migrate", **keys)

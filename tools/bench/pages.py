@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ import django
 
 django.setup()
 
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
@@ -40,6 +42,7 @@ from django.utils import timezone
 
 from analytics.latency import bucket_of
 from analytics.models import RollUpPosition
+from common.process import freeze_gc
 from delivery.models import Worker
 from emailconfig.models import SmtpSettings
 from organization.models import App, Member, Role, RoleGrant, Stage
@@ -61,6 +64,8 @@ def main(emails: int, app_count: int = 200) -> None:
         organization(app_count)
         fill(emails, app_count)
     everybody = signed_in(Member.objects.get(email="bench@example.com"))
+    import_module(settings.ROOT_URLCONF)
+    freeze_gc()  # as portal.wsgi does
     measure_the_log(emails, everybody)
     measure_the_others(emails, everybody)
 
