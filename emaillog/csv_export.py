@@ -41,7 +41,9 @@ def _rows(log_filter: MessageFilter, zone: tzinfo) -> Iterator[Sequence[str]]:
     for messages in walk(access.sources(), matching, id_range, _ROWS_PER_SCAN, SEARCHED_AT_MOST // SCAN_LIMIT):
         reasons, recipients = reasons_of(messages), _recipients_of(messages)
         for message in messages[: ROWS_AT_MOST - given]:
-            yield _cells(message, recipients[message.pk], access.mask(message), reasons.get(message.pk, Reason()), zone)
+            of_message = recipients[message.pk]
+            mask = access.mask(message, [recipient.address for recipient in of_message])
+            yield _cells(message, of_message, mask, reasons.get(message.pk, Reason()), zone)
             id_range = IdRange(below=message.pk).within(log_filter.id_range)
         given += len(messages)
         if given >= ROWS_AT_MOST:

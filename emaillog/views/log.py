@@ -23,7 +23,7 @@ from organization.keyset import query_url, row_number
 from organization.models import App, Member, Stage
 from organization.web.app_search import PROPOSED_AT_MOST, apps_called
 from organization.web.http import MemberRequest, stage_links
-from outbox.access.visibility import AnyLogAccess, log_access, wide_log_access
+from outbox.access.visibility import AnyLogAccess, log_access, masks, wide_log_access
 from outbox.models import Message
 
 NEWER_AT_MOST = 50
@@ -135,7 +135,7 @@ def _rows(log_filter: MessageFilter, messages: list[Message]) -> list[tuple[Mess
     rows: list[tuple[Message, object, str]] = []
     for message in messages:
         message.stage = stages[message.stage_id]
-        mask = access.mask(message)
+    for message, mask in zip(messages, masks(access, messages), strict=True):
         rows.append((message, mask, mask.text(reasons.get(message.pk, Reason()).text)))
     return rows
 

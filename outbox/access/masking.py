@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -47,10 +47,14 @@ def for_log(text: str, addresses: Iterable[str] = ()) -> str:
 
 @dataclass(frozen=True)
 class Mask:
-    """How the addresses of `message` are shown. An `open` mask changes nothing."""
+    """How the addresses of `message` are shown. An `open` mask changes nothing.
+
+    `recipients`: the message's, or None to read them when they are needed.
+    """
 
     message: Message
     open: bool
+    recipients: Sequence[str] | None = None
 
     def address(self, address: str) -> str:
         return address if self.open else masked_address(address)
@@ -61,4 +65,6 @@ class Mask:
 
     @cached_property
     def _addresses(self) -> list[str]:
-        return [*self.message.requested, *self.message.recipients.values_list("address", flat=True)]
+        if self.recipients is None:
+            return [*self.message.requested, *self.message.recipients.values_list("address", flat=True)]
+        return [*self.message.requested, *self.recipients]

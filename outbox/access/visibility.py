@@ -6,7 +6,8 @@ content.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import or_
@@ -19,7 +20,7 @@ from organization.access import EVERYWHERE, Scope, allowed, require
 from organization.models import App, Member, Stage
 from organization.permissions import Permission
 from outbox.access.masking import Mask
-from outbox.models import Message
+from outbox.models import Message, Recipient
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ class LogAccess:
         """The messages whose recipients and content the member may see."""
         return Q() if self.every_app_open else Q(app__in=self.some_open_apps)
 
-    def mask(self, message: Message) -> Mask:
-        return Mask(message, open=self.every_app_open or message.app in self.some_open_apps)
+    def mask(self, message: Message, recipients: Sequence[str] | None = None) -> Mask:
+        return Mask(message, self.every_app_open or message.app in self.some_open_apps, recipients)
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,8 @@ class WideLogAccess:
         opened = (part for part in self.parts if part.opens_any)
         return _any_of(Q(stage=part.stage) & _of_apps(part.every_app_open, part.some_open_apps) for part in opened)
 
-    def mask(self, message: Message) -> Mask:
-        return self._by_stage[message.stage_id].mask(message)
+    def mask(self, message: Message, recipients: Sequence[str] | None = None) -> Mask:
+        return self._by_stage[message.stage_id].mask(message, recipients)
 
     @cached_property
     def _by_stage(self) -> dict[int, LogAccess]:
@@ -221,6 +222,16 @@ def find_message(member: Member, stage_key: str, number: int) -> Message:
     """The message with its app and stage. Raises Http404 when the stage has no such message that the member may see."""
     access = log_access(member, get_object_or_404(Stage, key=stage_key))
     return get_object_or_404(access.messages().select_related("app", "stage"), pk=number)
+
+
+def masks(access: AnyLogAccess, messages: Sequence[Message]) -> list[Mask]:
+    """The masks of these messages. The recipients of those that aren't open are read in one query."""
+    closed = [message.pk for message in messages if not access.mask(message).open]
+    recipients: defaultdict[int, list[str]] = defaultdict(list)
+    if closed:
+        for message_id, address in Recipient.objects.filter(message__in=closed).values_list("message_id", "address"):
+            recipients[message_id].append(address)
+    return [access.mask(message, recipients[message.pk]) for message in messages]
 
 
 def mask_of(member: Member, message: Message) -> Mask:

@@ -6,6 +6,8 @@ import csv
 import io
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from common.addresses import masked_address
 from organization.admin_base import FirstPages
@@ -43,6 +45,26 @@ def masked_message(crm, qa) -> Message:
     Attempt.objects.create(message=message, address="tess@acme.example", outcome="failed", step="RCPT TO", code=550, reply=words)
     Message.objects.filter(pk=message.pk).update(status="failed", notes=["From ana.silva@example.com was replaced."])
     return Message.objects.get(pk=message.pk)
+
+
+@pytest.mark.parametrize("of", ["log", "export"])
+def test_masked_addresses_cost_the_same_queries_for_one_mail_and_for_twenty(crm, qa, masked_message, of):
+    member = reader("watcher", Permission.ACCESS_ASSET_LOGS)
+    client, address = signed_in(member), "/monitor/email-log/qa/" + ("" if of == "log" else "export/")
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            shown = client.get(address)
+            assert reveals(b"".join(shown).decode()) == []
+        return len(captured)
+
+    queries()
+    few = queries()
+    for _ in range(19):
+        again = send(crm, qa, "ana.silva@example.com", "boss@example.com")
+        again.recipients.update(last_reply="550 boss is unknown", status="failed")
+        Message.objects.filter(pk=again.pk).update(status="failed")
+    assert queries() == few
 
 
 def reveals(text: str) -> list[str]:
