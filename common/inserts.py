@@ -201,7 +201,12 @@ def _values(part: Rows) -> list[Any]:
         return [_plain(value) for value in part.rows[0]]
     if shape.has_bytes:
         return [list(column) for column in zip(*part.rows, strict=True)]
-    return [json.dumps([dict(zip(part.columns, row, strict=True)) for row in part.rows], default=_as_text)]
+    return [json_rows(part)]
+
+
+def json_rows(part: Rows) -> str:
+    """The rows as PostgreSQL's json_populate_recordset() takes them."""
+    return json.dumps([dict(zip(part.columns, row, strict=True)) for row in part.rows], default=_as_text)
 
 
 def _plain(value: Any) -> Any:

@@ -38,6 +38,7 @@ class Dialect(NamedTuple):
     """The pieces of a statement that the two databases say differently."""
 
     now: str  # the database's time, one value for the whole statement
+    seconds_from_now: str  # the time in so many seconds, which are a parameter
     today: str  # its date in UTC
     any_of: str  # is one of a parameter that is a list, as in `id {any_of}`
     string_agg: str  # joins the texts of several rows
@@ -50,6 +51,10 @@ class Dialect(NamedTuple):
         """A parameter that is a list, as a table with the column `value`."""
         return f"(SELECT unnest(CAST(%s AS {column_type}[])) AS value)" if self.has_lateral else "json_each(%s)"
 
+    def any_of_query(self, query: str) -> str:
+        """Is one of what a query without parameters of the outer one returns. PostgreSQL runs it once, and first."""
+        return f"= ANY(ARRAY({query}))" if self.locks_rows else f"IN ({query})"
+
     def for_update(self, table: str = "", *, skip: bool = False) -> str:
         """What makes a SELECT lock its rows. On SQLite nothing: a transaction there is alone."""
         if not self.locks_rows:
@@ -59,6 +64,7 @@ class Dialect(NamedTuple):
 
 SQLITE = Dialect(
     now="strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')",
+    seconds_from_now="strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s || ' seconds')",
     today="date('now')",
     any_of="IN (SELECT value FROM json_each(%s))",
     string_agg="group_concat",
@@ -69,6 +75,7 @@ SQLITE = Dialect(
 )
 POSTGRESQL = Dialect(
     now="statement_timestamp()",
+    seconds_from_now="statement_timestamp() + %s * interval '1 second'",
     today="(statement_timestamp() AT TIME ZONE 'UTC')::date",
     any_of="= ANY(%s)",
     string_agg="string_agg",

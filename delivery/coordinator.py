@@ -10,33 +10,23 @@ from __future__ import annotations
 import queue
 import threading
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import islice
-from typing import NamedTuple
 
-import structlog
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection
 
-from common import sql
-from common.clock import boottime, database_now, parse_db_time
+from common.clock import boottime
 from common.database_trouble import log_failure
 from common.outage import Outage
-from delivery import leases, statements
-from delivery.claims.claim import ANY_NUMBER, DueMessages, query_due
+from delivery import leases
+from delivery.batches import Batches, Recorded, StageClaim
 from delivery.config import DeliveryConfig
 from delivery.exceptions import CoordinatorClosed
 from delivery.outcome_log import log_outcomes
-from delivery.outcomes import query_held, record
-from delivery.rate_limit import Reserved, claim_within_limit, give_back, reserve
-from delivery.values import Batch, Claim, ClaimedMessage, LeaseKey, MessageResult
-from emailconfig.models import SmtpSettings
-from organization.installation.seal import current_seal
-
-log = structlog.get_logger(__name__)
+from delivery.values import Batch, ClaimedMessage, LeaseKey, MessageResult
 
 _RETRY_SECONDS = 0.5
 _IDLE_SECONDS = 1.0
@@ -44,24 +34,6 @@ _IDLE_SECONDS = 1.0
 # no wait.
 _FOLLOW_SECONDS = 0.0008
 _GATHER_SECONDS = 0.003
-
-
-class _StageClaim(NamedTuple):
-    """The messages claimed for a stage, and the pause that its limit asks for."""
-
-    messages: list[ClaimedMessage]
-    pause: float
-
-
-_NOTHING = _StageClaim([], 0.0)
-
-
-class _StageNow(NamedTuple):
-    """A stage's settings and state in this batch."""
-
-    settings: SmtpSettings
-    most_recipients: int  # in one transaction
-    backoff_is_over: bool
 
 
 @dataclass(frozen=True)
@@ -99,16 +71,12 @@ class Coordinator:
 
     def __init__(self, config: DeliveryConfig) -> None:
         self._config = config
-        self._name = uuid.uuid4().hex[:24]
-        self._batches = 0
+        self._batches = Batches(config)
         # Not a SimpleQueue: its get() with a very short timeout sometimes waits for ever (CPython 3.11).
         self._requests: queue.Queue[Report | None] = queue.Queue()
         self._lease_ends: dict[LeaseKey, float] = {}  # by boottime()
         self._to_report = 0  # about how many connections hold messages and will report on them
-        self._settings: dict[int, SmtpSettings] = {}
-        # How many recipients a stage's server accepts in one transaction, where it refused more, and the settings' version then.
-        self._most_recipients: dict[int, tuple[int, int]] = {}
-        self._unlogged: list[tuple[list[MessageResult], datetime]] = []  # what was recorded, and when
+        self._unlogged: list[Recorded] = []
         self._renewed = boottime()
         self._outage = Outage("coordinator_waits_for_the_database", "coordinator_reached_the_database")
         self._closing, self._closed = threading.Event(), threading.Event()
@@ -213,92 +181,16 @@ class Coordinator:
                 log_failure("outcomes_not_logged", error)
 
     def _run_batch(self, requests: Sequence[Report]) -> list[Batch | Exception]:
-        claim, began = Claim(self._next_owner(), self._config.lease), boottime()
-        results = [result for request in requests for result in request.results]
-        self._note_most_recipients(requests)
-        capacities, seal = _capacity_per_stage(requests), current_seal()
-        reserved = self._reserve(capacities)
-        claims: dict[int, _StageClaim | Exception]
-        try:
-            with sql.pipelined_transaction():
-                ours = query_held(results)
-                due = [query_due(stage_id, count) for stage_id, count in capacities.items()]
-                now, stages = self._now_and_stages({request.stage_id for request in requests}, seal)
-                recorded = record(results, ours(), now), now
-                if any(result.may_go_on for result in results):
-                    due, now = [query_due(stage_id, count) for stage_id, count in capacities.items()], database_now()
-                claims = {stage_due.stage_id: _claim_due(stage_due, claim, now, stages, reserved) for stage_due in due}
-            self._unlogged.append(recorded)
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception as error:
-            log_failure("batch_failed", error)
-            _, stages = self._now_and_stages({request.stage_id for request in requests}, seal)
-            self._unlogged.extend(_record_alone(results))
-            claims = {stage_id: _claim_alone(stage_id, count, claim, stages, reserved) for stage_id, count in capacities.items()}
-        for result in results:
+        """Write what the requests report, and share out what is claimed for them."""
+        began = boottime()
+        written = self._batches.write(_results_per_stage(requests), _capacity_per_stage(requests))
+        self._unlogged.extend(written.recorded)
+        for result in (result for request in requests for result in request.results):
             self._lease_ends.pop(result.message.lease_key, None)
-        for message in (
-            message
-            for stage_claim in claims.values()
-            if not isinstance(stage_claim, Exception)
-            for message in stage_claim.messages
-        ):
-            self._lease_ends[message.lease_key] = self._lease_end(began)
-        _give_back_unused(reserved, claims)
-        return _batches(requests, claims, stages)
-
-    def _reserve(self, capacity: Mapping[int, int]) -> dict[int, Reserved]:
-        """Reserve messages for each stage that is known to have a limit. A stage where that fails claims none in this batch."""
-        reserved = {}
-        for stage_id, count in capacity.items():
-            settings = self._settings.get(stage_id)
-            if settings is None or not settings.mails_per_minute:
-                continue
-            try:
-                reserved[stage_id] = reserve(stage_id, count, settings.mails_per_minute)
-            except (OperationalError, InterfaceError):
-                raise
-            except Exception as error:
-                log_failure("allowance_not_reserved", error, stage=stage_id)
-        return reserved
-
-    def _note_most_recipients(self, requests: Sequence[Report]) -> None:
-        for request in requests:
-            for result in request.results:
-                if result.most_recipients and result.settings:
-                    version, most = self._most_recipients.get(request.stage_id, (0, ANY_NUMBER))
-                    most = min(most, result.most_recipients) if version == result.settings.version else result.most_recipients
-                    self._most_recipients[request.stage_id] = result.settings.version, most
-                    log.info("fewer_recipients_per_transaction", stage=request.stage_id, recipients=most)
-
-    def _next_owner(self) -> str:
-        """A new name for each batch.
-
-        So one claim of a message is never mistaken for another claim of it. A commit that failed may have stored its claims all
-        the same. They belong to no connection, and their messages come back when the leases have run out.
-        """
-        self._batches += 1
-        return f"{self._name}-{self._batches}"
-
-    def _now_and_stages(self, stages: set[int], seal: str) -> tuple[datetime, dict[int, _StageNow]]:
-        """The database's time, and each configured stage's settings, which are read again only when their version changed.
-
-        `seal` is what the database's seal must be. Otherwise no stage counts as configured.
-        """
-        rows = sql.fetch(statements.SETTINGS_NOW, list(stages), seal)
-        configured = {}
-        for row in rows:
-            if row.stage_id is None:
-                continue
-            known = self._settings.get(row.stage_id)
-            if known is None or known.version != row.settings_version:
-                self._settings.update(SmtpSettings.objects.in_bulk([row.stage_id], field_name="stage_id"))
-            if settings := self._settings.get(row.stage_id):
-                noted_with, most = self._most_recipients.get(row.stage_id, (0, ANY_NUMBER))
-                most = min(most if noted_with == settings.version else ANY_NUMBER, settings.recipients_per_transaction)
-                configured[row.stage_id] = _StageNow(settings, most, bool(row.backoff_is_over))
-        return parse_db_time(rows[0].now), configured
+        for claim in written.claims.values():
+            if isinstance(claim, StageClaim):
+                self._lease_ends.update((message.lease_key, self._lease_end(began)) for message in claim.messages)
+        return _shares(requests, written.claims)
 
     def _renew_in_time(self) -> None:
         if boottime() < self._renewed + self._config.renew_every.total_seconds():
@@ -319,81 +211,30 @@ class Coordinator:
         return began + self._config.lease.total_seconds() - self._config.lease_margin_seconds
 
 
+def _results_per_stage(requests: Sequence[Report]) -> dict[int, list[MessageResult]]:
+    results: dict[int, list[MessageResult]] = defaultdict(list)
+    for request in requests:
+        results[request.stage_id] += request.results
+    return results
+
+
 def _capacity_per_stage(requests: Sequence[Report]) -> dict[int, int]:
     """How many messages each stage's connections would take."""
-    counts: dict[int, int] = {}
+    counts: dict[int, int] = defaultdict(int)
     for request in requests:
-        if request.capacity:
-            counts[request.stage_id] = counts.get(request.stage_id, 0) + request.capacity
+        counts[request.stage_id] += request.capacity
     return counts
 
 
-def _batches(
-    requests: Sequence[Report], claims: Mapping[int, _StageClaim | Exception], stages: Mapping[int, _StageNow]
-) -> list[Batch | Exception]:
+def _shares(requests: Sequence[Report], claims: Mapping[int, StageClaim | Exception]) -> list[Batch | Exception]:
     """Each request's share of the messages that were claimed for its stage."""
-    messages = {
-        stage_id: iter(stage_claim.messages) for stage_id, stage_claim in claims.items() if not isinstance(stage_claim, Exception)
-    }
-    batches: list[Batch | Exception] = []
+    messages = {stage_id: iter(claim.messages) for stage_id, claim in claims.items() if isinstance(claim, StageClaim)}
+    shares: list[Batch | Exception] = []
     for request in requests:
-        stage = stages.get(request.stage_id)
-        settings, backoff_is_over = (stage.settings, stage.backoff_is_over) if stage else (None, False)
-        stage_claim = claims.get(request.stage_id, _NOTHING) if request.capacity else _NOTHING
-        if isinstance(stage_claim, Exception):
-            batches.append(stage_claim)
+        claim = claims[request.stage_id]
+        if isinstance(claim, StageClaim):
+            own = list(islice(messages[request.stage_id], request.capacity))
+            shares.append(Batch(own, claim.settings, claim.pause if request.capacity else 0.0, claim.backoff_is_over))
         else:
-            own = list(islice(messages.get(request.stage_id, ()), request.capacity))
-            batches.append(Batch(own, settings, stage_claim.pause, backoff_is_over))
-    return batches
-
-
-def _give_back_unused(reserved: Mapping[int, Reserved], claims: Mapping[int, _StageClaim | Exception]) -> None:
-    for stage_id, share in reserved.items():
-        claim = claims[stage_id]
-        if unused := share.messages - (0 if isinstance(claim, Exception) else len(claim.messages)):
-            try:
-                give_back(stage_id, unused)
-            except (OperationalError, InterfaceError) as error:  # the claimed messages must leave all the same
-                log_failure("allowance_not_given_back", error, stage=stage_id)
-
-
-def _claim_due(
-    due: DueMessages, claim: Claim, now: datetime, stages: Mapping[int, _StageNow], reserved: Mapping[int, Reserved]
-) -> _StageClaim:
-    if due.stage_id not in stages:  # not configured any more
-        return _NOTHING
-    stage = stages[due.stage_id]
-    limit, share = stage.settings.mails_per_minute, reserved.get(due.stage_id)
-    return _StageClaim(*claim_within_limit(due, claim, now, stage.most_recipients, limit, share))
-
-
-def _record_alone(results: Sequence[MessageResult]) -> Iterator[tuple[list[MessageResult], datetime]]:
-    """Record each result in a transaction of its own. One that can't be recorded must not affect the others.
-
-    Yields what was recorded, and when.
-    """
-    for result in results:
-        try:
-            with transaction.atomic():
-                now = database_now()
-                kept = record([result], query_held([result])(), now)
-            yield kept, now
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception as error:
-            log_failure("outcome_not_recorded", error, message=result.message.pk)
-
-
-def _claim_alone(
-    stage_id: int, count: int, claim: Claim, stages: Mapping[int, _StageNow], reserved: Mapping[int, Reserved]
-) -> _StageClaim | Exception:
-    """Claim for one stage in a transaction of its own. A stage whose messages can't be claimed must not stop the others."""
-    try:
-        with transaction.atomic():
-            return _claim_due(query_due(stage_id, count), claim, database_now(), stages, reserved)
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception as error:
-        log_failure("claim_failed", error, stage=stage_id)
-        return error
+            shares.append(claim)
+    return shares

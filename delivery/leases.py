@@ -8,7 +8,7 @@ All times are the database's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -47,6 +47,17 @@ def renew(keys: Collection[LeaseKey], lease: timedelta) -> set[LeaseKey]:
         messages = [message_id for message_id, _ in kept]
         sql.run(statements.RENEW_LEASES, sql.to_db_time(now + lease), messages)
     return kept
+
+
+def queue_again(message_ids: Sequence[int], owner: str) -> None:
+    """Queue messages at once, in the caller's transaction.
+
+    They were claimed under this name, and no server was asked about them.
+    """
+    ours = [message_id for message_id, _ in query_still_held({(message_id, owner) for message_id in message_ids})()]
+    if ours:
+        Recipient.objects.filter(message__in=ours, status=Status.SENDING).update(status=Status.QUEUED)
+        Message.objects.filter(pk__in=ours).update(status=Status.QUEUED, owner="", lease_until=None)
 
 
 def recover_abandoned() -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
+from django.db import connection
 from django.db.models import F
 
 from common import sql
-from common.inserts import insert
+from common.clock import database_now
+from common.inserts import insert, json_rows
 from delivery import statements
 from delivery.leases import query_still_held
 from delivery.retry_schedule import next_pause
@@ -19,22 +21,56 @@ from outbox.states import sum_up
 _GAVE_UP = f"{GIVEN_UP} after 48 hours of tries. The last answer was: "
 
 
-def query_held(results: Sequence[MessageResult]) -> Callable[[], set[LeaseKey]]:
-    """Which of these messages are still ours (see leases). Another worker records the outcomes of the others."""
-    return query_still_held([result.message.lease_key for result in results])
+def record(results: Sequence[MessageResult]) -> Callable[[], list[MessageResult]]:
+    """Record the results of the messages that are still ours (see leases), in the caller's transaction.
+
+    Another worker records the others. Returns a function that gives those results. It may be called after the commit.
+    """
+    at_once = [result for result in results if _needs_one_statement(result)]
+    others = [result for result in results if not _needs_one_statement(result)]
+    ours, recorded = _record_at_once(at_once), _record_others(others)
+    return lambda: [*_only(at_once, ours()), *recorded]
 
 
-def record(results: Sequence[MessageResult], ours: Collection[LeaseKey], now: datetime) -> list[MessageResult]:
-    """Record the results of the messages that are `ours`, in the caller's transaction, at `now`. Returns those results."""
-    kept = [result for result in results if result.message.lease_key in ours]
-    attempts = [_attempt(result, outcome) for result in kept for outcome in result.outcomes]
-    insert(statements.new_attempts(attempts))
+def _needs_one_statement(result: MessageResult) -> bool:
+    """As nearly all do on PostgreSQL. SQLite has no such statement, and its statements wait for nothing."""
+    return connection.vendor == "postgresql" and result.all_sent and not result.notes
+
+
+def _only(results: Sequence[MessageResult], ours: Collection[LeaseKey]) -> list[MessageResult]:
+    return [result for result in results if result.message.lease_key in ours]
+
+
+def _record_at_once(results: Sequence[MessageResult]) -> Callable[[], Collection[LeaseKey]]:
+    """Record that these messages are sent. Which of them were still ours is read when the function is called."""
+    if not results:
+        return set
+    ids, owners = zip(*(result.message.lease_key for result in results), strict=True)
+    attempts = json_rows(statements.new_attempts(_attempts(results)))
+    ours = sql.query_lazy(statements.RECORD_SENT, list(ids), list(owners), attempts, _recipients_of(results))
+    return lambda: set(ours())
+
+
+def _record_others(results: Sequence[MessageResult]) -> list[MessageResult]:
+    """Record results of any kind, and return those of messages that were still ours."""
+    if not results:
+        return []
+    kept, now = _only(results, query_still_held([result.message.lease_key for result in results])()), database_now()
+    insert(statements.new_attempts(_attempts(kept)))
     _record_sent([result for result in kept if result.all_sent], now)
     for result in kept:
         if not result.all_sent:
             _record_each(result, now)
     _add_notes([result for result in kept if result.notes])
     return kept
+
+
+def _attempts(results: Sequence[MessageResult]) -> list[tuple[object, ...]]:
+    return [_attempt(result, outcome) for result in results for outcome in result.outcomes]
+
+
+def _recipients_of(results: Sequence[MessageResult]) -> list[int]:
+    return [recipient.pk for result in results for recipient in result.message.recipients]
 
 
 def _attempt(result: MessageResult, outcome: Outcome) -> tuple[object, ...]:
@@ -57,9 +93,8 @@ def _attempt(result: MessageResult, outcome: Outcome) -> tuple[object, ...]:
 def _record_sent(results: Sequence[MessageResult], now: datetime) -> None:
     if not results:
         return
-    recipients = [recipient.pk for result in results for recipient in result.message.recipients]
     messages = [result.message.pk for result in results]
-    sql.run_pair(statements.MESSAGES_SENT, [sql.to_db_time(now), recipients], [messages])
+    sql.run_pair(statements.MESSAGES_SENT, [sql.to_db_time(now), _recipients_of(results)], [messages])
 
 
 def _record_each(result: MessageResult, now: datetime) -> None:

@@ -12,9 +12,7 @@ from typing import NamedTuple
 from common import sql
 from common.clock import database_now
 from delivery import statements
-from delivery.claims.claim import DueMessages, claim_due
 from delivery.models import StageBackoff
-from delivery.values import Claim, ClaimedMessage
 
 # After quiet seconds a stage may catch up, but with no more than this many seconds' worth of messages at once.
 _BURST_SECONDS = 5.0
@@ -22,9 +20,8 @@ _AGAIN_SECONDS = 0.05
 
 
 class Reserved(NamedTuple):
-    """How many messages a stage may claim at a limit of `per_minute`, and the seconds until the limit lets one more go."""
+    """How many messages a stage may claim, and the seconds until its limit lets one more go."""
 
-    per_minute: int
     messages: int
     pause: float
 
@@ -39,8 +36,8 @@ def reserve(stage_id: int, messages: int, per_minute: int) -> Reserved:
     if reserved:
         before = stage_backoff.allowance, stage_backoff.allowance_at and sql.to_db_time(stage_backoff.allowance_at)
         if not sql.fetch(statements.RESERVE, left, sql.to_db_time(now), stage_id, *before):
-            return Reserved(per_minute, 0, _AGAIN_SECONDS)
-    return Reserved(per_minute, reserved, max(0.0, 1 - left) * 60 / per_minute)
+            return Reserved(0, _AGAIN_SECONDS)
+    return Reserved(reserved, max(0.0, 1 - left) * 60 / per_minute)
 
 
 def give_back(stage_id: int, messages: int) -> None:
@@ -51,20 +48,20 @@ def give_back(stage_id: int, messages: int) -> None:
     sql.run(statements.GIVE_BACK, messages, stage_id)
 
 
-def claim_within_limit(
-    due: DueMessages, claim: Claim, now: datetime, most_recipients: int, per_minute: int, reserved: Reserved | None
-) -> tuple[list[ClaimedMessage], float]:
-    """As claim_due(), for a stage with a limit (0: none).
-
-    Returns also the seconds until the limit lets one more message go; 0 when the limit stops none.
-    """
+def within_limit(messages: int, per_minute: int, reserved: Reserved | None) -> int:
+    """How many of so many messages may be claimed at this limit (0: none)."""
     if not per_minute:
-        return claim_due(due, claim, now, most_recipients), 0.0
-    if reserved is None or reserved.per_minute != per_minute:  # the settings were not known yet
-        return [], _AGAIN_SECONDS
-    claimed = claim_due(due, claim, now, most_recipients, reserved.messages) if reserved.messages else []
-    limited = reserved.messages < due.at_most and len(claimed) == reserved.messages
-    return claimed, reserved.pause if limited else 0.0
+        return messages
+    return min(messages, reserved.messages) if reserved else 0
+
+
+def pause_after(claimed: int, wanted: int, per_minute: int, reserved: Reserved | None) -> float:
+    """The seconds until the limit lets one more message go; 0 when the limit stops none."""
+    if not per_minute:
+        return 0.0
+    if reserved is None:
+        return _AGAIN_SECONDS
+    return reserved.pause if claimed == reserved.messages < wanted else 0.0
 
 
 def _tokens_now(stage_backoff: StageBackoff, per_minute: int, now: datetime) -> float:

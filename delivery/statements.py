@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from common import sql
 from common.inserts import Rows
-from organization.statements import IS_NO_COPY_SQL, kept_headers_sql
+from organization.recipient_policy.policy import PolicyState
+from organization.statements import IS_NO_COPY_SQL, kept_headers_sql, policy_columns, policy_state
 from outbox.models import WAITING
-from testlists.statements import try_shared_lock_sql
+from testlists.state import ListState
+from testlists.statements import list_columns, list_state, try_shared_lock_sql
 
 # Larger messages are read in pieces while they are sent.
 _LARGE_BYTES = 256 * 1024
@@ -22,7 +24,7 @@ _ATTEMPT_COLUMNS = (
 
 
 class DueMessage(NamedTuple):
-    """A due message as it is read for a claim. `content` is None for a large one."""
+    """A message that a claim has just marked as sending. `content` is None for a large one."""
 
     due: datetime | str
     pk: int
@@ -44,41 +46,77 @@ class DueMessage(NamedTuple):
     content: bytes | memoryview | None
 
 
-@cache
-def due_messages(limit: int) -> sql.Query[DueMessage]:
-    """The oldest messages that were never tried, and the oldest that are tried again: up to `limit` of each.
+def at_least(count: int) -> int:
+    """The limit to look with for `count` messages: the next of 1, 2, 3, 4, 6, 8, 12 and so on.
 
-    Its parameters are the stage, once for each of WAITING. It skips messages that another worker is claiming, and messages
-    whose test list is being saved at this moment. The limit is a part of the statement, so that PostgreSQL keeps the plan,
-    which takes longer to make than to run.
+    With few limits PostgreSQL keeps few plans. The price is that a few more messages are looked at than claimed.
     """
-    return sql.query(DueMessage, lambda db: " UNION ALL ".join(_due_of_one_status(db, status.value, limit) for status in WAITING))
+    power = 1 << (count - 1).bit_length()
+    less = power * 3 // 4
+    return less if less >= count else power
+
+
+@cache
+def claim_messages(limit: int) -> sql.Query[DueMessage]:
+    """`queued → sending`: mark a stage's oldest due messages as sending, and return them.
+
+    Its parameters: the batch and the seconds of its lease; the stage, once for each of WAITING; how many at most, up to `limit`;
+    the stage again, the version of its settings, and the seal that the database must have. In a copy that nobody has answered
+    about, or when the settings are others, it claims nothing.
+
+    It skips messages that another worker is claiming, and messages whose test list is being saved at this moment. The limit is a
+    part of the statement, so that PostgreSQL keeps the plan, which takes longer to make than to run.
+    """
+    return sql.query(DueMessage, lambda db: _claim_messages(db, limit))
+
+
+def _claim_messages(db: sql.Dialect, limit: int) -> str:
+    waiting = " UNION ALL ".join(_due_of_one_status(db, status.value, limit) for status in WAITING)
+    oldest = f"SELECT id FROM ({waiting}) AS waiting ORDER BY due, id LIMIT %s"
+    configured = f"EXISTS (SELECT 1 FROM emailconfig_smtpsettings WHERE stage_id = %s AND version = %s) AND {IS_NO_COPY_SQL}"
+    return f"""
+        UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = {db.seconds_from_now}
+        WHERE id {db.any_of_query(oldest)} AND {configured}
+        RETURNING due, id, app_id,
+               (SELECT key FROM organization_app app WHERE app.id = app_id),
+               (SELECT key FROM organization_stage stage WHERE stage.id = stage_id),
+               (SELECT name FROM organization_stage stage WHERE stage.id = stage_id), via,
+               envelope_sender, message_id, created, size, route, list_version,
+               policy_version, short_lines, {kept_headers_sql(db, "outbox_message.stage_id", "outbox_message.created")},
+               (SELECT username FROM organization_credential credential WHERE credential.id = credential_id),
+               CASE WHEN size <= {_LARGE_BYTES} THEN
+                   (SELECT data FROM outbox_content content WHERE content.message_id = outbox_message.id) END
+    """
 
 
 def _due_of_one_status(db: sql.Dialect, status: str, limit: int) -> str:
-    """They are selected before anything is joined to them. Otherwise PostgreSQL may plan to read all due messages and sort them.
-
-    It did so when it planned while few messages waited, and kept the plan when thousands came.
-    """
+    """The index gives their order. Sorting all that is due would cost each claim of a burst."""
     return f"""
         SELECT * FROM (
-            SELECT mail.due, mail.id, mail.app_id, app.key, stage.key, stage.name, mail.via,
-                   mail.envelope_sender, mail.message_id, mail.created, mail.size, mail.route, mail.list_version,
-                   mail.policy_version, mail.short_lines, {kept_headers_sql(db, "mail.stage_id", "mail.created")},
-                   (SELECT username FROM organization_credential credential WHERE credential.id = mail.credential_id),
-                   CASE WHEN mail.size <= {_LARGE_BYTES} THEN
-                       (SELECT data FROM outbox_content content WHERE content.message_id = mail.id) END
-            FROM (
-                SELECT * FROM outbox_message WHERE stage_id = %s AND status = '{status}' AND due <= {db.now}
-                AND {try_shared_lock_sql(db, "app_id", "stage_id")}
-                ORDER BY due, id LIMIT {limit}{db.for_update(skip=True)}
-            ) AS mail
-            JOIN organization_app app ON app.id = mail.app_id JOIN organization_stage stage ON stage.id = mail.stage_id
+            SELECT due, id FROM outbox_message WHERE stage_id = %s AND status = '{status}' AND due <= {db.now}
+            AND {try_shared_lock_sql(db, "app_id", "stage_id")}
+            ORDER BY due, id LIMIT {limit}{db.for_update(skip=True)}
         ) AS {status}
     """
 
 
+def _of_claimed(db: sql.Dialect, column: str) -> str:
+    """A condition: it is this column of a message that a batch has claimed. Its parameters are the stage and the batch."""
+    return db.any_of_query(f"SELECT {column} FROM outbox_message WHERE stage_id = %s AND status = 'sending' AND owner = %s")
+
+
+# Marks the due recipients of what a batch has claimed. It takes the stage and the batch, as the next two do.
+CLAIM_RECIPIENTS = sql.statement(
+    lambda db: (
+        f"UPDATE outbox_recipient SET status = 'sending' WHERE message_id {_of_claimed(db, 'id')}"
+        f" AND status IN ('queued', 'deferred') AND due <= {db.now}"
+    )
+)
+
+
 class MessageRecipient(NamedTuple):
+    """A recipient of a claimed message. `due`: it is to get the message now."""
+
     message_id: int
     status: str
     due: bool | int
@@ -92,36 +130,95 @@ class MessageRecipient(NamedTuple):
 RECIPIENTS = sql.query(
     MessageRecipient,
     lambda db: (
-        f"SELECT message_id, status, due <= %s, id, address, name, tries, rule FROM outbox_recipient WHERE message_id {db.any_of}"
+        f"SELECT message_id, status, status = 'sending' OR due <= {db.now}, id, address, name, tries, rule"
+        f" FROM outbox_recipient WHERE message_id {_of_claimed(db, 'id')}"
     ),
 )
 
 
-class Brake(NamedTuple):
-    """One pause of a stage, and what its back-off says; without a pause one row for that alone."""
+class ClaimedList(NamedTuple):
+    """The test list of an app whose messages are claimed."""
 
-    paused: bool | int
-    app_id: int | None  # None: the whole stage
+    app_id: int
+    tag_subject: bool
+    state: ListState
+
+
+def _claimed_list(app_id: int, tag_subject: bool | int, *state: Any) -> ClaimedList:
+    return ClaimedList(app_id, bool(tag_subject), list_state(*state))
+
+
+# It takes the stage first.
+LISTS = sql.query(
+    _claimed_list,
+    lambda db: (
+        f"SELECT list.app_id, list.tag_subject, {list_columns(db)} FROM testlists_testlist list"
+        f" WHERE list.stage_id = %s AND list.app_id {_of_claimed(db, 'app_id')}"
+    ),
+)
+
+
+class StageNow(NamedTuple):
+    """What is in force in a stage. Of a stage that doesn't exist there is only the time.
+
+    In a copy that nobody has answered about, no stage has settings. `paused`: the apps that a person paused, with 0 for the whole
+    stage; None where nothing is paused.
+    """
+
+    now: datetime | str
+    stage_id: int | None
+    settings_version: int | None
+    backoff_is_over: bool | int | None
     failing_since: datetime | str | None
     too_late_before: datetime | str | None
+    paused: str | None
+    policy: PolicyState | None
 
 
-# It takes the stage twice.
-BRAKES = sql.query(
-    Brake,
+def _stage_now(now: Any, stage_id: Any, version: Any, is_over: Any, since: Any, late: Any, paused: Any, *policy: Any) -> StageNow:
+    return StageNow(now, stage_id, version, is_over, since, late, paused, policy_state(*policy) if stage_id else None)
+
+
+# Its parameters: the stages, and the seal that the database must have.
+STAGES_NOW = sql.query(
+    _stage_now,
+    lambda db: (
+        f"""
+        SELECT {db.now}, stage.id, settings.version,
+               queue.failures > 0 AND queue.retry_at <= {db.now} OR queue.deferring_since IS NOT NULL,
+               CASE WHEN queue.failures > 0 THEN queue.since END, queue.too_late_before,
+               (SELECT {db.string_agg}(CAST(COALESCE(app_id, 0) AS text), ' ') FROM outbox_pause pause
+                WHERE pause.stage_id = stage.id),
+               {policy_columns(db, "stage")}
+        FROM (SELECT 1) AS one
+        LEFT JOIN organization_stage stage ON stage.id {db.any_of}
+        LEFT JOIN emailconfig_smtpsettings settings ON settings.stage_id = stage.id AND {IS_NO_COPY_SQL}
+        LEFT JOIN outbox_stagequeue queue ON queue.stage_id = stage.id
     """
-    SELECT pause.id IS NOT NULL, pause.app_id, CASE WHEN backoff.failures > 0 THEN backoff.since END, backoff.too_late_before
-    FROM (SELECT 1) AS one LEFT JOIN outbox_pause pause ON pause.stage_id = %s
-    LEFT JOIN outbox_stagequeue backoff ON backoff.stage_id = %s
-    """,
+    ),
 )
-CONTENT_PIECE = sql.query(bytes, "SELECT substr(data, %s, %s) FROM outbox_content WHERE message_id = %s")
 
-# `queued → sending`, of the recipients and of their messages.
-CLAIM = sql.pair(
-    sql.statement(lambda db: f"UPDATE outbox_recipient SET status = 'sending' WHERE id {db.any_of}"),
-    sql.statement(lambda db: f"UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = %s WHERE id {db.any_of}"),
+# Claims those of some messages that the batch still has once more, under another name and with their lists' locks. Its
+# parameters: the new name, the seconds of the lease, the messages, and the old name.
+CLAIM_AGAIN = sql.query(
+    int,
+    lambda db: (
+        f"""
+        UPDATE outbox_message SET owner = %s, lease_until = {db.seconds_from_now} WHERE id {
+            db.any_of_query(
+                f"SELECT id FROM outbox_message WHERE id {db.any_of} AND owner = %s AND status = 'sending'"
+                f" AND lease_until > {db.now} AND {try_shared_lock_sql(db, 'app_id', 'stage_id')} ORDER BY id{db.for_update()}"
+            )
+        } RETURNING id
+    """
+    ),
 )
+# Back to the queue: the recipients that a batch has marked, and then their messages. They take the stage and the batch.
+UNMARK_RECIPIENTS = sql.statement(
+    lambda db: f"UPDATE outbox_recipient SET status = 'queued' WHERE status = 'sending' AND message_id {_of_claimed(db, 'id')}"
+)
+MARK_RECIPIENTS = sql.statement(lambda db: f"UPDATE outbox_recipient SET status = 'sending' WHERE id {db.any_of}")
+CONTENT_PIECE = sql.query(bytes, "SELECT substr(data, %s, %s) FROM outbox_content WHERE message_id = %s")
 
 
 class HeldMessage(NamedTuple):
@@ -144,6 +241,28 @@ def new_attempts(rows: Sequence[Sequence[object]]) -> Rows:
     return Rows("outbox_attempt", _ATTEMPT_COLUMNS, rows)
 
 
+# `sending → sent`, as one statement of PostgreSQL's, for messages that are sent to all their recipients. It returns those that
+# were still under these leases. Its parameters: their numbers and batches, their attempts as JSON, and all their recipients.
+RECORD_SENT = sql.query(
+    HeldMessage,
+    f"""
+    WITH ours AS (
+        SELECT mail.id, mail.owner
+        FROM unnest(%s::bigint[], %s::varchar[]) AS given (id, owner) JOIN outbox_message mail USING (id, owner)
+        WHERE mail.status = 'sending' AND mail.lease_until > {sql.POSTGRESQL.now} ORDER BY mail.id FOR UPDATE OF mail
+    ), attempts AS (
+        INSERT INTO outbox_attempt ({", ".join(_ATTEMPT_COLUMNS)}) SELECT {", ".join(_ATTEMPT_COLUMNS)}
+        FROM json_populate_recordset(NULL::outbox_attempt, %s) AS attempt WHERE message_id IN (SELECT id FROM ours)
+    ), recipients AS (
+        UPDATE outbox_recipient SET status = 'sent', tries = tries + 1, last_reply = '', finished = {sql.POSTGRESQL.now}
+        WHERE id = ANY(%s) AND message_id IN (SELECT id FROM ours)
+    ), messages AS (
+        UPDATE outbox_message SET status = 'sent', owner = '', lease_until = NULL WHERE id IN (SELECT id FROM ours)
+    )
+    SELECT id, owner FROM ours
+    """,
+)
+
 # `sending → sent`, of recipients alone, and of messages that are sent to all of theirs.
 RECIPIENTS_SENT = sql.statement(
     lambda db: (
@@ -153,33 +272,6 @@ RECIPIENTS_SENT = sql.statement(
 MESSAGES_SENT = sql.pair(
     RECIPIENTS_SENT,
     sql.statement(lambda db: f"UPDATE outbox_message SET status = 'sent', owner = '', lease_until = NULL WHERE id {db.any_of}"),
-)
-
-
-class SettingsNow(NamedTuple):
-    """The time, and the settings of one of the stages. When no stage has settings there is one row with the time.
-
-    In a copy that nobody has answered about, no stage has settings, so that nothing is claimed.
-    """
-
-    now: datetime | str
-    stage_id: int | None
-    settings_version: int | None
-    backoff_is_over: bool | int | None
-
-
-# Its parameters: the stages, and the seal that the database must have.
-SETTINGS_NOW = sql.query(
-    SettingsNow,
-    lambda db: (
-        f"""
-        SELECT {db.now}, settings.stage_id, settings.version,
-               queue.failures > 0 AND queue.retry_at <= {db.now} OR queue.deferring_since IS NOT NULL
-        FROM (SELECT 1) AS one
-        LEFT JOIN emailconfig_smtpsettings settings ON settings.stage_id {db.any_of} AND {IS_NO_COPY_SQL}
-        LEFT JOIN outbox_stagequeue queue ON queue.stage_id = settings.stage_id
-    """
-    ),
 )
 
 

@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from common import sql
-from common.addresses import NamedAddress
 from common.inserts import Snapshot
 from organization.models import App, Credential, Stage
 from organization.recipient_policy.policy import PolicyState
 from organization.statements import policy_state
 from outbox import statements
 from outbox.exceptions import SubmissionRefused
-from testlists.state import NO_LIST, ListState
+from testlists.state import ListState
+from testlists.statements import list_state
 
 
 class Place(NamedTuple):
@@ -80,14 +80,5 @@ def _read(place: Place) -> RoutingState:
         raise SubmissionRefused(535, "5.7.8", "The credential was revoked, or its last day has passed.")
     if archived:
         raise SubmissionRefused(550, "5.7.1", f"{archived} is archived and sends no mail.")
-    test_list, policy = _list_state(*rest[:6]), policy_state(*rest[6:])
+    test_list, policy = list_state(*rest[:6]), policy_state(*rest[6:])
     return RoutingState(snapshot, app_id, stage_id, test_list, policy, sender or "", bool(paused))
-
-
-def _list_state(
-    list_id: int | None, active: bool, is_expired: bool | None, version: int, active_version: int, people: str | None
-) -> ListState:
-    if list_id is None:
-        return NO_LIST
-    named = tuple(NamedAddress(*person) for person in json.loads(people or "[]"))
-    return ListState(bool(active and not is_expired), named, version, active_version, expired=bool(is_expired))

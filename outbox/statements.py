@@ -10,6 +10,7 @@ from typing import NamedTuple
 from common import sql
 from common.inserts import Rows, Snapshot
 from organization.statements import policy_columns
+from testlists.statements import list_columns
 
 # In the order of a new message's row (see submission).
 _MESSAGE_COLUMNS = {
@@ -45,14 +46,6 @@ def _routing_state(db: sql.Dialect) -> str:
     It is read and compared as one text, so that nothing that is read can be left out of the comparison. It tells what is in force
     at this moment by the database's clock, such as whether the list has expired, and never the time itself.
     """
-    # Joined to a text, SQLite too takes the array for a text.
-    people = f"""
-        (SELECT CAST({db.json_agg}({db.json_array}(email, name)) AS text) || ''
-         FROM (SELECT COALESCE(member.email, entry.email) AS email, COALESCE(member.name, entry.name) AS name
-               FROM testlists_testlistaddress entry LEFT JOIN organization_member member ON member.id = entry.member_id
-               WHERE entry.test_list_id = list.id AND list.active_version > 0 AND (entry.member_id IS NULL OR member.is_active)
-               ORDER BY entry.id) AS person)
-    """
     return f"""
         (SELECT CAST({db.json_array}(
             app.id, stage.id, CASE WHEN app.archived THEN app.name WHEN stage.archived THEN stage.name END,
@@ -62,7 +55,7 @@ def _routing_state(db: sql.Dialect) -> str:
             (SELECT sender_address FROM emailconfig_smtpsettings settings WHERE settings.stage_id = stage.id),
             EXISTS (SELECT 1 FROM outbox_pause pause
                     WHERE pause.stage_id = stage.id AND (pause.app_id = app.id OR pause.app_id IS NULL)),
-            list.id, list.active, list.active AND list.active_until <= {db.now}, list.version, list.active_version, {people},
+            {list_columns(db)},
             {policy_columns(db, "stage")}) AS text)
          FROM organization_app app JOIN organization_stage stage ON stage.key = known.stage_key
          LEFT JOIN testlists_testlist list ON list.stage_id = stage.id AND list.app_id = app.id

@@ -55,9 +55,9 @@ def summary(states: Sequence[str], *, held: bool) -> Status:
 
 
 def hold_together(ids: Sequence[int], stage_key: str, reason: HoldReason) -> None:
-    """As hold(), for messages that wait and whose rows are locked."""
+    """As hold(), for messages whose recipients wait and whose rows are locked."""
     Recipient.objects.filter(message__in=ids, status__in=WAITING).update(status=Status.HELD)
-    Message.objects.filter(pk__in=ids).update(status=Status.HELD, hold_reason=reason)
+    Message.objects.filter(pk__in=ids).update(status=Status.HELD, hold_reason=reason, owner="", lease_until=None)
     transaction.on_commit(lambda: event_log.held(stage_key, ids, reason), robust=True)
 
 

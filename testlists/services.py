@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -151,12 +151,6 @@ def wait_until_none_in_flight(test_list: TestList, seconds: float = ACTIVATION_W
     Returns how many are still being sent. At 0 the activation is complete.
     """
     return wait_until_zero(lambda: in_flight_count(test_list), seconds)
-
-
-def query_lists_for_claim(apps: Collection[int], stage_id: int) -> Callable[[], dict[int, TestList]]:
-    """The lists of these apps in the stage, by app, as they are now; their locks were taken by `try_shared_lock_sql`."""
-    lists = sql.query_lazy(statements.LISTS_OF_APPS, stage_id, list(apps))
-    return lambda: {test_list.app_id: test_list for test_list in lists()}
 
 
 def lock_against_claims(app: App, stage: Stage) -> None:

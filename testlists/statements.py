@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.db import connection
+import json
 
 from common import sql
-from common.clock import parse_db_time
-from testlists.models import TestList
-
-# In the model's own order, which from_db() takes for granted.
-_COLUMNS = [field.attname for field in TestList._meta.concrete_fields]
-_ACTIVE_UNTIL = _COLUMNS.index("active_until")
-
-
-def _test_list(*values: Any) -> TestList:
-    row = list(values)
-    if row[_ACTIVE_UNTIL] is not None:
-        row[_ACTIVE_UNTIL] = parse_db_time(row[_ACTIVE_UNTIL])
-    return TestList.from_db(connection.alias, _COLUMNS, row)
-
-
-# Every turn of a worker asks it.
-LISTS_OF_APPS = sql.query(
-    _test_list, lambda db: f"SELECT {', '.join(_COLUMNS)} FROM testlists_testlist WHERE stage_id = %s AND app_id {db.any_of}"
-)
+from common.addresses import NamedAddress
+from testlists.state import NO_LIST, ListState
 
 # Advisory locks, for PostgreSQL alone. The lock of one list has two numbers, the one of making lists has one.
 LOCK_LIST = sql.statement("SELECT pg_advisory_xact_lock(%s::int, %s::int)")
 LOCK_CREATION = sql.statement("SELECT pg_advisory_xact_lock(5321)")
+
+
+def list_columns(db: sql.Dialect) -> str:
+    """The columns of list_state(), for a statement that calls the lists' table `list`.
+
+    Those on a list that was never Active don't matter.
+    """
+    # Joined to a text, SQLite too takes the array for a text.
+    people = f"""
+        (SELECT CAST({db.json_agg}({db.json_array}(email, name)) AS text) || ''
+         FROM (SELECT COALESCE(member.email, entry.email) AS email, COALESCE(member.name, entry.name) AS name
+               FROM testlists_testlistaddress entry LEFT JOIN organization_member member ON member.id = entry.member_id
+               WHERE entry.test_list_id = list.id AND list.active_version > 0 AND (entry.member_id IS NULL OR member.is_active)
+               ORDER BY entry.id) AS person)
+    """
+    return f"list.id, list.active, list.active AND list.active_until <= {db.now}, list.version, list.active_version, {people}"
+
+
+def list_state(
+    list_id: int | None, active: bool | int, is_expired: bool | int | None, version: int, active_version: int, people: str | None
+) -> ListState:
+    """What is in force for an app in a stage, from its list_columns()."""
+    if list_id is None:
+        return NO_LIST
+    named = tuple(NamedAddress(*person) for person in json.loads(people or "[]"))
+    return ListState(bool(active and not is_expired), named, version, active_version, expired=bool(is_expired))
 
 
 def try_shared_lock_sql(db: sql.Dialect, app_column: str, stage_column: str) -> str:

@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 
 from common.addresses import same_address_key
 from common.clock import database_now
-from delivery.claims.claim import NARROWED, capture_recipients, captured_recipient, note_captures, stored_route
+from delivery.claims.second_check import NARROWED, capture_recipients, captured_recipient, note_captures, stored_route
 from organization.models import Stage
 from organization.recipient_policy.policy import PolicyState, RecipientPolicy
 from organization.recipient_policy.reading import query_policy

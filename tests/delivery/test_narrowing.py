@@ -128,7 +128,7 @@ def test_a_recipient_who_was_refused_before_stays_refused(crm, qa, server):
 
 def test_what_is_on_the_wire_is_left_to_its_connection(crm, qa, server):
     message = send(crm, qa, CUSTOMER)
-    take(qa, 1, "worker")
+    take(qa, 1)
     put(qa, NOBODY)
     sweep()
     assert stored(message).status == Status.SENDING

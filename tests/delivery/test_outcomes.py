@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 
-from delivery.outcomes import query_held, record
+from delivery.outcomes import record
 from delivery.values import MessageResult, Outcome
 from outbox.models import Attempt, Message, Status
 from tests.support.outbox import send, take
@@ -24,11 +23,11 @@ def test_notes_on_many_emails_cost_no_more_statements_than_on_one(crm, qa):
         messages = [send(crm, qa).pk for _ in range(count)]
         finished = [
             MessageResult(mail, [Outcome(mail.recipients[0], Attempt.Outcome.SENT, "content", 250, "250 Ok")], notes=[note])
-            for mail in take(qa, count, "worker")
+            for mail in take(qa, count)
         ]
         Message.objects.update(notes=["Said before.", note])
         with transaction.atomic(), CaptureQueriesContext(connection) as captured:
-            record(finished, query_held(finished)(), timezone.now())
+            record(finished)
         stored = Message.objects.filter(pk__in=messages).values_list("status", "notes")
         assert list(stored) == [(Status.SENT, ["Said before.", note])] * count
         return len(captured)

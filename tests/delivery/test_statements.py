@@ -10,10 +10,12 @@ from django.utils import timezone
 
 from common import sql
 from delivery import statements
+from organization.installation.seal import current_seal
 from organization.models import App, Stage
 from outbox.models import Message, Status
 from tests.support.outbox import bare_message
 from tests.support.plans import plan
+from tests.support.portal import configure
 
 IDS = [1, 2]
 NOW = timezone.now()
@@ -22,12 +24,15 @@ NOW = timezone.now()
 @pytest.mark.parametrize(
     ("statement", "parameters"),
     [
-        (statements.due_messages(2).statement, [1, 1]),
-        (statements.RECIPIENTS.statement, [NOW, IDS]),
+        (statements.claim_messages(2).statement, ["batch-1", 60.0, 1, 1, 2, 1, 1, "a seal"]),
+        (statements.CLAIM_RECIPIENTS, [1, "batch-1"]),
+        (statements.RECIPIENTS.statement, [1, "batch-1"]),
+        (statements.LISTS.statement, [1, 1, "batch-1"]),
+        (statements.CLAIM_AGAIN.statement, ["batch-2", 60.0, IDS, "batch-1"]),
+        (statements.UNMARK_RECIPIENTS, [1, "batch-1"]),
+        (statements.MARK_RECIPIENTS, [IDS]),
         (statements.UNDER_LEASE.statement, [IDS]),
         (statements.RENEW_LEASES, [NOW, IDS]),
-        (statements.CLAIM.first, [IDS]),
-        (statements.CLAIM.second, ["worker-1", NOW, IDS]),
         (statements.MESSAGES_SENT.first, [NOW, IDS]),
         (statements.MESSAGES_SENT.second, [IDS]),
         (statements.STAGES_WITH_DUE_MESSAGES.statement, ["a seal"]),
@@ -47,12 +52,15 @@ def test_no_statement_of_a_turn_reads_a_whole_table_of_messages(
 @pytest.mark.requires_postgresql
 def test_a_claim_reads_no_more_than_it_takes_when_a_burst_follows_quiet_days(crm: App, qa: Stage) -> None:
     """PostgreSQL plans by what it counted before. A plan that sorts all due messages would cost every claim of the burst."""
+    settings = configure(qa)
     App.objects.bulk_create(App(key=f"app-{number}", name=f"App {number}") for number in range(200))
     Message.objects.bulk_create(Message(**bare_message(crm, qa), status=Status.SENT) for _ in range(2000))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE outbox_message, organization_app, organization_stage")
         Message.objects.bulk_create(Message(**bare_message(crm, qa), status=Status.QUEUED) for _ in range(300))
-        cursor.execute(f"EXPLAIN ANALYZE {statements.due_messages(2).statement.text}", [qa.pk, qa.pk])
+        claim = statements.claim_messages(2).statement.text
+        parameters = ["batch-1", 60.0, qa.pk, qa.pk, 2, qa.pk, settings.version, current_seal()]
+        cursor.execute(f"EXPLAIN ANALYZE {claim}", parameters)
         way = "\n".join(str(row) for row in cursor.fetchall())
     read = re.findall(r"outbox_message.*actual time=\S+ rows=(\d+)", way)
     assert max(map(int, read)) == 2, way

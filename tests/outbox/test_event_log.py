@@ -132,7 +132,7 @@ def test_a_recipient_that_was_tried_for_long_enough_has_failed(crm, qa, smtp_ser
 def test_what_a_worker_that_died_left_and_what_a_person_ends_are_told_too(crm, qa, smtp_server, lines):
     configure(qa, smtp_server, from_domains="*")
     message = send(crm, qa)
-    take(qa, 1, "a-worker-that-dies")
+    take(qa, 1)
     leases_run_out()
     sweep()
     actions.cancel(Message.objects.get(pk=message.pk), OPERATOR)

@@ -205,7 +205,7 @@ def test_the_tasks_do_what_the_worker_does(crm, qa, configured, smtp_server, mon
 
     Message.objects.filter(pk=message.pk).update(status=Status.QUEUED)
     message.recipients.update(status=Status.QUEUED)
-    take(qa, 1, "a-worker-that-dies")
+    take(qa, 1)
     leases_run_out()
     tasks.run_job("sweep")
     message.refresh_from_db()

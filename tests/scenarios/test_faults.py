@@ -19,8 +19,8 @@ import pytest
 from django.db import DataError, OperationalError, connection, transaction
 from django.utils import timezone
 
+import delivery.batches
 import delivery.coordinator
-import delivery.rate_limit
 import delivery.session
 import emailconfig.connection.setup
 from delivery.backoff import pause_after
@@ -232,15 +232,15 @@ def test_database_connections_that_are_cut_are_made_again(crm, qa, configured, s
 
 def test_a_turn_that_was_rolled_back_is_done_again(crm, qa, configured, smtp_server, monkeypatch):
     """The outcome of the messages before it is recorded once, and the tries are counted once."""
-    real, failures = delivery.rate_limit.claim_due, iter([False, True, False, True])
+    real, failures = delivery.batches.query_claim, iter([False, True, False, True])
 
-    def claim_due(*request):
+    def query_claim(*request):
         claimed = real(*request)
         if next(failures, False):
             raise OperationalError("the connection went away before the commit")
         return claimed
 
-    monkeypatch.setattr(delivery.rate_limit, "claim_due", claim_due)
+    monkeypatch.setattr(delivery.batches, "query_claim", query_claim)
     smtp_server.rcpt = lambda _: "451 4.7.1 greylisted"
     for _ in range(10):
         send(crm, qa)
@@ -270,17 +270,17 @@ def test_a_commit_that_happened_although_it_failed_strands_nothing(crm, qa, conf
 
 @pytest.mark.batches_fail
 def test_an_outcome_that_the_database_refuses_harms_no_other_mail_and_ends(crm, qa, configured, smtp_server, monkeypatch, caplog):
-    real = delivery.coordinator.record
+    real = delivery.batches.record
     messages = [send(crm, qa) for _ in range(6)]
     spoiled = messages[2].pk
 
-    def record(finished, ours, now):
-        recorded = real(finished, ours, now)
+    def record(finished):
+        recorded = real(finished)
         if any(result.message.pk == spoiled for result in finished):
             raise DataError("a value that the database takes from nobody")
         return recorded
 
-    monkeypatch.setattr(delivery.coordinator, "record", record)
+    monkeypatch.setattr(delivery.batches, "record", record)
     for _ in range(6):
         deliver()
         leases_run_out()
@@ -495,7 +495,7 @@ def test_a_clock_that_jumps_by_days_stops_no_mail(crm, qa, smtp_server, days):
     """The database's own clock can't be set here, so its times are moved instead: that looks the same from inside."""
     configure(qa, smtp_server, from_domains="*")
     waiting, being_sent = send(crm, qa), send(crm, qa)
-    take(qa, 1, owner="before the jump")
+    take(qa, 1)
     jump = timedelta(days=days)
     for moved in Message.objects.all():
         moved.due += jump

@@ -6,21 +6,22 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import replace
 
 import pytest
 from django.db import connection, transaction
 
-from common.clock import database_now
-from delivery.claims.claim import claim_due, query_due
+from delivery.claims.claim import ANY_NUMBER, check, query_claim
+from delivery.claims.in_force import query_in_force
 from delivery.config import DeliveryConfig
+from delivery.statements import STAGES_NOW
 from delivery.values import Claim, Outcome
+from emailconfig.models import SmtpSettings
+from organization.installation.seal import current_seal
 from organization.models import App, Stage
 from organization.recipient_policy.changes import allow, change_policy, disallow, emails_leaving
 from organization.recipient_policy.policy import RecipientPolicy
 from organization.services import save_app
 from organization.signals import stage_narrowing
-from organization.statements import POLICIES
 from outbox.models import Attempt, Message, Status
 from tests.support.interleaving import right_before, wait_until_blocked
 from tests.support.outbox import report, send, statuses, take
@@ -55,8 +56,9 @@ def narrowing(request: pytest.FixtureRequest, qa: Stage) -> Callable[[Stage], No
 
 def test_a_claim_sees_what_became_narrower_after_it_read_what_is_due(crm, qa, narrowing):
     message = send(crm, qa, DAN)
-    with right_before(POLICIES.statement.text, lambda: narrowing(qa)):
-        assert take(qa, 1, "worker") == []
+    # In a transaction of the test nothing is sent together, so that the change comes between two statements.
+    with transaction.atomic(), right_before(STAGES_NOW.statement.text, lambda: narrowing(qa)):
+        assert take(qa, 1) == []
     assert statuses(message) == {DAN: Status.CAPTURED}
     assert emails_leaving(qa) == 0
 
@@ -66,11 +68,12 @@ def test_a_change_waits_for_a_claim_that_has_begun_and_counts_it(crm, qa, narrow
     send(crm, qa, DAN)
     with ThreadPoolExecutor(1) as other:
         with transaction.atomic():
-            due = query_due(qa.pk, 1)
-            messages = due.read()  # the claim has its locks now
+            claim = Claim("worker", DeliveryConfig().lease)
+            read_claimed = query_claim(qa.pk, 1, claim, SmtpSettings.objects.get(stage=qa).version)
             change = other.submit(in_own_connection, narrowing, qa)
-            wait_until_blocked()
-            (claimed,) = claim_due(replace(due, read=lambda: messages), Claim("worker", DeliveryConfig().lease), database_now())
+            wait_until_blocked()  # by the claim's locks
+            in_force = query_in_force([qa.pk], current_seal())().stages[qa.pk]
+        ((claimed,), _) = check(read_claimed(), claim, in_force, ANY_NUMBER)
         change.result(30)
     assert emails_leaving(qa) == 1
     report(claimed, Outcome(claimed.recipients[0], Attempt.Outcome.SENT, "data", 250, "Ok"))
@@ -81,9 +84,9 @@ def test_a_change_waits_for_a_claim_that_has_begun_and_counts_it(crm, qa, narrow
 def test_a_claim_passes_over_a_stage_that_becomes_narrower(crm, qa, narrowing):
     message = send(crm, qa, DAN)
     with narrowing_slowly(qa, narrowing):
-        assert take(qa, 1, "worker") == []
+        assert take(qa, 1) == []
         assert Message.objects.get(pk=message.pk).status == Status.QUEUED
-    assert take(qa, 1, "worker") == []
+    assert take(qa, 1) == []
     assert statuses(message) == {DAN: Status.CAPTURED}
 
 
@@ -95,7 +98,7 @@ def test_a_new_app_waits_for_the_end_of_a_change(qa, narrowing):
             creation: Future[App] = other.submit(in_own_connection, save_app, App(key="billing", name="Billing"), OPERATOR)
             wait_until_blocked()
         message = send(creation.result(30), qa, DAN)
-    assert take(qa, 1, "worker") == []
+    assert take(qa, 1) == []
     assert statuses(message) == {DAN: Status.CAPTURED}
 
 

@@ -145,7 +145,7 @@ def test_hand_over_looks_at_the_pause_itself(crm, qa):
     """Also where nobody has held yet what was queued before."""
     message = send(crm, qa, CUSTOMER)
     Pause.objects.create(stage=qa, by="Ana", reason="Duplicates")
-    assert take(qa, 10, "worker") == []
+    assert take(qa, 10) == []
     assert state(message) == PAUSED
 
 

@@ -295,9 +295,11 @@ class MailAndToggles(RuleBasedStateMachine):
 
     @rule()
     def worker_dies_in_hand_over(self) -> None:
-        for claimed in take(self.stage, 2, owner="dead"):
+        messages = take(self.stage, 2)
+        for claimed in messages:
             self._reaches(claimed.pk, {recipient.address for recipient in claimed.recipients})
-        Message.objects.filter(owner="dead").update(lease_until=timezone.now() - timedelta(seconds=1))
+        abandoned = Message.objects.filter(owner__in={claimed.owner for claimed in messages})
+        abandoned.update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
 
     @precondition(lambda self: Message.objects.filter(status=Status.HELD).exists())

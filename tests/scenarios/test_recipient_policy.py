@@ -162,7 +162,7 @@ def test_a_wider_policy_that_has_ended_is_narrow_at_hand_over(crm, qa, smtp_serv
 def test_what_is_on_the_wire_to_others_is_counted_until_it_is_over(crm, qa, policy, list_active, leaving):
     set_list(crm, qa, TESS, active=list_active)
     send(crm, qa, CUSTOMER)
-    (claimed,) = take(qa, 1, "worker")
+    (claimed,) = take(qa, 1)
     change_policy(qa, policy, OPERATOR)
     assert emails_leaving(qa) == leaving
     report(claimed, Outcome(claimed.recipients[0], Attempt.Outcome.SENT, "data", 250, "Ok"))

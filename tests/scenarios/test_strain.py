@@ -13,7 +13,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-import delivery.rate_limit
+import delivery.batches
 import delivery.receivers
 import delivery.session
 import delivery.wire.smtp_dialogue
@@ -149,11 +149,11 @@ def short_leases(lease, renew_every):
 def test_a_lost_lease_strands_none_of_the_connections_other_mails(crm, qa, smtp_server, monkeypatch):
     """The database is unreachable for nearly a lease: the older message's lease is lost, the new one's is renewed for ever."""
     configure(qa, smtp_server, from_domains="*", connections=1)
-    real = delivery.rate_limit.claim_due
+    real = delivery.batches.query_claim
     calls = [0]
     away = [0.0, 0.0]
 
-    def claim_due(*request):
+    def query_claim(*request):
         calls[0] += 1
         if calls[0] == 3:
             away[:] = [time.monotonic(), time.monotonic() + 4.5]
@@ -161,7 +161,7 @@ def test_a_lost_lease_strands_none_of_the_connections_other_mails(crm, qa, smtp_
             raise OperationalError("the database is away")
         return real(*request)
 
-    monkeypatch.setattr(delivery.rate_limit, "claim_due", claim_due)
+    monkeypatch.setattr(delivery.batches, "query_claim", query_claim)
     [send(crm, qa) for _ in range(6)]
 
     def all_are_sent():
@@ -202,7 +202,7 @@ def test_emails_are_accepted_while_a_member_saves_the_settings(crm, qa, smtp_ser
 def test_one_death_of_a_worker_counts_once_however_many_recipients_a_mail_has(crm, qa, smtp_server, count):
     configure(qa, smtp_server, from_domains="*")
     message = send(crm, qa, *[f"r{n}@example.com" for n in range(count)])
-    assert take(qa, 1, owner="dead")
+    assert take(qa, 1)
     leases_run_out()
     recover_abandoned()
     message.refresh_from_db()
@@ -405,10 +405,10 @@ def test_a_hand_over_that_the_database_refuses_is_not_tried_without_a_pause(crm,
     configure(qa, smtp_server, from_domains="*", connections=1)
     send(crm, qa)
 
-    def claim_due(*request):
+    def query_claim(*request):
         raise DataError("value too long")
 
-    monkeypatch.setattr(delivery.rate_limit, "claim_due", claim_due)
+    monkeypatch.setattr(delivery.batches, "query_claim", query_claim)
     with live():
         time.sleep(3)
         assert smtp_server.connections < 10, smtp_server.connections

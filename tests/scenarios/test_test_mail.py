@@ -97,7 +97,7 @@ def test_kept_fields_cost_hand_over_no_query(crm, qa, smtp_server):
         for _ in range(3):
             send(crm, qa)
         with CaptureQueriesContext(connection) as captured:
-            assert len(take(qa, 3, "worker")) == 3
+            assert len(take(qa, 3)) == 3
         return len(captured)
 
     without = queries()

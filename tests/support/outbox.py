@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,13 +12,12 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from common.addresses import NamedAddress
-from common.clock import database_now
-from delivery.claims.claim import claim_due, query_due
+from delivery.batches import Batches, StageClaim
 from delivery.config import DeliveryConfig
 from delivery.models import StageBackoff
 from delivery.models import Worker as WorkerRow
-from delivery.outcomes import query_held, record
-from delivery.values import Claim, ClaimedMessage, MessageResult, Outcome
+from delivery.outcomes import record
+from delivery.values import ClaimedMessage, MessageResult, Outcome
 from delivery.worker import Worker
 from emailconfig.models import SmtpSettings
 from organization.models import App, Stage
@@ -114,17 +113,17 @@ def deliver_beside(config: DeliveryConfig | None = None) -> None:
         connection.close()
 
 
-def take(stage: Stage, at_most: int, owner: str) -> list[ClaimedMessage]:
-    """Claim some due messages for `owner`, as a worker does. From now on they are being sent."""
-    with transaction.atomic():
-        return claim_due(query_due(stage.pk, at_most), Claim(owner, DeliveryConfig().lease), database_now())
+def take(stage: Stage, at_most: int) -> Sequence[ClaimedMessage]:
+    """Claim some due messages as a worker does. From now on they are being sent."""
+    claim = Batches(DeliveryConfig()).write({}, {stage.pk: at_most}).claims[stage.pk]
+    assert isinstance(claim, StageClaim), claim
+    return claim.messages
 
 
 def report(claimed: ClaimedMessage, outcome: Outcome) -> None:
     """Record the outcome of a message as a worker does."""
-    results, now = [MessageResult(claimed, [outcome])], database_now()
     with transaction.atomic():
-        record(results, query_held(results)(), now)
+        record([MessageResult(claimed, [outcome])])
 
 
 def leases_run_out() -> None:

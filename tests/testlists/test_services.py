@@ -21,7 +21,6 @@ from testlists.services import (
     EMPTY_CANT_BE_ACTIVE,
     ListChange,
     in_flight_count,
-    query_lists_for_claim,
     save_test_list,
     test_list_of,
     wait_until_none_in_flight,
@@ -279,12 +278,3 @@ def test_activation_waits_for_what_is_leaving_and_says_what_still_is(ana_and_bob
         assert wait_until_none_in_flight(ana_and_bob, seconds=0.2) == 1
     finally:
         count_in_flight.disconnect(leaving)
-
-
-def test_hand_over_reads_the_list_as_it_is_stored(shop: App, crm: App, qa: Stage) -> None:
-    """In raw SQL, where a column too early would make Active of another one."""
-    for active in (False, True, False):
-        keep_list(crm, qa, "ana@example.com", active=active)
-    (read,) = query_lists_for_claim({crm.pk}, qa.pk)().values()
-    columns = [field.attname for field in TestList._meta.concrete_fields]
-    assert [getattr(read, column) for column in columns] == [getattr(test_list_of(crm, qa), column) for column in columns]

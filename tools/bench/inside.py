@@ -19,11 +19,11 @@ from django.core.mail import EmailMessage, send_mail
 from django.db import connection, transaction
 from django.test import Client
 
-from common.clock import database_now
-from delivery.claims.claim import claim_due, query_due
+from delivery.claims.claim import query_claim
 from delivery.config import DeliveryConfig
 from delivery.due_messages import stages_with_due_mail
 from delivery.values import Claim
+from emailconfig.models import SmtpSettings
 from organization.models import App, Member, Stage
 from outbox.models import Message, Source
 from outbox.submission import Envelope, submit
@@ -96,9 +96,11 @@ def grow(finished: int) -> dict[str, float]:
     client.force_login(member)
     last = f"/monitor/email-log/production/?before={Message.objects.order_by('pk')[100].pk}"
 
+    version = SmtpSettings.objects.get(stage=stage).version
+
     def take() -> None:
         with transaction.atomic():
-            assert len(claim_due(query_due(stage.pk, 2), Claim("bench", DeliveryConfig().lease), database_now())) == 2
+            assert len(query_claim(stage.pk, 2, Claim("bench", DeliveryConfig().lease), version)().messages) == 2
             transaction.set_rollback(True)
 
     def page(path: str) -> None:
