@@ -26,7 +26,6 @@ from delivery.rate_limit import Reserved, give_back, pause_after, reserve, withi
 from delivery.statements import DueMessage
 from delivery.values import Claim, ClaimedMessage, MessageResult
 from emailconfig.models import SmtpSettings
-from organization.installation.seal import current_seal
 
 # All that is claimed may turn out to be held, and settings may change at each claim. This is how often one batch claims again.
 _CLAIMS_AT_MOST = 50
@@ -109,9 +108,10 @@ class Batches:
                 for stage_id, settings in self._settings.of(wanted).items()
                 if (count := within_limit(wanted[stage_id], settings.mails_per_minute, reserved.get(stage_id)))
             }
-            read_in_force = query_in_force(wanted, current_seal())
-        now, in_force = read_in_force()
+            read_in_force = {stage_id: query_in_force(stage_id) for stage_id in wanted}
+        in_force = {stage_id: read() for stage_id, read in read_in_force.items()}
         claimed = {stage_id: read() for stage_id, read in read_claimed.items()}
+        now = max(stage.now for stage in in_force.values())
         return _Answers(Recorded(read_recorded(), now), claim, claimed, in_force, reserved)
 
     def _next_claim(self) -> Claim:
@@ -143,7 +143,7 @@ class Batches:
         If the database fails now, the others of these messages come back when their leases have run out.
         """
         try:
-            has_changed = self._settings.learn(stage_id, answers.in_force.get(stage_id))
+            has_changed = self._settings.learn(stage_id, answers.in_force[stage_id])
         except Exception as error:
             return _failed(stage_id, error)
         settings = self._settings.get(stage_id)

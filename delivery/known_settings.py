@@ -28,9 +28,9 @@ class KnownSettings:
     def of(self, stage_ids: Iterable[int]) -> dict[int, SmtpSettings]:
         return {stage_id: self._settings[stage_id] for stage_id in stage_ids if stage_id in self._settings}
 
-    def learn(self, stage_id: int, in_force: StageInForce | None) -> bool:
+    def learn(self, stage_id: int, in_force: StageInForce) -> bool:
         """Bring a stage's settings in line with what is in force, and return whether they were others."""
-        known, version = self._settings.get(stage_id), in_force.settings_version if in_force else None
+        known, version = self._settings.get(stage_id), in_force.settings_version
         if version == (known.version if known else None):
             return False
         self._settings.pop(stage_id, None)

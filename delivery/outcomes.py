@@ -26,15 +26,20 @@ def record(results: Sequence[MessageResult]) -> Callable[[], list[MessageResult]
 
     Another worker records the others. Returns a function that gives those results. It may be called after the commit.
     """
-    at_once = [result for result in results if _needs_one_statement(result)]
-    others = [result for result in results if not _needs_one_statement(result)]
+    at_once, others = _apart(results)
     ours, recorded = _record_at_once(at_once), _record_others(others)
     return lambda: [*_only(at_once, ours()), *recorded]
 
 
-def _needs_one_statement(result: MessageResult) -> bool:
-    """As nearly all do on PostgreSQL. SQLite has no such statement, and its statements wait for nothing."""
-    return connection.vendor == "postgresql" and result.all_sent and not result.notes
+def _apart(results: Sequence[MessageResult]) -> tuple[list[MessageResult], list[MessageResult]]:
+    """The results that one statement records, as nearly all, and the others.
+
+    SQLite has no such statement, and its statements wait for nothing.
+    """
+    at_once, others, has_statement = list[MessageResult](), list[MessageResult](), connection.vendor == "postgresql"
+    for result in results:
+        (at_once if has_statement and result.all_sent and not result.notes else others).append(result)
+    return at_once, others
 
 
 def _only(results: Sequence[MessageResult], ours: Collection[LeaseKey]) -> list[MessageResult]:

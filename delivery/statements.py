@@ -7,9 +7,11 @@ from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
+from django.db import connection
+
 from common import sql
 from common.inserts import Rows
-from organization.recipient_policy.policy import PolicyState
+from organization.recipient_policy.policy import PolicyState, RecipientPolicy
 from organization.statements import IS_NO_COPY_SQL, kept_headers_sql, policy_columns, policy_state
 from outbox.models import WAITING
 from testlists.state import ListState
@@ -74,7 +76,9 @@ def _claim_messages(db: sql.Dialect, limit: int) -> str:
     waiting = " UNION ALL ".join(_due_of_one_status(db, status.value, limit) for status in WAITING)
     oldest = f"SELECT id FROM ({waiting}) AS waiting ORDER BY due, id LIMIT %s"
     configured = f"EXISTS (SELECT 1 FROM emailconfig_smtpsettings WHERE stage_id = %s AND version = %s) AND {IS_NO_COPY_SQL}"
-    return f"""
+    return _noting(
+        db,
+        f"""
         UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = {db.seconds_from_now}
         WHERE id {db.any_of_query(oldest)} AND {configured}
         RETURNING due, id, app_id,
@@ -86,6 +90,22 @@ def _claim_messages(db: sql.Dialect, limit: int) -> str:
                (SELECT username FROM organization_credential credential WHERE credential.id = credential_id),
                CASE WHEN size <= {_LARGE_BYTES} THEN
                    (SELECT data FROM outbox_content content WHERE content.message_id = outbox_message.id) END
+    """,
+    )
+
+
+def _noting(db: sql.Dialect, claim: str) -> str:
+    """Let PostgreSQL note the numbers of the messages that `claim` returns, for the statements that are sent with it.
+
+    They aren't known here yet. To find them by the batch's name, each of the statements would walk through what earlier batches
+    left in the index.
+    """
+    if not db.locks_rows:
+        return claim
+    return f"""
+        WITH claimed AS ({claim}), noted AS (
+            SELECT set_config('outbox.claimed', COALESCE(array_agg(id), '{{}}')::text, true) FROM claimed
+        ) SELECT claimed.* FROM claimed, noted
     """
 
 
@@ -100,15 +120,22 @@ def _due_of_one_status(db: sql.Dialect, status: str, limit: int) -> str:
     """
 
 
-def _of_claimed(db: sql.Dialect, column: str) -> str:
-    """A condition: it is this column of a message that a batch has claimed. Its parameters are the stage and the batch."""
-    return db.any_of_query(f"SELECT {column} FROM outbox_message WHERE stage_id = %s AND status = 'sending' AND owner = %s")
+def _of_claimed(db: sql.Dialect) -> str:
+    """A condition: it is the number of a message that was claimed. See claimed_parameters()."""
+    if db.locks_rows:
+        return "= ANY(current_setting('outbox.claimed')::bigint[])"
+    return "IN (SELECT id FROM outbox_message WHERE stage_id = %s AND status = 'sending' AND owner = %s)"
 
 
-# Marks the due recipients of what a batch has claimed. It takes the stage and the batch, as the next two do.
+def claimed_parameters(stage_id: int, owner: str) -> tuple[int | str, ...]:
+    """What the following statements about the messages of the last claim take. PostgreSQL has noted which these are."""
+    return () if connection.vendor == "postgresql" else (stage_id, owner)
+
+
+# Marks the due recipients of what was claimed.
 CLAIM_RECIPIENTS = sql.statement(
     lambda db: (
-        f"UPDATE outbox_recipient SET status = 'sending' WHERE message_id {_of_claimed(db, 'id')}"
+        f"UPDATE outbox_recipient SET status = 'sending' WHERE message_id {_of_claimed(db)}"
         f" AND status IN ('queued', 'deferred') AND due <= {db.now}"
     )
 )
@@ -131,7 +158,7 @@ RECIPIENTS = sql.query(
     MessageRecipient,
     lambda db: (
         f"SELECT message_id, status, status = 'sending' OR due <= {db.now}, id, address, name, tries, rule"
-        f" FROM outbox_recipient WHERE message_id {_of_claimed(db, 'id')}"
+        f" FROM outbox_recipient WHERE message_id {_of_claimed(db)}"
     ),
 )
 
@@ -153,69 +180,67 @@ LISTS = sql.query(
     _claimed_list,
     lambda db: (
         f"SELECT list.app_id, list.tag_subject, {list_columns(db)} FROM testlists_testlist list"
-        f" WHERE list.stage_id = %s AND list.app_id {_of_claimed(db, 'app_id')}"
+        f" WHERE list.stage_id = %s AND list.app_id IN (SELECT app_id FROM outbox_message WHERE id {_of_claimed(db)})"
     ),
 )
 
 
 class StageNow(NamedTuple):
-    """What is in force in a stage. Of a stage that doesn't exist there is only the time.
+    """What is in force in a stage. One that was deleted has no settings, and captures everything.
 
     In a copy that nobody has answered about, no stage has settings. `paused`: the apps that a person paused, with 0 for the whole
     stage; None where nothing is paused.
     """
 
     now: datetime | str
-    stage_id: int | None
     settings_version: int | None
     backoff_is_over: bool | int | None
     failing_since: datetime | str | None
     too_late_before: datetime | str | None
     paused: str | None
-    policy: PolicyState | None
+    policy: PolicyState
 
 
-def _stage_now(now: Any, stage_id: Any, version: Any, is_over: Any, since: Any, late: Any, paused: Any, *policy: Any) -> StageNow:
-    return StageNow(now, stage_id, version, is_over, since, late, paused, policy_state(*policy) if stage_id else None)
+def _stage_now(now: Any, version: Any, is_over: Any, since: Any, late: Any, paused: Any, policy: Any, *others: Any) -> StageNow:
+    state = policy_state(policy, *others) if policy else PolicyState(RecipientPolicy.NOBODY)
+    return StageNow(now, version, is_over, since, late, paused, state)
 
 
-# Its parameters: the stages, and the seal that the database must have.
-STAGES_NOW = sql.query(
+# Its parameters: the stage, and the seal that the database must have. It is for one stage, since PostgreSQL would plan it again
+# each time for a list of them.
+STAGE_NOW = sql.query(
     _stage_now,
     lambda db: (
         f"""
-        SELECT {db.now}, stage.id, settings.version,
+        SELECT {db.now}, settings.version,
                queue.failures > 0 AND queue.retry_at <= {db.now} OR queue.deferring_since IS NOT NULL,
                CASE WHEN queue.failures > 0 THEN queue.since END, queue.too_late_before,
                (SELECT {db.string_agg}(CAST(COALESCE(app_id, 0) AS text), ' ') FROM outbox_pause pause
                 WHERE pause.stage_id = stage.id),
                {policy_columns(db, "stage")}
         FROM (SELECT 1) AS one
-        LEFT JOIN organization_stage stage ON stage.id {db.any_of}
+        LEFT JOIN organization_stage stage ON stage.id = %s
         LEFT JOIN emailconfig_smtpsettings settings ON settings.stage_id = stage.id AND {IS_NO_COPY_SQL}
         LEFT JOIN outbox_stagequeue queue ON queue.stage_id = stage.id
     """
     ),
 )
 
+
+def _claim_again(db: sql.Dialect) -> str:
+    lock = try_shared_lock_sql(db, "app_id", "stage_id")
+    ours = f"id {db.any_of} AND owner = %s AND status = 'sending' AND lease_until > {db.now}"
+    locked = f"SELECT id FROM outbox_message WHERE {ours} AND {lock} ORDER BY id{db.for_update()}"
+    claimed = f"SET owner = %s, lease_until = {db.seconds_from_now} WHERE id {db.any_of_query(locked)}"
+    return f"UPDATE outbox_message {claimed} RETURNING id"
+
+
 # Claims those of some messages that the batch still has once more, under another name and with their lists' locks. Its
 # parameters: the new name, the seconds of the lease, the messages, and the old name.
-CLAIM_AGAIN = sql.query(
-    int,
-    lambda db: (
-        f"""
-        UPDATE outbox_message SET owner = %s, lease_until = {db.seconds_from_now} WHERE id {
-            db.any_of_query(
-                f"SELECT id FROM outbox_message WHERE id {db.any_of} AND owner = %s AND status = 'sending'"
-                f" AND lease_until > {db.now} AND {try_shared_lock_sql(db, 'app_id', 'stage_id')} ORDER BY id{db.for_update()}"
-            )
-        } RETURNING id
-    """
-    ),
-)
-# Back to the queue: the recipients that a batch has marked, and then their messages. They take the stage and the batch.
+CLAIM_AGAIN = sql.query(int, lambda db: _noting(db, _claim_again(db)))
+# Marks the recipients of what was claimed as waiting again, and then some as being sent to.
 UNMARK_RECIPIENTS = sql.statement(
-    lambda db: f"UPDATE outbox_recipient SET status = 'queued' WHERE status = 'sending' AND message_id {_of_claimed(db, 'id')}"
+    lambda db: f"UPDATE outbox_recipient SET status = 'queued' WHERE status = 'sending' AND message_id {_of_claimed(db)}"
 )
 MARK_RECIPIENTS = sql.statement(lambda db: f"UPDATE outbox_recipient SET status = 'sending' WHERE id {db.any_of}")
 CONTENT_PIECE = sql.query(bytes, "SELECT substr(data, %s, %s) FROM outbox_content WHERE message_id = %s")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from common.clock import parse_db_time
 from delivery import statements
 from delivery.retry_schedule import too_late_before
 from delivery.statements import StageNow
+from organization.installation.seal import current_seal
 from organization.recipient_policy.policy import PolicyState
 
 
@@ -37,30 +38,18 @@ class StageInForce(NamedTuple):
     brakes: Brakes
 
 
-class StagesInForce(NamedTuple):
-    """The database's time, and what is in force in some stages then. A stage that was deleted isn't among them."""
-
-    now: datetime
-    stages: Mapping[int, StageInForce]
-
-
-def query_in_force(stage_ids: Collection[int], seal: str) -> Callable[[], StagesInForce]:
-    """Read when it is called (see sql.query_lazy). `seal` is what the database's seal must be, or it is a copy."""
-    rows = sql.query_lazy(statements.STAGES_NOW, list(stage_ids), seal)
-    return lambda: _in_force_now(rows())
+def query_in_force(stage_id: int) -> Callable[[], StageInForce]:
+    """Read when it is called (see sql.query_lazy)."""
+    rows = sql.query_lazy(statements.STAGE_NOW, stage_id, current_seal())
+    return lambda: _in_force(*rows())
 
 
-def _in_force_now(rows: Sequence[StageNow]) -> StagesInForce:
-    now = parse_db_time(rows[0].now)
-    return StagesInForce(now, {row.stage_id: _in_force(row, row.policy, now) for row in rows if row.stage_id and row.policy})
-
-
-def _in_force(row: StageNow, policy: PolicyState, now: datetime) -> StageInForce:
-    since, ended = _time(row.failing_since), _time(row.too_late_before)
+def _in_force(row: StageNow) -> StageInForce:
+    now, since, ended = parse_db_time(row.now), _time(row.failing_since), _time(row.too_late_before)
     times = [time for time in (too_late_before(since, now), ended) if time]
     paused = frozenset(int(app_id) or None for app_id in (row.paused or "").split())
     brakes = Brakes(paused, max(times, default=None))
-    return StageInForce(now, row.settings_version, bool(row.backoff_is_over), policy, brakes)
+    return StageInForce(now, row.settings_version, bool(row.backoff_is_over), row.policy, brakes)
 
 
 def _time(value: datetime | str | None) -> datetime | None:

@@ -24,7 +24,6 @@ from delivery.claims.in_force import StageInForce, query_in_force
 from delivery.leases import queue_again
 from delivery.statements import DueMessage
 from delivery.values import Claim, ClaimedMessage
-from organization.installation.seal import current_seal
 from organization.recipient_policy.policy import PolicyState
 from outbox.actions import reached_by
 from outbox.models import WAITING, HandOverCapture, HoldReason, Message, Recipient, RouteKind, Rule, Status
@@ -49,9 +48,9 @@ def look_again(
     ids = [message.pk for message in messages]
     locked = set(sql.fetch(statements.CLAIM_AGAIN, claim.owner, claim.lease.total_seconds(), ids, before.owner))
     queue_again([message_id for message_id in ids if message_id not in locked], before.owner)
-    sql.run(statements.UNMARK_RECIPIENTS, stage_id, claim.owner)
-    read_particulars, read_in_force = query_particulars(stage_id, claim), query_in_force([stage_id], current_seal())
-    particulars, in_force = read_particulars(), read_in_force().stages[stage_id]
+    sql.run(statements.UNMARK_RECIPIENTS, *statements.claimed_parameters(stage_id, claim.owner))
+    read_particulars, read_in_force = query_particulars(stage_id, claim), query_in_force(stage_id)
+    particulars, in_force = read_particulars(), read_in_force()
     messages = _hold_back([message for message in messages if message.pk in locked], particulars, in_force)
     messages = [_route_once_more(message, particulars, in_force.policy) for message in messages]
     particulars = query_particulars(stage_id, claim)()

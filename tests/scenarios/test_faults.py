@@ -456,6 +456,10 @@ def test_a_worker_killed_at_any_instant_of_a_hand_over_leaves_a_mail_that_goes_a
         process.wait()
     never.set()
     smtp_server.rcpt = smtp_server.data = lambda _: None
+    if instant == "between 250 and commit" and connection.vendor == "postgresql":
+        # PostgreSQL had all of the batch with its COMMIT, and ends it without the worker.
+        eventually(lambda: outcomes(message) == [("customer@example.com", "sent")])
+        return
     assert statuses(message) == {"customer@example.com": "sending"}
     arrived_before = 0 if instant == "before DATA" else 1
     eventually(lambda: len(smtp_server.arrived) == arrived_before)

@@ -13,10 +13,9 @@ from django.db import connection, transaction
 from delivery.claims.claim import ANY_NUMBER, check, query_claim
 from delivery.claims.in_force import query_in_force
 from delivery.config import DeliveryConfig
-from delivery.statements import STAGES_NOW
+from delivery.statements import STAGE_NOW
 from delivery.values import Claim, Outcome
 from emailconfig.models import SmtpSettings
-from organization.installation.seal import current_seal
 from organization.models import App, Stage
 from organization.recipient_policy.changes import allow, change_policy, disallow, emails_leaving
 from organization.recipient_policy.policy import RecipientPolicy
@@ -57,7 +56,7 @@ def narrowing(request: pytest.FixtureRequest, qa: Stage) -> Callable[[Stage], No
 def test_a_claim_sees_what_became_narrower_after_it_read_what_is_due(crm, qa, narrowing):
     message = send(crm, qa, DAN)
     # In a transaction of the test nothing is sent together, so that the change comes between two statements.
-    with transaction.atomic(), right_before(STAGES_NOW.statement.text, lambda: narrowing(qa)):
+    with transaction.atomic(), right_before(STAGE_NOW.statement.text, lambda: narrowing(qa)):
         assert take(qa, 1) == []
     assert statuses(message) == {DAN: Status.CAPTURED}
     assert emails_leaving(qa) == 0
@@ -72,7 +71,7 @@ def test_a_change_waits_for_a_claim_that_has_begun_and_counts_it(crm, qa, narrow
             read_claimed = query_claim(qa.pk, 1, claim, SmtpSettings.objects.get(stage=qa).version)
             change = other.submit(in_own_connection, narrowing, qa)
             wait_until_blocked()  # by the claim's locks
-            in_force = query_in_force([qa.pk], current_seal())().stages[qa.pk]
+            in_force = query_in_force(qa.pk)()
         ((claimed,), _) = check(read_claimed(), claim, in_force, ANY_NUMBER)
         change.result(30)
     assert emails_leaving(qa) == 1

@@ -100,6 +100,7 @@ def test_kept_fields_cost_hand_over_no_query(crm, qa, smtp_server):
             assert len(take(qa, 3)) == 3
         return len(captured)
 
+    queries()
     without = queries()
     for number in range(20):
         keep_header(qa, f"X-Acme-{number}", OPERATOR, typed_stage_name="QA")
