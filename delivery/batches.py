@@ -21,6 +21,7 @@ from delivery.claims.in_force import StageInForce, query_in_force
 from delivery.claims.second_check import look_again
 from delivery.config import DeliveryConfig
 from delivery.known_settings import KnownSettings
+from delivery.leases import queue_again
 from delivery.outcomes import record
 from delivery.rate_limit import Reserved, give_back, pause_after, reserve, within_limit
 from delivery.statements import DueMessage
@@ -142,14 +143,15 @@ class Batches:
 
         If the database fails now, the others of these messages come back when their leases have run out.
         """
+        in_force, claimed = answers.in_force[stage_id], answers.claimed.get(stage_id, NOTHING)
         try:
-            has_changed = self._settings.learn(stage_id, answers.in_force[stage_id])
+            has_changed = self._settings.learn(stage_id, in_force)
+            settings = self._settings.get(stage_id)
+            if settings is None:  # they may have been deleted after the claim
+                _take_back(claimed, answers.claim)
+                return StageClaim()
         except Exception as error:
             return _failed(stage_id, error)
-        settings = self._settings.get(stage_id)
-        if settings is None:
-            return StageClaim()
-        in_force, claimed = answers.in_force[stage_id], answers.claimed.get(stage_id, NOTHING)
         most_recipients = self._settings.most_recipients(settings)
         leaving, unusual = check(claimed, answers.claim, in_force, most_recipients)
         if unusual:
@@ -202,6 +204,11 @@ def _failed(stage_id: int, error: Exception) -> Exception:
     if isinstance(error, OperationalError | InterfaceError):
         connection.close()
     return error
+
+
+def _take_back(claimed: Claimed, claim: Claim) -> None:
+    with transaction.atomic():
+        queue_again([message.pk for message in claimed.messages], claim.owner)
 
 
 def _give_back(stage_id: int, unused: int) -> None:

@@ -34,12 +34,17 @@ def record(results: Sequence[MessageResult]) -> Callable[[], list[MessageResult]
 def _apart(results: Sequence[MessageResult]) -> tuple[list[MessageResult], list[MessageResult]]:
     """The results that one statement records, as nearly all, and the others.
 
-    SQLite has no such statement, and its statements wait for nothing.
+    SQLite has no such statement, and its statements wait for nothing. The statement takes a message once. There may be two
+    results of one whose lease was lost.
     """
-    at_once, others, has_statement = list[MessageResult](), list[MessageResult](), connection.vendor == "postgresql"
+    at_once, others = dict[int, MessageResult](), list[MessageResult]()
+    has_statement = connection.vendor == "postgresql"
     for result in results:
-        (at_once if has_statement and result.all_sent and not result.notes else others).append(result)
-    return at_once, others
+        if has_statement and result.all_sent and not result.notes and result.message.pk not in at_once:
+            at_once[result.message.pk] = result
+        else:
+            others.append(result)
+    return list(at_once.values()), others
 
 
 def _only(results: Sequence[MessageResult], ours: Collection[LeaseKey]) -> list[MessageResult]:

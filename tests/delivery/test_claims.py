@@ -6,11 +6,13 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
+from delivery.statements import STAGE_NOW
 from outbox.models import HoldReason, Message, Recipient, Status
 from testlists.signals import test_list_saved
+from tests.support.interleaving import right_before
 from tests.support.outbox import deliver, send, set_list, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,6 +65,15 @@ def test_a_list_that_is_being_saved_keeps_its_mail_and_no_other(crm, shop, qa, c
         test_list_saved.disconnect(save_slowly)
     (claimed,) = take(qa, 10)
     assert (claimed.pk, [recipient.address for recipient in claimed.recipients]) == (real.pk, ["ana@acme.example"])
+
+
+def test_mail_waits_when_its_settings_are_deleted_behind_its_claim(crm, qa, configured):
+    message = send(crm, qa)
+    with transaction.atomic(), right_before(STAGE_NOW.statement.text, configured.delete):
+        assert take(qa, 1) == ()
+    message.refresh_from_db()
+    assert (message.status, message.owner, message.lease_until) == (Status.QUEUED, "", None)
+    assert set(message.recipients.values_list("status", flat=True)) == {Status.QUEUED}
 
 
 def test_a_due_time_beyond_every_pause_counts_as_due(crm, qa, configured, smtp_server):
