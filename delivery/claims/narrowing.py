@@ -17,7 +17,7 @@ from common.clock import database_now
 from delivery.claims.second_check import NARROWED, capture_recipients, captured_recipient, note_captures, stored_route
 from organization.models import Stage
 from organization.recipient_policy.policy import PolicyState, RecipientPolicy
-from organization.recipient_policy.reading import query_policy
+from organization.recipient_policy.reading import policies_of
 from outbox.models import WAITING, Message, Recipient, RouteKind, Status
 from outbox.routing import Route, route_again
 from outbox.states import change_in_slices, summary
@@ -29,7 +29,7 @@ _SLICES_AT_ONCE = 2
 
 def capture_narrowed(stage_id: int) -> None:
     """Capture the stage's waiting messages that nobody may get, in short transactions."""
-    policy = query_policy(stage_id)()
+    policy = policies_of([stage_id])[stage_id]
     if not policy.version:  # it never was another one
         return
     waiting = Message.objects.filter(_may_be_caught(policy), stage=stage_id, status__in=WAITING)
