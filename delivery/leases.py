@@ -83,6 +83,9 @@ def _send_again(message: Message, now: datetime) -> None:
 
     The message may be what kills the workers.
     """
+    if not message.recipients.exists():  # it was held with none to get it, and its worker died before it was routed again
+        Message.objects.filter(pk=message.pk).update(status=Status.QUEUED, owner="", lease_until=None)
+        return
     left = message.recipients.filter(status=Status.SENDING)
     Attempt.objects.bulk_create(
         Attempt(

@@ -132,11 +132,21 @@ def claimed_parameters(stage_id: int, owner: str) -> tuple[int | str, ...]:
     return () if connection.vendor == "postgresql" else (stage_id, owner)
 
 
-# Marks the due recipients of what was claimed.
+# Marks the due recipients of what was claimed, but none that the app gave if list or policy are others than they were for the
+# message. If the worker dies before it looks at those again, nobody needs to fear that they got it.
 CLAIM_RECIPIENTS = sql.statement(
     lambda db: (
-        f"UPDATE outbox_recipient SET status = 'sending' WHERE message_id {_of_claimed(db)}"
-        f" AND status IN ('queued', 'deferred') AND due <= {db.now}"
+        f"""
+        UPDATE outbox_recipient SET status = 'sending' WHERE message_id {_of_claimed(db)}
+        AND status IN ('queued', 'deferred') AND due <= {db.now} AND NOT EXISTS (
+            SELECT 1 FROM outbox_message mail JOIN organization_stage stage ON stage.id = mail.stage_id
+            LEFT JOIN testlists_testlist list ON list.stage_id = mail.stage_id AND list.app_id = mail.app_id
+            WHERE mail.id = outbox_recipient.message_id AND mail.route = 'recipients' AND (
+                list.id IS NULL OR list.active OR list.active_version > mail.list_version
+                OR stage.policy_version <> mail.policy_version
+            )
+        )
+    """
     )
 )
 

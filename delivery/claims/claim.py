@@ -31,9 +31,10 @@ ANY_NUMBER = 1_000_000
 
 @dataclass
 class Recipients:
-    """A message's recipients: how many in all, those that wait, and those that are due."""
+    """A message's recipients: how many in all, those that wait, and those that are due. Of these some may not be marked."""
 
     total: int = 0
+    unmarked: int = 0
     only_allowed: bool = True
     waiting: list[DueRecipient] = field(default_factory=list)
     due: list[DueRecipient] = field(default_factory=list)
@@ -109,6 +110,7 @@ def _by_message(rows: Sequence[MessageRecipient]) -> dict[int, Recipients]:
             recipients.waiting.append(DueRecipient(row.pk, row.address, row.name, row.tries, row.rule))
             if row.due:
                 recipients.due.append(recipients.waiting[-1])
+                recipients.unmarked += row.status != Status.SENDING
     return by_message
 
 
@@ -118,7 +120,8 @@ def check(claimed: Claimed, claim: Claim, in_force: StageInForce, most_recipient
     for message in claimed.messages:
         recipients, state = claimed.particulars.recipients[message.pk], claimed.particulars.list_of(message)
         if (
-            reason_to_hold(in_force.brakes, message, recipients)
+            recipients.unmarked
+            or reason_to_hold(in_force.brakes, message, recipients)
             or not route_still_holds(message, recipients, state, in_force.policy)
             or recipients.due != one_transaction(recipients.due, most_recipients)
         ):

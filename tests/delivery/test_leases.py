@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
+from delivery.claims.claim import query_claim
 from delivery.config import DeliveryConfig
 from delivery.leases import recover_abandoned
-from delivery.values import Outcome
+from delivery.values import Claim, Outcome
+from emailconfig.models import SmtpSettings
+from organization.models import Member, Stage
 from outbox.models import Attempt, Status
-from tests.support.outbox import deliver, leases_run_out, now_due, outcomes, report, send, statuses, take
+from outbox.states import release_what_waits
+from tests.support.outbox import deliver, leases_run_out, now_due, outcomes, report, send, set_list, statuses, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,6 +37,34 @@ def test_a_worker_that_died_during_hand_over_leaves_an_unknown_outcome_and_the_m
     deliver()
     assert len(smtp_server.arrived) == 1
     assert outcomes(message) == [("customer@example.com", "unknown"), ("customer@example.com", "sent")]
+
+
+def claim_and_die(stage: Stage) -> None:
+    """A worker claims what is due, and dies before it has checked any of it."""
+    claim, version = Claim("dead", DeliveryConfig().lease), SmtpSettings.objects.get(stage=stage).version
+    with transaction.atomic():
+        assert query_claim(stage.pk, 10, claim, version)().messages
+    leases_run_out()
+
+
+def test_nobody_may_have_got_a_mail_that_was_caught_when_its_worker_died(crm, qa, configured, smtp_server):
+    message = send(crm, qa)
+    set_list(crm, qa, "tess@acme.example")
+    claim_and_die(qa)
+    deliver()
+    assert outcomes(message) == [("tess@acme.example", "sent")]
+
+
+def test_a_mail_that_was_held_for_nobody_survives_the_death_of_its_worker(crm, qa, configured, smtp_server, viewer):
+    set_list(crm, qa, viewer.email)
+    Member.objects.filter(pk=viewer.pk).update(is_active=False)
+    message = send(crm, qa)
+    assert message.status == Status.HELD
+    Member.objects.filter(pk=viewer.pk).update(is_active=True)
+    release_what_waits()
+    claim_and_die(qa)
+    deliver()
+    assert outcomes(message) == [(viewer.email, "sent")]
 
 
 def test_a_mail_that_kills_its_workers_ends_as_failed(crm, qa, configured, smtp_server):

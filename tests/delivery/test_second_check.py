@@ -68,7 +68,7 @@ def test_a_message_that_leaves_as_it_is_would_be_routed_the_same(
     waiting = data.draw(st.lists(st.sampled_from([*WAITING_FOR[route].items()]), unique=True))
     due = [DueRecipient(number, address, "", 0, rule) for number, (address, rule) in enumerate(waiting)]
     if not route_still_holds(
-        due_message(route, list_version, policy_version), Recipients(len(due), False, due, due), state, policy
+        due_message(route, list_version, policy_version), Recipients(len(due), waiting=due, due=due), state, policy
     ):
         return
     event(route)
