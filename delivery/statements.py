@@ -7,8 +7,6 @@ from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from django.db import connection
-
 from common import sql
 from common.inserts import Rows
 from organization.recipient_policy.policy import PolicyState, RecipientPolicy
@@ -76,9 +74,7 @@ def _claim_messages(db: sql.Dialect, limit: int) -> str:
     waiting = " UNION ALL ".join(_due_of_one_status(db, status.value, limit) for status in WAITING)
     oldest = f"SELECT id FROM ({waiting}) AS waiting ORDER BY due, id LIMIT %s"
     configured = f"EXISTS (SELECT 1 FROM emailconfig_smtpsettings WHERE stage_id = %s AND version = %s) AND {IS_NO_COPY_SQL}"
-    return _noting(
-        db,
-        f"""
+    return f"""
         UPDATE outbox_message SET status = 'sending', owner = %s, lease_until = {db.seconds_from_now}
         WHERE id {db.any_of_query(oldest)} AND {configured}
         RETURNING due, id, app_id,
@@ -90,22 +86,6 @@ def _claim_messages(db: sql.Dialect, limit: int) -> str:
                (SELECT username FROM organization_credential credential WHERE credential.id = credential_id),
                CASE WHEN size <= {_LARGE_BYTES} THEN
                    (SELECT data FROM outbox_content content WHERE content.message_id = outbox_message.id) END
-    """,
-    )
-
-
-def _noting(db: sql.Dialect, claim: str) -> str:
-    """Let PostgreSQL note the numbers of the messages that `claim` returns, for the statements that are sent with it.
-
-    They aren't known here yet. To find them by the batch's name, each of the statements would walk through what earlier batches
-    left in the index.
-    """
-    if not db.locks_rows:
-        return claim
-    return f"""
-        WITH claimed AS ({claim}), noted AS (
-            SELECT set_config('outbox.claimed', COALESCE(array_agg(id), '{{}}')::text, true) FROM claimed
-        ) SELECT claimed.* FROM claimed, noted
     """
 
 
@@ -120,24 +100,18 @@ def _due_of_one_status(db: sql.Dialect, status: str, limit: int) -> str:
     """
 
 
-def _of_claimed(db: sql.Dialect) -> str:
-    """A condition: it is the number of a message that was claimed. See claimed_parameters()."""
-    if db.locks_rows:
-        return "= ANY(current_setting('outbox.claimed')::bigint[])"
-    return "IN (SELECT id FROM outbox_message WHERE stage_id = %s AND status = 'sending' AND owner = %s)"
-
-
-def claimed_parameters(stage_id: int, owner: str) -> tuple[int | str, ...]:
-    """What the following statements about the messages of the last claim take. PostgreSQL has noted which these are."""
-    return () if connection.vendor == "postgresql" else (stage_id, owner)
+def _of_claimed(db: sql.Dialect, column: str) -> str:
+    """A condition: it is this column of a message that was claimed. Its parameters are the stage and the batch."""
+    return db.any_of_query(f"SELECT {column} FROM outbox_message WHERE stage_id = %s AND status = 'sending' AND owner = %s")
 
 
 # Marks the due recipients of what was claimed, but none that the app gave if list or policy are others than they were for the
-# message. If the worker dies before it looks at those again, nobody needs to fear that they got it.
+# message. If the worker dies before it looks at those again, nobody needs to fear that they got it. It takes the stage and the
+# batch, as RECIPIENTS does.
 CLAIM_RECIPIENTS = sql.statement(
     lambda db: (
         f"""
-        UPDATE outbox_recipient SET status = 'sending' WHERE message_id {_of_claimed(db)}
+        UPDATE outbox_recipient SET status = 'sending' WHERE message_id {_of_claimed(db, "id")}
         AND status IN ('queued', 'deferred') AND due <= {db.now} AND NOT EXISTS (
             SELECT 1 FROM outbox_message mail JOIN organization_stage stage ON stage.id = mail.stage_id
             LEFT JOIN testlists_testlist list ON list.stage_id = mail.stage_id AND list.app_id = mail.app_id
@@ -168,7 +142,7 @@ RECIPIENTS = sql.query(
     MessageRecipient,
     lambda db: (
         f"SELECT message_id, status, status = 'sending' OR due <= {db.now}, id, address, name, tries, rule"
-        f" FROM outbox_recipient WHERE message_id {_of_claimed(db)}"
+        f" FROM outbox_recipient WHERE message_id {_of_claimed(db, 'id')}"
     ),
 )
 
@@ -190,7 +164,7 @@ LISTS = sql.query(
     _claimed_list,
     lambda db: (
         f"SELECT list.app_id, list.tag_subject, {list_columns(db)} FROM testlists_testlist list"
-        f" WHERE list.stage_id = %s AND list.app_id IN (SELECT app_id FROM outbox_message WHERE id {_of_claimed(db)})"
+        f" WHERE list.stage_id = %s AND list.app_id {_of_claimed(db, 'app_id')}"
     ),
 )
 
@@ -247,10 +221,11 @@ def _claim_again(db: sql.Dialect) -> str:
 
 # Claims those of some messages that the batch still has once more, under another name and with their lists' locks. Its
 # parameters: the new name, the seconds of the lease, the messages, and the old name.
-CLAIM_AGAIN = sql.query(int, lambda db: _noting(db, _claim_again(db)))
-# Marks the recipients of what was claimed as waiting again, and then some as being sent to.
+CLAIM_AGAIN = sql.query(int, _claim_again)
+# Marks the recipients of what a batch has claimed as waiting again, and then some as being sent to. The first takes the stage and
+# the batch.
 UNMARK_RECIPIENTS = sql.statement(
-    lambda db: f"UPDATE outbox_recipient SET status = 'queued' WHERE status = 'sending' AND message_id {_of_claimed(db)}"
+    lambda db: f"UPDATE outbox_recipient SET status = 'queued' WHERE status = 'sending' AND message_id {_of_claimed(db, 'id')}"
 )
 MARK_RECIPIENTS = sql.statement(lambda db: f"UPDATE outbox_recipient SET status = 'sending' WHERE id {db.any_of}")
 CONTENT_PIECE = sql.query(bytes, "SELECT substr(data, %s, %s) FROM outbox_content WHERE message_id = %s")

@@ -87,16 +87,15 @@ def query_claim(stage_id: int, at_most: int, claim: Claim, settings_version: int
         statements.claim_messages(statements.at_least(at_most)),
         *(claim.owner, claim.lease.total_seconds(), *oldest, stage_id, settings_version, current_seal()),
     )
-    sql.run(statements.CLAIM_RECIPIENTS, *statements.claimed_parameters(stage_id, claim.owner))
+    sql.run(statements.CLAIM_RECIPIENTS, stage_id, claim.owner)
     particulars = query_particulars(stage_id, claim)
     return lambda: Claimed(sorted(messages(), key=lambda mail: (mail.due, mail.pk)), particulars())
 
 
 def query_particulars(stage_id: int, claim: Claim) -> Callable[[], Particulars]:
-    """Of the messages of this claim, which must be the transaction's last. Their lists are locked."""
-    claimed = statements.claimed_parameters(stage_id, claim.owner)
-    recipients = sql.query_lazy(statements.RECIPIENTS, *claimed)
-    lists = sql.query_lazy(statements.LISTS, stage_id, *claimed)
+    """Of the messages that are claimed under this name, whose lists are locked."""
+    recipients = sql.query_lazy(statements.RECIPIENTS, stage_id, claim.owner)
+    lists = sql.query_lazy(statements.LISTS, stage_id, stage_id, claim.owner)
     return lambda: Particulars(_by_message(recipients()), {test_list.app_id: test_list for test_list in lists()})
 
 
