@@ -91,10 +91,10 @@ def sums_of(model: type[Model], keys: Sequence[str], columns: Sequence[str]) -> 
 
 def assert_totals_fit() -> None:
     """Assert that the totals of stages and of days are the sums of their hours."""
-    mails, reached = ("accepted", "to_test_list", *OUTCOMES), ("recipients", "unknown")
+    emails, reached = ("accepted", "to_test_list", *OUTCOMES), ("recipients", "unknown")
     for total, hourly, keys, columns in (
-        (StageCount, HourlyCount, ("stage_id", "hour"), mails),
-        (DailyCount, HourlyCount, ("stage_id", "app_id", "day"), mails),
+        (StageCount, HourlyCount, ("stage_id", "hour"), emails),
+        (DailyCount, HourlyCount, ("stage_id", "app_id", "day"), emails),
         (StageLatency, HourlyLatency, ("stage_id", "hour", "bucket"), ("sent",)),
         (DailyLatency, HourlyLatency, ("stage_id", "app_id", "day", "bucket"), ("sent",)),
         (StageRuleCount, HourlyRuleCount, ("stage_id", "hour", "rule"), reached),
