@@ -9,12 +9,12 @@ from django.conf import settings
 from django.db import OperationalError, connection
 from django.db.models.signals import post_migrate
 from django.test import Client
-from psycopg.errors import DeadlockDetected
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from organization.builtin_roles import ADMINISTRATOR, DEVELOPER
 from organization.models import App, Member, Role, Stage
 from organization.permissions import Permission
-from tests.support.portal import make_app, make_member, make_stage, signed_in
+from tests.support.portal import eventually, make_app, make_member, make_stage, signed_in
 from tests.support.smtp_server import SmtpServer, reserved_port
 
 _DATABASES = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
@@ -63,21 +63,26 @@ def _emptying_the_database_is_quick() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _emptying_the_database_is_tried_again() -> None:
-    """A gateway that serves several tests may write a refusal a second later, which can end in a deadlock on PostgreSQL."""
+def _emptying_the_database_gives_way() -> None:
+    """A gateway that serves several tests may write a refusal at that moment.
+
+    Each may then wait for a lock of the other. On PostgreSQL, emptying gives up its locks before that counts as a deadlock, and
+    tries again.
+    """
     if connection.vendor != "postgresql":
         return
     empty = connection.ops.execute_sql_flush
 
-    def empty_in_the_end(statements: Iterable[str]) -> None:
+    def is_empty(statements: Iterable[str]) -> bool:
         try:
-            empty(statements)
+            empty(["SET LOCAL lock_timeout = '300ms'", *statements])
         except OperationalError as error:
-            if not isinstance(error.__cause__, DeadlockDetected):
-                raise
-            empty(statements)
+            if isinstance(error.__cause__, LockNotAvailable | DeadlockDetected):
+                return False
+            raise
+        return True
 
-    connection.ops.execute_sql_flush = empty_in_the_end  # type: ignore[method-assign,assignment]
+    connection.ops.execute_sql_flush = lambda statements: eventually(lambda: is_empty(statements))  # type: ignore[method-assign,assignment]
 
 
 @pytest.fixture(autouse=True)

@@ -94,9 +94,15 @@ def query_claim(stage_id: int, at_most: int, claim: Claim, settings_version: int
 
 def query_particulars(stage_id: int, claim: Claim) -> Callable[[], Particulars]:
     """Of the messages that are claimed under this name, whose lists are locked."""
-    recipients = sql.query_lazy(statements.RECIPIENTS, stage_id, claim.owner)
+    recipients = query_recipients(stage_id, claim)
     lists = sql.query_lazy(statements.LISTS, stage_id, stage_id, claim.owner)
-    return lambda: Particulars(_by_message(recipients()), {test_list.app_id: test_list for test_list in lists()})
+    return lambda: Particulars(recipients(), {test_list.app_id: test_list for test_list in lists()})
+
+
+def query_recipients(stage_id: int, claim: Claim) -> Callable[[], Mapping[int, Recipients]]:
+    """By message, the recipients of those that are claimed under this name."""
+    rows = sql.query_lazy(statements.RECIPIENTS, stage_id, claim.owner)
+    return lambda: _by_message(rows())
 
 
 def _by_message(rows: Sequence[MessageRecipient]) -> dict[int, Recipients]:

@@ -17,6 +17,7 @@ from delivery.claims.claim import (
     claimed_message,
     one_transaction,
     query_particulars,
+    query_recipients,
     reason_to_hold,
     route_still_holds,
 )
@@ -53,7 +54,7 @@ def look_again(
     particulars, in_force = read_particulars(), read_in_force()
     messages = _hold_back([message for message in messages if message.pk in locked], particulars, in_force)
     messages = [_route_once_more(message, particulars, in_force.policy) for message in messages]
-    particulars = query_particulars(stage_id, claim)()
+    particulars = particulars._replace(recipients=query_recipients(stage_id, claim)())
     return _claim_again(messages, particulars, in_force, claim, most_recipients)
 
 
