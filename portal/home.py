@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from django.db.models import prefetch_related_objects
 from django.http import HttpResponse
@@ -253,9 +254,10 @@ def _held_of_many(stage: Stage, depths: Mapping[App, Depth]) -> Notice:
 
 
 def _lists_that_end(member: Member, facts: StageFacts) -> list[Notice]:
-    """Lists that end soon, and those that have expired, so that their app's mail is held."""
+    """Lists that end soon, and those that have expired, so that their app's mail is held. The first end comes first."""
     now = facts.now
     lists = [row for row in facts.lists if row.active_until and row.active_until <= now + _NEAR]
+    lists.sort(key=attrgetter("active_until", "pk"))
     prefetch_related_objects(lists, "app")
     ending = [row for row in lists if may_edit(member, row.app, row.stage)]
     expired = [row for row in ending if waits_for_decision(row, now)]

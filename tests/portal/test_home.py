@@ -243,6 +243,17 @@ def test_an_end_of_a_list_is_told_of_a_day_before_and_afterwards_what_it_holds(
         assert "until you extend or" in as_developer.get(page).content.decode()
 
 
+def test_of_two_lists_the_one_that_ends_first_comes_first(as_administrator: Client, crm: App, shop: App, qa: Stage) -> None:
+    configure(qa)
+    now, people = database_now(), [NamedAddress("tess@acme.example")]
+    for app, hours in ((crm, 3.5), (shop, 2.5)):
+        save_test_list(app, qa, ListChange(True, False, [], people, now + datetime.timedelta(hours=hours)), OPERATOR)
+    assert titles(as_administrator) == [
+        "The test list of Web Shop in QA ends in 2\xa0hours",
+        "The test list of Customer Relations in QA ends in 3\xa0hours",
+    ]
+
+
 def test_the_end_of_a_wider_policy_is_told_of_a_day_before(
     as_administrator: Client, as_viewer: Client, crm: App, qa: Stage
 ) -> None:
