@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import hypothesis
 import pytest
 from django.conf import settings
 from django.db import OperationalError, connection
@@ -19,6 +20,10 @@ from tests.support.smtp_server import SmtpServer, reserved_port
 
 _DATABASES = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
 _COMMITTING = {"transactional_db", "live_server"}
+
+# A busy machine takes its time. No example fails because of that.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

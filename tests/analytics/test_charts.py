@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.charts import Series, bar_chart, tick_step
@@ -17,7 +17,6 @@ def test_ticks_are_round_and_reach_up_to_the_highest(highest, step):
 
 
 @given(values=st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, 10**7)), min_size=1, max_size=31))
-@settings(deadline=None)
 def test_every_bar_starts_at_the_axis_and_is_inside_its_column(values: list[tuple[int, int]]):
     series = [Series("A", "blue", [first for first, _ in values]), Series("B", "red", [second for _, second in values])]
     chart = bar_chart("k", "Title", "Hour", "Emails", [str(n) for n in range(len(values))], series)

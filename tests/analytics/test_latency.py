@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.latency import BOUNDS, bucket_of, edges, in_words, label_of, percentile
@@ -32,7 +32,6 @@ def test_percentiles(histogram, share, seconds):
 
 
 @given(times=st.lists(st.floats(0, 300_000), min_size=1, max_size=200), share=st.sampled_from([0.01, 0.5, 0.95, 1.0]))
-@settings(deadline=None)
 def test_a_percentile_lies_in_the_bucket_of_the_true_one(times: list[float], share: float):
     true = sorted(times)[max(0, -int(-share * len(times) // 1) - 1)]
     begin, end = edges(bucket_of(true))

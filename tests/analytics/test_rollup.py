@@ -164,7 +164,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(events=EVENTS, at_once=st.integers(1, 7), data=st.data())
 def test_the_counts_are_those_of_a_plain_count(crm, shop, qa, monkeypatch, events: list[Event], at_once: int, data):
     """Random messages and tries, counted in slices of any size while more of them come in."""

@@ -152,7 +152,7 @@ _PIECES = (
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(_PIECES) | st.binary(max_size=6), max_size=40).map(b"".join))
 def test_no_bytes_make_it_raise(content):
     parts = list(parts_of(content))

@@ -8,7 +8,7 @@ from email import message_from_bytes, policy
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.addresses import NamedAddress
@@ -324,9 +324,7 @@ _PEOPLE = st.sampled_from(
 _VALUES = _PEOPLE | st.lists(_PEOPLE, min_size=2, max_size=4).map(", ".join) | st.text(max_size=60)
 _LINES = st.tuples(_NAMES, st.sampled_from([":", " :", ":\t", ": \r\n ", ":\r\n\t\r\n "]), _VALUES)
 # 200 in every run of the tests; as many as one likes by hand.
-_EXAMPLES = settings(
-    max_examples=int(os.environ.get("HEADER_EXAMPLES", "200")), deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+_EXAMPLES = settings(max_examples=int(os.environ.get("HEADER_EXAMPLES", "200")))
 
 
 @_EXAMPLES

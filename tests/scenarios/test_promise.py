@@ -372,7 +372,6 @@ def test_no_sequence_of_events_leaks_or_loses_a_mail(crm: App, qa: Stage, smtp_s
     examples = settings(
         max_examples=40,
         stateful_step_count=25,
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
     )
     run_state_machine_as_test(MailAndToggles, settings=examples)

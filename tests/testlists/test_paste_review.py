@@ -163,7 +163,7 @@ _TEXTS = st.lists(st.lists(_CELLS, max_size=3).map("\t".join), max_size=6).map("
 @pytest.mark.slow
 @given(text=_TEXTS)
 @example(text="Name\tE-mail\nAna\tana@example.com")
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_what_the_preview_says_is_added_is_what_save_adds(
     ana_and_bob: TestList, developer: Member, viewer: Member, text: str
 ) -> None:
