@@ -64,3 +64,17 @@ def test_a_claim_reads_no_more_than_it_takes_when_a_burst_follows_quiet_days(crm
         way = "\n".join(str(row) for row in cursor.fetchall())
     read = re.findall(r"outbox_message.*actual time=\S+ rows=(\d+)", way)
     assert max(map(int, read)) == 2, way
+
+
+@pytest.mark.requires_postgresql
+def test_looking_for_due_mail_reads_the_queue_although_most_mail_was_due_when_it_was_counted(crm: App, qa: Stage) -> None:
+    """PostgreSQL took the log's index then, and walked through everything that was sent meanwhile."""
+    Message.objects.bulk_create(Message(**bare_message(crm, qa), status=Status.QUEUED) for _ in range(2000))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE outbox_message")
+    for way in (
+        plan(statements.STAGES_WITH_DUE_MESSAGES.statement, "a seal"),
+        plan(statements.DUE_OF_ONE_STATUS.statement, qa.pk, "queued", NOW, 10),
+    ):
+        assert "message_queue" in way
+        assert "message_log" not in way
