@@ -61,7 +61,7 @@ class _Answers(NamedTuple):
     """What the database said in one transaction: what is recorded and claimed, and what was in force in each stage."""
 
     recorded: Recorded
-    claim: Claim
+    claims: Mapping[int, Claim]
     claimed: Mapping[int, Claimed]
     in_force: Mapping[int, StageInForce]
     reserved: Mapping[int, Reserved]
@@ -72,7 +72,7 @@ class Batches:
 
     def __init__(self, config: DeliveryConfig) -> None:
         self._lease = config.lease
-        self._name = uuid.uuid4().hex[:24]
+        self._name = uuid.uuid4().hex[:20]
         self._claims = 0
         self._settings = KnownSettings()
 
@@ -101,11 +101,11 @@ class Batches:
 
     def _ask(self, results: Sequence[MessageResult], wanted: Mapping[int, int]) -> _Answers:
         """The transaction. A stage with unknown settings only has them told, and claims with them the next time."""
-        claim, reserved = self._next_claim(), self._reserve(wanted)
+        claims, reserved = {stage_id: self._next_claim() for stage_id in wanted}, self._reserve(wanted)
         with sql.pipelined_transaction():
             read_recorded = record(results)
             read_claimed = {
-                stage_id: query_claim(stage_id, count, claim, settings.version)
+                stage_id: query_claim(stage_id, count, claims[stage_id], settings.version)
                 for stage_id, settings in self._settings.of(wanted).items()
                 if (count := within_limit(wanted[stage_id], settings.mails_per_minute, reserved.get(stage_id)))
             }
@@ -113,7 +113,7 @@ class Batches:
         in_force = {stage_id: read() for stage_id, read in read_in_force.items()}
         claimed = {stage_id: read() for stage_id, read in read_claimed.items()}
         now = max(stage.now for stage in in_force.values())
-        return _Answers(Recorded(read_recorded(), now), claim, claimed, in_force, reserved)
+        return _Answers(Recorded(read_recorded(), now), claims, claimed, in_force, reserved)
 
     def _next_claim(self) -> Claim:
         """A claim with a new name.
@@ -144,18 +144,19 @@ class Batches:
         If the database fails now, the others of these messages come back when their leases have run out.
         """
         in_force, claimed = answers.in_force[stage_id], answers.claimed.get(stage_id, NOTHING)
+        claim = answers.claims[stage_id]
         try:
             has_changed = self._settings.learn(stage_id, in_force)
             settings = self._settings.get(stage_id)
             if settings is None:  # they may have been deleted after the claim
-                _take_back(claimed, answers.claim)
+                _take_back(claimed, claim)
                 return StageClaim()
         except Exception as error:
             return _failed(stage_id, error)
         most_recipients = self._settings.most_recipients(settings)
-        leaving, unusual = check(claimed, answers.claim, in_force, most_recipients)
+        leaving, unusual = check(claimed, claim, in_force, most_recipients)
         if unusual:
-            leaving += self._look_again(stage_id, unusual, answers.claim, most_recipients)
+            leaving += self._look_again(stage_id, unusual, claim, most_recipients)
         reserved = answers.reserved.get(stage_id)
         if reserved:
             _give_back(stage_id, reserved.messages - len(leaving))

@@ -1,6 +1,6 @@
 """Leases: which worker a message belongs to while it is being sent.
 
-A worker that claims a message writes the name of its batch (`owner`) on it and holds it under a lease. Living workers renew
+A worker that claims a message writes the name of the claim (`owner`) on it and holds it under a lease. Living workers renew
 their leases. When a worker dies or stalls, its leases run out. It is not known then whether its messages arrived, so they are
 sent again. Every write about a claimed message checks name and lease, so that a worker that wakes up late overwrites nothing.
 All times are the database's.

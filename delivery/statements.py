@@ -60,9 +60,9 @@ def at_least(count: int) -> int:
 def claim_messages(limit: int) -> sql.Query[DueMessage]:
     """`queued → sending`: mark a stage's oldest due messages as sending, and return them.
 
-    Its parameters: the batch and the seconds of its lease; the stage, once for each of WAITING; how many at most, up to `limit`;
-    the stage again, the version of its settings, and the seal that the database must have. In a copy that nobody has answered
-    about, or when the settings are others, it claims nothing.
+    Its parameters: the claim's name and the seconds of its lease; the stage, once for each of WAITING; how many at most, up to
+    `limit`; the stage again, the version of its settings, and the seal that the database must have. In a copy that nobody has
+    answered about, or when the settings are others, it claims nothing.
 
     It skips messages that another worker is claiming, and messages whose test list is being saved at this moment. The limit is a
     part of the statement, so that PostgreSQL keeps the plan, which takes longer to make than to run.
@@ -101,13 +101,17 @@ def _due_of_one_status(db: sql.Dialect, status: str, limit: int) -> str:
 
 
 def _of_claimed(db: sql.Dialect, column: str) -> str:
-    """A condition: it is this column of a message that was claimed. Its parameters are the stage and the batch."""
-    return db.any_of_query(f"SELECT {column} FROM outbox_message WHERE stage_id = %s AND status = 'sending' AND owner = %s")
+    """A condition: it is this column of a message that was claimed. Its parameter is the name of the claim.
+
+    The stage isn't named, so that message_claimed finds them and not message_queue. There PostgreSQL would look at all that were
+    sent since the oldest snapshot, such as that of a backup.
+    """
+    return db.any_of_query(f"SELECT {column} FROM outbox_message WHERE status = 'sending' AND owner = %s")
 
 
 # Marks the due recipients of what was claimed, but none that the app gave if list or policy are others than they were for the
-# message. If the worker dies before it looks at those again, nobody needs to fear that they got it. It takes the stage and the
-# batch, as RECIPIENTS does.
+# message. If the worker dies before it looks at those again, nobody needs to fear that they got it. Its
+# parameter is the claim's name, as that of RECIPIENTS.
 CLAIM_RECIPIENTS = sql.statement(
     lambda db: (
         f"""
@@ -219,11 +223,10 @@ def _claim_again(db: sql.Dialect) -> str:
     return f"UPDATE outbox_message {claimed} RETURNING id"
 
 
-# Claims those of some messages that the batch still has once more, under another name and with their lists' locks. Its
+# Claims those of some messages that a claim still has once more, under another name and with their lists' locks. Its
 # parameters: the new name, the seconds of the lease, the messages, and the old name.
 CLAIM_AGAIN = sql.query(int, _claim_again)
-# Marks the recipients of what a batch has claimed as waiting again, and then some as being sent to. The first takes the stage and
-# the batch.
+# Marks the recipients of what was claimed as waiting again, and then some as being sent to. The first takes the claim's name.
 UNMARK_RECIPIENTS = sql.statement(
     lambda db: f"UPDATE outbox_recipient SET status = 'queued' WHERE status = 'sending' AND message_id {_of_claimed(db, 'id')}"
 )
@@ -252,7 +255,8 @@ def new_attempts(rows: Sequence[Sequence[object]]) -> Rows:
 
 
 # `sending → sent`, as one statement of PostgreSQL's, for messages that are sent to all their recipients. It returns those that
-# were still under these leases. Its parameters: their numbers and batches, their attempts as JSON, and all their recipients.
+# were still under these leases. Its parameters: their numbers and the names of their claims, their attempts as JSON, and all
+# their recipients.
 RECORD_SENT = sql.query(
     HeldMessage,
     f"""

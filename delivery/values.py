@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emailconfig.models import SmtpSettings
 
 
-# Which batch claimed which message: the message's number, and the batch's name.
+# Which claim has which message: the message's number, and the claim's name.
 LeaseKey = tuple[int, str]
 
 
@@ -38,7 +38,7 @@ class DueRecipient(NamedTuple):
 class ClaimedMessage(NamedTuple):
     """What may be sent now: the message and its due recipients.
 
-    `owner`: the batch that claimed it (see leases). `content` is None for a large message. `test_people`: those on the test list
+    `owner`: the name of its claim (see leases). `content` is None for a large message. `test_people`: those on the test list
     whom its header may name when it is test mail; None when it goes to real recipients. `policy`: the stage's, as it counts for
     this message. `only_allowed`: the app gave no other recipients. `kept_headers`: the fields
     that its stage kept in test mail when it was accepted, in lower case. `complete`: it has no other recipients, done or

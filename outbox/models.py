@@ -145,7 +145,7 @@ class Message(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     hold_reason = models.CharField(max_length=30, choices=HoldReason, blank=True)
     due = models.DateTimeField(db_default=Now())
-    # While it is being sent: the worker's batch that claimed it (see leases), and until when the lease lasts.
+    # While it is being sent: the name of the worker's claim (see leases), and until when the lease lasts.
     owner = models.CharField(max_length=40, blank=True)
     lease_until = models.DateTimeField(null=True)
     # The server refused its lines for their length, so its long parts leave re-encoded from now on.
@@ -160,6 +160,7 @@ class Message(models.Model):
             models.Index(
                 fields=["hold_reason", "route", "stage", "app"], condition=models.Q(status=Status.HELD), name="message_held"
             ),
+            models.Index(fields=["owner"], condition=models.Q(status=Status.SENDING), name="message_claimed"),
         ]
         constraints = [
             models.CheckConstraint(condition=models.Q(status__in=Status.values), name="message_status"),

@@ -87,21 +87,21 @@ def query_claim(stage_id: int, at_most: int, claim: Claim, settings_version: int
         statements.claim_messages(statements.at_least(at_most)),
         *(claim.owner, claim.lease.total_seconds(), *oldest, stage_id, settings_version, current_seal()),
     )
-    sql.run(statements.CLAIM_RECIPIENTS, stage_id, claim.owner)
+    sql.run(statements.CLAIM_RECIPIENTS, claim.owner)
     particulars = query_particulars(stage_id, claim)
     return lambda: Claimed(sorted(messages(), key=lambda mail: (mail.due, mail.pk)), particulars())
 
 
 def query_particulars(stage_id: int, claim: Claim) -> Callable[[], Particulars]:
     """Of the messages that are claimed under this name, whose lists are locked."""
-    recipients = query_recipients(stage_id, claim)
-    lists = sql.query_lazy(statements.LISTS, stage_id, stage_id, claim.owner)
+    recipients = query_recipients(claim)
+    lists = sql.query_lazy(statements.LISTS, stage_id, claim.owner)
     return lambda: Particulars(recipients(), {test_list.app_id: test_list for test_list in lists()})
 
 
-def query_recipients(stage_id: int, claim: Claim) -> Callable[[], Mapping[int, Recipients]]:
+def query_recipients(claim: Claim) -> Callable[[], Mapping[int, Recipients]]:
     """By message, the recipients of those that are claimed under this name."""
-    rows = sql.query_lazy(statements.RECIPIENTS, stage_id, claim.owner)
+    rows = sql.query_lazy(statements.RECIPIENTS, claim.owner)
     return lambda: _by_message(rows())
 
 

@@ -49,12 +49,12 @@ def look_again(
     ids = [message.pk for message in messages]
     locked = set(sql.fetch(statements.CLAIM_AGAIN, claim.owner, claim.lease.total_seconds(), ids, before.owner))
     queue_again([message_id for message_id in ids if message_id not in locked], before.owner)
-    sql.run(statements.UNMARK_RECIPIENTS, stage_id, claim.owner)
+    sql.run(statements.UNMARK_RECIPIENTS, claim.owner)
     read_particulars, read_in_force = query_particulars(stage_id, claim), query_in_force(stage_id)
     particulars, in_force = read_particulars(), read_in_force()
     messages = _hold_back([message for message in messages if message.pk in locked], particulars, in_force)
     messages = [_route_once_more(message, particulars, in_force.policy) for message in messages]
-    particulars = particulars._replace(recipients=query_recipients(stage_id, claim)())
+    particulars = particulars._replace(recipients=query_recipients(claim)())
     return _claim_again(messages, particulars, in_force, claim, most_recipients)
 
 
