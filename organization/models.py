@@ -622,6 +622,25 @@ class AuditEvent(models.Model):
             models.Index(fields=["entity", "id"], name="audit_by_entity"),
             models.Index(fields=["actor_name", "id"], name="audit_by_actor"),
             models.Index(fields=["status", "id"], name="audit_by_status"),
+            # For the guarantee, which else reads the whole trail: when each list was Active (most changes of lists are of their
+            # addresses), and what was sent on purpose. Only PostgreSQL uses them: SQLite chooses an index before it knows the
+            # parameters.
+            models.Index(
+                fields=["stage", "at"],
+                condition=models.Q(entity="test list")
+                & (models.Q(operation="Create") | models.Q(before__has_any_keys=["active", "active_until"])),
+                name="audit_list_activity",
+            ),
+            models.Index(
+                fields=["stage", "at"],
+                condition=models.Q(
+                    operation__in=[
+                        *("Release to real recipients", "Resend to real recipients"),
+                        *("Forward to test list", "Forward to oneself"),
+                    ]
+                ),
+                name="audit_acts",
+            ),
         ]
 
     def __str__(self) -> str:

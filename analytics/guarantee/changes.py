@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -55,7 +55,7 @@ class Entries:
 def changes_since(access: LogAccess, since: datetime, history: History, at_most: int) -> Entries:
     """Changes of policy, allowed addresses, kept header fields, test lists and pauses, and the ends that the clock brought."""
     about = Q(operation=_POLICY) | Q(entity__in=(_ALLOWED, _HEADER, LIST_ENTITY, _PAUSE))
-    events, more = _events(access, since, about, at_most)
+    events, more = _newest(_events(access, since).filter(about), at_most)
     entries = [_change(event, access) for event in events]
     read_since = events[-1].at if more else since
     entries += _ends(history, read_since, {event.at for event in events if event.operation == _POLICY})
@@ -64,13 +64,21 @@ def changes_since(access: LogAccess, since: datetime, history: History, at_most:
 
 def acts_since(access: LogAccess, since: datetime, at_most: int) -> Entries:
     """What people sent on purpose: past the test list and the policy, or on to a tester."""
-    events, more = _events(access, since, Q(operation__in=list(_ACTS)), at_most)
+    events, more = _newest(acts(_events(access, since)), at_most)
     return Entries([_act(event, access) for event in events], more)
 
 
-def _events(access: LogAccess, since: datetime, about: Q, at_most: int) -> tuple[list[AuditEvent], bool]:
+def acts(events: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
+    """Those of the events that sent email on purpose. They have an index, whose condition is this one."""
+    return events.filter(operation__in=list(_ACTS))
+
+
+def _events(access: LogAccess, since: datetime) -> QuerySet[AuditEvent]:
     visible = Q() if access.every_app else Q(app=None) | Q(app__in=[app.pk for app in access.apps])
-    events = AuditEvent.objects.filter(about, visible, stage=access.stage, at__gte=since, status=AuditEvent.Status.SUCCEEDED)
+    return AuditEvent.objects.filter(visible, stage=access.stage, at__gte=since, status=AuditEvent.Status.SUCCEEDED)
+
+
+def _newest(events: QuerySet[AuditEvent], at_most: int) -> tuple[list[AuditEvent], bool]:
     rows = list(events.select_related("app").order_by("-at", "-pk")[: at_most + 1])
     return rows[:at_most], len(rows) > at_most
 

@@ -54,7 +54,7 @@ class History:
         lists = {test_list.app_id: test_list for test_list in TestList.objects.filter(stage=stage)}
         changes = AuditEvent.objects.filter(stage=stage, at__gte=since).order_by("-at", "-pk")
         self.policies = _policy_spans(stored, changes.filter(operation=audit.Operation.CHANGE_RECIPIENT_POLICY))
-        self._lists = _list_spans(lists, changes.filter(entity=LIST_ENTITY), is_production=stored.is_production)
+        self._lists = _list_spans(lists, list_activity(changes), is_production=stored.is_production)
         self._closed: dict[int, list[tuple[datetime, bool]]] = {}
 
     def policy(self, moment: datetime) -> RecipientPolicy:
@@ -112,11 +112,15 @@ def _spans_of_policy(state: dict[str, Any], start: datetime, end: datetime) -> l
     return [PolicySpan(start, policy), PolicySpan(until, afterwards)] if start < until else [PolicySpan(start, afterwards)]
 
 
+def list_activity(changes: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
+    """Those that say when a test list was Active. They have an index, whose condition is this one."""
+    about_time = Q(operation=audit.Operation.CREATE) | Q(before__has_any_keys=["active", "active_until"])
+    return changes.filter(about_time, entity=LIST_ENTITY)
+
+
 def _list_spans(lists: dict[int, TestList], changes: QuerySet[AuditEvent], *, is_production: bool) -> dict[int, list[_ListSpan]]:
     by_app: defaultdict[int, list[_ListChange]] = defaultdict(list)
-    # Most changes are of a list's addresses, which say nothing about when it was Active.
-    about_time = Q(operation=audit.Operation.CREATE) | Q(before__has_any_keys=["active", "active_until"])
-    for app_id, *change in changes.exclude(app=None).filter(about_time).values_list("app_id", *_ListChange._fields):
+    for app_id, *change in changes.exclude(app=None).values_list("app_id", *_ListChange._fields):
         by_app[app_id].append(_ListChange(*change))
     return {
         app_id: _spans_of_one_list(test_list, by_app[app_id], is_production=is_production) for app_id, test_list in lists.items()

@@ -16,8 +16,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from analytics import rollup
+from analytics.guarantee.changes import acts
 from analytics.guarantee.check import compare
 from analytics.guarantee.document import canonical
+from analytics.guarantee.history import LIST_ENTITY, list_activity
 from analytics.guarantee.proof import prove
 from analytics.guarantee.report import Guarantee, Promise, guarantee_of
 from analytics.models import DailyRuleCount, HourlyCount, HourlyRuleCount, RollUpPosition, StageRuleCount
@@ -428,3 +430,19 @@ def test_changes_of_the_policy_that_werent_read_are_no_ends_by_the_clock(qa):
     changes = guarantee_of(all_access(qa), begin, database_now(), entries_at_most=1).changes
     assert [bool(entry.who) for entry in changes.rows] == [True]
     assert changes.more
+
+
+@pytest.mark.requires_postgresql
+def test_what_the_guarantee_names_is_found_by_index_among_all_events(qa: Stage) -> None:
+    """Most events are of other things, and most changes of lists are of their addresses."""
+    another = AuditEvent(stage=qa, entity=LIST_ENTITY, operation=AuditEvent.Operation.UPDATE, before={"addresses": []})
+    activity = AuditEvent(stage=qa, entity=LIST_ENTITY, operation=AuditEvent.Operation.UPDATE, before={"active": False})
+    act = AuditEvent(stage=qa, entity="message", operation=AuditEvent.Operation.RESEND_TO_REAL_RECIPIENTS)
+    AuditEvent.objects.bulk_create([another] * 500)
+    AuditEvent.objects.bulk_create([activity, act])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE organization_auditevent")
+    of_stage = AuditEvent.objects.filter(stage=qa, at__gte=ago(days=1)).order_by("-at", "-pk")
+    for found, index in ((list_activity(of_stage), "audit_list_activity"), (acts(of_stage), "audit_acts")):
+        assert found.count() == 1
+        assert index in found.explain()
