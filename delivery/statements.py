@@ -110,8 +110,8 @@ def _of_claimed(db: sql.Dialect, column: str) -> str:
 
 
 # Marks the due recipients of what was claimed, but none that the app gave if list or policy are others than they were for the
-# message. If the worker dies before it looks at those again, nobody needs to fear that they got it. Its
-# parameter is the claim's name, as that of RECIPIENTS.
+# message. If the worker dies before it looks at those again, nobody needs to fear that they got it. Its parameter is the claim's
+# name, as that of RECIPIENTS.
 CLAIM_RECIPIENTS = sql.statement(
     lambda db: (
         f"""

@@ -78,7 +78,7 @@ def _emptying_the_database_gives_way() -> None:
         return
     empty = connection.ops.execute_sql_flush
 
-    def is_empty(statements: Iterable[str]) -> bool:
+    def emptied(statements: Iterable[str]) -> bool:
         try:
             empty(["SET LOCAL lock_timeout = '300ms'", *statements])
         except OperationalError as error:
@@ -87,7 +87,7 @@ def _emptying_the_database_gives_way() -> None:
             raise
         return True
 
-    connection.ops.execute_sql_flush = lambda statements: eventually(lambda: is_empty(statements))  # type: ignore[method-assign,assignment]
+    connection.ops.execute_sql_flush = lambda statements: eventually(lambda: emptied(statements))  # type: ignore[method-assign,assignment]
 
 
 @pytest.fixture(autouse=True)

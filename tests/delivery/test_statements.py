@@ -19,17 +19,20 @@ from tests.support.portal import configure
 
 IDS = [1, 2]
 NOW = timezone.now()
+OF_CLAIMED = [
+    (statements.CLAIM_RECIPIENTS, ["claim-1"]),
+    (statements.RECIPIENTS.statement, ["claim-1"]),
+    (statements.LISTS.statement, [1, "claim-1"]),
+    (statements.UNMARK_RECIPIENTS, ["claim-1"]),
+]
 
 
 @pytest.mark.parametrize(
     ("statement", "parameters"),
     [
         (statements.claim_messages(2).statement, ["claim-1", 60.0, 1, 1, 2, 1, 1, "a seal"]),
-        (statements.CLAIM_RECIPIENTS, ["claim-1"]),
-        (statements.RECIPIENTS.statement, ["claim-1"]),
-        (statements.LISTS.statement, [1, "claim-1"]),
+        *OF_CLAIMED,
         (statements.CLAIM_AGAIN.statement, ["claim-2", 60.0, IDS, "claim-1"]),
-        (statements.UNMARK_RECIPIENTS, ["claim-1"]),
         (statements.MARK_RECIPIENTS, [IDS]),
         (statements.UNDER_LEASE.statement, [IDS]),
         (statements.RENEW_LEASES, [NOW, IDS]),
@@ -49,15 +52,7 @@ def test_no_statement_of_a_turn_reads_a_whole_table_of_messages(
     assert "outbox_" in way or "mail" in way
 
 
-@pytest.mark.parametrize(
-    ("statement", "parameters"),
-    [
-        (statements.CLAIM_RECIPIENTS, ["claim-1"]),
-        (statements.RECIPIENTS.statement, ["claim-1"]),
-        (statements.LISTS.statement, [1, "claim-1"]),
-        (statements.UNMARK_RECIPIENTS, ["claim-1"]),
-    ],
-)
+@pytest.mark.parametrize(("statement", "parameters"), OF_CLAIMED)
 def test_what_was_claimed_is_found_by_the_name_of_its_claim(db: None, statement: sql.Statement, parameters: list[object]) -> None:
     """The queue's index has all that was sent since the oldest snapshot, which a backup may keep for hours."""
     way = plan(statement, *parameters)
